@@ -1,0 +1,1 @@
+"""The science: schedules, samplers, denoiser, UNet and backends."""

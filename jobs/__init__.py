@@ -1,0 +1,1 @@
+"""The contract between door and workers: schema, states, store and queue."""

@@ -1,0 +1,1 @@
+"""From data to a model bundle: train, evaluate, export, verify."""

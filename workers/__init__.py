@@ -1,0 +1,1 @@
+"""The Celery worker: engine, batcher, progress, checkpoints and metrics."""
