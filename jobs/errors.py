@@ -1,0 +1,77 @@
+"""Everything that can go wrong between door, store and workers.
+
+JobsError
+├── JobNotFound          no such job, or its record has expired
+├── InvalidRequest       a request that the model cannot serve
+│   └── UnknownModel     no worker has ever announced this model
+├── IdempotencyConflict  the key was used with another body
+├── BacklogFull          more work waits than the service takes on
+├── StoreFull            the store's memory is past its high-water mark
+├── StaleFence           the writer no longer holds the job
+├── ResultExpired        the picture's time to live is over; its record stays
+├── InvalidCursor        a list cursor or event id that we never gave out
+└── StoreUnavailable     Redis does not answer
+"""
+
+
+class JobsError(Exception):
+    """Something went wrong with a job."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").splitlines()[0])
+
+
+class JobNotFound(JobsError):
+    """There is no such job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id!r}")
+        self.job_id = job_id
+
+
+class InvalidRequest(JobsError):
+    """The model cannot serve this request."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownModel(InvalidRequest):
+    """No worker has announced this model."""
+
+
+class IdempotencyConflict(JobsError):
+    """This idempotency key was used before with another request."""
+
+
+class BacklogFull(JobsError):
+    """The backlog is past its bound."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"the backlog is full; try again in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+class StoreFull(JobsError):
+    """The store's memory is past its high-water mark; running jobs go on."""
+
+
+class StaleFence(JobsError):
+    """The writer no longer holds this job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} is no longer held by this claim")
+        self.job_id = job_id
+
+
+class ResultExpired(JobsError):
+    """The picture's time to live is over."""
+
+
+class InvalidCursor(JobsError):
+    """This is not a cursor or event id that was given out."""
+
+
+class StoreUnavailable(JobsError):
+    """The store does not answer."""

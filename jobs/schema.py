@@ -1,0 +1,179 @@
+"""What a job is: the request a client sends, the spec that is stored, and the record of its life."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SCHEMA_VERSION = 1
+"""Written into every record; a reader refuses a version that is newer than its own."""
+
+MAX_PROMPT_CHARS = 4000
+MAX_STEPS = 1000
+MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64 all hold
+MAX_IMAGES = 16
+
+
+class JobStatus(StrEnum):
+    """Where a job is: ``queued → running → succeeded | failed | canceled | expired``."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen to the job any more."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+class Priority(StrEnum):
+    """The class a job waits in; a higher class is always claimed first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for the class claimed first."""
+        return ("high", "normal", "low").index(self.value)
+
+
+OutputFormat = Literal["png", "webp"]
+OnDisconnect = Literal["continue", "cancel"]
+Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class JobRequest(BaseModel):
+    """The body of ``POST /v1/jobs``: only ``prompt`` is required, unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    prompt: Prompt = Field(description="What the picture shows.", examples=["a red apple"])
+    model: str | None = Field(
+        None, max_length=64, description="A model from `/v1/models`; the service's own by default."
+    )
+    negative_prompt: Prompt = Field("", description="What the picture should not show.")
+    num_inference_steps: int | None = Field(
+        None, ge=1, le=MAX_STEPS, description="Sampling steps; the model's own number by default."
+    )
+    sampler: str | None = Field(
+        None, max_length=64, description="A sampler from `/v1/samplers`; the model's by default."
+    )
+    schedule: str | None = Field(
+        None, max_length=64, description="Spacing of the noise levels; the sampler's by default."
+    )
+    eta: FiniteFloat | None = Field(
+        None, ge=0.0, le=1.0, description="Share of fresh noise, for samplers that take it."
+    )
+    guidance_scale: FiniteFloat | None = Field(
+        None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 switches it off."
+    )
+    guidance_rescale: FiniteFloat = Field(
+        0.0, ge=0.0, le=1.0, description="How far guided contrast is pulled back (Lin et al. 2023)."
+    )
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Drawn and reported when it is absent."
+    )
+    width: int | None = Field(None, ge=8, le=4096, description="Pixels; the model's by default.")
+    height: int | None = Field(None, ge=8, le=4096, description="Pixels; the model's by default.")
+    num_images: int = Field(1, ge=1, le=MAX_IMAGES, description="Pictures to draw.")
+    priority: Priority = Field(
+        Priority.NORMAL, strict=False, description="The class in which the job waits."
+    )
+    deadline_s: FiniteFloat | None = Field(
+        None, gt=0, le=7 * 86400, description="Seconds from now after which the job expires."
+    )
+    on_disconnect: OnDisconnect = Field(
+        "continue", description="Whether a waiting or streaming client's leaving cancels the job."
+    )
+    preview: int = Field(
+        1, ge=0, le=MAX_STEPS, description="Steps between two previews; 0 for none."
+    )
+    output_format: OutputFormat = Field("png", description="File format of the pictures.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict, max_length=32, description="Strings of yours, returned as given."
+    )
+
+
+class JobSpec(BaseModel):
+    """A request with every default filled in: all that a worker needs to draw the pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    num_inference_steps: int
+    sampler: str
+    schedule: str
+    eta: float | None
+    guidance_scale: float
+    guidance_rescale: float
+    seed: int
+    width: int
+    height: int
+    num_images: int
+    priority: Priority
+    deadline_s: float | None
+    on_disconnect: OnDisconnect
+    preview: int
+    output_format: OutputFormat
+    metadata: dict[str, str]
+
+
+class ImageRecord(BaseModel):
+    """One finished picture of a job; its bytes lie in the store under a key of their own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    seed: int
+    width: int
+    height: int
+    content_type: str
+    size_bytes: int
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str  # a stable word: "non_finite", "out_of_memory", "worker_died", "invalid_request" …
+    detail: str  # one sentence for a person
+
+
+class JobRecord(BaseModel):
+    """One job as the store holds it. Times are seconds since 1970, by Redis' clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    status: JobStatus
+    spec: JobSpec
+    units: float  # work in all: UNet evaluations of one row at the model's base resolution
+    units_done: float = 0.0
+    step: int = 0  # sampling steps finished, over all pictures
+    total_steps: int  # num_inference_steps · num_images
+    created_at: float
+    queued_at: float  # the last transition into ``queued``
+    started_at: float | None = None  # the first claim
+    finished_at: float | None = None
+    expires_at: float | None = None  # the deadline
+    attempts: int = 0  # claims
+    deaths: int = 0  # process deaths since the last new checkpoint
+    worker: str | None = None  # the last one that claimed it
+    images: tuple[ImageRecord, ...] = ()
+    error: JobError | None = None
+    evaluations: int = 0  # UNet rows evaluated, recomputed ones included
+    running_s: float = 0.0  # time held by workers, over all attempts
+    preview_step: int | None = None  # the step of the newest preview kept

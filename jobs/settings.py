@@ -1,0 +1,24 @@
+"""What door and workers must agree on, read once from ``SFUMATO_*`` environment variables."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class JobsSettings(BaseSettings):
+    """The store's settings; the same for every process on one Redis."""
+
+    model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
+    lease_s: float = Field(6.0, gt=0.1, le=600)
+    max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running
+    max_deaths: int = Field(3, ge=1)  # process deaths without a new checkpoint until a job fails
+    suspect_deaths: int = Field(2, ge=1)  # from here a job runs alone
+    result_ttl_s: float = Field(24 * 3600.0, gt=0)
+    record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)
+    idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)
+    max_results_bytes: int = Field(512 * 1024 * 1024, gt=0)
+    memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)  # admission closes above it
+    events_kept: int = Field(256, ge=8)  # progress and status events kept per job
+    previews_kept: int = Field(8, ge=1)  # newest previews kept per job
