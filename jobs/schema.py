@@ -1,4 +1,4 @@
-"""What a job is: the request a client sends, the spec that is stored, and the record of its life."""
+"""What a job is: the request, the spec that is stored, and the record of its life."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
