@@ -1,0 +1,33 @@
+"""Everything that can go wrong in the science.
+
+DiffusionError
+├── ScheduleError     noise levels that cannot be made
+├── SamplerError      a sampler that does not exist or cannot take these steps
+├── NoiseError        a noise key out of range
+├── DenoiseError      a batch that does not fit the denoiser
+└── BundleError       a model directory that cannot be loaded
+"""
+
+
+class DiffusionError(Exception):
+    """A diffusion computation cannot be done."""
+
+
+class ScheduleError(DiffusionError):
+    """These noise levels cannot be made."""
+
+
+class SamplerError(DiffusionError):
+    """This sampler does not exist or cannot take these steps."""
+
+
+class NoiseError(DiffusionError):
+    """A noise key is out of range."""
+
+
+class DenoiseError(DiffusionError):
+    """A batch does not fit the denoiser."""
+
+
+class BundleError(DiffusionError):
+    """A model directory cannot be loaded."""

@@ -1,0 +1,30 @@
+"""Counter-based noise: any row's draw from its key alone, in any order, on any worker."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.errors import NoiseError
+
+INITIAL_ROW = -1
+"""The row whose noise is the picture's starting point."""
+
+
+def standard_noise(seed: int, image: int, row: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return unit Gaussian noise of ``shape``, float32, keyed by (seed, image, row).
+
+    The generator is Philox 4x64 (Salmon et al. 2011): the key is (seed, image) and the row is the
+    high word of its counter, so rows never overlap and none needs the ones before it.
+
+    Raises:
+        NoiseError: a seed outside 0..2^64−1, or an image or row out of range.
+    """
+    if not 0 <= seed < 2**64:
+        raise NoiseError(f"seed {seed} is not in 0..2^64-1")
+    if not 0 <= image < 2**64:
+        raise NoiseError(f"image {image} is not in 0..2^64-1")
+    if row < INITIAL_ROW:
+        raise NoiseError(f"row {row} is below {INITIAL_ROW}")
+    key = np.array([seed, image], dtype=np.uint64)
+    counter = np.array([0, 0, 0, row - INITIAL_ROW], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+    return generator.standard_normal(shape, dtype=np.float32)

@@ -1,0 +1,190 @@
+"""Noise schedules: the one a model was trained with, and the levels a sampler visits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.errors import ScheduleError
+
+Array = NDArray[np.float64]
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+SAMPLING_SCHEDULES = (
+    "leading",
+    "linspace",
+    "trailing",
+    "karras",
+    "exponential",
+    "beta",
+    "sgm_uniform",
+)
+
+
+def training_betas(kind: str, timesteps: int, start: float, end: float) -> Array:
+    """Return β_t, (timesteps,), of a training schedule under its diffusers name.
+
+    ``linear`` is Ho et al. 2020, ``scaled_linear`` Rombach et al. 2022 (linear in sqrt β),
+    ``squaredcos_cap_v2`` Nichol and Dhariwal 2021 (which takes neither start nor end).
+
+    Raises:
+        ScheduleError: an unknown kind, or betas outside (0, 1).
+    """
+    if kind == "linear":
+        betas = np.linspace(start, end, timesteps)
+    elif kind == "scaled_linear":
+        betas = np.linspace(start**0.5, end**0.5, timesteps) ** 2
+    elif kind == "squaredcos_cap_v2":
+        t = np.arange(timesteps + 1) / timesteps
+        alphas_bar = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+        betas = np.minimum(1 - alphas_bar[1:] / alphas_bar[:-1], 0.999)
+    else:
+        raise ScheduleError(f"unknown beta_schedule {kind!r}")
+    if not np.all((betas > 0) & (betas < 1)):
+        raise ScheduleError(f"betas of {kind!r} from {start} to {end} are not within (0, 1)")
+    return betas
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """The forward process a model was trained on: x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
+
+    alphas_cumprod: Array  # ᾱ, (T,) float64, falling
+    prediction_type: PredictionType = "epsilon"
+    steps_offset: int = 0  # added to timesteps by "leading" spacing; Stable Diffusion has 1
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> "NoiseSchedule":
+        """Read diffusers' ``scheduler_config.json``.
+
+        Raises:
+            ScheduleError: a value that is missing, unknown or not served.
+        """
+        if config.get("rescale_betas_zero_snr"):
+            raise ScheduleError("rescale_betas_zero_snr is not served: its last sigma is infinite")
+        prediction = str(config.get("prediction_type", "epsilon"))
+        if prediction not in get_args(PredictionType):
+            raise ScheduleError(f"unknown prediction_type {prediction!r}")
+        try:
+            timesteps = int(str(config.get("num_train_timesteps", 1000)))
+            offset = int(str(config.get("steps_offset", 0)))
+            start = float(str(config.get("beta_start", 0.0001)))
+            end = float(str(config.get("beta_end", 0.02)))
+            trained = config.get("trained_betas")
+            betas = (
+                training_betas(str(config.get("beta_schedule", "linear")), timesteps, start, end)
+                if trained is None
+                else np.asarray(trained, dtype=np.float64)
+            )
+        except (TypeError, ValueError) as error:
+            raise ScheduleError(f"scheduler config: {error}") from error
+        if betas.ndim != 1 or len(betas) < 2 or not np.all((betas > 0) & (betas < 1)):
+            raise ScheduleError("trained_betas are not a list of numbers within (0, 1)")
+        return cls(np.cumprod(1 - betas), prediction, offset)  # type: ignore[arg-type]
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T."""
+        return len(self.alphas_cumprod)
+
+    @cached_property
+    def sigmas(self) -> Array:
+        """σ_t = sqrt((1 − ᾱ_t)/ᾱ_t), (T,), rising."""
+        return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
+
+    @cached_property
+    def log_sigmas(self) -> Array:
+        """ln σ_t, (T,)."""
+        return np.log(self.sigmas)
+
+    def sigma_of(self, timesteps: Array) -> Array:
+        """Return σ at (fractional) timesteps, log-linear in between (Karras et al. 2022)."""
+        grid = np.arange(self.num_train_timesteps, dtype=np.float64)
+        between = np.exp(np.interp(timesteps, grid, self.log_sigmas))
+        whole = np.asarray(timesteps) == np.floor(timesteps)
+        exact = self.sigmas[np.clip(np.floor(timesteps).astype(int), 0, len(grid) - 1)]
+        return np.where(whole, exact, between)
+
+    def timestep_of(self, sigmas: Array) -> Array:
+        """Return the fractional timesteps of positive levels, clamped to 0..T−1."""
+        grid = np.arange(self.num_train_timesteps, dtype=np.float64)
+        return np.interp(np.log(sigmas), self.log_sigmas, grid)
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """The noise levels one job visits."""
+
+    schedule: str
+    sigmas: Array  # (n + 1,) falling strictly, ends in 0
+    timesteps: Array  # (n,) the first n levels as training timesteps
+
+    def __post_init__(self) -> None:
+        """Refuse levels that do not fall strictly."""
+        if not np.all(np.diff(self.sigmas) < 0):
+            raise ScheduleError(
+                f"the {len(self.timesteps)} levels of schedule {self.schedule!r} do not fall"
+            )
+
+    @property
+    def steps(self) -> int:
+        """n."""
+        return len(self.timesteps)
+
+
+def sampling_levels(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Levels:
+    """Return the levels of ``steps`` sampling steps under one of :data:`SAMPLING_SCHEDULES`.
+
+    ``leading``, ``linspace`` and ``trailing`` space the model's own timesteps (Lin et al. 2023,
+    table 2); ``karras`` and ``exponential`` space sigma (Karras et al. 2022, eq. 5; k-diffusion);
+    ``beta`` takes quantiles of Beta(0.6, 0.6) in time (Lee et al. 2024); ``sgm_uniform`` is
+    linspace without its last point (Stability's generative-models).
+
+    Raises:
+        ScheduleError: an unknown name, or a number of steps outside 1..T.
+    """
+    last = noise_schedule.num_train_timesteps - 1
+    if not 1 <= steps <= last + 1:
+        raise ScheduleError(f"num_inference_steps {steps} is not in 1..{last + 1}")
+    if schedule in ("karras", "exponential"):
+        high, low = noise_schedule.sigmas[-1], noise_schedule.sigmas[0]
+        ramp = np.linspace(0, 1, steps)
+        if schedule == "karras":
+            rho = 7.0
+            sigmas = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+        else:
+            sigmas = np.exp(np.log(high) + ramp * (np.log(low) - np.log(high)))
+        return Levels(schedule, np.append(sigmas, 0.0), noise_schedule.timestep_of(sigmas))
+    timesteps = _timesteps(schedule, steps, last, noise_schedule.steps_offset)
+    return Levels(schedule, np.append(noise_schedule.sigma_of(timesteps), 0.0), timesteps)
+
+
+def _timesteps(schedule: str, steps: int, last: int, offset: int) -> Array:
+    if schedule == "leading":
+        ratio = (last + 1) // steps
+        top = (steps - 1) * ratio
+        return np.arange(steps, dtype=np.float64)[::-1] * ratio + min(offset, last - top)
+    if schedule == "linspace":
+        return np.linspace(last, 0, steps)
+    if schedule == "trailing":
+        return np.round((last + 1) * (1 - np.arange(steps) / steps)) - 1
+    if schedule == "sgm_uniform":
+        return np.linspace(last, 0, steps + 1)[:-1]
+    if schedule == "beta":
+        return last * np.interp(1 - np.arange(steps) / steps, *_beta_distribution())
+    known = ", ".join(SAMPLING_SCHEDULES)
+    raise ScheduleError(f"unknown schedule {schedule!r}; there are: {known}")
+
+
+@lru_cache(maxsize=1)
+def _beta_distribution(alpha: float = 0.6, points: int = 200_001) -> tuple[Array, Array]:
+    """Return (cumulative probability, quantile) of Beta(α, α) on a fine grid.
+
+    With x = sin²θ the density becomes (sin θ·cos θ)^(2α−1), which has no poles.
+    """
+    theta = np.linspace(0, np.pi / 2, points)
+    density = (np.sin(theta) * np.cos(theta)) ** (2 * alpha - 1)
+    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return cumulative / cumulative[-1], np.sin(theta) ** 2

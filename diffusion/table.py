@@ -1,0 +1,68 @@
+"""A sampler compiled for one job: one row of coefficients per UNet evaluation."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+TABLE_VERSION = 1
+"""Part of a checkpoint's identity: raised whenever the meaning of a row changes."""
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerTable:
+    """A linear sampler as rows S' = A·S + b·D + c·ε, with D evaluated at S[0].
+
+    S holds ``registers`` tensors of the latents' shape in sigma space: the sample, and what a
+    multistep method remembers. D is the denoised estimate, ε fresh unit noise.
+    """
+
+    sampler: str
+    schedule: str
+    steps: int
+    sigmas: Array  # (R,) the level at which the UNet is evaluated
+    timesteps: Array  # (R,) that level as a training timestep, possibly fractional
+    mix: Array  # A, (R, K, K)
+    denoised: Array  # b, (R, K)
+    noise: Array  # c, (R, K)
+    initial_scale: float  # S[0] starts as this times unit noise
+    step_of_row: NDArray[np.int64]  # (R,) sampling steps finished once the row is done
+
+    @property
+    def rows(self) -> int:
+        """R, the number of UNet evaluations."""
+        return len(self.sigmas)
+
+    @property
+    def registers(self) -> int:
+        """K, the number of tensors in a job's state."""
+        return int(self.mix.shape[1])
+
+    def padded(self, registers: int) -> "SamplerTable":
+        """Return the same table over more registers; those added stay zero.
+
+        Raises:
+            ValueError: fewer registers than the method needs.
+        """
+        extra = registers - self.registers
+        if extra < 0:
+            raise ValueError(f"{self.sampler} needs {self.registers} registers, not {registers}")
+        if extra == 0:
+            return self
+        return replace(
+            self,
+            mix=np.pad(self.mix, ((0, 0), (0, extra), (0, extra))),
+            denoised=np.pad(self.denoised, ((0, 0), (0, extra))),
+            noise=np.pad(self.noise, ((0, 0), (0, extra))),
+        )
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over all coefficients: equal tables resume each other's states."""
+        digest = hashlib.sha256(f"{TABLE_VERSION}:{self.initial_scale!r}".encode())
+        for array in (self.sigmas, self.timesteps, self.mix, self.denoised, self.noise):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return digest.hexdigest()[:16]
