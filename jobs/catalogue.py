@@ -12,7 +12,7 @@ from jobs.schema import MAX_SEED, JobRequest, JobSpec
 
 
 class SamplerEntry(BaseModel):
-    """A sampler that a model's workers offer. It takes rows_per_step · n + rows_offset rows."""
+    """A sampler that workers offer: n > 1 steps take rows_per_step · n + rows_offset rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class SamplerEntry(BaseModel):
 
     def rows(self, steps: int) -> int:
         """UNet evaluations of one picture without guidance."""
-        return self.rows_per_step * steps + self.rows_offset
+        return 1 if steps == 1 else self.rows_per_step * steps + self.rows_offset
 
 
 class ModelEntry(BaseModel):

@@ -1,0 +1,14 @@
+-- Point a job at checkpoints whose blobs were written before. → 1, or 0 for a void fence
+if not held(a.id, a.fence) then
+  for _, c in ipairs(a.checkpoints) do redis.call('DEL', c.key) end
+  return 0
+end
+for _, c in ipairs(a.checkpoints) do
+  local field = 'checkpoint:' .. c.image
+  local old = get(a.id, field)
+  if old and cjson.decode(old).key ~= c.key then redis.call('DEL', cjson.decode(old).key) end
+  set(a.id, field, cjson.encode(c))
+  redis.call('PERSIST', c.key)
+end
+set(a.id, 'deaths', 0)
+return 1

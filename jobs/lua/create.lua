@@ -1,0 +1,31 @@
+-- Store a new job as queued. → {outcome, id or remaining units}
+if a.idempotency then
+  local known = redis.call('HMGET', key('idempotency', a.idempotency.key), 'fingerprint', 'id')
+  if known[1] then
+    if known[1] ~= a.idempotency.fingerprint then return {'conflict', known[2]} end
+    if redis.call('EXISTS', key('job', known[2])) == 1 then return {'replayed', known[2]} end
+  end
+end
+local load = redis.call('HMGET', key('work', a.model), 'pending_units', 'running_units')
+local outstanding = tonumber(load[1] or '0') + tonumber(load[2] or '0')
+if outstanding + a.units > S.max_backlog_units and outstanding > 0 then
+  return {'full', stamp(outstanding)}
+end
+local t = now()
+local seq = redis.call('INCR', key('seq'))
+set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model, 'spec', a.spec,
+  'rank', a.rank, 'units', stamp(a.units), 'units_done', '0', 'total_steps', a.total_steps,
+  'created_at', stamp(t), 'seq', seq, 'status', 'queued', 'fence', '', 'attempts', '0')
+if a.deadline_s then
+  set(a.id, 'expires_at', stamp(t + a.deadline_s))
+  redis.call('ZADD', key('deadlines'), stamp(t + a.deadline_s), a.id)
+end
+redis.call('ZADD', key('jobs'), seq, a.id)
+if a.idempotency then
+  local k = key('idempotency', a.idempotency.key)
+  redis.call('HSET', k, 'fingerprint', a.idempotency.fingerprint, 'id', a.id)
+  redis.call('PEXPIRE', k, math.floor(S.idempotency_ttl_s * 1000))
+end
+redis.call('HINCRBY', key('totals'), 'created', 1)
+enqueue(a.id, t, 1)
+return {'created', a.id}

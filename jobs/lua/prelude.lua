@@ -1,0 +1,113 @@
+-- What every transition shares. KEYS[1] is the deployment's prefix, ARGV[1] the arguments as JSON.
+-- All keys carry one hash tag, so a deployment lives in one slot and a script may reach them all.
+local P = KEYS[1]
+local a = cjson.decode(ARGV[1])
+local S = cjson.decode(ARGV[2])  -- settings: lease_s, max_deaths, suspect_deaths, …
+
+local function key(...) return P .. ':' .. table.concat({...}, ':') end
+
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) + tonumber(t[2]) / 1e6
+end
+
+local function stamp(t) return string.format('%.6f', t) end
+
+local function get(id, field) return redis.call('HGET', key('job', id), field) or nil end
+
+local function num(id, field) return tonumber(get(id, field) or '0') end
+
+local function set(id, ...) redis.call('HSET', key('job', id), ...) end
+
+local function emit(id, kind, ...)
+  redis.call('XADD', key('events', id), 'MAXLEN', '~', S.events_kept, '*',
+    'kind', kind, 'attempt', get(id, 'attempts') or '0', ...)
+  redis.call('PUBLISH', key('wake'), id)
+end
+
+local function remaining(id) return math.max(0, num(id, 'units') - num(id, 'units_done')) end
+
+local function work(model, field, by)
+  redis.call('HINCRBYFLOAT', key('work', model), field, string.format('%.6f', by))
+end
+
+local function move(id, status)
+  redis.call('ZREM', key('jobs', get(id, 'status')), id)
+  redis.call('ZADD', key('jobs', status), get(id, 'seq'), id)
+  set(id, 'status', status)
+end
+
+local function held(id, fence)
+  return get(id, 'status') == 'running' and get(id, 'fence') == fence
+end
+
+-- Take a job out of the queue or away from its worker; its fence is void from here on.
+local function take_out(id, t)
+  local model, status = get(id, 'model'), get(id, 'status')
+  if status == 'queued' then
+    redis.call('ZREM', key('pending', model), id)
+    work(model, 'pending_units', -remaining(id))
+  elseif status == 'running' then
+    redis.call('ZREM', key('leases'), id)
+    redis.call('SREM', key('running', model), id)
+    work(model, 'running_units', -remaining(id))
+    set(id, 'running_s', stamp(num(id, 'running_s') + t - num(id, 'claimed_at')),
+      'evaluations_before', get(id, 'evaluations') or '0')
+  end
+  set(id, 'fence', '')
+end
+
+-- fresh is 1 for a new job, 0 for one that was interrupted: it goes before those of its class.
+local function enqueue(id, t, fresh)
+  local model = get(id, 'model')
+  move(id, 'queued')
+  set(id, 'queued_at', stamp(t))
+  local score = (num(id, 'rank') * 2 + fresh) * 1e12 + num(id, 'seq')
+  redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
+  work(model, 'pending_units', remaining(id))
+  emit(id, 'status')
+end
+
+local function drop_checkpoints(id)
+  local fields = redis.call('HKEYS', key('job', id))
+  for _, f in ipairs(fields) do
+    if f:sub(1, 11) == 'checkpoint:' then
+      redis.call('DEL', cjson.decode(get(id, f)).key)
+      redis.call('HDEL', key('job', id), f)
+    end
+  end
+end
+
+local function images(id)
+  local found = {}
+  local fields = redis.call('HKEYS', key('job', id))
+  for _, f in ipairs(fields) do
+    if f:sub(1, 6) == 'image:' then found[#found + 1] = cjson.decode(get(id, f)) end
+  end
+  return found
+end
+
+local function drop_images(id)
+  for _, image in ipairs(images(id)) do redis.call('DEL', image.key) end
+  local size = redis.call('HGET', key('result_sizes'), id)
+  if size then
+    redis.call('DECRBY', key('result_bytes'), size)
+    redis.call('HDEL', key('result_sizes'), id)
+  end
+  redis.call('ZREM', key('results'), id)
+  set(id, 'results_dropped', '1')
+end
+
+-- End a job for good.
+local function finish(id, t, status, failure)
+  take_out(id, t)
+  move(id, status)
+  set(id, 'finished_at', stamp(t))
+  if failure then set(id, 'error', failure) end
+  if status ~= 'succeeded' and #images(id) > 0 then drop_images(id) end
+  drop_checkpoints(id)
+  redis.call('ZREM', key('deadlines'), id)
+  redis.call('ZADD', key('ended'), stamp(t), id)
+  redis.call('HINCRBY', key('totals'), status, 1)
+  emit(id, 'result')
+end

@@ -1,0 +1,17 @@
+-- Prolong leases. → {ids that are lost, rank of the best waiting job of each model}
+local t = now()
+redis.call('SET', key('seen'), stamp(t))
+local lost, models, best = {}, {}, {}
+for _, lease in ipairs(a.leases) do
+  if held(lease.id, lease.fence) then
+    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), lease.id)
+    models[get(lease.id, 'model')] = true
+  else
+    lost[#lost + 1] = lease.id
+  end
+end
+for model in pairs(models) do
+  local first = redis.call('ZRANGE', key('pending', model), 0, 0)
+  if first[1] then best[#best + 1] = get(first[1], 'rank') end
+end
+return {lost, best}

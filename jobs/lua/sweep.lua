@@ -1,0 +1,51 @@
+-- Requeue jobs whose lease ran out, end those past their deadline, bound results and records.
+-- → {requeued ids, their models, expired ids, failed ids, results dropped}
+local t = now()
+local requeued, models, expired, failed, dropped = {}, {}, {}, {}, 0
+local seen = tonumber(redis.call('GET', key('seen')) or '0')
+redis.call('SET', key('seen'), stamp(t))
+if t - seen > S.lease_s / 2 then
+  -- Nobody could renew: the store itself was away. No lease ran out by its holder's fault.
+  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
+    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
+  end
+end
+local late = redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', stamp(t), 'LIMIT', 0, 200)
+for _, id in ipairs(late) do
+  finish(id, t, 'expired')
+  expired[#expired + 1] = id
+end
+local dead = redis.call('ZRANGEBYSCORE', key('leases'), '-inf', stamp(t), 'LIMIT', 0, 200)
+for _, id in ipairs(dead) do
+  redis.call('HINCRBY', key('totals'), 'leases_reaped', 1)
+  local deaths = num(id, 'deaths') + 1
+  set(id, 'deaths', deaths)
+  if deaths >= S.max_deaths then
+    finish(id, t, 'failed', cjson.encode({code = 'worker_died', detail = 'its worker died ' ..
+      deaths .. ' times without a new checkpoint, last ' .. (get(id, 'worker') or '')}))
+    failed[#failed + 1] = id
+  else
+    take_out(id, t)
+    enqueue(id, t, 0)
+    requeued[#requeued + 1], models[#models + 1] = id, get(id, 'model')
+  end
+end
+local old = redis.call('ZRANGEBYSCORE', key('results'), '-inf', stamp(t - S.result_ttl_s),
+  'LIMIT', 0, 200)
+for _, id in ipairs(old) do drop_images(id); dropped = dropped + 1 end
+while tonumber(redis.call('GET', key('result_bytes')) or '0') > S.max_results_bytes do
+  local oldest = redis.call('ZRANGE', key('results'), 0, 0)
+  if not oldest[1] then break end
+  drop_images(oldest[1])
+  dropped = dropped + 1
+end
+local past = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', stamp(t - S.record_ttl_s),
+  'LIMIT', 0, 200)
+for _, id in ipairs(past) do
+  drop_images(id)
+  redis.call('ZREM', key('jobs'), id)
+  redis.call('ZREM', key('jobs', get(id, 'status')), id)
+  redis.call('ZREM', key('ended'), id)
+  redis.call('DEL', key('job', id), key('events', id), key('previews', id))
+end
+return {requeued, models, expired, failed, dropped}

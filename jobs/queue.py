@@ -1,0 +1,109 @@
+"""The doorbell: a Celery queue a model, whose messages only say that there is work.
+
+Nothing outside this file knows that a queue is a Redis list.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from jobs.errors import StoreUnavailable
+from jobs.settings import JobsSettings
+
+TASK = "sfumato.draw"
+T = TypeVar("T")
+
+
+def queue_name(settings: JobsSettings, model: str) -> str:
+    """Return the queue that a model's workers listen on."""
+    return f"{settings.key_prefix}.{model}"
+
+
+def celery_app(settings: JobsSettings) -> Celery:
+    """Return a Celery application with the options that the job contract rests on."""
+    app = Celery("sfumato", broker=settings.redis_url)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_acks_late=False,  # redelivery is the store's business, not the broker's
+        task_default_queue=f"{settings.key_prefix}.default",
+        task_create_missing_queues=True,
+        worker_pool="threads",
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_connect_timeout": 3,
+            "socket_timeout": 10,
+            "socket_keepalive": True,
+            "max_retries": 2,
+            "interval_start": 0.0,
+            "interval_step": 0.1,
+            "interval_max": 0.3,
+        },
+    )
+    return app
+
+
+class Doorbell:
+    """Rings a model's queue and counts the rings that nobody has answered."""
+
+    def __init__(self, settings: JobsSettings) -> None:
+        self._settings = settings
+        self._app = celery_app(settings)
+        self._redis = Redis.from_url(
+            settings.redis_url, socket_timeout=10, socket_connect_timeout=3
+        )
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="doorbell")
+
+    async def ring(self, model: str, job_id: str) -> None:
+        """Ring once; the id is there for tracing only.
+
+        Raises:
+            StoreUnavailable: the broker does not answer; the sweep makes up for the ring.
+        """
+        await self._run(lambda: self._send(model, job_id))
+
+    def _send(self, model: str, job_id: str) -> None:
+        self._app.send_task(
+            TASK,
+            args=[job_id],
+            queue=queue_name(self._settings, model),
+            retry=False,
+            ignore_result=True,
+        )
+
+    async def waiting(self, model: str) -> int:
+        """Return how many rings wait in the model's queue."""
+        return await self._run(lambda: self._length(model))
+
+    def _length(self, model: str) -> int:
+        length: Any = self._redis.llen(queue_name(self._settings, model))
+        return int(length)
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, call)
+        except (OperationalError, RedisError, OSError) as error:
+            raise StoreUnavailable(f"the broker does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Release connections and threads."""
+        self._threads.shutdown(wait=True)
+        self._app.close()
+        self._redis.close()

@@ -1,0 +1,58 @@
+"""Reading a job's Redis hash back into a record."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from jobs.errors import JobsError
+from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+
+JobHash = Mapping[bytes, bytes]
+
+
+class NewerSchema(JobsError):
+    """A newer version of Sfumato wrote this record."""
+
+
+def decode(job: JobHash) -> JobRecord:
+    """Return the record of a job's hash.
+
+    Raises:
+        NewerSchema: its schema version is newer than ours.
+    """
+    version = int(job[b"schema_version"])
+    if version > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"job {job[b'id'].decode()} has schema version {version}; this reads {SCHEMA_VERSION}"
+        )
+    images = sorted(
+        (orjson.loads(value) for field, value in job.items() if field.startswith(b"image:")),
+        key=lambda image: int(image["index"]),
+    )
+    return JobRecord(
+        schema_version=version,
+        id=job[b"id"].decode(),
+        status=JobStatus(job[b"status"].decode()),
+        spec=JobSpec.model_validate_json(job[b"spec"]),
+        units=float(job[b"units"]),
+        units_done=float(job.get(b"units_done", 0)),
+        step=int(job.get(b"step", 0)),
+        total_steps=int(job[b"total_steps"]),
+        created_at=float(job[b"created_at"]),
+        queued_at=float(job[b"queued_at"]),
+        started_at=_seconds(job, b"started_at"),
+        finished_at=_seconds(job, b"finished_at"),
+        expires_at=_seconds(job, b"expires_at"),
+        attempts=int(job.get(b"attempts", 0)),
+        deaths=int(job.get(b"deaths", 0)),
+        worker=job[b"worker"].decode() if b"worker" in job else None,
+        images=tuple(ImageRecord.model_validate(image) for image in images),
+        error=JobError.model_validate_json(job[b"error"]) if b"error" in job else None,
+        evaluations=int(job.get(b"evaluations", 0)),
+        running_s=float(job.get(b"running_s", 0)),
+        preview_step=int(job[b"preview_step"]) if b"preview_step" in job else None,
+    )
+
+
+def _seconds(job: JobHash, field: bytes) -> float | None:
+    return float(job[field]) if field in job else None

@@ -1,0 +1,415 @@
+"""The store on Redis: one hash a job, one Lua script a transition, one hash tag for all keys."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from time import monotonic
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from jobs import events
+from jobs.catalogue import ModelEntry
+from jobs.errors import (
+    BacklogFull,
+    IdempotencyConflict,
+    InvalidCursor,
+    JobNotFound,
+    JobsError,
+    ResultExpired,
+    StaleFence,
+    StoreFull,
+    StoreUnavailable,
+)
+from jobs.records import JobHash, decode
+from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.scripts import Scripts
+from jobs.settings import JobsSettings
+from jobs.store import (
+    Backlog,
+    Checkpoint,
+    Claim,
+    Created,
+    Event,
+    FinishedImage,
+    Idempotency,
+    JobPage,
+    Lease,
+    Preview,
+    Progress,
+    QueuePosition,
+    Renewal,
+    RequeueReason,
+    Swept,
+    Totals,
+    WorkerEntry,
+)
+
+RANKS = ("high", "normal", "low")
+ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
+WORKER_TTL_S = 5
+DEFAULT_RETRY_AFTER_S = 30.0
+
+
+class RedisStore:
+    """A :class:`jobs.store.JobStore` on Redis 6.2, Valkey 7.2 or newer. Bound to one event loop."""
+
+    def __init__(self, settings: JobsSettings) -> None:
+        self._settings = settings
+        self._prefix = f"{{{settings.key_prefix}}}"
+        self._redis: Redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=10,
+            socket_connect_timeout=3,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+            retry_on_error=[RedisConnectionError, RedisTimeoutError],
+            max_connections=64,
+        )
+        self._scripts = Scripts(self._redis, self._prefix, settings)
+        self._hub = events.EventHub(self._redis, self._prefix)
+        self._memory = (0.0, 0)
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+    async def _ask(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except ResponseError as error:
+            if "OOM" in str(error):
+                raise StoreFull("Redis is out of memory") from error
+            raise
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+
+    async def _script(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
+        return await self._ask(self._scripts(name, arguments, *blobs))
+
+    async def _fenced(self, name: str, lease: Lease, **arguments: Any) -> None:
+        if not await self._script(name, {"id": lease.job_id, "fence": lease.fence, **arguments}):
+            raise StaleFence(lease.job_id)
+
+    async def create(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        units: float,
+        *,
+        idempotency: Idempotency | None = None,
+    ) -> Created:
+        """Store a new job as ``queued``."""
+        if await self._memory_bytes() > self._settings.memory_high_water_bytes:
+            raise StoreFull
+        arguments: dict[str, Any] = {
+            "id": job_id,
+            "model": spec.model,
+            "spec": spec.model_dump_json(),
+            "rank": spec.priority.rank,
+            "units": units,
+            "total_steps": spec.num_inference_steps * spec.num_images,
+            "schema_version": SCHEMA_VERSION,
+        }
+        if spec.deadline_s is not None:
+            arguments["deadline_s"] = spec.deadline_s
+        if idempotency is not None:
+            arguments["idempotency"] = {
+                "key": idempotency.key,
+                "fingerprint": idempotency.fingerprint,
+            }
+        outcome, value = await self._script("create", arguments)
+        if outcome == b"conflict":
+            raise IdempotencyConflict
+        if outcome == b"full":
+            raise BacklogFull(await self._retry_after(spec.model, units, float(value)))
+        return Created(await self.get(value.decode()), replayed=outcome == b"replayed")
+
+    async def _retry_after(self, model: str, units: float, outstanding: float) -> float:
+        rate = sum(w.rows_per_s for w in await self.workers() if w.model == model)
+        if rate <= 0:
+            return DEFAULT_RETRY_AFTER_S
+        return max(1.0, (outstanding + units - self._settings.max_backlog_units) / rate)
+
+    async def _memory_bytes(self) -> int:
+        asked_at, value = self._memory
+        if monotonic() - asked_at > 1:
+            info = await self._ask(self._redis.info("memory"))
+            value = int(info["used_memory"])
+            self._memory = (monotonic(), value)
+        return value
+
+    async def get(self, job_id: str) -> JobRecord:
+        """Return the job."""
+        return decode(await self._hash(job_id))
+
+    async def _hash(self, job_id: str) -> JobHash:
+        job = await self._ask(cast(Awaitable[Any], self._redis.hgetall(self._key("job", job_id))))
+        if not job:
+            raise JobNotFound(job_id)
+        return cast(JobHash, job)
+
+    async def list(
+        self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None
+    ) -> JobPage:
+        """Return a page of jobs, newest first."""
+        key = self._key("jobs", status.value) if status else self._key("jobs")
+        below = "+inf"
+        if cursor is not None:
+            if not cursor.isdecimal() or len(cursor) > 18:
+                raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
+            below = f"({cursor}"
+        found = await self._ask(
+            self._redis.zrevrangebyscore(key, below, "-inf", start=0, num=limit, withscores=True)
+        )
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id, _ in found:
+            pipe.hgetall(self._key("job", job_id.decode()))
+        jobs = await self._ask(pipe.execute())
+        records = tuple(decode(job) for job in jobs if job)
+        return JobPage(records, str(int(found[-1][1])) if len(found) == limit else None)
+
+    async def queue_position(self, record: JobRecord) -> QueuePosition | None:
+        """Return a queued job's place; the work ahead is estimated from the queue's mean."""
+        pending = self._key("pending", record.spec.model)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zrank(pending, record.id)
+        pipe.zcard(pending)
+        pipe.hget(self._key("work", record.spec.model), "pending_units")
+        rank, waiting, units = await self._ask(pipe.execute())
+        if rank is None:
+            return None
+        return QueuePosition(rank + 1, rank * max(0.0, float(units or 0)) / waiting)
+
+    async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
+        """Hand the next waiting job of this model to the worker."""
+        arguments = {"model": model, "worker": worker, "idle": idle, "token": secrets.token_hex(8)}
+        flat = await self._script("claim", arguments)
+        if not flat:
+            return None
+        job: JobHash = dict(zip(flat[::2], flat[1::2], strict=True))
+        record = decode(job)
+        lease = Lease(record.id, model, worker, job[b"fence"].decode())
+        return Claim(
+            record,
+            lease,
+            await self._checkpoints(job),
+            tuple(image.index for image in record.images),
+            record.deaths >= self._settings.suspect_deaths,
+        )
+
+    async def _checkpoints(self, job: JobHash) -> tuple[Checkpoint, ...]:
+        heads = [orjson.loads(v) for f, v in job.items() if f.startswith(b"checkpoint:")]
+        if not heads:
+            return ()
+        blobs = await self._ask(cast(Awaitable[Any], self._redis.mget([h["key"] for h in heads])))
+        return tuple(
+            Checkpoint(h["image"], h["row"], h["identity"], tuple(h["shape"]), blob)
+            for h, blob in zip(heads, blobs, strict=True)
+            if blob is not None
+        )
+
+    async def renew(self, leases: Sequence[Lease]) -> Renewal:
+        """Prolong all leases in one call."""
+        lost, waiting = await self._script("renew", {"leases": [_fence(x) for x in leases]})
+        best = min((int(rank) for rank in waiting), default=None)
+        return Renewal(
+            frozenset(job_id.decode() for job_id in lost), None if best is None else RANKS[best]
+        )
+
+    async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:
+        """Record and publish progress in one call."""
+        rows = [
+            _fence(u.lease)
+            | {"step": u.step, "units_done": u.units_done, "evaluations": u.evaluations}
+            | ({} if u.eta_s is None else {"eta_s": round(u.eta_s, 2)})
+            for u in updates
+        ]
+        return frozenset(i.decode() for i in await self._script("progress", {"updates": rows}))
+
+    async def preview(self, previews: Sequence[Preview]) -> frozenset[str]:
+        """Publish previews in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for p in previews:
+            head = {"image": p.image, "step": p.step, "content_type": p.content_type}
+            await self._scripts("preview", _fence(p.lease) | head, p.data, pipeline=pipe)
+        kept = await self._ask(pipe.execute())
+        return frozenset(p.lease.job_id for p, ok in zip(previews, kept, strict=True) if not ok)
+
+    async def checkpoint(self, lease: Lease, checkpoints: Sequence[Checkpoint]) -> None:
+        """Replace the pictures' checkpoints."""
+        heads = []
+        pipe = self._redis.pipeline(transaction=False)
+        for c in checkpoints:
+            key = self._key("checkpoint", lease.job_id, lease.fence, f"{c.image}:{c.row}")
+            pipe.set(key, c.blob, ex=ORPHAN_TTL_S)
+            head = {"image": c.image, "row": c.row, "identity": c.identity, "shape": c.shape}
+            heads.append(head | {"key": key})
+        arguments = _fence(lease) | {"checkpoints": heads}
+        await self._scripts("checkpoint", arguments, pipeline=pipe)
+        if not (await self._ask(pipe.execute()))[-1]:
+            raise StaleFence(lease.job_id)
+
+    async def add_image(self, lease: Lease, image: FinishedImage) -> None:
+        """Store one finished picture."""
+        key = self._key("image", lease.job_id, lease.fence, str(image.record.index))
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(key, image.data, ex=ORPHAN_TTL_S)
+        arguments = _fence(lease) | {"image": image.record.model_dump() | {"key": key}}
+        await self._scripts("add_image", arguments, pipeline=pipe)
+        if not (await self._ask(pipe.execute()))[-1]:
+            raise StaleFence(lease.job_id)
+
+    async def finish(self, lease: Lease, evaluations: int) -> JobRecord:
+        """End the job as ``succeeded``."""
+        await self._fenced("finish", lease, status="succeeded", evaluations=evaluations)
+        return await self.get(lease.job_id)
+
+    async def fail(self, lease: Lease, error: JobError) -> JobRecord:
+        """End the job as ``failed`` with the reason."""
+        await self._fenced("finish", lease, status="failed", error=error.model_dump_json())
+        return await self.get(lease.job_id)
+
+    async def requeue(self, lease: Lease, reason: RequeueReason) -> JobRecord:
+        """Give the job back with its checkpoints."""
+        await self._fenced("requeue", lease, reason=reason)
+        return await self.get(lease.job_id)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """End the job as ``canceled`` at once."""
+        if not await self._script("cancel", {"id": job_id}):
+            raise JobNotFound(job_id)
+        return await self.get(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Cancel if need be, then forget the job."""
+        if not await self._script("delete", {"id": job_id}):
+            raise JobNotFound(job_id)
+
+    async def sweep(self) -> Swept:
+        """Requeue, expire, bound."""
+        requeued, models, expired, failed, dropped = await self._script("sweep", {})
+        pairs = zip(requeued, models, strict=True)
+        return Swept(
+            tuple((job_id.decode(), model.decode()) for job_id, model in pairs),
+            tuple(job_id.decode() for job_id in expired),
+            tuple(job_id.decode() for job_id in failed),
+            dropped,
+        )
+
+    async def image(self, job_id: str, index: int) -> FinishedImage:
+        """Return a finished picture."""
+        job = await self._hash(job_id)
+        head = job.get(f"image:{index}".encode())
+        if head is None:
+            raise JobNotFound(f"{job_id}/images/{index}")
+        fields = orjson.loads(head)
+        data = await self._ask(cast(Awaitable[Any], self._redis.get(fields["key"])))
+        if data is None:
+            raise ResultExpired(f"picture {index} of job {job_id} is past its time to live")
+        return FinishedImage(ImageRecord.model_validate(fields), data)
+
+    async def latest_preview(self, job_id: str) -> tuple[str, bytes] | None:
+        """Return the newest preview."""
+        job = await self._hash(job_id)
+        event = job.get(b"preview_event")
+        if event is None:
+            return None
+        found = await self._ask(self._redis.xrange(self._key("events", job_id), event, event))
+        if not found:
+            return None
+        return found[0][1][b"content_type"].decode(), found[0][1][b"data"]
+
+    async def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
+        """Yield the job's events after an id, until its result."""
+        start = events.parse_id(after)
+        await self._hash(job_id)
+        async for event in self._hub.follow(job_id, start):
+            yield event
+
+    async def announce_model(self, model: ModelEntry) -> None:
+        """Put a model into the catalogue."""
+        key = self._key("models")
+        call = self._redis.hset(key, model.name, model.model_dump_json())
+        await self._ask(cast(Awaitable[Any], call))
+
+    async def models(self) -> tuple[ModelEntry, ...]:
+        """Return the catalogue, by name."""
+        call = cast(Awaitable[Any], self._redis.hgetall(self._key("models")))
+        found: Mapping[bytes, bytes] = await self._ask(call)
+        return tuple(ModelEntry.model_validate_json(found[name]) for name in sorted(found))
+
+    async def announce_worker(self, worker: WorkerEntry) -> None:
+        """Announce or refresh a live worker."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(self._key("worker", worker.id), orjson.dumps(worker), ex=WORKER_TTL_S)
+        pipe.sadd(self._key("workers"), worker.id)
+        await self._ask(pipe.execute())
+
+    async def retire_worker(self, worker_id: str) -> None:
+        """Forget a worker that stops."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.delete(self._key("worker", worker_id))
+        pipe.srem(self._key("workers"), worker_id)
+        await self._ask(pipe.execute())
+
+    async def workers(self) -> tuple[WorkerEntry, ...]:
+        """Return the live workers; those that fell silent are forgotten."""
+        key = self._key("workers")
+        members = await self._ask(cast(Awaitable[Any], self._redis.smembers(key)))
+        ids = sorted(member.decode() for member in members)
+        if not ids:
+            return ()
+        keys = [self._key("worker", i) for i in ids]
+        found = await self._ask(cast(Awaitable[Any], self._redis.mget(keys)))
+        gone = [i for i, value in zip(ids, found, strict=True) if value is None]
+        if gone:
+            await self._ask(cast(Awaitable[Any], self._redis.srem(key, *gone)))
+        return tuple(WorkerEntry(**orjson.loads(value)) for value in found if value is not None)
+
+    async def backlog(self, model: str) -> Backlog:
+        """Return the model's remaining work."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zcard(self._key("pending", model))
+        pipe.scard(self._key("running", model))
+        pipe.hmget(self._key("work", model), "pending_units", "running_units")
+        pending, running, units = await self._ask(pipe.execute())
+        # Sums of rounded decimals may miss zero by a hair; no jobs means no work.
+        waiting = float(units[0] or 0) if pending else 0.0
+        active = float(units[1] or 0) if running else 0.0
+        return Backlog(pending, running, max(0.0, waiting), max(0.0, active))
+
+    async def totals(self) -> Totals:
+        """Return the counters for metrics."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hgetall(self._key("totals"))
+        pipe.get(self._key("result_bytes"))
+        counters, results = await self._ask(pipe.execute())
+        counts = {name.decode(): int(value) for name, value in counters.items()}
+        ended = {s.value: counts.get(s.value, 0) for s in JobStatus if s.ended}
+        return Totals(
+            ended,
+            counts.get("created", 0),
+            counts.get("leases_reaped", 0),
+            int(results or 0),
+            await self._memory_bytes(),
+        )
+
+    async def ping(self) -> None:
+        """Check that the store answers."""
+        await self._ask(cast(Awaitable[Any], self._redis.ping()))
+
+    async def close(self) -> None:
+        """Release connections."""
+        try:
+            await self._hub.close()
+            await self._redis.aclose()
+        except (RedisError, OSError) as error:
+            raise JobsError(f"closing the store: {error}") from error
+
+
+def _fence(lease: Lease) -> dict[str, Any]:
+    return {"id": lease.job_id, "fence": lease.fence}

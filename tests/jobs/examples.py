@@ -1,0 +1,58 @@
+"""Jobs and models for tests of the contract."""
+
+from jobs.catalogue import ModelEntry, SamplerEntry, resolve, units
+from jobs.schema import ImageRecord, JobRequest, JobSpec
+from jobs.store import Checkpoint, FinishedImage
+
+EULER = SamplerEntry(
+    name="euler",
+    title="Euler",
+    stochastic=False,
+    order=1,
+    rows_per_step=1,
+    rows_offset=0,
+    uses_eta=False,
+    default_schedule="karras",
+    schedules=("karras", "trailing"),
+    max_steps=1000,
+)
+HEUN = EULER.model_copy(update={"name": "heun", "rows_per_step": 2, "rows_offset": -1})
+MODEL = ModelEntry(
+    name="toy",
+    title="Toy",
+    sha256="0" * 64,
+    width=64,
+    height=64,
+    min_side=8,
+    max_side=128,
+    side_multiple=8,
+    max_pixels=128 * 128,
+    default_steps=10,
+    default_sampler="euler",
+    default_guidance_scale=1.0,
+    samplers=(EULER, HEUN),
+)
+
+
+def spec(**fields: object) -> JobSpec:
+    """Return a spec of the toy model; ten units unless told otherwise."""
+    request = JobRequest.model_validate({"prompt": "a red apple", "seed": 7} | fields)
+    return resolve(request, MODEL)
+
+
+def work(of: JobSpec) -> float:
+    """Return a spec's units."""
+    return units(of, MODEL)
+
+
+def checkpoint(row: int, image: int = 0) -> Checkpoint:
+    """Return a checkpoint whose bytes tell its row."""
+    return Checkpoint(image, row, "toy:torch:table", (1, 1, 2, 2), bytes([row % 256]) * 16)
+
+
+def picture(index: int = 0, data: bytes = b"picture") -> FinishedImage:
+    """Return a finished picture."""
+    record = ImageRecord(
+        index=index, seed=7, width=64, height=64, content_type="image/png", size_bytes=len(data)
+    )
+    return FinishedImage(record, data)
