@@ -1,0 +1,29 @@
+"""What runs the UNet: torch, or ONNX Runtime."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Backend(Protocol):
+    """One forward pass of a UNet."""
+
+    name: str
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """Return the prediction (N, C, h, w) float32.
+
+        Args:
+            sample: x_t at the training process' scale, (N, C, h, w) float32.
+            timesteps: (N,) float32, possibly fractional.
+            embeddings: (N, L, D) float32.
+            added: SDXL's ``text_embeds`` (N, P) and ``time_ids`` (N, 6), else None.
+        """
+        ...
