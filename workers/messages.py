@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Resume:
-    """Where an earlier attempt left a picture: the next row and the state S (K, C, h, w) float32."""
+    """Where an earlier attempt left a picture."""
 
-    row: int
-    state: NDArray[np.float32]
+    row: int  # the next row
+    state: NDArray[np.float32]  # S, (K, C, h, w)
+    identity: str  # taken up only where it is equal to the new slot's
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Admitted:
-    """The picture has a slot; ``row`` is where it starts, ``note`` why a resume was refused."""
+    """The picture has a slot."""
 
     job_id: str
     image: int
-    row: int
+    row: int  # where it starts: 0, or where an earlier attempt left it
     rows: int
+    refused: bool = False  # an earlier state was not taken up: other weights, backend or table
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""What the worker tells the store about its model."""
+
+from diffusion.model import ModelInfo
+from diffusion.samplers.registry import SAMPLERS, sampler_info
+from jobs.catalogue import ModelEntry, SamplerEntry
+
+
+def sampler_entry(name: str) -> SamplerEntry:
+    """Return a sampler as the catalogue lists it."""
+    info = sampler_info(name)
+    return SamplerEntry(
+        name=info.name,
+        title=info.title,
+        stochastic=info.stochastic,
+        order=info.order,
+        rows_per_step=info.rows_per_step,
+        rows_offset=info.rows_offset,
+        uses_eta=info.eta is not None,
+        default_schedule=info.default_schedule,
+        schedules=tuple(info.schedules),
+        max_steps=info.max_steps,
+    )
+
+
+def model_entry(info: ModelInfo) -> ModelEntry:
+    """Return a model as the catalogue lists it."""
+    return ModelEntry(
+        name=info.name,
+        title=info.title,
+        sha256=info.sha256,
+        width=info.width,
+        height=info.height,
+        min_side=info.min_side,
+        max_side=info.max_side,
+        side_multiple=info.side_multiple,
+        max_pixels=info.max_pixels,
+        default_steps=info.default_steps,
+        default_sampler=info.default_sampler,
+        default_guidance_scale=info.default_guidance_scale,
+        languages=info.languages,
+        examples=info.examples,
+        samplers=tuple(sampler_entry(name) for name in SAMPLERS),
+    )

@@ -1,0 +1,309 @@
+"""The engine: one thread owns the device and advances every picture a row a tick.
+
+Jobs join and leave between ticks. The tick touches no network, no disk and encodes no file.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+
+import structlog
+import torch
+
+from diffusion.bundle import Bundle
+from diffusion.denoiser import Guidance
+from diffusion.errors import DiffusionError
+from workers.batcher import Batcher
+from workers.forward import Evaluated, evaluate
+from workers.messages import (
+    Admitted,
+    Advanced,
+    Failed,
+    Finished,
+    Picture,
+    Previewed,
+    Released,
+    Report,
+)
+from workers.slot import Slot, open_slot
+
+log = structlog.get_logger()
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the engine runs."""
+
+    slots: int = 16
+    rows_per_tick: int = 16  # forward rows; a guided picture costs two
+    deterministic: bool = False  # pad every batch to rows_per_tick, encode and decode alone
+    checkpoint_s: float = 1.0  # a picture is saved at most this long after it moved
+    preview_s: float = 0.1  # at least this long between two previews of a picture
+    ageing: float = 0.25
+
+
+@dataclass
+class EngineStats:
+    """Counters since the start; seconds are of the engine thread."""
+
+    ticks: int = 0
+    rows: int = 0  # forward rows, padding left out
+    evaluations: int = 0  # pictures advanced
+    model_s: float = 0.0
+    step_s: float = 0.0
+    overhead_s: float = 0.0
+    slots_used: int = 0
+    remaining_rows: int = 0
+    rows_per_s: float = 0.0  # while busy, over the last seconds
+
+
+@dataclass
+class _Pace:
+    """Rows a second over a sliding window of busy time."""
+
+    window: deque[tuple[float, int]] = field(default_factory=deque)
+    seconds: float = 0.0
+    rows: int = 0
+
+    def add(self, seconds: float, rows: int) -> float:
+        self.window.append((seconds, rows))
+        self.seconds += seconds
+        self.rows += rows
+        while self.seconds > 5 and len(self.window) > 1:
+            old_s, old_rows = self.window.popleft()
+            self.seconds -= old_s
+            self.rows -= old_rows
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+
+class Engine:
+    """Step-level continuous batching over one model."""
+
+    def __init__(
+        self, bundle: Bundle, settings: EngineSettings, report: Callable[[Report], None]
+    ) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._report = report
+        self._batcher = Batcher(settings.rows_per_tick, settings.ageing)
+        self._slots: dict[tuple[str, int], Slot] = {}
+        self._waiting: deque[Picture] = deque()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._draining = False
+        self._thread: threading.Thread | None = None
+        self._pace = _Pace()
+        self._last_tick_at = monotonic()
+        self._busy = False
+        self.stats = EngineStats()
+
+    def start(self) -> None:
+        """Start the engine thread."""
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the tick under way; pictures still here are dropped."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, picture: Picture) -> None:
+        """Queue a picture for the next free slot. Thread-safe."""
+        self._command(lambda: self._waiting.append(picture))
+
+    def release(self, job_id: str) -> None:
+        """Let a job's rows leave at the next tick, reported with their last states. Thread-safe."""
+        self._command(lambda: self._release(job_id))
+
+    def drain(self) -> None:
+        """Let all jobs leave at the next tick; later ones leave at once. Thread-safe."""
+        self._command(self._drain)
+
+    def healthy(self, limit_s: float) -> bool:
+        """Whether the engine is idle or has ticked within ``limit_s``."""
+        return not self._busy or monotonic() - self._last_tick_at < limit_s
+
+    def _command(self, call: Callable[[], None]) -> None:
+        with self._wake:
+            self._commands.append(call)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._stopping or self._commands or self._slots):
+                    self._busy = False
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                if not self._busy:
+                    self._last_tick_at = monotonic()
+                    self._busy = True
+            self.tick()
+
+    def tick(self) -> bool:
+        """Do one tick: commands, admission, one evaluation. False when there was nothing to do."""
+        started = perf_counter()
+        while self._commands:
+            self._commands.popleft()()
+        self._admit()
+        chosen = [
+            self._slots[slot.key]  # type: ignore[index]
+            for slot in self._batcher.choose(s.candidate for s in self._slots.values())
+        ]
+        if not chosen:
+            return False
+        for slots, evaluated in self._evaluate(chosen):
+            self._apply(slots, evaluated)
+        self._last_tick_at = monotonic()
+        self._measure(perf_counter() - started, chosen)
+        return True
+
+    def _measure(self, seconds: float, chosen: Sequence[Slot]) -> None:
+        stats = self.stats
+        rows = sum(slot.guidance.passes for slot in chosen)
+        stats.ticks += 1
+        stats.rows += rows
+        stats.evaluations += len(chosen)
+        stats.overhead_s += seconds
+        stats.slots_used = len(self._slots)
+        stats.remaining_rows = sum(s.candidate.work for s in self._slots.values())
+        stats.rows_per_s = self._pace.add(seconds, rows)
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._slots) < self._settings.slots:
+            picture = self._waiting.popleft()
+            if self._draining:
+                self._report(Released(picture.job_id))
+                continue
+            try:
+                slot, refused = open_slot(
+                    self._bundle, picture, self._guidance(picture), self._batcher.clock
+                )
+            except DiffusionError as error:
+                self._report(Failed(picture.job_id, picture.image, "invalid_request", str(error)))
+            except Exception as error:  # a picture that cannot start must not stop the others
+                log.exception("picture cannot start", job_id=picture.job_id)
+                self._report(Failed(picture.job_id, picture.image, "internal", repr(error)))
+            else:
+                slot.saved_at = monotonic()
+                self._slots[picture.job_id, picture.image] = slot
+                self._report(
+                    Admitted(picture.job_id, picture.image, slot.row, slot.table.rows, refused)
+                )
+
+    def _guidance(self, picture: Picture) -> Guidance:
+        prompts = [picture.prompt]
+        if picture.guidance_scale != 1.0:
+            prompts.append(picture.negative_prompt)
+        sides = self._bundle.encode_prompts(prompts, alone=self._settings.deterministic)
+        return Guidance(
+            sides[0],
+            sides[-1],
+            picture.guidance_scale,
+            picture.guidance_rescale,
+            (picture.width, picture.height),
+        )
+
+    def _evaluate(self, chosen: list[Slot]) -> list[tuple[list[Slot], Evaluated]]:
+        """Evaluate the chosen slots, in smaller batches where the device or a row forces it."""
+        pad_to = self._batcher.rows_per_tick if self._settings.deterministic else None
+        try:
+            return [(chosen, evaluate(self._bundle, chosen, pad_to))]
+        except OUT_OF_MEMORY as error:
+            padded_or_many = len(chosen) > 1 or pad_to is not None
+            halved = padded_or_many and self._batcher.halve()
+            if len(chosen) == 1 and not halved:
+                self._fail(chosen[0], "out_of_memory", str(error) or "the device is out of memory")
+                return []
+            log.warning("out of memory", rows_per_tick=self._batcher.rows_per_tick)
+            if len(chosen) == 1:
+                return self._evaluate(chosen)
+            middle = len(chosen) // 2
+            return self._evaluate(chosen[:middle]) + self._evaluate(chosen[middle:])
+        except Exception as error:  # one row's fault must not reach its neighbours
+            if len(chosen) == 1:
+                log.exception("evaluation failed", job_id=chosen[0].picture.job_id)
+                self._fail(chosen[0], "internal", repr(error))
+                return []
+            return [part for slot in chosen for part in self._evaluate([slot])]
+
+    def _apply(self, slots: list[Slot], evaluated: Evaluated) -> None:
+        self.stats.model_s += evaluated.model_s
+        self.stats.step_s += evaluated.step_s
+        self.stats.overhead_s -= evaluated.model_s + evaluated.step_s
+        self._batcher.served(slot.candidate for slot in slots)
+        moved = []
+        for i, slot in enumerate(slots):
+            slot.evaluations += slot.guidance.passes
+            if not evaluated.finite[i]:
+                at = f"row {slot.row}, sigma {slot.table.sigmas[slot.row]:.4g}"
+                self._fail(slot, "non_finite", f"the model returned a non-finite value at {at}")
+                continue
+            slot.state = evaluated.state[i]
+            slot.row += 1
+            moved.append(slot)
+        self._report(Advanced(self.stats.ticks, tuple(slot.standing() for slot in moved)))
+        self._preview(slots, moved, evaluated)
+        now = monotonic()
+        for slot in moved:
+            if slot.done:
+                self._finish(slot)
+            elif now - slot.saved_at >= self._settings.checkpoint_s:
+                slot.saved_at = now
+                self._report(slot.save())
+
+    def _preview(self, slots: list[Slot], moved: list[Slot], evaluated: Evaluated) -> None:
+        now = monotonic()
+        due = [
+            (i, slot)
+            for i, slot in enumerate(slots)
+            if slot in moved
+            and slot.picture.preview
+            and not slot.done
+            and slot.step - slot.preview_step >= slot.picture.preview
+            and now - slot.preview_at >= self._settings.preview_s
+        ]
+        if not due:
+            return
+        pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
+        for (_, slot), picture in zip(due, pixels, strict=True):
+            slot.preview_at, slot.preview_step = now, slot.step
+            self._report(Previewed(slot.picture.job_id, slot.picture.image, slot.step, picture))
+
+    def _finish(self, slot: Slot) -> None:
+        del self._slots[slot.picture.job_id, slot.picture.image]
+        try:
+            pixels = self._bundle.decode(slot.state[:1], alone=True)[0]
+        except Exception as error:  # a decoder out of memory fails this picture alone
+            code = "out_of_memory" if isinstance(error, OUT_OF_MEMORY) else "internal"
+            log.exception("decoding failed", job_id=slot.picture.job_id)
+            self._report(Failed(slot.picture.job_id, slot.picture.image, code, repr(error)))
+            return
+        self._report(Finished(slot.picture.job_id, slot.picture.image, slot.evaluations, pixels))
+
+    def _fail(self, slot: Slot, code: str, detail: str) -> None:
+        self._slots.pop((slot.picture.job_id, slot.picture.image), None)
+        self._report(Failed(slot.picture.job_id, slot.picture.image, code, detail))
+
+    def _release(self, job_id: str) -> None:
+        saved = []
+        for key, slot in list(self._slots.items()):
+            if key[0] == job_id:
+                saved.append(slot.save())
+                del self._slots[key]
+        self._waiting = deque(p for p in self._waiting if p.job_id != job_id)
+        self._report(Released(job_id, tuple(saved)))
+
+    def _drain(self) -> None:
+        self._draining = True
+        jobs = [job_id for job_id, _ in self._slots] + [p.job_id for p in self._waiting]
+        for job_id in dict.fromkeys(jobs):
+            self._release(job_id)

@@ -1,0 +1,43 @@
+"""What a worker reads from its ``SFUMATO_*`` environment variables, once, at start."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+import diffusion
+from jobs.logs import LogFormat
+from jobs.settings import JobsSettings
+
+DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
+
+
+class WorkerSettings(JobsSettings):
+    """One worker's settings, beside those that all processes share."""
+
+    model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
+
+    model: Path = DEFAULT_MODEL  # a directory in the diffusers layout
+    model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    backend: Literal["torch"] = "torch"
+    device: str = "auto"  # "auto" takes the first CUDA device, else the CPU
+    threads: int = Field(0, ge=0, le=256)  # for torch on the CPU; 0: one a physical core
+    slots: int = Field(16, ge=1, le=1024)
+    rows_per_tick: int = Field(0, ge=0, le=4096)  # 0: measured at start
+    deterministic: bool = False  # one batch shape, so that a picture's bits never depend on others
+    ageing: float = Field(0.25, ge=0)
+    checkpoint_s: float = Field(1.0, gt=0)
+    preview_s: float = Field(0.1, ge=0)
+    publish_s: float = Field(0.05, gt=0)  # between two batches of progress and previews
+    renew_s: float = Field(1.0, gt=0)
+    stall_s: float = Field(30.0, gt=0)  # an engine that has not ticked for so long loses its jobs
+    worker_id: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", max_length=128
+    )
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535)  # 0: none
+    log_format: LogFormat = "auto"
+    log_level: str = "INFO"
