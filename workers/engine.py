@@ -56,6 +56,7 @@ class EngineStats:
     step_s: float = 0.0
     overhead_s: float = 0.0
     slots_used: int = 0
+    passes_used: int = 0  # forward rows that one evaluation of every slot takes
     remaining_rows: int = 0
     rows_per_s: float = 0.0  # while busy, over the last seconds
 
@@ -100,6 +101,11 @@ class Engine:
         self._last_tick_at = monotonic()
         self._busy = False
         self.stats = EngineStats()
+
+    @property
+    def rows_per_tick(self) -> int:
+        """The bound on forward rows: the setting's, or less after the device ran out of memory."""
+        return self._batcher.rows_per_tick
 
     def start(self) -> None:
         """Start the engine thread."""
@@ -159,6 +165,7 @@ class Engine:
             for slot in self._batcher.choose(s.candidate for s in self._slots.values())
         ]
         if not chosen:
+            self._take_stock()
             return False
         for slots, evaluated in self._evaluate(chosen):
             self._apply(slots, evaluated)
@@ -173,9 +180,14 @@ class Engine:
         stats.rows += rows
         stats.evaluations += len(chosen)
         stats.overhead_s += seconds
-        stats.slots_used = len(self._slots)
-        stats.remaining_rows = sum(s.candidate.work for s in self._slots.values())
+        self._take_stock()
         stats.rows_per_s = self._pace.add(seconds, rows)
+
+    def _take_stock(self) -> None:
+        candidates = [slot.candidate for slot in self._slots.values()]
+        self.stats.slots_used = len(candidates)
+        self.stats.passes_used = sum(candidate.passes for candidate in candidates)
+        self.stats.remaining_rows = sum(candidate.work for candidate in candidates)
 
     def _admit(self) -> None:
         while self._waiting and len(self._slots) < self._settings.slots:

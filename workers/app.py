@@ -1,0 +1,106 @@
+"""The Celery application: ``celery -A workers.app worker -P threads``.
+
+One process is one engine, so the pool must be ``threads``; any other is refused at start. The
+concurrency follows ``SFUMATO_SLOTS``. Nothing is read or loaded until Celery asks for ``app``.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+from pydantic import ValidationError
+
+from diffusion.bundle_files import read_json
+from diffusion.errors import BundleError
+from jobs.logs import configure
+from jobs.queue import TASK, celery_app, queue_name
+from workers.host import WorkerHost, load
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+SPARE_THREADS = 4
+"""Tasks that wait for a place while others' last pictures are being written."""
+
+
+class WorkerStartError(SystemExit):
+    """The worker cannot start."""
+
+
+@lru_cache(maxsize=1)
+def settings() -> WorkerSettings:
+    """Return this process' settings.
+
+    Raises:
+        WorkerStartError: a variable has a bad value; the message names it.
+    """
+    try:
+        return WorkerSettings()
+    except ValidationError as error:
+        lines = [
+            f"SFUMATO_{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise WorkerStartError("bad settings: " + "; ".join(lines)) from error
+
+
+def model_name(chosen: WorkerSettings) -> str:
+    """Return the name of the model that the settings name, without loading it."""
+    extra = chosen.model / "sfumato.json"
+    try:
+        named = read_json(extra).get("name") if extra.exists() else None
+    except BundleError as error:
+        raise WorkerStartError(str(error)) from error
+    return chosen.model_name or str(named or chosen.model.name)
+
+
+@lru_cache(maxsize=1)
+def build() -> Celery:
+    """Return the worker's Celery application, with its signals connected."""
+    chosen = settings()
+    queue = queue_name(chosen, model_name(chosen))
+    app = celery_app(chosen)
+    app.conf.update(
+        task_default_queue=queue,
+        worker_concurrency=chosen.slots + SPARE_THREADS,
+    )
+    host: list[WorkerHost] = []
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def draw(ring: str = "") -> None:
+        host[0].answer(ring)
+
+    def start(sender: Any = None, **_: Any) -> None:
+        pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
+        if "thread" not in str(pool):
+            raise WorkerStartError(f"a Sfumato worker runs with -P threads, not {pool}")
+        try:
+            bundle = load(chosen)
+        except BundleError as error:
+            raise WorkerStartError(f"{chosen.model}: {error}") from error
+        host.append(WorkerHost(bundle, chosen))
+        host[0].start()
+        log.info("worker ready", model=bundle.info.name, queue=queue, slots=chosen.slots)
+
+    def drain(**_: Any) -> None:
+        if host:
+            host[0].drain()
+
+    def stop(**_: Any) -> None:
+        if host:
+            host.pop().stop()
+
+    def logging(**_: Any) -> None:
+        configure(chosen.log_format, chosen.log_level)
+
+    signals.setup_logging.connect(logging, weak=False)
+    signals.worker_init.connect(start, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
+    signals.worker_shutdown.connect(stop, weak=False)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return build()
+    raise AttributeError(name)

@@ -1,0 +1,171 @@
+"""A worker's threads: the engine's, and the event loop's that serves it."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from time import time
+from typing import Any
+
+import structlog
+import torch
+
+from diffusion.bundle import Bundle, load_bundle
+from jobs.errors import StoreUnavailable
+from jobs.queue import Doorbell
+from jobs.redis_store import RedisStore
+from jobs.store import WorkerEntry
+from jobs.sweeper import Sweeper
+from workers.calibrate import calibrate
+from workers.catalogue import model_entry
+from workers.engine import Engine, EngineSettings
+from workers.metrics import serve_metrics
+from workers.runtime import Runtime
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+DETERMINISTIC_ROWS = 16
+EX_SOFTWARE = 70
+ANNOUNCE_S = 1.0
+CATALOGUE_S = 30.0  # a model is announced again so often, should Redis have lost it
+
+
+def load(settings: WorkerSettings) -> Bundle:
+    """Load the model on the device that the settings name.
+
+    Raises:
+        BundleError: the folder is not a model we can serve.
+    """
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    return load_bundle(
+        settings.model, device=device, backend=settings.backend, name=settings.model_name
+    )
+
+
+class WorkerHost:
+    """Runs the engine and the runtime of one model until it is stopped."""
+
+    def __init__(self, bundle: Bundle, settings: WorkerSettings) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
+        self._thread.daemon = True
+        self._started_at = time()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Calibrate, start both threads, and put the model into the catalogue."""
+        settings = self._settings
+        rows = settings.rows_per_tick
+        if rows == 0:
+            rows = DETERMINISTIC_ROWS
+            if not settings.deterministic:
+                rows = calibrate(self._bundle, 2 * settings.slots)
+        self._thread.start()
+        self._call(self._open(max(2, rows))).result()
+
+    async def _open(self, rows: int) -> None:
+        settings = self._settings
+        self._store = RedisStore(settings)
+        self._doorbell = Doorbell(settings)
+        self._runtime = Runtime(self._store, self._doorbell, self._bundle, settings)
+        engine_settings = EngineSettings(
+            slots=settings.slots,
+            rows_per_tick=rows,
+            deterministic=settings.deterministic,
+            checkpoint_s=settings.checkpoint_s,
+            preview_s=settings.preview_s,
+            ageing=settings.ageing,
+        )
+        self._engine = Engine(self._bundle, engine_settings, self._runtime.report)
+        self._runtime.attach(self._engine)
+        self._engine.start()
+        if settings.metrics_port:
+            serve_metrics(
+                self._runtime.counters,
+                self._engine,
+                settings.slots,
+                settings.metrics_host,
+                settings.metrics_port,
+            )
+        sweeper = Sweeper(self._store, self._doorbell)
+        for work in (
+            self._runtime.publish(), self._runtime.renew(), self._announce(), sweeper.run()
+        ):  # fmt: skip
+            task = self._loop.create_task(work)
+            task.add_done_callback(_must_not_end)
+            self._tasks.append(task)
+
+    async def _announce(self) -> None:
+        """Keep the model in the catalogue and this worker among the live ones."""
+        catalogue_at = 0.0
+        while True:
+            try:
+                if self._loop.time() - catalogue_at > CATALOGUE_S or catalogue_at == 0.0:
+                    await self._store.announce_model(model_entry(self._bundle.info))
+                    catalogue_at = self._loop.time()
+                await self._store.announce_worker(self._entry())
+            except StoreUnavailable as error:
+                catalogue_at = 0.0
+                log.warning("not announced", reason=str(error))
+            await asyncio.sleep(ANNOUNCE_S)
+
+    def _entry(self) -> WorkerEntry:
+        settings = self._settings
+        host, _, _ = settings.worker_id.rpartition("-")
+        return WorkerEntry(
+            id=settings.worker_id,
+            host=host or settings.worker_id,
+            pid=os.getpid(),
+            model=self._bundle.info.name,
+            backend=self._bundle.backend.name,
+            slots=settings.slots,
+            jobs=self._runtime.jobs,
+            rows_per_s=self._engine.stats.rows_per_s,
+            started_at=self._started_at,
+        )
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def answer(self, ring: str) -> None:
+        """Answer a ring; return when the job it claimed has left this worker."""
+        self._call(self._runtime.answer(ring)).result()
+
+    def drain(self) -> None:
+        """Begin to give every job back; tasks end as their jobs leave."""
+        self._call(self._runtime.drain())
+
+    def stop(self) -> None:
+        """Give back what is left, retire the worker and end both threads."""
+        self._call(self._close()).result()
+        self._engine.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._doorbell.close()
+
+    async def _close(self) -> None:
+        await self._runtime.drain()
+        for task in self._tasks:
+            task.remove_done_callback(_must_not_end)
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._store.retire_worker(self._settings.worker_id)
+        except StoreUnavailable:
+            log.warning("not retired; the entry runs out by itself")
+        await self._store.close()
+
+
+def _must_not_end(task: asyncio.Task[None]) -> None:
+    """A part of the worker that ended by itself leaves it blind: stop, and be started again."""
+    if task.cancelled():
+        return
+    log.critical("a part of the worker failed; the process ends", exc_info=task.exception())
+    os._exit(EX_SOFTWARE)
