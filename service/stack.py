@@ -1,0 +1,159 @@
+"""The whole service on one machine: Redis, workers and the door, each a supervised process."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import httpx
+
+from service.redis_server import free_port, redis_command, wait_ready
+from service.supervisor import Child, Supervisor
+
+Door = Literal["serve", "uvicorn"]
+START_LIMIT_S = 180.0
+
+
+class StackError(RuntimeError):
+    """The stack cannot be started as asked."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What ``sfumato up`` is told."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0: any free one
+    workers: int = 1
+    slots: int = 16
+    door: Door = "serve"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that is ready."""
+
+    url: str
+    supervisor: Supervisor
+
+
+@contextlib.contextmanager
+def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stack]:
+    """Start the stack, yield it once a job would succeed, and stop it with the block.
+
+    Raises:
+        StackError: the port is taken, or another stack uses the data folder.
+        ChildFailed: a part ended while starting.
+        TimeoutError: it was not ready in time.
+    """
+    port = options.port or free_port()
+    check_free(options.host, port)
+    options.data.mkdir(parents=True, exist_ok=True)
+    with locked(options.data):
+        supervisor = Supervisor(tell)
+        try:
+            url = f"http://{options.host}:{port}"
+            _start(options, port, supervisor)
+            wait_until_ready(url, supervisor, options.workers)
+            yield Stack(url, supervisor)
+        finally:
+            supervisor.stop()
+
+
+def check_free(host: str, port: int) -> None:
+    """Check that nobody listens on the port yet. Raises: StackError."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StackError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[IO[str]]:
+    """Hold the data folder for this process. Raises: StackError when another stack holds it."""
+    with (data / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StackError(f"another stack uses {data}; name another with --data") from error
+        yield file
+
+
+def _start(options: StackOptions, port: int, supervisor: Supervisor) -> None:
+    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
+    logs = options.data / "logs"
+    env["SFUMATO_REDIS_URL"] = _redis(options, env, logs, supervisor)
+    env.setdefault("SFUMATO_LOG_FORMAT", "json")
+    python = sys.executable
+    door_module = "service.serve_door" if options.door == "serve" else "service.uvicorn_door"
+    worker_env = env | {"SFUMATO_SLOTS": str(options.slots)}
+    # A thread that spins while it waits for a busy core makes torch many times slower.
+    worker_env.setdefault("OMP_WAIT_POLICY", "passive")
+    worker_env.setdefault("SFUMATO_THREADS", str(threads(options.workers)))
+    for number in range(1, options.workers + 1):
+        name = f"worker-{number}"
+        command = [python, "-m", "celery", "-q", "-A", "workers.app", "worker", "-P", "threads"]
+        command += ["-n", f"{name}@%h"]
+        supervisor.start(Child(name, command, worker_env, logs / f"{name}.log", grace_s=6.0))
+    command = [python, "-m", door_module, "--host", options.host, "--port", str(port)]
+    command += ["--data", str(options.data / "door")]
+    supervisor.start(Child("door", command, env, logs / "door.log", grace_s=6.0))
+
+
+def threads(workers: int) -> int:
+    """Return the torch threads of each of so many workers: one core is left to the door."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, (cores - 1) // workers)
+
+
+def _redis(options: StackOptions, env: dict[str, str], logs: Path, supervisor: Supervisor) -> str:
+    given = env.get("SFUMATO_REDIS_URL") or env.get("REDIS_URL")
+    if given:
+        return given
+    folder = options.data / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = redis_command(folder, port)
+    supervisor.start(Child("redis", command, env, logs / "redis.log", grace_s=4.0))
+    try:
+        wait_ready(port)
+    except TimeoutError:
+        supervisor.check_starting()
+        raise
+    return f"redis://127.0.0.1:{port}/0"
+
+
+def wait_until_ready(url: str, supervisor: Supervisor, workers: int) -> None:
+    """Wait until the door answers and every worker has announced itself.
+
+    Raises:
+        ChildFailed: a part ended while starting.
+        TimeoutError: it was not ready in time.
+    """
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        supervisor.check_starting()
+        if live_workers(url) >= workers:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the stack was not ready within {START_LIMIT_S:.0f} s")
+
+
+def live_workers(url: str) -> int:
+    """Return how many workers the door knows, 0 while it is not ready itself."""
+    try:
+        if httpx.get(f"{url}/readyz", timeout=2).status_code != 200:
+            return 0
+        answer = httpx.get(f"{url}/v1/workers", timeout=2)
+        return len(answer.json()) if answer.status_code == 200 else 0
+    except (httpx.HTTPError, ValueError):
+        return 0
