@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from jobs.logs import configure
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.redis_server import redis_server
 
 _prefixes = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs() -> None:
+    """Log as the processes do."""
+    configure("json")
 
 
 @pytest.fixture(scope="session")

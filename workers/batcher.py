@@ -65,9 +65,9 @@ class Batcher:
             candidate.started = True
             self.clock += candidate.passes
 
-    def halve(self) -> bool:
-        """Halve the bound after the device ran out of memory; False when one picture is all."""
-        if self.rows_per_tick <= MIN_ROWS:
-            return False
-        self.rows_per_tick = max(MIN_ROWS, self.rows_per_tick // 2)
-        return True
+    def lower(self, below: int) -> bool:
+        """Halve the bound until it is below the rows that did not fit; False when it cannot be."""
+        before = self.rows_per_tick
+        while self.rows_per_tick >= below and self.rows_per_tick > MIN_ROWS:
+            self.rows_per_tick = max(MIN_ROWS, self.rows_per_tick // 2)
+        return self.rows_per_tick < before

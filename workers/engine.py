@@ -5,7 +5,7 @@ Jobs join and leave between ticks. The tick touches no network, no disk and enco
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
@@ -230,22 +230,31 @@ class Engine:
         try:
             return [(chosen, evaluate(self._bundle, chosen, pad_to))]
         except OUT_OF_MEMORY as error:
-            padded_or_many = len(chosen) > 1 or pad_to is not None
-            halved = padded_or_many and self._batcher.halve()
-            if len(chosen) == 1 and not halved:
+            lowered = self._batcher.lower(pad_to or sum(slot.guidance.passes for slot in chosen))
+            if len(chosen) == 1 and not (lowered and pad_to is not None):
                 self._fail(chosen[0], "out_of_memory", str(error) or "the device is out of memory")
                 return []
-            log.warning("out of memory", rows_per_tick=self._batcher.rows_per_tick)
-            if len(chosen) == 1:
-                return self._evaluate(chosen)
-            middle = len(chosen) // 2
-            return self._evaluate(chosen[:middle]) + self._evaluate(chosen[middle:])
+            log.warning("out of memory", rows_per_tick=self.rows_per_tick)
+            return [part for slots in self._split(chosen) for part in self._evaluate(slots)]
         except Exception as error:  # one row's fault must not reach its neighbours
             if len(chosen) == 1:
                 log.exception("evaluation failed", job_id=chosen[0].picture.job_id)
                 self._fail(chosen[0], "internal", repr(error))
                 return []
             return [part for slot in chosen for part in self._evaluate([slot])]
+
+    def _split(self, slots: list[Slot]) -> Iterator[list[Slot]]:
+        """Yield the slots in parts that the bound allows, in at least two where they are many."""
+        bound = min(self.rows_per_tick, sum(slot.guidance.passes for slot in slots) - 1)
+        part: list[Slot] = []
+        rows = 0
+        for slot in slots:
+            if part and rows + slot.guidance.passes > bound:
+                yield part
+                part, rows = [], 0
+            part.append(slot)
+            rows += slot.guidance.passes
+        yield part
 
     def _apply(self, slots: list[Slot], evaluated: Evaluated) -> None:
         self.stats.model_s += evaluated.model_s

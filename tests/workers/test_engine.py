@@ -1,0 +1,297 @@
+"""The engine: mixing, resuming, leaving, and keeping one picture's fault from the others."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.bundle import Bundle
+from diffusion.samplers.registry import SAMPLERS
+from tests.workers.harness import Bench, order, solo
+from workers.engine import EngineSettings
+from workers.messages import (
+    Admitted,
+    Advanced,
+    Failed,
+    Finished,
+    Picture,
+    Previewed,
+    Released,
+    Resume,
+    Saved,
+)
+
+
+def mixed_orders(count: int) -> list[Picture]:
+    """Return orders that differ in everything a client can choose."""
+    chooser = random.Random(5)
+    names = list(SAMPLERS)
+    return [
+        order(
+            f"job{i}",
+            sampler=(name := names[i % len(names)]),
+            schedule=chooser.choice(SAMPLERS[name].schedules),
+            steps=chooser.randint(1, 14),
+            seed=chooser.randrange(2**40),
+            prompt=chooser.choice(["a red apple", "cat", "蓝色的心", ""]),
+            negative_prompt=chooser.choice(["", "blurry"]),
+            guidance_scale=chooser.choice([1.0, 2.0, 5.5]),
+            guidance_rescale=chooser.choice([0.0, 0.7]),
+        )
+        for i in range(count)
+    ]
+
+
+def run_mixed(
+    bundle: Bundle, pictures: list[Picture], settings: EngineSettings
+) -> dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    """Submit the orders at random ticks."""
+    chooser = random.Random(9)
+    bench = Bench(bundle, settings)
+    left = list(pictures)
+    while left:
+        for _ in range(min(len(left), chooser.randint(0, 4))):
+            bench.engine.submit(left.pop(0))
+        bench.engine.tick()
+    return bench.run()
+
+
+def test_mixed_batch_equals_solo_within_a_level(bundle: Bundle) -> None:
+    pictures = mixed_orders(40)
+    settings = EngineSettings(slots=12, rows_per_tick=16)
+    together, alone = run_mixed(bundle, pictures, settings), solo(bundle, pictures, settings)
+    assert len(together) == 40
+    for key, pixels in alone.items():
+        difference = np.abs(together[key].astype(int) - pixels.astype(int))
+        assert difference.max() <= 1, (key, difference.max())
+
+
+def test_deterministic_mixed_batch_equals_solo_bit_for_bit(bundle: Bundle) -> None:
+    pictures = mixed_orders(40)
+    settings = EngineSettings(slots=12, rows_per_tick=8, deterministic=True)
+    together, alone = run_mixed(bundle, pictures, settings), solo(bundle, pictures, settings)
+    for key, pixels in alone.items():
+        assert np.array_equal(together[key], pixels), key
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_sde", "lms", "unipc", "euler_ancestral"])
+def test_a_state_taken_up_at_any_row_ends_in_the_same_picture(bundle: Bundle, sampler: str) -> None:
+    settings = EngineSettings(checkpoint_s=0.0, deterministic=True, rows_per_tick=4)
+    picture = order(sampler=sampler, steps=5)
+    bench = Bench(bundle, settings)
+    bench.engine.submit(picture)
+    whole = bench.run()["job", 0]
+    states = bench.of(Saved)
+    assert [s.row for s in states] == list(range(1, bench.of(Admitted)[0].rows))
+    for saved in states:
+        second = Bench(bundle, settings)
+        resume = Resume(saved.row, saved.state, saved.identity)
+        second.engine.submit(replace(picture, resume=resume))
+        assert np.array_equal(second.run()["job", 0], whole), saved.row
+        assert second.of(Admitted)[0].row == saved.row
+        assert second.engine.stats.evaluations == bench.of(Admitted)[0].rows - saved.row
+
+
+def test_a_state_of_another_build_starts_again_and_says_so(bundle: Bundle) -> None:
+    settings = EngineSettings(checkpoint_s=0.0)
+    bench = Bench(bundle, settings)
+    bench.engine.submit(order())
+    whole = bench.run()["job", 0]
+    saved = bench.of(Saved)[2]
+    second = Bench(bundle, settings)
+    second.engine.submit(order(resume=Resume(saved.row, saved.state, "another:torch:table")))
+    assert np.abs(second.run()["job", 0].astype(int) - whole).max() <= 1
+    assert second.of(Admitted)[0] == Admitted("job", 0, 0, 6, refused=True)
+
+
+def test_release_gives_the_last_states_and_frees_the_slot(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(slots=1))
+    bench.engine.submit(order("first", steps=20))
+    bench.engine.submit(order("second", steps=2))
+    for _ in range(3):
+        bench.engine.tick()
+    bench.engine.release("first")
+    assert set(bench.run()) == {("second", 0)}
+    (released,) = bench.of(Released)
+    assert (released.job_id, [s.row for s in released.saved]) == ("first", [3])
+
+
+def test_release_of_a_job_that_waits_for_a_slot(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(slots=1))
+    bench.engine.submit(order("first"))
+    bench.engine.submit(order("second"))
+    bench.engine.tick()
+    bench.engine.release("second")
+    assert set(bench.run()) == {("first", 0)}
+    assert bench.of(Released) == [Released("second")]
+
+
+def test_drain_releases_everything_and_later_comers(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(slots=2))
+    for i in range(3):
+        bench.engine.submit(order(f"job{i}"))
+    bench.engine.tick()
+    bench.engine.drain()
+    bench.engine.tick()
+    bench.engine.submit(order("late"))
+    assert bench.run() == {}
+    rows = {r.job_id: [s.row for s in r.saved] for r in bench.of(Released)}
+    assert rows == {"job0": [1], "job1": [1], "job2": [], "late": []}
+
+
+class Wrapped:
+    """The tiny model's backend with something done to some of its calls."""
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.inner = bundle.backend
+        self.calls: list[int] = []
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        self.calls.append(len(sample))
+        return self.spoil(self.inner.predict(sample, timesteps, embeddings, added), embeddings)
+
+    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+        return prediction
+
+
+class Poisoned(Wrapped):
+    """Gives NaN for rows of one prompt."""
+
+    def __init__(self, bundle: Bundle, prompt: str, *, raises: bool = False) -> None:
+        super().__init__(bundle)
+        self.poison = bundle.encode_prompts([prompt])[0].embeddings
+        self.raises = raises
+
+    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+        hit = torch.isclose(embeddings, self.poison, atol=1e-4).flatten(1).all(1)
+        if self.raises and hit.any():
+            raise RuntimeError("shape mismatch")
+        return torch.where(hit.reshape(-1, 1, 1, 1), torch.nan, prediction)
+
+
+class Small(Wrapped):
+    """Holds so many rows and no more."""
+
+    def __init__(self, bundle: Bundle, most: int) -> None:
+        super().__init__(bundle)
+        self.most = most
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        if len(sample) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().predict(sample, timesteps, embeddings, added)
+
+
+@pytest.fixture
+def with_backend(bundle: Bundle) -> Iterator[Bundle]:
+    original = bundle.backend
+    yield bundle
+    bundle.backend = original
+
+
+@pytest.mark.parametrize(("raises", "code"), [(False, "non_finite"), (True, "internal")])
+def test_a_failing_row_fails_its_job_alone(with_backend: Bundle, raises: bool, code: str) -> None:
+    pictures = [order(f"job{i}", seed=i) for i in range(4)] + [order("bad", prompt="poison")]
+    expected = solo(with_backend, pictures[:4], EngineSettings())
+    with_backend.backend = Poisoned(with_backend, "poison", raises=raises)
+    bench = Bench(with_backend)
+    for picture in pictures:
+        bench.engine.submit(picture)
+    finished = bench.run()
+    assert finished.keys() == expected.keys()
+    for key, pixels in expected.items():
+        assert np.abs(finished[key].astype(int) - pixels).max() <= 1
+    (failed,) = bench.of(Failed)
+    assert (failed.job_id, failed.code) == ("bad", code)
+    assert failed.detail
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_out_of_memory_halves_the_bound_and_goes_on(
+    with_backend: Bundle, deterministic: bool
+) -> None:
+    with_backend.backend = Small(with_backend, 5)
+    settings = EngineSettings(rows_per_tick=16, deterministic=deterministic)
+    bench = Bench(with_backend, settings)
+    for i in range(8):
+        bench.engine.submit(order(f"job{i}", seed=i))
+    assert len(bench.run()) == 8
+    assert bench.engine.rows_per_tick == 4
+    assert not bench.of(Failed)
+
+
+def test_a_picture_too_large_for_the_device_fails_alone(with_backend: Bundle) -> None:
+    with_backend.backend = Small(with_backend, 1)
+    bench = Bench(with_backend)
+    bench.engine.submit(order("guided"))
+    bench.engine.submit(order("unguided", guidance_scale=1.0))
+    assert set(bench.run()) == {("unguided", 0)}
+    (failed,) = bench.of(Failed)
+    assert (failed.job_id, failed.code) == ("guided", "out_of_memory")
+
+
+def test_an_order_that_cannot_be_compiled_fails_alone(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.submit(order("bad", sampler="no_such"))
+    bench.engine.submit(order("good"))
+    assert set(bench.run()) == {("good", 0)}
+    (failed,) = bench.of(Failed)
+    assert (failed.job_id, failed.code) == ("bad", "invalid_request")
+    assert "no_such" in failed.detail
+
+
+def test_previews_come_at_the_asked_interval_and_end_as_the_picture(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(preview_s=0.0))
+    bench.engine.submit(order(steps=10, preview=3))
+    bench.run()
+    assert [p.step for p in bench.of(Previewed)] == [3, 6, 9]
+    assert all(p.pixels.shape == (32, 32, 3) for p in bench.of(Previewed))
+
+
+def test_guided_pictures_cost_two_rows_and_others_one(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.submit(order("guided", steps=4))
+    bench.engine.submit(order("plain", steps=4, guidance_scale=1.0))
+    bench.run()
+    assert bench.engine.stats.rows == 4 * 2 + 4
+    assert {f.job_id: f.evaluations for f in bench.of(Finished)} == {"guided": 8, "plain": 4}
+
+
+def test_pictures_of_two_sizes_are_never_in_one_pass(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.submit(order("small", steps=3))
+    bench.engine.submit(order("wide", steps=3, width=64))
+    finished = bench.run()
+    assert finished["wide", 0].shape == (32, 64, 3)
+    assert all(len(report.pictures) == 1 for report in bench.of(Advanced))
+
+
+def test_the_threaded_engine_serves_and_stops(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.start()
+    bench.engine.submit(order())
+    deadline = monotonic() + 30
+    while not bench.of(Finished) and monotonic() < deadline:
+        sleep(0.005)
+    bench.engine.stop()
+    assert bench.of(Finished)
+    assert bench.engine.healthy(0.0)
