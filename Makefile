@@ -1,0 +1,50 @@
+# Everything a newcomer or CI runs. `make help` lists it.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := service,worker,export,dev
+# One torch thread a process, and none that spins: right on small and on shared machines.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.PHONY: help setup demo up test check format lint types bench clean
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.installed  ## make the virtual environment with everything in it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: setup  ## start the whole service, draw a few pictures, stop it
+	@$(BIN)/sfumato demo
+
+up: setup  ## start the whole service and leave it running
+	@$(BIN)/sfumato up
+
+test: setup  ## run every test that needs no GPU
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: lint types test  ## what has to pass before a commit lands
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+lint: setup  ## formatting and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup  ## mypy --strict
+	$(BIN)/mypy
+
+bench: setup  ## measure, print, and write out/bench.json
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## forget the virtual environment and everything that was produced
+	rm -rf $(VENV) build out var .mypy_cache .pytest_cache .ruff_cache
