@@ -1,0 +1,23 @@
+"""Everything that can go wrong on the way from data to a bundle.
+
+ExportError
+├── DataError         pictures or labels that cannot be used
+├── CheckpointError   a training run that cannot be taken up
+└── GalleryError      reference pictures that are missing or broken
+"""
+
+
+class ExportError(Exception):
+    """A model cannot be made from this."""
+
+
+class DataError(ExportError):
+    """These pictures or labels cannot be used."""
+
+
+class CheckpointError(ExportError):
+    """This training run cannot be taken up."""
+
+
+class GalleryError(ExportError):
+    """The reference pictures are missing or broken."""

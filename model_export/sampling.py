@@ -1,0 +1,72 @@
+"""Drawing pictures as the service does: a bundle, a sampler's table, one row a pass."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffusion.bundle import Bundle
+from diffusion.denoiser import Guidance, denoise
+from diffusion.noise import INITIAL_ROW, standard_noise
+from diffusion.samplers.registry import compile_table
+from diffusion.schedule import PredictionType
+from diffusion.step import step
+from diffusion.table import SamplerTable
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How pictures are drawn."""
+
+    sampler: str = "dpmpp_2m"
+    schedule: str | None = None  # the sampler's own default
+    steps: int = 15
+    guidance_scale: float = 2.0
+    batch: int = 20
+
+
+@torch.inference_mode()
+def draw(
+    bundle: Bundle, prompts: Sequence[str], seeds: Sequence[int], settings: SamplingSettings
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield one picture (H, W, 3) uint8 a prompt, image 0 of its seed, in order."""
+    table = compile_table(
+        settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
+    )
+    uncond = bundle.encode_prompts([""])[0]
+    for first in range(0, len(prompts), settings.batch):
+        part = slice(first, first + settings.batch)
+        cond = bundle.encode_prompts(prompts[part])
+        guidance = [Guidance(c, uncond, settings.guidance_scale) for c in cond]
+        yield from bundle.decode(_solve(bundle, table, guidance, seeds[part]))
+
+
+def _solve(
+    bundle: Bundle, table: SamplerTable, guidance: Sequence[Guidance], seeds: Sequence[int]
+) -> Tensor:
+    """Return latents (B, C, h, w) at sigma 0."""
+    kind: PredictionType = bundle.noise_schedule.prediction_type
+    shape = bundle.latent_shape(bundle.info.width, bundle.info.height)
+    size = len(guidance)
+    state = torch.zeros((size, table.registers, *shape), device=bundle.device)
+    state[:, 0] = _noise(seeds, INITIAL_ROW, shape, bundle.device) * table.initial_scale
+    for row in range(table.rows):
+        sigmas, timesteps = [table.sigmas[row]] * size, [table.timesteps[row]] * size
+        denoised = denoise(bundle.backend, kind, state[:, 0], sigmas, timesteps, guidance)
+        noise = _noise(seeds, row, shape, bundle.device) if table.noise[row].any() else None
+        mix, b, c = (
+            torch.tensor(values[row], dtype=torch.float32, device=bundle.device).expand(
+                size, *values[row].shape
+            )
+            for values in (table.mix, table.denoised, table.noise)
+        )
+        state = step(state, denoised, noise, mix, b, c)
+    return state[:, 0]
+
+
+def _noise(seeds: Sequence[int], row: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    arrays = [standard_noise(seed, 0, row, shape) for seed in seeds]
+    return torch.from_numpy(np.stack(arrays)).to(device)
