@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any, cast
 
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -62,14 +62,16 @@ class RedisStore:
     def __init__(self, settings: JobsSettings) -> None:
         self._settings = settings
         self._prefix = f"{{{settings.key_prefix}}}"
-        self._redis: Redis = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             settings.redis_url,
+            timeout=10,  # a burst waits for a connection
+            max_connections=64,
             socket_timeout=10,
             socket_connect_timeout=3,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
             retry_on_error=[RedisConnectionError, RedisTimeoutError],
-            max_connections=64,
         )
+        self._redis: Redis = Redis.from_pool(pool)
         self._scripts = Scripts(self._redis, self._prefix, settings)
         self._hub = events.EventHub(self._redis, self._prefix)
         self._memory = (0.0, 0)

@@ -9,7 +9,9 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals
+from diffusers.utils import logging as diffusers_logging
 from pydantic import ValidationError
+from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle_files import read_json
 from diffusion.errors import BundleError
@@ -70,7 +72,15 @@ def build() -> Celery:
     def draw(ring: str = "") -> None:
         host[0].answer(ring)
 
+    connect(host, chosen)
+    return app
+
+
+def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
+    """Tie the worker's life to Celery's signals; ``host`` holds it while it runs."""
+
     def start(sender: Any = None, **_: Any) -> None:
+        logging()
         pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
         if "thread" not in str(pool):
             raise WorkerStartError(f"a Sfumato worker runs with -P threads, not {pool}")
@@ -80,24 +90,26 @@ def build() -> Celery:
             raise WorkerStartError(f"{chosen.model}: {error}") from error
         host.append(WorkerHost(bundle, chosen))
         host[0].start()
-        log.info("worker ready", model=bundle.info.name, queue=queue, slots=chosen.slots)
+        log.info("worker ready", model=bundle.info.name, slots=chosen.slots)
 
     def drain(**_: Any) -> None:
-        if host:
-            host[0].drain()
+        for running in host:
+            running.drain()
 
     def stop(**_: Any) -> None:
-        if host:
+        while host:
             host.pop().stop()
 
     def logging(**_: Any) -> None:
         configure(chosen.log_format, chosen.log_level)
+        for library in (diffusers_logging, transformers_logging):
+            library.set_verbosity_error()
+            library.disable_progress_bar()
 
     signals.setup_logging.connect(logging, weak=False)
     signals.worker_init.connect(start, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.worker_shutdown.connect(stop, weak=False)
-    return app
 
 
 def __getattr__(name: str) -> Any:

@@ -326,6 +326,7 @@ class Runtime:
 
     async def _give_back(self, run: Run, reason: RequeueReason) -> None:
         await self._write_saved(run)
+        await self._progress([run])
         try:
             record = await self._insist(run, lambda: self._store.requeue(run.claim.lease, reason))
         except StaleFence:

@@ -1,0 +1,38 @@
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import JobsSettings
+from tests.bundles import tiny_bundle
+from tests.faults.processes import Client, Worker
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def start(jobs_settings: JobsSettings, tiny: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start workers by name; all are ended with the test."""
+    started: list[Worker] = []
+
+    def begin(name: str, settings: JobsSettings = jobs_settings, **env: object) -> Worker:
+        worker = Worker(settings, tiny, name, tmp_path / f"{name}.log", **env)
+        started.append(worker)
+        return worker
+
+    yield begin
+    for worker in started:
+        worker.end()
+        print(worker.log.read_text()[-3000:])
+
+
+@pytest.fixture
+async def client(jobs_settings: JobsSettings) -> AsyncIterator[Client]:
+    opened = Client(jobs_settings)
+    yield opened
+    await opened.close()

@@ -1,0 +1,55 @@
+"""SIGTERM: jobs are given back with their state within seconds and repeat no step."""
+
+import os
+import subprocess
+import sys
+from time import monotonic
+
+import pytest
+
+from jobs.schema import JobStatus
+from tests.faults.conftest import Start
+from tests.faults.processes import Client
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+async def test_sigterm_gives_jobs_back_and_no_step_is_repeated(
+    start: Start, client: Client
+) -> None:
+    first = start("first", checkpoint_s=60)
+    await client.workers({"first"})
+    await client.submit("calm", num_inference_steps=300)
+    expected = await client.picture("calm")
+    names = [f"job{i}" for i in range(4)]
+    for name in names:
+        await client.submit(name, num_inference_steps=300)
+    for name in names:
+        await client.at_step(name, 20)
+    first.process.terminate()
+    began = monotonic()
+    for name in names:
+        while (await client.store.get(name)).status is not JobStatus.QUEUED:
+            assert monotonic() - began < 5, "not given back within 5 s"
+    assert first.process.wait(15) == 0
+    start("second")
+    for name in names:
+        assert await client.picture(name) == expected
+        record = await client.store.get(name)
+        assert (record.worker, record.deaths) == ("second", 0)
+        assert record.evaluations == 600, "a step was repeated"
+    assert {w.id for w in await client.store.workers()} == {"second"}
+
+
+def test_a_worker_refuses_another_pool() -> None:
+    env = {"SFUMATO_REDIS_URL": "redis://127.0.0.1:1/0"}
+    outcome = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-P", "solo"],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert outcome.returncode != 0
+    assert "-P threads" in outcome.stderr
