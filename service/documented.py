@@ -1,0 +1,44 @@
+"""The answers that routes declare for OpenAPI."""
+
+from typing import Any
+
+from service.problem import MEDIA_TYPE
+from service.representations import Problem
+
+Responses = dict[int | str, dict[str, Any]]
+
+_TEXTS = {
+    400: "The request cannot be read.",
+    404: "There is no such job.",
+    410: "The picture is past its time to live; the job's record stays.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "The request is not valid; `errors` names the fields.",
+    429: "Too much work waits already; `Retry-After` says when to come back.",
+    500: "The service made a mistake.",
+    503: "The store does not answer, or has no room; `Retry-After` says when to come back.",
+}
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+
+
+def problems(*statuses: int) -> Responses:
+    """Return the problem responses of a route; 500 and 503 may come from any."""
+    return {
+        status: {
+            "description": _TEXTS[status],
+            "model": Problem,
+            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+        }
+        for status in (*statuses, 500, 503)
+    }
+
+
+def only_problem_json(openapi: dict[str, Any]) -> dict[str, Any]:
+    """Drop ``application/json`` where a response is a problem: FastAPI adds it to every model."""
+    for path in openapi["paths"].values():
+        for operation in path.values():
+            for response in operation.get("responses", {}).values():
+                content = response.get("content", {})
+                if MEDIA_TYPE in content:
+                    content.pop("application/json", None)
+    return openapi

@@ -1,0 +1,122 @@
+"""Following a job: server-sent events that resume where a client left off."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+import structlog
+from fastapi import APIRouter, Header
+from fastapi.responses import Response
+from fastapi.sse import format_sse_event
+
+from jobs.errors import JobNotFound, StoreUnavailable
+from jobs.events import parse_id
+from jobs.schema import JobRecord
+from jobs.store import Event
+from service.documented import Responses, problems
+from service.door import Door, DoorDep
+from service.event_stream import EventStream
+from service.job_ids import JobId
+
+log = structlog.get_logger()
+router = APIRouter(tags=["jobs"])
+
+_STREAM: Responses = {
+    200: {
+        "description": (
+            "`status` (the job), `progress` {step, total, eta_s}, `preview` {image, step, "
+            "content_type, data in base64} and at last `result` (the job), each with `attempt`."
+        ),
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": (
+                    "event: progress\n"
+                    'data: {"step":7,"total":20,"eta_s":1.4,"attempt":1}\n'
+                    "id: 1767225600000-3\n\n"
+                ),
+            }
+        },
+    },
+    204: {"description": "`Last-Event-ID` is the job's last event: nothing will follow."},
+}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events",
+    summary="Follow a job",
+    response_class=Response,
+    responses={**_STREAM, **problems(400, 404)},
+)
+async def follow_job(
+    door: DoorDep,
+    job_id: JobId,
+    last_event_id: Annotated[
+        str | None, Header(description="Go on after this event; sent by browsers by themselves.")
+    ] = None,
+) -> Response:
+    """Stream a job's events: first a snapshot, then what is kept of its past, then the present."""
+    parse_id(last_event_id)
+    record = await door.store.get(job_id)
+    events = door.store.events(job_id, last_event_id)
+    first: tuple[Event, ...] = ()
+    if record.status.ended and last_event_id is not None:
+        try:
+            first = (await anext(events),)
+        except StopAsyncIteration:
+            return Response(status_code=204)  # tells an EventSource to stop reconnecting
+
+    def on_left() -> None:
+        if record.spec.on_disconnect == "cancel" and not record.status.ended:
+            door.departed(job_id)
+
+    return EventStream(
+        frames(door, record, first, events),
+        keep_alive_s=door.settings.keep_alive_s,
+        closing=door.closing,
+        on_left=on_left,
+    )
+
+
+async def frames(
+    door: Door, record: JobRecord, first: tuple[Event, ...], events: AsyncIterator[Event]
+) -> AsyncIterator[bytes]:
+    """Yield the stream's frames, the snapshot first; it has no id, so a client keeps its own."""
+    with door.attending(record.id), door.counters.streams.track_inprogress():
+        snapshot = await _job(door, record)
+        yield format_sse_event(data_str=_json(snapshot, record.attempts), event="status")
+        for event in first:
+            yield await frame(door, record, event)
+        try:
+            async for event in events:
+                yield await frame(door, record, event)
+        except JobNotFound:
+            return  # deleted while we watched
+        except StoreUnavailable as error:
+            log.warning("stream cut", reason=str(error))  # its client comes back and goes on
+
+
+async def frame(door: Door, record: JobRecord, event: Event) -> bytes:
+    """Return one event as it goes over the wire.
+
+    Raises:
+        JobNotFound: the job has been deleted.
+    """
+    data: dict[str, Any]
+    if event.kind == "preview":
+        data = event.data | {"data": base64.b64encode(event.data["data"]).decode()}
+    elif event.kind == "progress":
+        step, eta = event.data["step"], event.data["eta_s"]
+        data = {"step": step, "total": record.total_steps, "eta_s": eta}
+    else:
+        data = await _job(door, await door.store.get(record.id))
+    return format_sse_event(data_str=_json(data, event.attempt), event=event.kind, id=event.id)
+
+
+async def _job(door: Door, record: JobRecord) -> dict[str, Any]:
+    return (await door.view(record)).model_dump(mode="json")
+
+
+def _json(data: dict[str, Any], attempt: int) -> str:
+    return orjson.dumps(data | {"attempt": attempt}).decode()

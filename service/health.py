@@ -1,0 +1,65 @@
+"""Is this process alive, can it serve, and what do the figures say."""
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from service.documented import problems
+from service.door import DoorDep
+from service.metrics import StoreFigures, store_metrics
+from service.representations import View
+
+router = APIRouter(tags=["operation"])
+
+
+class Alive(View):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(View):
+    """The store answers; at zero workers jobs are taken on and wait."""
+
+    status: Literal["ok"] = "ok"
+    models: int
+    workers: int
+
+
+@router.get("/healthz", summary="Is the process alive", responses=problems())
+async def healthz() -> Alive:
+    """Answer, whatever state the store is in."""
+    return Alive()
+
+
+@router.get("/readyz", summary="Can jobs be taken on", responses=problems())
+async def readyz(door: DoorDep) -> Ready:
+    """Answer 200 when the store does, else 503."""
+    await door.store.ping()
+    return Ready(models=len(await door.models.get()), workers=len(await door.workers.get()))
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Figures read from the store, the same through every door.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **problems(),
+    },
+)
+async def metrics(door: DoorDep) -> Response:
+    """Return the store's figures in Prometheus' text format."""
+    totals, models, workers = await asyncio.gather(
+        door.store.totals(), door.models.get(), door.workers.get()
+    )
+    names = [model.name for model in models]
+    backlogs = await asyncio.gather(*(door.store.backlog(name) for name in names))
+    figures = StoreFigures(totals, dict(zip(names, backlogs, strict=True)), workers)
+    return Response(store_metrics(figures), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,48 @@
+"""The ``Idempotency-Key`` header (IETF httpapi draft 07) and the digest of what it stands for."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import orjson
+
+from jobs.schema import JobRequest
+from jobs.store import Idempotency
+from service.problem import Refusal
+
+MAX_KEY_CHARS = 255
+_QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')  # RFC 8941, 3.3.3
+_BARE = re.compile(r"[A-Za-z0-9._~:+/=@-]+")  # what clients send that do not quote
+
+
+def parse_key(values: Sequence[str]) -> str | None:
+    """Return the key of a request's headers, None when there is none.
+
+    Raises:
+        Refusal: it is malformed, empty, too long, or given more than once.
+    """
+    if not values:
+        return None
+    if len(values) > 1:
+        raise _malformed("the header is given more than once")
+    value = values[0].strip()
+    quoted = _QUOTED.fullmatch(value)
+    key = re.sub(r'\\(["\\])', r"\1", quoted.group(1)) if quoted else value
+    if not quoted and not _BARE.fullmatch(value):
+        raise _malformed('it has to be a quoted string, like "8e03978e-40d5"')
+    if not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise _malformed(f"it has to have 1 to {MAX_KEY_CHARS} characters")
+    return key
+
+
+def _malformed(detail: str) -> Refusal:
+    return Refusal(400, "invalid_idempotency_key", detail, field="Idempotency-Key")
+
+
+def idempotency(key: str | None, request: JobRequest) -> Idempotency | None:
+    """Return the key with a digest of the fields that the client set."""
+    if key is None:
+        return None
+    fields = request.model_dump(mode="json", exclude_unset=True)
+    body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    return Idempotency(key, hashlib.sha256(body).hexdigest())

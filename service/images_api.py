@@ -1,0 +1,83 @@
+"""A job's pictures and its newest preview."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from fastapi.responses import Response
+
+from jobs.errors import JobNotFound
+from jobs.schema import MAX_IMAGES
+from service.documented import Responses, problems
+from service.door import DoorDep
+from service.job_ids import JobId
+
+router = APIRouter(tags=["pictures"])
+
+CACHE = "private, max-age=3600, immutable"  # a finished picture never changes
+_PICTURE: Responses = {
+    200: {
+        "description": "The picture.",
+        "content": {
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "image/webp": {"schema": {"type": "string", "format": "binary"}},
+        },
+        "headers": {"ETag": {"schema": {"type": "string"}}},
+    },
+}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/images/{index}",
+    summary="Get a finished picture",
+    response_class=Response,
+    responses={
+        **_PICTURE,
+        304: {"description": "The client's copy is the same."},
+        **problems(404, 410, 422),
+    },
+)
+async def get_image(
+    door: DoorDep,
+    job_id: JobId,
+    index: Annotated[int, Path(ge=0, lt=MAX_IMAGES, description="The picture's number, from 0.")],
+    if_none_match: Annotated[
+        str | None, Header(description="ETags of the client's copies.")
+    ] = None,
+) -> Response:
+    """Return one finished picture's bytes; 410 once it is past its time to live."""
+    image = await door.store.image(job_id, index)
+    tag = etag(image.data)
+    headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
+    if if_none_match is not None and matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    suffix = image.record.content_type.rpartition("/")[2]
+    headers["content-disposition"] = f'inline; filename="{job_id}-{index}.{suffix}"'
+    return Response(image.data, headers=headers, media_type=image.record.content_type)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/preview",
+    summary="Get the newest preview",
+    response_class=Response,
+    responses={**_PICTURE, **problems(404)},
+)
+async def get_preview(door: DoorDep, job_id: JobId) -> Response:
+    """Return the newest kept estimate of the finished picture."""
+    found = await door.store.latest_preview(job_id)
+    if found is None:
+        raise JobNotFound(f"{job_id}/preview")
+    content_type, data = found
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(data, headers=headers, media_type=content_type)
+
+
+def etag(data: bytes) -> str:
+    """Return the strong entity tag of these bytes."""
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+def matches(if_none_match: str, tag: str) -> bool:
+    """Return whether the header names this tag (weak comparison, RFC 9110)."""
+    offered = (each.strip().removeprefix("W/") for each in if_none_match.split(","))
+    return any(each in ("*", tag) for each in offered)

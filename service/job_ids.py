@@ -1,0 +1,34 @@
+"""The ids of jobs: made by the door, checked before they reach the store."""
+
+import re
+import uuid
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Path
+
+from jobs.errors import JobNotFound
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def new_job_id() -> str:
+    """Return an id that nobody can guess."""
+    return uuid.uuid4().hex
+
+
+async def path_job_id(
+    job_id: Annotated[str, Path(description="A job's id, as `POST /v1/jobs` gave it.")],
+) -> str:
+    """Return the id in the path, and put it on every further log line of the request.
+
+    Raises:
+        JobNotFound: no id looks like this.
+    """
+    if not _ID.fullmatch(job_id):
+        raise JobNotFound(job_id)
+    structlog.contextvars.bind_contextvars(job_id=job_id)
+    return job_id
+
+
+JobId = Annotated[str, Depends(path_job_id)]

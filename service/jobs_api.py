@@ -1,0 +1,195 @@
+"""Jobs over HTTP: submit, look, list, cancel, delete."""
+
+import math
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response
+
+from jobs.catalogue import resolve, units
+from jobs.errors import StoreUnavailable
+from jobs.schema import JobRecord, JobRequest, JobStatus
+from service.documented import Responses, problems
+from service.door import Door, DoorDep
+from service.idempotency import idempotency, parse_key
+from service.job_ids import JobId, new_job_id
+from service.prefer import wait_s
+from service.problem import Refusal
+from service.representations import JobList, JobView, job_view
+from service.waiting import Outcome, wait_for_end
+
+log = structlog.get_logger()
+router = APIRouter(tags=["jobs"])
+
+_JSON = "application/json"
+_EXAMPLES = {
+    "shortest": {"summary": "Only a prompt", "value": {"prompt": "a red apple"}},
+    "full": {
+        "summary": "Sampler, steps, guidance and a seed",
+        "value": {
+            "prompt": "a red apple",
+            "negative_prompt": "blurry",
+            "num_inference_steps": 20,
+            "sampler": "dpmpp_2m",
+            "guidance_scale": 3.0,
+            "seed": 42,
+            "num_images": 2,
+            "metadata": {"order": "17"},
+        },
+    },
+}
+_SUBMITTED: Responses = {
+    200: {
+        "model": JobView,
+        "description": "The job ended within the time that `Prefer: wait=N` gave it.",
+        "headers": {"Preference-Applied": {"schema": {"type": "string"}}},
+    },
+    202: {
+        "description": "The job waits or runs.",
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "The job's address."},
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds; ask then."},
+        },
+    },
+}
+
+
+async def require_json(request: Request) -> None:
+    """Check a body's content type. Raises: Refusal."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != _JSON:
+        detail = f"the body has to be {_JSON}, not {kind!r}"
+        raise Refusal(415, "unsupported_media_type", detail, field="Content-Type")
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    summary="Submit a job",
+    response_model=JobView,
+    dependencies=[Depends(require_json)],
+    responses={**_SUBMITTED, **problems(400, 413, 415, 422, 429)},
+    openapi_extra={"requestBody": {"content": {_JSON: {"examples": _EXAMPLES}}}},
+)
+async def submit(
+    request: Request,
+    body: JobRequest,
+    door: DoorDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="The same key with the same body gives the same job, for a day."),
+    ] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=N`: answer when the job ends, or after N seconds.")
+    ] = None,
+) -> Response:
+    """Take a job on: 202 with its address, or with `Prefer: wait=N` 200 with the finished job."""
+    key = parse_key(request.headers.getlist("idempotency-key"))
+    record = await create(door, body, key)
+    wanted_s = wait_s(",".join(request.headers.getlist("prefer")))
+    if wanted_s is None:
+        return accepted(await door.view(record))
+    wait = min(wanted_s, door.settings.max_wait_s)
+    if not record.status.ended:
+        outcome = await wait_for_end(door, request, record.id, wait)
+        if outcome is Outcome.LEFT and record.spec.on_disconnect == "cancel":
+            door.departed(record.id)
+        record = await latest(door, record)
+    if not record.status.ended:
+        return accepted(await door.view(record), applied=wait)
+    headers = {"preference-applied": f"wait={wait:g}", "content-location": _path(record.id)}
+    return Response(job_view(record).model_dump_json(), headers=headers, media_type=_JSON)
+
+
+async def create(door: Door, request: JobRequest, key: str | None) -> JobRecord:
+    """Store the job that was asked for and ring for a worker; a known key gives its first job.
+
+    Raises:
+        JobsError: the request cannot be served, or not now.
+    """
+    model = await door.model(request.model)
+    spec = resolve(request, model)
+    job_id = new_job_id()
+    created = await door.store.create(
+        job_id, spec, units(spec, model), idempotency=idempotency(key, request)
+    )
+    record = created.record
+    structlog.contextvars.bind_contextvars(job_id=record.id)
+    if created.replayed:
+        log.info("job replayed")
+        return record
+    log.info("job accepted", model=spec.model, sampler=spec.sampler, units=record.units)
+    try:
+        await door.doorbell.ring(spec.model, record.id)
+    except StoreUnavailable as error:
+        # The job is kept; the sweep finds more jobs than rings and makes up for this one.
+        log.warning("ring lost", reason=str(error))
+    return record
+
+
+async def latest(door: Door, record: JobRecord) -> JobRecord:
+    """Return the job as it is now, or as it was where the store is away."""
+    try:
+        return await door.store.get(record.id)
+    except StoreUnavailable:
+        return record
+
+
+def accepted(view: JobView, applied: float | None = None) -> Response:
+    """Return 202 with the job's address and when to ask again."""
+    pause = 1 if view.eta_s is None else min(10, max(1, math.ceil(view.eta_s)))
+    headers = {"location": _path(view.id), "retry-after": str(pause)}
+    if applied is not None:
+        headers["preference-applied"] = f"wait={applied:g}"
+    return Response(view.model_dump_json(), status_code=202, headers=headers, media_type=_JSON)
+
+
+def _path(job_id: str) -> str:
+    return f"/v1/jobs/{job_id}"
+
+
+@router.get("/v1/jobs", summary="List jobs", response_model=JobList, responses=problems(400, 422))
+async def list_jobs(
+    door: DoorDep,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=64, description="The `cursor` of the page before.")
+    ] = None,
+) -> Response:
+    """Return a page of jobs, newest first."""
+    page = await door.store.list(status=status, limit=limit, cursor=cursor)
+    jobs = JobList(jobs=tuple(job_view(record) for record in page.records), cursor=page.cursor)
+    return Response(jobs.model_dump_json(), media_type=_JSON)
+
+
+@router.get(
+    "/v1/jobs/{job_id}", summary="Look at a job", response_model=JobView, responses=problems(404)
+)
+async def get_job(door: DoorDep, job_id: JobId) -> Response:
+    """Return a job with its progress, its place in the queue and its ETA."""
+    view = await door.view(await door.store.get(job_id))
+    headers = {"cache-control": "no-store"}
+    return Response(view.model_dump_json(), headers=headers, media_type=_JSON)
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    summary="Cancel a job",
+    response_model=JobView,
+    responses=problems(404),
+)
+async def cancel_job(door: DoorDep, job_id: JobId) -> Response:
+    """End a job now; one that has ended stays as it is."""
+    view = await door.view(await door.store.cancel(job_id))
+    return Response(view.model_dump_json(), media_type=_JSON)
+
+
+@router.delete(
+    "/v1/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404)
+)
+async def delete_job(door: DoorDep, job_id: JobId) -> Response:
+    """Cancel a job if need be, then forget it, its pictures and its events."""
+    await door.store.delete(job_id)
+    return Response(status_code=204)

@@ -1,0 +1,140 @@
+"""Prometheus metrics: the figures that all doors share, and what one replica counts for itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from jobs.store import Backlog, Totals, WorkerEntry
+
+log = structlog.get_logger()
+
+METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+PORTS_TRIED = 32
+
+
+@dataclass(frozen=True)
+class StoreFigures(Collector):
+    """The store's figures at one moment, the same from whichever door they are read."""
+
+    totals: Totals
+    backlogs: dict[str, Backlog]  # by model
+    workers: Sequence[WorkerEntry]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures."""
+        yield CounterMetricFamily("sfumato_jobs_created", "Jobs taken on.", self.totals.created)
+        ended = CounterMetricFamily("sfumato_jobs", "Jobs ended, by outcome.", labels=["outcome"])
+        for outcome, count in sorted(self.totals.ended.items()):
+            ended.add_metric([outcome], count)
+        yield ended
+        yield CounterMetricFamily(
+            "sfumato_leases_reaped", "Leases that ran out.", self.totals.leases_reaped
+        )
+        yield GaugeMetricFamily(
+            "sfumato_results_bytes", "Memory held by finished pictures.", self.totals.results_bytes
+        )
+        yield GaugeMetricFamily(
+            "sfumato_store_memory_bytes", "Memory used by Redis.", self.totals.memory_bytes
+        )
+        yield from self._backlog()
+        yield from self._workers()
+
+    def _backlog(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily(
+            "sfumato_backlog_jobs", "Jobs not ended.", labels=["model", "state"]
+        )
+        units = GaugeMetricFamily(
+            "sfumato_backlog_units",
+            "Work left, in UNet evaluations at base resolution.",
+            labels=["model", "state"],
+        )
+        for model, backlog in sorted(self.backlogs.items()):
+            jobs.add_metric([model, "queued"], backlog.pending_jobs)
+            jobs.add_metric([model, "running"], backlog.running_jobs)
+            units.add_metric([model, "queued"], backlog.pending_units)
+            units.add_metric([model, "running"], backlog.running_units)
+        yield jobs
+        yield units
+
+    def _workers(self) -> Iterator[Metric]:
+        live = GaugeMetricFamily("sfumato_workers", "Live workers.", labels=["model"])
+        slots = GaugeMetricFamily("sfumato_slots", "Pictures they can hold.", labels=["model"])
+        speed = GaugeMetricFamily(
+            "sfumato_rows_per_second", "UNet rows a second of all workers.", labels=["model"]
+        )
+        for model in sorted(self.backlogs.keys() | {w.model for w in self.workers}):
+            of_model = [w for w in self.workers if w.model == model]
+            live.add_metric([model], len(of_model))
+            slots.add_metric([model], sum(w.slots for w in of_model))
+            speed.add_metric([model], sum(w.rows_per_s for w in of_model))
+        yield live
+        yield slots
+        yield speed
+
+
+def store_metrics(figures: StoreFigures) -> bytes:
+    """Return the store's figures in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(figures)
+    return generate_latest(registry)
+
+
+class DoorCounters:
+    """What one replica counts. Labels are bounded: route templates, methods, status codes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "sfumato_http_requests", "Requests answered.", ["method", "route", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            "sfumato_http_request_seconds", "Time to the end of the answer; streams left out.",
+            ["method", "route"], buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=self.registry)
+        self._redis_errors = Counter(
+            "sfumato_door_redis_errors", "Requests refused because Redis was away.",
+            registry=self.registry,
+        )  # fmt: skip
+
+    def answered(
+        self, method: str, route: str | None, status: int, seconds: float, *, stream: bool
+    ) -> None:
+        """Count an answer; a path that is no route counts as ``none``."""
+        method = method if method in METHODS else "other"
+        route = route or "none"
+        self._requests.labels(method, route, str(status)).inc()
+        if not stream:
+            self._seconds.labels(method, route).observe(seconds)
+
+    def store_away(self) -> None:
+        """Count a request that was refused because Redis was away."""
+        self._redis_errors.inc()
+
+
+def serve_counters(counters: DoorCounters, host: str, port: int) -> None:
+    """Serve this replica's own ``/metrics`` from a daemon thread.
+
+    Replicas on one machine share a setting, so each takes the first free port from it on.
+    """
+    for candidate in range(port, min(port + PORTS_TRIED, 65536)):
+        try:
+            start_http_server(candidate, addr=host, registry=counters.registry)
+        except OSError:
+            continue
+        log.info("replica metrics", host=host, port=candidate)
+        return
+    log.error("no free port for the replica's metrics", host=host, port=port)

@@ -1,0 +1,215 @@
+"""Every error as RFC 9457 ``application/problem+json``; the only place that knows HTTP codes of
+errors.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from jobs.errors import (
+    BacklogFull,
+    IdempotencyConflict,
+    InvalidCursor,
+    InvalidRequest,
+    JobNotFound,
+    JobsError,
+    ResultExpired,
+    StoreFull,
+    StoreUnavailable,
+    UnknownModel,
+)
+from service.representations import FieldProblem, Problem
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2  # when Redis is away or full
+
+TITLES = {
+    "internal_error": "The service made a mistake",
+    "malformed_request": "The request cannot be read",
+    "invalid_request": "The request is not valid",
+    "unknown_model": "There is no such model",
+    "no_model": "No model has been announced yet",
+    "not_found": "There is nothing here",
+    "method_not_allowed": "This method is not for this path",
+    "unsupported_media_type": "The body has the wrong content type",
+    "body_too_large": "The body is too large",
+    "idempotency_conflict": "The idempotency key belongs to another request",
+    "invalid_idempotency_key": "The idempotency key is malformed",
+    "invalid_cursor": "This cursor or event id was never given out",
+    "result_expired": "The picture is past its time to live",
+    "backlog_full": "Too much work waits already",
+    "store_full": "The store has no room for more jobs",
+    "store_unavailable": "The store does not answer",
+}
+_HTTP_CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Refusal(Exception):
+    """A request that the door itself refuses; it becomes a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = () if field is None else (FieldProblem(field=field, detail=detail),)
+        self.headers = dict(headers or {})
+
+
+def problem_response(
+    scope: Scope,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the answer that tells of a problem."""
+    problem = Problem(
+        type=f"urn:sfumato:problem:{code}",
+        title=TITLES.get(code) or HTTPStatus(status).phrase,
+        status=status,
+        detail=printable(detail),
+        instance=printable(str(scope.get("path", ""))),
+        code=code,
+        errors=tuple(errors),
+        request_id=scope.get("state", {}).get("request_id"),
+    )
+    return Response(
+        problem.model_dump_json(),
+        status_code=status,
+        headers={"cache-control": "no-store", **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def printable(text: str) -> str:
+    """Return the text with what UTF-8 cannot carry replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer every error with a problem."""
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(JobsError, _jobs_error)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return problem_response(
+        request.scope,
+        error.status,
+        error.code,
+        error.detail,
+        errors=error.errors,
+        headers=error.headers,
+    )
+
+
+async def _jobs_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, JobsError)
+    refusal = refusal_of(error)
+    if refusal.status >= 500:
+        log.warning("refused", code=refusal.code, reason=str(error))
+    return await _refused(request, refusal)
+
+
+def refusal_of(error: JobsError) -> Refusal:
+    """Return the HTTP side of an error of the job contract."""
+    text = str(error)
+    match error:
+        case UnknownModel():
+            return Refusal(422, "unknown_model", text, field=error.field)
+        case InvalidRequest():
+            return Refusal(422, "invalid_request", text, field=error.field)
+        case IdempotencyConflict():
+            return Refusal(422, "idempotency_conflict", text, field="Idempotency-Key")
+        case InvalidCursor():
+            return Refusal(400, "invalid_cursor", text)
+        case JobNotFound():
+            return Refusal(404, "not_found", text)
+        case ResultExpired():
+            return Refusal(410, "result_expired", text)
+        case BacklogFull():
+            wait = str(max(1, math.ceil(error.retry_after_s)))
+            return Refusal(429, "backlog_full", text, headers={"retry-after": wait})
+        case StoreFull():
+            return Refusal(503, "store_full", text, headers={"retry-after": "30"})
+        case StoreUnavailable():
+            wait = str(RETRY_AFTER_S)
+            # The text would name hosts and ports; that is for the log.
+            return Refusal(
+                503,
+                "store_unavailable",
+                "the job store does not answer; jobs that were accepted are kept",
+                headers={"retry-after": wait},
+            )
+        case _:
+            return Refusal(500, "internal_error", "the service made a mistake; it has been logged")
+
+
+async def _not_valid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        reason = str(found[0].get("ctx", {}).get("error", "malformed"))
+        place = found[0]["loc"][-1]
+        detail = f"the body is not JSON: {reason} at character {place}"
+        return problem_response(request.scope, 400, "malformed_request", detail)
+    errors = [FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found]
+    detail = "; ".join(f"{each.field}: {each.detail}" for each in errors[:5])
+    return problem_response(request.scope, 422, "invalid_request", detail, errors=errors)
+
+
+def _field(loc: Sequence[Any]) -> str:
+    inner = [str(part) for part in loc[1:]] if len(loc) > 1 else [str(part) for part in loc]
+    return printable(".".join(inner))[:200]
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return "unknown field"
+    if kind == "missing":
+        return "required"
+    return printable(str(error["msg"]))[:300]
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "invalid_request")
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"there is nothing at {request.url.path}"
+    elif error.status_code == 405:
+        detail = f"{request.method} is not for this path"
+    return problem_response(
+        request.scope, error.status_code, code, detail, headers=error.headers or {}
+    )

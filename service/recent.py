@@ -1,0 +1,34 @@
+"""A value that is read again only when the last reading has become too old."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """Reads through ``fetch`` and keeps the answer for ``max_age_s``; one reading at a time."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[T]], max_age_s: float = 1.0) -> None:
+        self._fetch = fetch
+        self._max_age_s = max_age_s
+        self._lock = asyncio.Lock()
+        self._kept: tuple[float, T] | None = None
+
+    async def get(self) -> T:
+        """Return the value, at most ``max_age_s`` old."""
+        return await self._read(self._max_age_s)
+
+    async def refresh(self) -> T:
+        """Return the value as it is now."""
+        return await self._read(0.0)
+
+    async def _read(self, max_age_s: float) -> T:
+        asked_at = monotonic()
+        async with self._lock:
+            if self._kept is None or self._kept[0] < asked_at - max_age_s:
+                started_at = monotonic()
+                self._kept = (started_at, await self._fetch())
+            return self._kept[1]

@@ -1,0 +1,87 @@
+"""Around every request: its id, its line in the log, its count, and the net below it."""
+
+import re
+import uuid
+from time import perf_counter
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.metrics import DoorCounters
+from service.problem import problem_response
+
+log = structlog.get_logger()
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class RequestContext:
+    """ASGI middleware: gives each request an id, logs and counts its end.
+
+    It also turns an exception that nothing below foresaw into a problem, so that such an answer
+    carries the request's id like any other.
+    """
+
+    def __init__(self, app: ASGIApp, counters: DoorCounters) -> None:
+        self._app = app
+        self._counters = counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = chosen_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        answer = _Answer(send, request_id)
+        started_at = perf_counter()
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception:
+            log.exception("unforeseen", method=scope["method"], path=scope["path"])
+            if not answer.status:
+                detail = "the service made a mistake; it has been logged under this request id"
+                response = problem_response(scope, 500, "internal_error", detail)
+                await response(scope, receive, answer.send)
+        finally:
+            self._ended(scope, answer, perf_counter() - started_at)
+
+    def _ended(self, scope: Scope, answer: "_Answer", seconds: float) -> None:
+        method, path = scope["method"], scope["path"]
+        route = getattr(scope.get("route"), "path", None)
+        self._counters.answered(method, route, answer.status, seconds, stream=answer.stream)
+        write = log.debug if path in _QUIET else log.info
+        write(
+            "request",
+            method=method,
+            path=path,
+            status=answer.status or None,
+            duration_ms=round(seconds * 1000, 2),
+        )
+
+
+def chosen_id(scope: Scope) -> str:
+    """Return the id that the client gave, if it is a sane one, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+
+class _Answer:
+    """Adds the id to an answer on its way out and remembers what it was."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 0  # until the answer has begun
+        self.stream = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self._request_id
+            self.status = message["status"]
+            self.stream = headers.get("content-type", "").startswith("text/event-stream")
+        await self._send(message)

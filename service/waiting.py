@@ -1,0 +1,53 @@
+"""Waiting for a job's end on behalf of a client that may leave."""
+
+import asyncio
+from enum import Enum, auto
+from typing import Any
+
+from fastapi import Request
+
+from jobs.errors import JobsError
+from service.cancelling import end
+from service.door import Door
+
+
+class Outcome(Enum):
+    """Why a wait ended."""
+
+    ENDED = auto()  # the job
+    TIMEOUT = auto()  # or the door closes
+    LEFT = auto()  # the client
+
+
+async def wait_for_end(door: Door, request: Request, job_id: str, timeout_s: float) -> Outcome:
+    """Wait until the job ends, the time is up, the door closes, or the client leaves.
+
+    The request's body has to be read already.
+    """
+    ended = asyncio.create_task(_ended(door, job_id))
+    left = asyncio.create_task(_left(request))
+    try:
+        with door.attending(job_id):
+            awaited: set[asyncio.Future[Any]] = {ended, left, door.closing}
+            done, _ = await asyncio.wait(
+                awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+    finally:
+        await end(ended, left)
+    if ended in done and not ended.cancelled() and ended.result():
+        return Outcome.ENDED
+    return Outcome.LEFT if left in done and not door.closing.done() else Outcome.TIMEOUT
+
+
+async def _ended(door: Door, job_id: str) -> bool:
+    try:
+        async for _ in door.store.events(job_id):
+            pass
+    except JobsError:
+        return False  # the job is accepted; the client gets its address instead of its end
+    return True
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

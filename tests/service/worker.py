@@ -1,0 +1,34 @@
+"""The test plays the worker: it claims through the store's own API."""
+
+from jobs.schema import JobRecord
+from jobs.store import Claim, JobStore, Preview, Progress
+from tests.jobs.examples import picture
+
+PNG = b"\x89PNG\r\n\x1a\n test"
+
+
+async def claim(store: JobStore, model: str = "toy") -> Claim:
+    """Claim the next job."""
+    found = await store.claim(model, "test-worker", idle=True)
+    assert found is not None
+    return found
+
+
+async def advance(store: JobStore, held: Claim, step: int, *, preview: bool = False) -> None:
+    """Publish progress, and a preview if asked."""
+    units = held.record.units * step / held.record.total_steps
+    await store.progress([Progress(held.lease, step, units, step, 1.5)])
+    if preview:
+        await store.preview([Preview(held.lease, 0, step, "image/png", b"preview-%d" % step)])
+
+
+async def finish(store: JobStore, held: Claim, data: bytes = PNG) -> JobRecord:
+    """Store every picture and end the job."""
+    for index in range(held.record.spec.num_images):
+        await store.add_image(held.lease, picture(index, data))
+    return await store.finish(held.lease, held.record.total_steps)
+
+
+async def draw(store: JobStore) -> JobRecord:
+    """Claim the next job and finish it."""
+    return await finish(store, await claim(store))
