@@ -134,6 +134,11 @@ class WorkerHost:
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    @property
+    def engine(self) -> Engine:
+        """The engine; there is one once the host has started."""
+        return self._engine
+
     def answer(self, ring: str) -> None:
         """Answer a ring; return when the job it claimed has left this worker."""
         self._call(self._runtime.answer(ring)).result()

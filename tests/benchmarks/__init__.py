@@ -1,0 +1,1 @@
+"""What Sfumato costs and what it gains, each figure a ratio measured within one run."""

@@ -1,0 +1,135 @@
+"""Engine efficiency: rows a second through everything, over rows a second of the bare UNet."""
+
+import random
+import sys
+from concurrent.futures import wait
+from time import perf_counter, sleep
+from typing import Any
+
+import torch
+
+from diffusion.bundle import Bundle
+from diffusion.samplers.registry import SAMPLERS
+from jobs.schema import JobRequest
+from tests.benchmarks.figures import median, spread
+from tests.benchmarks.stack import Inside, inside
+
+PAIRS = 9
+WINDOW_S = 3.0
+STEPS = (8, 10, 12, 15, 20)
+
+
+@torch.inference_mode()
+def raw_rows_per_second(bundle: Bundle, rows: int, seconds: float) -> float:
+    """Return the speed of the UNet alone at one batch size, inputs prepared."""
+    shape = bundle.latent_shape(bundle.info.width, bundle.info.height)
+    sample = torch.randn(rows, *shape)
+    timesteps = torch.linspace(1, 999, rows)
+    embeddings = bundle.encode_prompts(["a red apple"])[0].embeddings.expand(rows, -1, -1)
+    embeddings = embeddings.contiguous()
+    done, started = 0, perf_counter()
+    while perf_counter() - started < seconds:
+        bundle.backend.predict(sample, timesteps, embeddings, None)
+        done += rows
+    return done / (perf_counter() - started)
+
+
+def best_batch(bundle: Bundle, most: int) -> tuple[int, dict[int, float]]:
+    """Return the batch size of the highest raw speed, and all speeds."""
+    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= most]
+    raw_rows_per_second(bundle, 2, 0.5)
+    speeds = {size: round(raw_rows_per_second(bundle, size, 1.0), 1) for size in sizes}
+    return max(speeds, key=lambda size: speeds[size]), speeds
+
+
+def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobRequest]:
+    """Return jobs of every sampler, several step counts, guided and not."""
+    chooser = random.Random(seed)
+    return [
+        JobRequest(
+            prompt=chooser.choice(("a red apple", "blue heart", "tiger face", "猫")),
+            sampler=chooser.choice(list(SAMPLERS)),
+            num_inference_steps=chooser.choice(STEPS),
+            guidance_scale=chooser.choice((1.0, 2.0, 2.0, 3.0)),
+            seed=chooser.randrange(2**32),
+            preview=1 if previews else 0,
+        )
+        for _ in range(count)
+    ]
+
+
+def engine_window(worker: Inside, seed: int) -> dict[str, float]:
+    """Fill every slot, measure for the window with all slots full, let the jobs end."""
+    stats = worker.host.engine.stats
+    slots = worker.settings.slots
+    worker.submit(mixed_requests(4 * slots, seed))
+    futures = worker.answer(slots + 4)
+    while stats.slots_used < slots:
+        sleep(0.002)
+    before = (perf_counter(), stats.rows, stats.ticks, stats.model_s, stats.step_s,
+              stats.overhead_s)  # fmt: skip
+    full = True
+    while perf_counter() - before[0] < WINDOW_S:
+        futures += worker.answer(sum(future.done() for future in futures) - len(futures)
+                                 + slots + 4)  # fmt: skip
+        full = full and stats.slots_used >= slots - 1
+        sleep(0.01)
+    after = (perf_counter(), stats.rows, stats.ticks, stats.model_s, stats.step_s,
+             stats.overhead_s)  # fmt: skip
+    wall, rows, ticks, model, step, overhead = (b - a for a, b in zip(before, after, strict=True))
+    drain(worker, futures)
+    return {
+        "rows_per_s": rows / wall,
+        "tick_ms": 1000 * wall / ticks,
+        "model_ms": 1000 * model / ticks,
+        "step_ms": 1000 * step / ticks,
+        "overhead_ms": 1000 * overhead / ticks,
+        "between_ms": 1000 * (wall - model - step - overhead) / ticks,
+        "rows_per_tick": rows / ticks,
+        "full": float(full),
+    }
+
+
+def drain(worker: Inside, futures: list[Any]) -> None:
+    """Answer rings until no job is left."""
+    while worker.pending():
+        wait(worker.answer(worker.settings.slots + 4))
+    wait(futures)
+
+
+def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str, Any]:
+    """Alternate raw and engine windows in one run."""
+    batch, speeds = best_batch(bundle, 2 * slots)
+    print(f"  raw rows/s by batch: {speeds}; best {batch}")
+    ratios, windows = [], []
+    with inside(bundle, slots=slots) as worker:
+        for pair in range(pairs):
+            raw = raw_rows_per_second(bundle, batch, WINDOW_S)
+            window = engine_window(worker, pair)
+            windows.append(window)
+            ratios.append(window["rows_per_s"] / raw)
+            print(f"  pair {pair}: raw {raw:.1f}, engine {window['rows_per_s']:.1f} rows/s, "
+                  f"ratio {ratios[-1]:.3f}")  # fmt: skip
+        rows_per_tick = worker.host.engine.rows_per_tick
+    keys = ("tick_ms", "model_ms", "step_ms", "overhead_ms", "between_ms", "rows_per_tick")
+    return {
+        "efficiency": round(median(ratios), 4),
+        "pairs": spread(ratios),
+        "raw_rows_per_s_by_batch": speeds,
+        "bound_rows_per_tick": rows_per_tick,
+        "tick": {key: round(median([w[key] for w in windows]), 3) for key in keys},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def switch_intervals(bundle: Bundle, *, pairs: int = 3) -> dict[str, float]:
+    """Return the efficiency at several lengths of the interpreter's switch interval."""
+    before = sys.getswitchinterval()
+    results = {}
+    try:
+        for interval in (0.0005, 0.005, 0.02):
+            sys.setswitchinterval(interval)
+            results[f"{1000 * interval:g} ms"] = measure(bundle, pairs=pairs)["efficiency"]
+    finally:
+        sys.setswitchinterval(before)
+    return results
