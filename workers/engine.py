@@ -15,6 +15,7 @@ import torch
 from diffusion.bundle import Bundle
 from diffusion.denoiser import Guidance
 from diffusion.errors import DiffusionError
+from diffusion.model import Conditioning
 from workers.batcher import Batcher
 from workers.forward import Evaluated, evaluate
 from workers.messages import (
@@ -30,6 +31,7 @@ from workers.messages import (
 from workers.slot import Slot, open_slot
 
 log = structlog.get_logger()
+PROMPTS_KEPT = 64
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
@@ -39,7 +41,7 @@ class EngineSettings:
 
     slots: int = 16
     rows_per_tick: int = 16  # forward rows; a guided picture costs two
-    deterministic: bool = False  # pad every batch to rows_per_tick, encode and decode alone
+    deterministic: bool = False  # pad every batch to rows_per_tick
     checkpoint_s: float = 1.0  # a picture is saved at most this long after it moved
     preview_s: float = 0.1  # at least this long between two previews of a picture
     ageing: float = 0.25
@@ -92,6 +94,7 @@ class Engine:
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing)
         self._slots: dict[tuple[str, int], Slot] = {}
         self._waiting: deque[Picture] = deque()
+        self._encoded: dict[str, Conditioning] = {}  # oldest use first
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -212,17 +215,25 @@ class Engine:
                 )
 
     def _guidance(self, picture: Picture) -> Guidance:
-        prompts = [picture.prompt]
-        if picture.guidance_scale != 1.0:
-            prompts.append(picture.negative_prompt)
-        sides = self._bundle.encode_prompts(prompts, alone=self._settings.deterministic)
+        cond = self._conditioning(picture.prompt)
+        unguided = picture.guidance_scale == 1.0
         return Guidance(
-            sides[0],
-            sides[-1],
+            cond,
+            cond if unguided else self._conditioning(picture.negative_prompt),
             picture.guidance_scale,
             picture.guidance_rescale,
             (picture.width, picture.height),
         )
+
+    def _conditioning(self, prompt: str) -> Conditioning:
+        """Encode a prompt by itself, so that it never depends on others; recent ones are kept."""
+        known = self._encoded.pop(prompt, None)
+        if known is None:
+            known = self._bundle.encode_prompts([prompt])[0]
+            while len(self._encoded) >= PROMPTS_KEPT:
+                del self._encoded[next(iter(self._encoded))]
+        self._encoded[prompt] = known
+        return known
 
     def _evaluate(self, chosen: list[Slot]) -> list[tuple[list[Slot], Evaluated]]:
         """Evaluate the chosen slots, in smaller batches where the device or a row forces it."""
