@@ -2,45 +2,32 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from diffusion.bundle_files import digest
 from diffusion.codec import PatchPCACodec
-from diffusion.schedule import PredictionType
+from model_export.checkpoint import load_checkpoint
+from model_export.codec import save_codec
 from model_export.network import Networks
+from model_export.settings import Process, settings_of
+from model_export.train import open_parts
 
+EVALUATION = "evaluation.json"
+TRAINING = "training.json"
+NETWORKS = ("unet", "text_encoder")
 NOTICES = Path(__file__).parent / "notices"
 
 
-@dataclass(frozen=True)
-class Process:
-    """The forward process a model is trained on, under diffusers' names."""
-
-    prediction_type: PredictionType = "sample"
-    beta_schedule: str = "scaled_linear"
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    num_train_timesteps: int = 1000
-
-    def config(self) -> dict[str, Any]:
-        """Return ``scheduler_config.json``."""
-        return {
-            "_class_name": "DPMSolverMultistepScheduler",
-            "_diffusers_version": version("diffusers"),
-            "algorithm_type": "dpmsolver++",
-            "beta_schedule": self.beta_schedule,
-            "beta_start": self.beta_start,
-            "beta_end": self.beta_end,
-            "num_train_timesteps": self.num_train_timesteps,
-            "prediction_type": self.prediction_type,
-            "use_karras_sigmas": True,
-        }
+EXAMPLES = (
+    "red heart", "a tiger", "panda", "pizza", "green apple", "cat face", "octopus", "hamburger",
+    "蓝心", "章鱼", "草莓", "寿司",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +40,30 @@ class Defaults:
     default_steps: int = 15
     default_guidance_scale: float = 2.0
     languages: tuple[str, ...] = ("en", "zh")
-    examples: tuple[str, ...] = ()
+    examples: tuple[str, ...] = EXAMPLES
+
+
+def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
+    """Write the averaged weights of a training run as a bundle; ``training.json`` says what it was.
+
+    Raises:
+        CheckpointError: there is no run, or it is broken.
+    """
+    checkpoint = load_checkpoint(run)
+    settings = settings_of(checkpoint.settings)
+    tokenizer, codec = open_parts(run)
+    networks = Networks(settings.network)
+    networks.load_state_dict(checkpoint.part("ema"))
+    training = {
+        "step": checkpoint.step,
+        "elapsed_s": round(checkpoint.elapsed_s),
+        "dataset": checkpoint.dataset,
+        "parameters": {name: _count(getattr(networks, name)) for name in NETWORKS},
+        "settings": checkpoint.settings,
+    }
+    write_bundle(folder, networks, tokenizer, codec, settings.process, defaults)
+    _write(folder / TRAINING, training)
+    return folder
 
 
 def write_bundle(
@@ -66,41 +76,45 @@ def write_bundle(
 ) -> Path:
     """Write a bundle, weights in float16, and return its folder.
 
-    It is written beside the folder first and takes its place when whole; a model card or licence
-    that was there is kept.
+    It is written beside the folder first and takes its place when whole. The figures of an
+    evaluation stay if the weights are the same; a model card is always to be written anew.
     """
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     _save_networks(fresh, networks)
     tokenizer.save_pretrained(str(fresh / "tokenizer"))
-    _save_codec(fresh / "vae", codec)
-    _write(fresh / "scheduler" / "scheduler_config.json", process.config())
+    save_codec(fresh / "vae", codec)
+    _write(fresh / "scheduler" / "scheduler_config.json", _scheduler(process))
     _write(fresh / "sfumato.json", _sfumato(defaults, networks.settings.sample_size, codec))
     _write(fresh / "model_index.json", _index())
     for notice in sorted(NOTICES.iterdir()):
         shutil.copyfile(notice, fresh / notice.name)
-    if (folder / "README.md").exists():
-        shutil.copyfile(folder / "README.md", fresh / "README.md")
+    for path in fresh.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
+    if (folder / EVALUATION).exists() and digest(folder) == digest(fresh):
+        shutil.copyfile(folder / EVALUATION, fresh / EVALUATION)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return folder
 
 
 def _save_networks(folder: Path, networks: Networks) -> None:
-    for name in ("unet", "text_encoder"):
+    for name in NETWORKS:
         part = getattr(networks, name)
         dtype = next(part.parameters()).dtype
         part.half().save_pretrained(str(folder / name))
         part.to(dtype)
 
 
-def _save_codec(folder: Path, codec: PatchPCACodec) -> None:
-    folder.mkdir()
-    state = {key: value.contiguous() for key, value in codec.state_dict().items()}
-    save_file(state, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
-    size = {"patch_size": codec.patch_size, "latent_channels": len(codec.scales)}
-    _write(folder / "config.json", {"_class_name": "PatchPCACodec", **size})
+def _scheduler(process: Process) -> dict[str, Any]:
+    return {
+        "_class_name": "DPMSolverMultistepScheduler",
+        "_diffusers_version": version("diffusers"),
+        "algorithm_type": "dpmsolver++",
+        "use_karras_sigmas": True,
+        **asdict(process),
+    }
 
 
 def _sfumato(defaults: Defaults, sample_size: int, codec: PatchPCACodec) -> dict[str, Any]:
@@ -125,9 +139,5 @@ def _write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
-def as_stored(networks: Networks) -> Networks:
-    """Round the weights to float16 and back: what a loaded bundle computes with."""
-    with torch.no_grad():
-        for parameter in networks.parameters():
-            parameter.copy_(parameter.half().float())
-    return networks
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,37 @@
+"""The prompts a picture is trained under: labels, templates, tags, two languages, or nothing."""
+
+from random import Random
+
+from model_export.labels import Emoji
+
+TEMPLATES = ("a {}", "an emoji of {}", "a picture of {}", "{} emoji")
+
+
+def draw_caption(emoji: Emoji, drop: float, random: Random) -> str:
+    """Return a prompt for an emoji, drawn from the mix; empty with probability ``drop``.
+
+    40 % English label, 10 % label in a template, 20 % English tags, 22 % Chinese label, 8 % Chinese
+    tags. The empty prompt is what classifier-free guidance steers away from (Ho and Salimans 2022).
+    """
+    if random.random() < drop:
+        return ""
+    share = random.random()
+    if share < 0.40:
+        return emoji.labels["en"]
+    if share < 0.50:
+        return random.choice(TEMPLATES).format(emoji.labels["en"])
+    if share < 0.70:
+        return _tags(emoji, "en", 4, 0.5, random)
+    if share < 0.92:
+        return emoji.labels["zh"]
+    return _tags(emoji, "zh", 3, 0.7, random)
+
+
+def _tags(emoji: Emoji, language: str, most: int, labelled: float, random: Random) -> str:
+    label = emoji.labels[language]
+    tags = list(emoji.tags[language]) or [label]
+    words = random.sample(tags, random.randint(1, min(most, len(tags))))
+    # A tag such as "face" names a hundred pictures; the label now and then says which is meant.
+    if random.random() < labelled:
+        words.insert(random.randint(0, len(words)), label)
+    return " ".join(words)

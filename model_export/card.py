@@ -1,0 +1,146 @@
+"""The model card: what a bundle is, what it was made of, and what it is worth."""
+
+from pathlib import Path
+from typing import Any
+
+from diffusion.bundle_files import read_json
+from model_export.bundle import TRAINING
+from model_export.evaluate import read_evaluation
+
+COMPARISON = Path(__file__).parent / "comparison.md"
+SHEET = "sheet.png"
+NAMES = {"en": "English label", "zh": "Chinese label", "tags": "three English tags"}
+
+
+def write_card(folder: Path) -> Path:
+    """Write the bundle's ``README.md`` from its figures.
+
+    Raises:
+        ExportError: it has not been evaluated.
+        BundleError: a file of it is missing.
+    """
+    evaluation = read_evaluation(folder)
+    training = read_json(folder / TRAINING)
+    defaults = read_json(folder / "sfumato.json")
+    parts = [
+        _head(defaults),
+        _intro(folder, training, defaults),
+        _figures(evaluation, defaults),
+        _training(training),
+        "## Prediction type and weighting\n\n" + COMPARISON.read_text("utf-8"),
+        _limits(),
+        _licences(),
+    ]
+    path = folder / "README.md"
+    path.write_text("\n".join(parts), "utf-8")
+    return path
+
+
+def _head(defaults: dict[str, Any]) -> str:
+    languages = "\n".join(f"- {language}" for language in defaults["languages"])
+    return (
+        "---\nlicense: ofl-1.1\npipeline_tag: text-to-image\nlibrary_name: diffusers\n"
+        f"language:\n{languages}\n---\n"
+    )
+
+
+def _intro(folder: Path, training: dict[str, Any], defaults: dict[str, Any]) -> str:
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
+    examples = ", ".join(f"“{example}”" for example in defaults["examples"])
+    picture = f"\n![drawings of the model]({SHEET})\n" if (folder / SHEET).exists() else ""
+    unet, text = training["parameters"]["unet"], training["parameters"]["text_encoder"]
+    return f"""# {defaults["title"]}
+
+Text to emoji, {defaults["min_side"]}×{defaults["min_side"]} pixels, English and Chinese prompts.
+A UNet of {unet / 1e6:.1f} M parameters and a text encoder of {text / 1e6:.1f} M, trained from
+scratch on {training["settings"]["emoji"]} emoji by `model_export`; {size:.1f} MB of float16
+safetensors, nothing else is needed to draw. Try {examples}.
+{picture}"""
+
+
+def _figures(evaluation: dict[str, Any], defaults: dict[str, Any]) -> str:
+    rows = sorted(
+        evaluation["runs"], key=lambda r: (-r["seeds"], r["prompts"], r["guidance_scale"])
+    )
+    lines = [_row(_how(run), run["measures"]) for run in rows]
+    bounds = evaluation["bounds"]
+    lines.append(_row("the codec alone, no drawing | | | |", bounds["codec"]))
+    lines.append(_row("pictures of other emoji | | | |", bounds["others"]))
+    table = "\n".join(lines)
+    return f"""## Figures
+
+`python -m model_export evaluate <bundle>`: every trained emoji is asked for and drawn by the
+service's own sampling code, {defaults["default_sampler"]} by default. *Top-1* is the share of
+drawings nearest, by 16×16 pixels, to the picture asked for among the 541 of a fixed gallery;
+*top-5* the share with it among the nearest five. *High frequencies* is the mean second difference,
+as a multiple of what the codec's own pictures have. *Speckle* is the distance from white, of 255
+levels, on pixels where the reference is white all around.
+
+| prompt | steps | guidance | drawings | top-1 | top-5 | PSNR dB | high frequencies | speckle |
+|---|---|---|---|---|---|---|---|---|
+{table}
+
+Measured on the weights as stored, digest `{evaluation["sha256"][:16]}…`.
+"""
+
+
+def _how(run: dict[str, Any]) -> str:
+    drawings = f"{run['emoji']} × {run['seeds']}"
+    name = NAMES.get(run["prompts"], run["prompts"])
+    return f"{name} | {run['steps']} | {run['guidance_scale']:g} | {drawings} |"
+
+
+def _row(how: str, measures: dict[str, float]) -> str:
+    return (
+        f"| {how} {measures['top1']:.3f} | {measures['top5']:.3f} | {measures['psnr_db']:.2f} "
+        f"| {measures['high_frequency']:.2f} | {measures['speckle']:.2f} |"
+    )
+
+
+def _training(training: dict[str, Any]) -> str:
+    settings = training["settings"]
+    process = settings["process"]
+    seen = training["step"] * settings["batch"]
+    return f"""## Training
+
+{training["step"]:,} steps of {settings["batch"]} pictures ({seen:,} in all,
+{seen // settings["emoji"]:,} an emoji) in {training["elapsed_s"] / 60:.0f} minutes.
+A random picture and a random time make a row of a batch; AdamW at {settings["learning_rate"]:g},
+warm-up over {settings["warmup_steps"]} steps and a linear fall at the end, a moving average of
+{settings["ema_decay"]}, which is what is stored; the prompt is dropped
+{settings["prompt_drop"]:.0%} of the time. {process["num_train_timesteps"]} steps of
+`{process["beta_schedule"]}` noise, prediction type `{process["prediction_type"]}`, weighting
+`{settings["weighting"]}`. Prompts are English labels (40 %), templates (10 %), English tags (20 %),
+Chinese labels (22 %) and Chinese tags (8 %).
+
+Latents are 8×8×{settings["network"]["latent_channels"]}: principal components of 8×8 patches;
+the codec has no network in it.
+
+```sh
+python -m model_export data --labels emojibase-data-17.0.0.tgz --out data
+python -m model_export train data --run run --minutes 150
+python -m model_export bundle run <bundle>
+python -m model_export evaluate <bundle>
+python -m model_export sheet <bundle>
+python -m model_export card <bundle>
+```
+"""
+
+
+def _limits() -> str:
+    return """## Limits
+
+It knows its emoji and little else: a prompt outside them gives the nearest one, a mixture, or a
+blot. Pale animals and faces that differ in small features are its weak side. It has only seen
+64×64; on a larger canvas it repeats itself or misplaces things.
+"""
+
+
+def _licences() -> str:
+    return """## Data and licences
+
+Pictures: Noto Color Emoji 2.042 (SIL Open Font License 1.1, `LICENSE-OFL.txt`). Labels and tags:
+emojibase-data 17.0.0 (MIT, `LICENSE-emojibase-data.txt`), drawn from Unicode CLDR. See
+`NOTICE.txt`, also for the terms of the weights. It can draw no person's likeness: there is none
+in its data.
+"""

@@ -1,0 +1,242 @@
+"""``python -m model_export``: from a font and labels to a measured model bundle."""
+
+import signal
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from diffusion.bundle import Bundle, load_bundle
+from diffusion.errors import DiffusionError
+from model_export.bundle import Defaults, bundle_run
+from model_export.card import SHEET, write_card
+from model_export.data import build_dataset, load_dataset, save_dataset
+from model_export.errors import ExportError
+from model_export.evaluate import PROMPTS, Run, bounds, evaluate, record
+from model_export.font import NOTO, EmojiFont
+from model_export.gallery import HERE, load_gallery, make_gallery, save_gallery
+from model_export.labels import read_labels
+from model_export.sampling import SamplingSettings
+from model_export.settings import Process, TrainingSettings
+from model_export.sheet import write_sheet
+from model_export.train import Limit, Progress, stop_on_signals, train
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+DataFolder = Annotated[Path, typer.Argument(help="A data set that `data` wrote.")]
+BundleFolder = Annotated[Path, typer.Argument(help="A model bundle.")]
+GalleryFolder = Annotated[Path, typer.Option("--gallery", help="The reference pictures.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; more than one only on idle cores.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one.")]
+Steps = Annotated[int, typer.Option(help="Sampling steps.")]
+Sampler = Annotated[str, typer.Option(help="The sampler.")]
+
+
+class Prediction(StrEnum):
+    """What the network predicts."""
+
+    x = "sample"
+    v = "v_prediction"
+    epsilon = "epsilon"
+
+
+class Weights(StrEnum):
+    """How noise levels are weighted."""
+
+    uniform = "uniform"
+    min_snr = "min_snr"
+
+
+class Language(StrEnum):
+    """Which prompts are drawn."""
+
+    en = "en"
+    zh = "zh"
+    tags = "tags"
+
+
+@app.command("data")
+def data_command(
+    labels: Annotated[Path, typer.Option(help="Folder or .tgz of npm's emojibase-data.")],
+    out: Annotated[Path, typer.Option(help="Where the data set goes.")] = Path("data"),
+    font: Annotated[Path, typer.Option(help="A colour emoji font.")] = NOTO,
+) -> None:
+    """Draw every labelled emoji of a font and save it with its labels."""
+    dataset = build_dataset(read_labels(labels), EmojiFont(font))
+    save_dataset(dataset, out)
+    shown = len(dataset.gallery())
+    console.print(f"{len(dataset)} emoji ({shown} for the gallery) → {out}")
+
+
+@app.command("gallery")
+def gallery_command(
+    data: DataFolder,
+    emoji: Annotated[int, typer.Option(help="How many are trained on.")] = TrainingSettings.emoji,
+    out: Annotated[Path, typer.Option(help="Where the gallery goes.")] = HERE,
+) -> None:
+    """Write the reference pictures that drawings are measured against."""
+    gallery = make_gallery(load_dataset(data), emoji)
+    save_gallery(gallery, out)
+    console.print(f"{len(gallery.emoji)} emoji, {len(gallery.trained)} of them trained on → {out}")
+
+
+@app.command("train")
+def train_command(
+    data: DataFolder,
+    run: Annotated[Path, typer.Option(help="The run's folder; a run in it is taken up.")],
+    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so much training.")] = None,
+    emoji: Annotated[int, typer.Option(help="How many to train on.")] = TrainingSettings.emoji,
+    batch: Annotated[int, typer.Option(help="Pictures a step.")] = TrainingSettings.batch,
+    rate: Annotated[float, typer.Option(help="AdamW's.")] = TrainingSettings.learning_rate,
+    prediction: Annotated[Prediction, typer.Option()] = Prediction.x,
+    weighting: Annotated[Weights, typer.Option()] = Weights.uniform,
+    seed: Annotated[int, typer.Option()] = TrainingSettings.seed,
+    threads: Threads = 1,
+    device: Device = None,
+) -> None:
+    """Train a model, or go on with one; SIGTERM and Ctrl-C save it first."""
+    if steps is None and minutes is None:
+        raise typer.BadParameter("say --steps or --minutes, or both")
+    torch.set_num_threads(threads)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    settings = TrainingSettings(
+        emoji=emoji,
+        batch=batch,
+        learning_rate=rate,
+        weighting=weighting.value,
+        seed=seed,
+        process=Process(prediction_type=prediction.value),
+    )
+    limit = Limit(steps, minutes * 60 if minutes is not None else None)
+    run.mkdir(parents=True, exist_ok=True)
+    with stop_on_signals() as stop:
+        trainer = train(
+            run, load_dataset(data), settings, limit, device=place, report=_tell, stop=stop
+        )
+    console.print(f"{trainer.step} steps → {run}")
+
+
+def _tell(told: Progress) -> None:
+    console.print(
+        f"{told.progress:4.0%}  step {told.step}  loss {told.loss:.4f}  "
+        f"rate {told.learning_rate:.2e}  {told.pictures_per_s:.0f} pictures/s  "
+        f"{told.elapsed_s / 60:.1f} min",
+        highlight=False,
+    )
+
+
+@app.command("bundle")
+def bundle_command(
+    run: Annotated[Path, typer.Argument(help="A training run's folder.")],
+    out: Annotated[Path, typer.Argument(help="Where the bundle goes; one there is replaced.")],
+    guidance: Annotated[float, typer.Option(help="The default guidance scale.")] = (
+        Defaults.default_guidance_scale
+    ),
+) -> None:
+    """Write a run's averaged weights as a bundle that the service loads."""
+    bundle_run(run, out, Defaults(default_guidance_scale=guidance))
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    console.print(f"{size / 1e6:.1f} MB → {out}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    bundle: BundleFolder,
+    prompts: Annotated[list[Language] | None, typer.Option(help="All, unless said.")] = None,
+    guidance: Annotated[list[float] | None, typer.Option(help="The model's own.")] = None,
+    steps: Steps = 15,
+    sampler: Sampler = "dpmpp_2m",
+    seeds: Annotated[int, typer.Option(help="Drawings of each emoji.")] = 4,
+    every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 1,
+    gallery_folder: GalleryFolder = HERE,
+    threads: Threads = 1,
+    device: Device = None,
+) -> None:
+    """Measure a bundle and keep the figures in its evaluation.json."""
+    torch.set_num_threads(threads)
+    loaded = _load(bundle, device)
+    gallery = load_gallery(gallery_folder).every(every)
+    limits = bounds(bundle, load_gallery(gallery_folder))
+    kinds = [PROMPTS[list(Language).index(p)] for p in prompts or list(Language)]
+    with Bar(console=console, transient=True) as bar:
+        for scale in guidance or [loaded.info.default_guidance_scale]:
+            settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
+            for kind in kinds:
+                task = bar.add_task(
+                    f"{kind}, guidance {scale:g}", total=len(gallery.trained) * seeds
+                )
+                run = evaluate(
+                    loaded, bundle, gallery, kind, settings, seeds=seeds,
+                    progress=partial(bar.advance, task),
+                )  # fmt: skip
+                record(bundle, [run], limits)
+                _show(run)
+
+
+def _show(run: Run) -> None:
+    m = run.measures
+    console.print(
+        f"{run.prompts:4s}  guidance {run.guidance_scale:g}  {run.steps} steps  "
+        f"top-1 {m.top1:.3f}  top-5 {m.top5:.3f}  PSNR {m.psnr_db:.2f} dB  "
+        f"high frequencies {m.high_frequency:.2f}  speckle {m.speckle:.2f}",
+        highlight=False,
+    )
+
+
+@app.command("sheet")
+def sheet_command(
+    bundle: BundleFolder,
+    out: Annotated[Path | None, typer.Option(help="A PNG; in the bundle unless said.")] = None,
+    prompts: Annotated[Language, typer.Option()] = Language.en,
+    every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 3,
+    columns: Annotated[int, typer.Option()] = 15,
+    references: Annotated[bool, typer.Option(help="Each beside its reference.")] = False,
+    seed: Annotated[int, typer.Option()] = 0,
+    steps: Steps = 15,
+    sampler: Sampler = "dpmpp_2m",
+    gallery_folder: GalleryFolder = HERE,
+    threads: Threads = 1,
+    device: Device = None,
+) -> None:
+    """Draw the trained emoji on one contact sheet."""
+    torch.set_num_threads(threads)
+    loaded = _load(bundle, device)
+    scale = loaded.info.default_guidance_scale
+    path = write_sheet(
+        out or bundle / SHEET,
+        loaded,
+        load_gallery(gallery_folder).every(every),
+        PROMPTS[list(Language).index(prompts)],
+        SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale),
+        columns=columns,
+        seed=seed,
+        references=references,
+    )
+    console.print(f"→ {path}")
+
+
+@app.command("card")
+def card_command(bundle: BundleFolder) -> None:
+    """Write a bundle's model card from its figures."""
+    console.print(f"→ {write_card(bundle)}")
+
+
+def _load(folder: Path, device: str | None) -> Bundle:
+    return load_bundle(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is told in a line."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        app()
+    except (ExportError, DiffusionError) as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        raise SystemExit(1) from error

@@ -1,0 +1,63 @@
+"""What makes a training run itself: a run goes on only under equal settings."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from diffusion.schedule import PredictionType
+from model_export.network import NetworkSettings
+
+Weighting = Literal["uniform", "min_snr"]
+
+
+@dataclass(frozen=True)
+class Process:
+    """The forward process a model is trained on, under diffusers' names."""
+
+    prediction_type: PredictionType = "sample"
+    beta_schedule: str = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    num_train_timesteps: int = 1000
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained; the defaults are the committed model's."""
+
+    emoji: int = 260  # pictures trained on
+    batch: int = 16
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    decay_share: float = 0.25  # of the run, in which the rate falls to nearly 0
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    gradient_norm: float = 1.0  # gradients are clipped to it
+    weighting: Weighting = "uniform"
+    min_snr_gamma: float = 5.0
+    prompt_drop: float = 0.12
+    ema_decay: float = 0.999
+    codec_power: float = 0.5
+    seed: int = 0
+    process: Process = field(default_factory=Process)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+
+
+def settings_of(record: dict[str, Any]) -> TrainingSettings:
+    """Return the settings that ``asdict`` made ``record`` of, after JSON.
+
+    Raises:
+        TypeError: an unknown field.
+    """
+    network = NetworkSettings(
+        **{**record["network"], "channels": tuple(record["network"]["channels"])}
+    )
+    process = Process(**record["process"])
+    betas = tuple(record["betas"])
+    return TrainingSettings(**{**record, "betas": betas, "process": process, "network": network})
+
+
+def differences(mine: TrainingSettings, other: TrainingSettings) -> list[str]:
+    """Return one line a field in which the two differ."""
+    ours, theirs = asdict(mine), asdict(other)
+    names = [f.name for f in fields(TrainingSettings)]
+    return [f"{n}: {theirs[n]!r} → {ours[n]!r}" for n in names if ours[n] != theirs[n]]

@@ -1,0 +1,170 @@
+"""The training loop: a limit, a falling learning rate, checkpoints, and a clean stop."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from diffusion.codec import PatchPCACodec
+from model_export.checkpoint import NAME, load_checkpoint, save_checkpoint
+from model_export.codec import load_codec, save_codec, to_tensor
+from model_export.data import Dataset
+from model_export.errors import CheckpointError
+from model_export.settings import TrainingSettings
+from model_export.tokenizer import train_tokenizer
+from model_export.trainer import Trainer
+
+REPORT_STEPS = 50
+LOWEST_RATE = 0.02  # of the learning rate, at the end
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When a run is done: after so many steps or so much time spent on them, or both."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """Return how much of the run is done, 0 to 1."""
+        shares = [
+            done / limit
+            for done, limit in ((step, self.steps), (elapsed_s, self.seconds))
+            if limit is not None
+        ]
+        return min(1.0, max(shares, default=0.0))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told of a run while it goes on."""
+
+    step: int
+    loss: float  # mean since the last report
+    learning_rate: float
+    pictures_per_s: float
+    elapsed_s: float
+    progress: float  # 0 to 1
+
+
+def learning_rate(settings: TrainingSettings, step: int, progress: float) -> float:
+    """Return the rate of a step: a linear rise, a plateau, a linear fall."""
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    decay = min(1.0, (1 - progress) / settings.decay_share) if settings.decay_share else 1.0
+    return settings.learning_rate * warm * max(LOWEST_RATE, decay)
+
+
+def train(
+    folder: Path,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    limit: Limit,
+    *,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    stop: threading.Event,
+    save_every_s: float = 60.0,
+) -> Trainer:
+    """Begin the run in ``folder`` or take it up, until its limit or ``stop``; save and return it.
+
+    Raises:
+        CheckpointError: the folder holds a run of other settings or data, or a broken one.
+    """
+    trainer, elapsed_s = open_run(folder, dataset, settings, device)
+    began = monotonic() - elapsed_s
+    saved = monotonic()
+    losses: list[torch.Tensor] = []
+    reported = (trainer.step, monotonic())
+    while not stop.is_set():
+        elapsed_s = monotonic() - began
+        progress = limit.progress(trainer.step, elapsed_s)
+        if progress >= 1:
+            break
+        rate = learning_rate(settings, trainer.step, progress)
+        losses.append(trainer.advance(rate))
+        if trainer.step % REPORT_STEPS == 0:
+            loss = float(torch.stack(losses).mean())
+            now = monotonic()
+            speed = (trainer.step - reported[0]) * settings.batch / (now - reported[1])
+            reported, losses = (trainer.step, now), []
+            told = Progress(trainer.step, loss, rate, speed, elapsed_s, progress)
+            _log(folder, told)
+            report(told)
+        if monotonic() - saved >= save_every_s:
+            save_checkpoint(folder, trainer.checkpoint(monotonic() - began))
+            saved = monotonic()
+    save_checkpoint(folder, trainer.checkpoint(monotonic() - began))
+    return trainer
+
+
+def open_run(
+    folder: Path, dataset: Dataset, settings: TrainingSettings, device: torch.device
+) -> tuple[Trainer, float]:
+    """Return the run in ``folder`` and the seconds spent on it; a new one if there is none.
+
+    Raises:
+        CheckpointError: the folder holds a run of other settings or data, or a broken one.
+    """
+    begun = (folder / NAME).exists()
+    tokenizer, codec = open_parts(folder) if begun else _new_parts(folder, dataset, settings)
+    trainer = Trainer(settings, dataset.trained(settings.emoji), tokenizer, codec, device)
+    if not begun:
+        return trainer, 0.0
+    checkpoint = load_checkpoint(folder)
+    trainer.restore(checkpoint)
+    return trainer, checkpoint.elapsed_s
+
+
+def open_parts(folder: Path) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
+    """Return what a run made of its data before the first step.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            str(folder / "tokenizer"), local_files_only=True
+        )
+    except Exception as error:  # tokenizers raise whatever their parsers raise
+        raise CheckpointError(f"{folder / 'tokenizer'}: {error}") from error
+    return tokenizer, load_codec(folder / "codec")
+
+
+def _new_parts(
+    folder: Path, dataset: Dataset, settings: TrainingSettings
+) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
+    network = settings.network
+    tokenizer = train_tokenizer(
+        dataset.texts(), vocab_size=network.vocab_size, tokens=network.tokens
+    )
+    pictures = to_tensor(dataset.gallery().pictures)
+    patch = pictures.shape[-1] // network.sample_size
+    codec = PatchPCACodec.fit(pictures, patch, network.latent_channels, settings.codec_power)
+    tokenizer.save_pretrained(str(folder / "tokenizer"))
+    save_codec(folder / "codec", codec)
+    return tokenizer, codec
+
+
+def _log(folder: Path, told: Progress) -> None:
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(vars(told)) + "\n")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM or SIGINT sets, so that a run saves and ends by itself."""
+    stop = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
