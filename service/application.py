@@ -21,8 +21,11 @@ draws it. Errors are `application/problem+json` (RFC 9457) with a stable word in
 """
 
 
-def create_app(settings: ServiceSettings) -> FastAPI:
-    """Return the application; its lifespan opens and closes everything that it holds."""
+def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
+    """Return the application; its lifespan opens and closes everything that it holds.
+
+    ``echo_id`` is False where the server itself answers with ``x-request-id``.
+    """
     counters = DoorCounters()
 
     @contextlib.asynccontextmanager
@@ -45,7 +48,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         app.include_router(api.router)
     # The last one added is the outermost: it sees the answers of all the others.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext, counters=counters)
+    app.add_middleware(RequestContext, counters=counters, echo_id=echo_id)
     _document_problems(app)
     return app
 

@@ -28,8 +28,17 @@ def read_settings() -> ServiceSettings:
         raise DoorStartError("bad settings: " + "; ".join(lines)) from error
 
 
+def behind_serve() -> FastAPI:
+    """Return the application for Ray Serve, which gives and echoes request ids itself."""
+    return _configured(echo_id=False)
+
+
 def app() -> FastAPI:
     """Return the application, configured by the environment."""
+    return _configured(echo_id=True)
+
+
+def _configured(*, echo_id: bool) -> FastAPI:
     settings = read_settings()
     configure(settings.log_format, settings.log_level)
-    return create_app(settings)
+    return create_app(settings, echo_id=echo_id)

@@ -38,6 +38,7 @@ class Door:
     models: Recent[tuple[ModelEntry, ...]]
     workers: Recent[tuple[WorkerEntry, ...]]
     closing: asyncio.Future[None]  # done when streams and waits have to end
+    loop: asyncio.AbstractEventLoop
     backlogs: dict[str, Recent[Backlog]] = field(default_factory=dict)
     watchers: dict[str, int] = field(default_factory=dict)  # job id → clients that follow it here
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -122,6 +123,7 @@ class Door:
 @contextlib.asynccontextmanager
 async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIterator[Door]:
     """Open a door, sweep in the background, and close it with the block."""
+    loop = asyncio.get_running_loop()
     store = RedisStore(settings)
     doorbell = Doorbell(settings)
     door = Door(
@@ -131,7 +133,8 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
         counters,
         Recent(store.models),
         Recent(store.workers),
-        asyncio.get_running_loop().create_future(),
+        loop.create_future(),
+        loop,
     )
     sweeping = asyncio.create_task(Sweeper(store, doorbell).run(settings.sweep_s))
     try:

@@ -23,9 +23,10 @@ class RequestContext:
     carries the request's id like any other.
     """
 
-    def __init__(self, app: ASGIApp, counters: DoorCounters) -> None:
+    def __init__(self, app: ASGIApp, counters: DoorCounters, *, echo_id: bool = True) -> None:
         self._app = app
         self._counters = counters
+        self._echo_id = echo_id  # False where a server in front answers with the id itself
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -36,7 +37,7 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id if self._echo_id else None)
         started_at = perf_counter()
         try:
             await self._app(scope, receive, answer.send)
@@ -72,7 +73,7 @@ def chosen_id(scope: Scope) -> str:
 class _Answer:
     """Adds the id to an answer on its way out and remembers what it was."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str | None) -> None:
         self._send = send
         self._request_id = request_id
         self.status = 0  # until the answer has begun
@@ -81,7 +82,8 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self._request_id
+            if self._request_id is not None:
+                headers["x-request-id"] = self._request_id
             self.status = message["status"]
             self.stream = headers.get("content-type", "").startswith("text/event-stream")
         await self._send(message)
