@@ -1,0 +1,82 @@
+"""``python -m tests.benchmarks [NAME…]``: run the benchmarks and write ``out/bench.json``."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from time import strftime
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from diffusion.bundle import Bundle, load_bundle
+from jobs.logs import configure
+from tests.benchmarks import comparison, door, efficiency, policy, store
+from workers.calibrate import calibrate, rows_per_second
+from workers.settings import DEFAULT_MODEL
+
+OUT = Path("out/bench.json")
+
+
+@lru_cache(maxsize=1)
+def bundle() -> Bundle:
+    """Load the default model, on one thread."""
+    torch.set_num_threads(1)
+    return load_bundle(DEFAULT_MODEL)
+
+
+def run_policy() -> dict[str, Any]:
+    """Run the batcher in virtual time with this machine's cost of a tick."""
+    few, many = (rows / rows_per_second(bundle(), rows, 10) for rows in (2, 16))
+    row = (many - few) / 14
+    cost = policy.Cost(max(0.0, few - 2 * row), row)
+    rows_per_tick = calibrate(bundle(), 32)
+    chosen = {f"seed_{seed}": policy.compare(cost, rows_per_tick, seed=seed) for seed in (1, 2, 3)}
+    two = {f"seed_{seed}": policy.compare(cost, 2, seed=seed) for seed in (1, 2, 3)}
+    tick = {"fixed_ms": round(1000 * cost.fixed, 2), "row_ms": round(1000 * cost.row, 2)}
+    return {"tick": tick, "calibrated": chosen, "two_rows_per_tick": two}
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "efficiency": lambda: efficiency.measure(bundle()),
+    "switch_interval": lambda: efficiency.switch_intervals(bundle()),
+    "policy": run_policy,
+    "comparison": lambda: comparison.measure(bundle()),
+    "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),
+    "store": store.measure,
+    "door_serve": lambda: door.measure("serve"),
+    "door_uvicorn": lambda: door.measure("uvicorn"),
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, all by default; figures of others in the file are kept."""
+    configure("json", "ERROR")
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    unknown = set(names) - BENCHMARKS.keys()
+    if unknown:
+        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are: "
+              f"{', '.join(BENCHMARKS)}", file=sys.stderr)  # fmt: skip
+        return 2
+    OUT.parent.mkdir(exist_ok=True)
+    figures: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {}
+    for name in names or BENCHMARKS:
+        print(f"{name} …", flush=True)
+        found = BENCHMARKS[name]()
+        figures[name] = found | {"measured": strftime("%Y-%m-%d")}
+        if name == "efficiency":
+            figures["efficiency"] = found.pop("efficiency")
+            figures["efficiency_detail"] = found
+        OUT.write_text(json.dumps(figures, indent=1) + "\n")
+        print(json.dumps(figures[name], indent=1), flush=True)
+    print(f"written to {OUT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

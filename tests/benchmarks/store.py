@@ -1,0 +1,65 @@
+"""What a store call costs with few and with many jobs in the queue."""
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from jobs.redis_store import RedisStore
+from jobs.schema import JobSpec
+from jobs.settings import JobsSettings
+from service.redis_server import redis_server
+from tests.benchmarks.figures import median
+from tests.jobs.examples import spec
+
+SIZES = (10, 10_000)
+CALLS = 200
+
+
+async def _fill(store: RedisStore, upto: int, have: int, example: JobSpec) -> None:
+    for first in range(have, upto, 50):
+        await asyncio.gather(
+            *(store.create(f"fill{i}", example, 30.0) for i in range(first, min(upto, first + 50)))
+        )
+
+
+async def _timed(taken: list[float], call: Awaitable[object]) -> None:
+    started = perf_counter()
+    await call
+    taken.append(1000 * (perf_counter() - started))
+
+
+async def _at_size(store: RedisStore, size: int, example: JobSpec) -> dict[str, float]:
+    """Time each call while ``size`` jobs wait; every submission is followed by a claim."""
+    taken: dict[str, list[float]] = {"submit": [], "status": [], "position": [], "claim": []}
+    for i in range(CALLS):
+        await _timed(taken["submit"], store.create(f"new{size}-{i}", example, 30.0))
+        last = await store.get(f"new{size}-{i}")
+        await _timed(taken["status"], store.get(last.id))
+        await _timed(taken["position"], store.queue_position(last))
+        await _timed(taken["claim"], store.claim(example.model, "w", idle=False))
+    return {f"{name}_ms": median(values) for name, values in taken.items()}
+
+
+async def _measure(url: str) -> dict[str, Any]:
+    store = RedisStore(JobsSettings(redis_url=url, lease_s=600))
+    example = spec()
+    results = {}
+    for size, have in zip(SIZES, (0, SIZES[0]), strict=True):
+        await _fill(store, size, have, example)
+        results[size] = await _at_size(store, size, example)
+    await store.close()
+    few, many = (results[size] for size in SIZES)
+    return {
+        str(SIZES[0]): {key: round(value, 3) for key, value in few.items()},
+        str(SIZES[1]): {key: round(value, 3) for key, value in many.items()},
+        "ratio": {key: round(many[key] / few[key], 2) for key in few},
+    }
+
+
+def measure() -> dict[str, Any]:
+    """Return milliseconds by queue length, and their ratios."""
+    with TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
+        return asyncio.run(_measure(url))
