@@ -11,6 +11,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from jobs.errors import InvalidCursor
+from jobs.schema import JobStatus
 from jobs.store import Event
 
 RECHECK_S = 5.0  # a wake-up lost with its connection is made up for
@@ -45,24 +46,26 @@ class EventHub:
         self._closing = False
 
     async def follow(self, job_id: str, after: str) -> AsyncIterator[Event]:
-        """Yield events after an id until the result, or until the stream is deleted."""
+        """Yield events after an id until the result, or until the job is deleted."""
         wake = asyncio.Event()
         self._listeners.setdefault(job_id, set()).add(wake)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._listen())
-        key = f"{self._prefix}:events:{job_id}"
+        key, job_key = f"{self._prefix}:events:{job_id}", f"{self._prefix}:job:{job_id}"
         try:
             while True:
                 wake.clear()
                 try:
-                    found = await self._redis.xrange(key, f"({after}", "+", count=64)
+                    pipe = self._redis.pipeline(transaction=False)
+                    pipe.hget(job_key, "status")  # before the events: a result comes with its end
+                    pipe.xrange(key, f"({after}", "+", count=64)
+                    status, found = await pipe.execute()
                     entries = cast(list[tuple[bytes, Mapping[bytes, bytes]]], found)
-                    gone = not entries and not await self._redis.exists(key)
                 except (RedisError, OSError):
                     await asyncio.sleep(0.5)  # the server is away; the stream outlives it
                     continue
-                if gone:
-                    return
+                if not entries and (status is None or JobStatus(status.decode()).ended):
+                    return  # deleted, or the caller has seen its result
                 for entry_id, fields in entries:
                     after = entry_id.decode()
                     event = decode(after, fields)

@@ -1,4 +1,6 @@
 -- Store a new job as queued. → {outcome, id or remaining units}
+-- A call whose answer was lost on its way is sent again by the client library.
+if redis.call('EXISTS', key('job', a.id)) == 1 then return {'created', a.id} end
 if a.idempotency then
   local known = redis.call('HMGET', key('idempotency', a.idempotency.key), 'fingerprint', 'id')
   if known[1] then

@@ -412,3 +412,22 @@ async def test_workers_are_live_until_they_retire(store: JobStore) -> None:
 async def test_catalogue_outlives_workers(store: JobStore) -> None:
     await store.announce_model(MODEL)
     assert await store.models() == (MODEL,)
+
+
+async def test_creation_sent_twice_counts_once(store: JobStore) -> None:
+    for _ in range(2):  # as a client library does whose first answer was lost
+        await submit(store, "a")
+    backlog = await store.backlog("toy")
+    assert (backlog.pending_jobs, backlog.pending_units) == (1, 10.0)
+    assert (await store.totals()).created == 1
+    await claimed(store)
+    await submit(store, "a")
+    assert (await store.get("a")).status is JobStatus.RUNNING
+
+
+async def test_events_after_the_result_are_none(store: JobStore) -> None:
+    await submit(store, "a")
+    await store.cancel("a")
+    last = (await history(store, "a"))[-1]
+    assert last.kind == "result"
+    assert await history(store, "a", last.id) == []

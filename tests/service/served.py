@@ -1,0 +1,31 @@
+"""A door behind a real socket, in a thread of its own, for streams and disconnects."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from service.application import create_app
+from service.redis_server import free_port
+from service.settings import ServiceSettings
+from service.uvicorn_door import DoorServer, server
+
+
+@contextlib.contextmanager
+def served(settings: ServiceSettings) -> Iterator[tuple[str, DoorServer]]:
+    """Yield the door's address and its server; it has stopped after the block."""
+    port = free_port()
+    running = server(create_app(settings), "127.0.0.1", port)
+    thread = threading.Thread(target=running.run, name="door")
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not running.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}", running
+    finally:
+        running.handle_exit(0, None)
+        thread.join(20)
+        assert not thread.is_alive()
