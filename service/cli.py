@@ -14,13 +14,17 @@ from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
 
 app = typer.Typer(
-    help="Sfumato: text to pictures, step by step.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA = Path("var")
+
+
+@app.callback()
+def sfumato() -> None:
+    """Sfumato: text to pictures, step by step."""
 
 
 class Stopped(BaseException):
