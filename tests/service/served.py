@@ -12,9 +12,9 @@ from service.uvicorn_door import DoorServer, server
 
 
 @contextlib.contextmanager
-def served(settings: ServiceSettings) -> Iterator[tuple[str, DoorServer]]:
+def served(settings: ServiceSettings, port: int | None = None) -> Iterator[tuple[str, DoorServer]]:
     """Yield the door's address and its server; it has stopped after the block."""
-    port = free_port()
+    port = port or free_port()
     running = server(create_app(settings), "127.0.0.1", port)
     thread = threading.Thread(target=running.run, name="door")
     thread.start()

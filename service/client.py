@@ -1,0 +1,215 @@
+"""A Python client: submit a prompt, follow the picture, fetch it.
+
+with Client("http://127.0.0.1:8000") as client:
+    job = client.submit("a red apple", num_inference_steps=20)
+    for event in client.follow(job.id):
+        print(event.kind, event.data)
+    picture = client.image(job.id)
+"""
+
+import base64
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+
+import httpx
+import orjson
+
+from service.client_errors import (
+    ConnectionFailed,
+    NotFound,
+    ServiceUnavailable,
+    StreamLost,
+    problem_error,
+)
+from service.representations import (
+    JobList,
+    JobView,
+    ModelList,
+    SamplerList,
+    View,
+    WorkerView,
+)
+
+EventKind = Literal["status", "progress", "preview", "result"]
+PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before each new attempt to take up a stream: a door that restarts takes a while."""
+
+NOTHING_FOLLOWS = 204
+
+
+class JobEvent(View):
+    """One event of a job's stream."""
+
+    kind: EventKind
+    id: str | None  # None for the snapshot that opens a stream
+    attempt: int
+    data: dict[str, Any]
+
+    def job(self) -> JobView:
+        """Return the job that a ``status`` or ``result`` event carries."""
+        return JobView.model_validate(self.data)
+
+    def picture(self) -> bytes:
+        """Return the bytes that a ``preview`` event carries."""
+        return base64.b64decode(self.data["data"])
+
+
+class Client:
+    """Talks to one door. Every method raises a :class:`service.client_errors.ClientError`."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release connections."""
+        self._http.close()
+
+    def submit(self, prompt: str, *, key: str | None = None, **fields: Any) -> JobView:
+        """Submit a job; ``fields`` are those of ``POST /v1/jobs``.
+
+        An idempotency key goes with every call, so that a repeated one makes one job.
+        """
+        body = {"prompt": prompt} | {k: v for k, v in fields.items() if v is not None}
+        headers = {"idempotency-key": f'"{key or uuid.uuid4()}"'}
+        return JobView.model_validate(self._json("POST", "/v1/jobs", json=body, headers=headers))
+
+    def get(self, job_id: str) -> JobView:
+        """Return a job."""
+        return JobView.model_validate(self._json("GET", f"/v1/jobs/{job_id}"))
+
+    def jobs(
+        self, *, status: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> JobList:
+        """Return a page of jobs, newest first."""
+        given = {"status": status, "limit": limit, "cursor": cursor}
+        params = {name: value for name, value in given.items() if value is not None}
+        return JobList.model_validate(self._json("GET", "/v1/jobs", params=params))
+
+    def cancel(self, job_id: str) -> JobView:
+        """End a job now."""
+        return JobView.model_validate(self._json("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job and its pictures."""
+        self._send("DELETE", f"/v1/jobs/{job_id}")
+
+    def image(self, job_id: str, index: int = 0) -> bytes:
+        """Return a finished picture's bytes."""
+        return self._send("GET", f"/v1/jobs/{job_id}/images/{index}").content
+
+    def preview(self, job_id: str) -> bytes | None:
+        """Return the newest preview's bytes, None while there is none."""
+        try:
+            return self._send("GET", f"/v1/jobs/{job_id}/preview").content
+        except NotFound:
+            return None
+
+    def models(self) -> ModelList:
+        """Return the models that workers have announced."""
+        return ModelList.model_validate(self._json("GET", "/v1/models"))
+
+    def samplers(self) -> SamplerList:
+        """Return the samplers with the models that offer them."""
+        return SamplerList.model_validate(self._json("GET", "/v1/samplers"))
+
+    def workers(self) -> list[WorkerView]:
+        """Return the live workers."""
+        return [WorkerView.model_validate(each) for each in self._json("GET", "/v1/workers")]
+
+    def ready(self) -> bool:
+        """Return whether the door takes jobs on."""
+        try:
+            return self._http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def wait(self, job_id: str) -> JobView:
+        """Return the job once it has ended."""
+        for event in self.follow(job_id):
+            if event.kind == "result":
+                return event.job()
+        return self.get(job_id)
+
+    def follow(self, job_id: str, after: str | None = None) -> Iterator[JobEvent]:
+        """Yield a job's events until its result; a stream that breaks is taken up where it was.
+
+        Raises:
+            NotFound: there is no such job, or it was deleted meanwhile.
+            StreamLost: the door could not be reached again.
+        """
+        failures = 0
+        while True:
+            try:
+                with self._open(job_id, after) as answer:
+                    if answer.status_code == NOTHING_FOLLOWS:
+                        return
+                    for event in parse(answer.iter_lines()):
+                        failures = 0
+                        after = event.id or after
+                        yield event
+                        if event.kind == "result":
+                            return
+            except (httpx.HTTPError, ServiceUnavailable) as error:
+                if failures == len(PAUSES_S):
+                    raise StreamLost(f"the events of job {job_id} broke off: {error}") from error
+                time.sleep(PAUSES_S[failures])
+                failures += 1
+            else:
+                time.sleep(PAUSES_S[0])  # the door closed the stream; another may be opening
+
+    @contextlib.contextmanager
+    def _open(self, job_id: str, after: str | None) -> Iterator[httpx.Response]:
+        headers = {} if after is None else {"last-event-id": after}
+        path = f"/v1/jobs/{job_id}/events"
+        with self._http.stream("GET", path, headers=headers) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise problem_error(answer)
+            yield answer
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        return orjson.loads(self._send(method, path, **options).content)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ConnectionFailed(f"{self._http.base_url}: {error}") from error
+        if answer.status_code >= 400:
+            raise problem_error(answer)
+        return answer
+
+
+def parse(lines: Iterator[str]) -> Iterator[JobEvent]:
+    """Yield the events of a stream's lines."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif not line and "data" in fields:
+            data = orjson.loads(fields["data"])
+            kind = cast(EventKind, fields.get("event", "status"))
+            yield JobEvent(kind=kind, id=fields.get("id"), attempt=data.pop("attempt"), data=data)
+            fields = {}
