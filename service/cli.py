@@ -1,15 +1,20 @@
 """The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo``."""
 
+import json
+import re
 import signal
 import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from service import drawing as drawing_module
+from service.client import Client
+from service.client_errors import ClientError, ConnectionFailed
 from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
 
@@ -58,10 +63,7 @@ def up(
     data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = DEFAULT_DATA,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    if door not in ("serve", "uvicorn"):
-        raise typer.BadParameter(f"{door!r} is neither serve nor uvicorn", param_hint="--door")
-    chosen: Door = "serve" if door == "serve" else "uvicorn"
-    options = StackOptions(data, host, port, workers, slots, chosen)
+    options = StackOptions(data, host, port, workers, slots, parse_door(door))
     stop_on_signals()
     try:
         with running(options, tell=lambda line: print(line, file=sys.stderr, flush=True)) as stack:
@@ -72,6 +74,92 @@ def up(
     except (StackError, ChildFailed, TimeoutError) as error:
         complain(str(error))
         raise typer.Exit(1) from error
+
+
+@app.command()
+def draw(
+    prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
+    steps: Annotated[int | None, typer.Option(help="Sampling steps, 1 to 1000.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="A name from /v1/samplers.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What it should not show.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat a picture with its seed.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Pictures to draw.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name from /v1/models.")] = None,
+    url: Annotated[str, typer.Option(help="The service's address.")] = DEFAULT_URL,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
+) -> None:
+    """Draw a picture and watch it take shape."""
+    width, height = parse_size(size)
+    fields: dict[str, Any] = {
+        "prompt": prompt,
+        "num_inference_steps": steps,
+        "sampler": sampler,
+        "guidance_scale": guidance,
+        "negative_prompt": negative,
+        "seed": seed,
+        "num_images": n,
+        "width": width,
+        "height": height,
+        "model": model,
+    }
+    console = Console(stderr=as_json)
+    try:
+        with Client(url) as client:
+            (drawing,) = drawing_module.draw(client, [fields], out, console)
+    except ConnectionFailed as error:
+        complain(f"nobody answers at {url}; start the service with `sfumato up`")
+        raise typer.Exit(1) from error
+    except ClientError as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
+    if as_json:
+        files = [str(path) for path in drawing.files]
+        print(json.dumps(drawing.job.model_dump(mode="json") | {"files": files}, indent=2))
+    else:
+        drawing_module.show([drawing], console)
+    if drawing.job.status != "succeeded":
+        raise typer.Exit(1)
+
+
+def parse_size(size: str | None) -> tuple[int | None, int | None]:
+    """Return width and height of ``WIDTHxHEIGHT``. Raises: typer.BadParameter."""
+    if size is None:
+        return None, None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    if match is None:
+        raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, like 64x64", param_hint="--size")
+    return int(match[1]), int(match[2])
+
+
+@app.command()
+def demo(
+    door: Annotated[str, typer.Option(help="serve (Ray Serve) or uvicorn.")] = "serve",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out/demo"),
+) -> None:
+    """Start everything, draw four pictures at once, stop everything."""
+    from service import demo as demo_module
+
+    stop_on_signals()
+    try:
+        raise typer.Exit(demo_module.run(parse_door(door), out, Console()))
+    except Stopped as error:
+        complain("interrupted; everything is stopped")
+        raise typer.Exit(130) from error
+    except (StackError, ChildFailed, TimeoutError, ClientError) as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
+
+
+def parse_door(door: str) -> Door:
+    """Return the kind of door that was named. Raises: typer.BadParameter."""
+    if door == "serve":
+        return "serve"
+    if door == "uvicorn":
+        return "uvicorn"
+    raise typer.BadParameter(f"{door!r} is neither serve nor uvicorn", param_hint="--door")
 
 
 def watch(stack: Stack) -> None:

@@ -1,0 +1,44 @@
+"""The main job, end to end: the whole stack, a few pictures, and everything stopped again."""
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from service.client import Client
+from service.drawing import draw, show
+from service.stack import Door, StackOptions, running
+
+REQUESTS: tuple[dict[str, Any], ...] = (
+    {"prompt": "a tiger", "seed": 4, "num_inference_steps": 25},
+    {"prompt": "red heart", "seed": 1, "sampler": "euler_ancestral", "num_inference_steps": 40},
+    {"prompt": "章鱼", "seed": 2, "sampler": "heun", "num_inference_steps": 20},
+    {"prompt": "pizza", "seed": 7, "sampler": "ddim", "num_inference_steps": 15},
+)
+"""Different samplers, step counts and languages: the worker draws them in one batch."""
+
+
+def run(door: Door, out: Path, console: Console) -> int:
+    """Run the demonstration; return 0 when every picture was drawn."""
+    began = time.monotonic()
+    with TemporaryDirectory(prefix="sfumato-") as folder:
+        options = StackOptions(Path(folder), port=0, door=door)
+        console.print("starting Redis, one worker and the door …")
+        with running(options, tell=lambda line: print(line, file=sys.stderr)) as stack:
+            console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
+            with Client(stack.url) as client:
+                drawings = draw(client, REQUESTS, out, console)
+            show(drawings, console)
+            for drawing in drawings:
+                if drawing.files and drawing.previews:
+                    drawing.filmstrip(drawing.files[0].with_suffix(".steps.png"))
+            console.print("stopping …")
+    failed = [drawing for drawing in drawings if drawing.job.status != "succeeded"]
+    console.print(
+        f"{len(drawings) - len(failed)} pictures in {out}/, each with a strip of its previews "
+        f"(*.steps.png); {time.monotonic() - began:.1f} s in all"
+    )
+    return 1 if failed else 0
