@@ -51,7 +51,7 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
     """
     checkpoint = load_checkpoint(run)
     settings = settings_of(checkpoint.settings)
-    tokenizer, codec = open_parts(run)
+    tokenizer, codec = open_parts(run, settings)
     networks = Networks(settings.network)
     networks.load_state_dict(checkpoint.part("ema"))
     training = {

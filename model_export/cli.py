@@ -1,6 +1,5 @@
 """``python -m model_export``: from a font and labels to a measured model bundle."""
 
-import signal
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import Annotated
 
 import torch
 import typer
+from diffusers.utils import logging as diffusers_logging
 from rich.console import Console
 from rich.progress import Progress as Bar
+from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import DiffusionError
@@ -129,6 +130,7 @@ def _tell(told: Progress) -> None:
         f"rate {told.learning_rate:.2e}  {told.pictures_per_s:.0f} pictures/s  "
         f"{told.elapsed_s / 60:.1f} min",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -187,6 +189,7 @@ def _show(run: Run) -> None:
         f"top-1 {m.top1:.3f}  top-5 {m.top5:.3f}  PSNR {m.psnr_db:.2f} dB  "
         f"high frequencies {m.high_frequency:.2f}  speckle {m.speckle:.2f}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -234,7 +237,10 @@ def _load(folder: Path, device: str | None) -> Bundle:
 
 def main() -> None:
     """Run the command line; what a user can mend is told in a line."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # Both libraries tell of their own housekeeping on every load and save.
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         app()
     except (ExportError, DiffusionError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from diffusion.codec import PatchPCACodec
@@ -18,7 +19,7 @@ from model_export.codec import load_codec, save_codec, to_tensor
 from model_export.data import Dataset
 from model_export.errors import CheckpointError
 from model_export.settings import TrainingSettings
-from model_export.tokenizer import train_tokenizer
+from model_export.tokenizer import train_tokenizer, wrap_tokenizer
 from model_export.trainer import Trainer
 
 REPORT_STEPS = 50
@@ -113,8 +114,8 @@ def open_run(
         CheckpointError: the folder holds a run of other settings or data, or a broken one.
     """
     begun = (folder / NAME).exists()
-    tokenizer, codec = open_parts(folder) if begun else _new_parts(folder, dataset, settings)
-    trainer = Trainer(settings, dataset.trained(settings.emoji), tokenizer, codec, device)
+    parts = open_parts(folder, settings) if begun else _new_parts(folder, dataset, settings)
+    trainer = Trainer(settings, dataset.trained(settings.emoji), *parts, device)
     if not begun:
         return trainer, 0.0
     checkpoint = load_checkpoint(folder)
@@ -122,19 +123,20 @@ def open_run(
     return trainer, checkpoint.elapsed_s
 
 
-def open_parts(folder: Path) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
+def open_parts(
+    folder: Path, settings: TrainingSettings
+) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
     """Return what a run made of its data before the first step.
 
     Raises:
-        CheckpointError: it is missing or broken.
+        ExportError: it is missing or broken.
     """
+    path = folder / "tokenizer" / "tokenizer.json"
     try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(
-            str(folder / "tokenizer"), local_files_only=True
-        )
-    except Exception as error:  # tokenizers raise whatever their parsers raise
-        raise CheckpointError(f"{folder / 'tokenizer'}: {error}") from error
-    return tokenizer, load_codec(folder / "codec")
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CheckpointError(f"{path}: {error}") from error
+    return wrap_tokenizer(tokenizer, settings.network.tokens), load_codec(folder / "codec")
 
 
 def _new_parts(
