@@ -22,6 +22,15 @@ from service.job_ids import JobId
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
 
+_EVENT = {  # of each event in the stream, as it is parsed
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["status", "progress", "preview", "result"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "pattern": r"^\d+-\d+$"},
+    },
+}
 _STREAM: Responses = {
     200: {
         "description": (
@@ -30,7 +39,7 @@ _STREAM: Responses = {
         ),
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": _EVENT,
                 "example": (
                     "event: progress\n"
                     'data: {"step":7,"total":20,"eta_s":1.4,"attempt":1}\n'

@@ -24,7 +24,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 
 PORTS_TRIED = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a registry keeps its collectors by identity
 class StoreFigures(Collector):
     """The store's figures at one moment, the same from whichever door they are read."""
 

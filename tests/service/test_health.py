@@ -1,0 +1,142 @@
+"""Health, readiness and figures, with Redis there and away."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
+from jobs.store import WorkerEntry
+from service.application import create_app
+from service.metrics import DoorCounters
+from service.redis_server import free_port, redis_server
+from service.settings import ServiceSettings
+from tests.jobs.examples import MODEL
+from tests.service.worker import claim, draw
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door")
+
+
+async def test_figures_are_read_from_the_store(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    await redis_store.announce_worker(
+        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 3, 120.0, 1_700_000_000.0)
+    )
+    for _ in range(3):
+        await http.post("/v1/jobs", json={"prompt": "a red apple"})
+    await draw(redis_store)
+    await claim(redis_store)
+    answer = await http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    lines = answer.text.splitlines()
+    for expected in (
+        "sfumato_jobs_created_total 3.0",
+        'sfumato_jobs_total{outcome="succeeded"} 1.0',
+        'sfumato_jobs_total{outcome="failed"} 0.0',
+        'sfumato_backlog_jobs{model="toy",state="queued"} 1.0',
+        'sfumato_backlog_jobs{model="toy",state="running"} 1.0',
+        'sfumato_backlog_units{model="toy",state="queued"} 10.0',
+        'sfumato_workers{model="toy"} 1.0',
+        'sfumato_rows_per_second{model="toy"} 120.0',
+    ):
+        assert expected in lines
+    workers = (await http.get("/v1/workers")).json()
+    assert workers == [
+        {
+            "id": "w1", "host": "host", "pid": 7, "model": "toy", "backend": "torch", "slots": 16,
+            "jobs": 3, "rows_per_s": 120.0, "started_at": "2023-11-14T22:13:20Z",
+        }
+    ]  # fmt: skip
+
+
+async def test_eta_follows_from_measured_speed(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    await redis_store.announce_worker(
+        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 0, 20.0, 1_700_000_000.0)
+    )
+    first = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
+    assert first["eta_s"] == pytest.approx(10 / 20)
+    await asyncio.sleep(1.05)  # figures are read again after a second
+    second = (await http.post("/v1/jobs", json={"prompt": "b"})).json()
+    assert second["queue_position"] == 2
+    assert second["eta_s"] == pytest.approx(20 / 20)
+
+
+async def test_door_before_any_model(jobs_settings: JobsSettings) -> None:
+    app = create_app(ServiceSettings(**jobs_settings.model_dump()))
+    async with app.router.lifespan_context(app), client_of(app) as http:
+        assert (await http.get("/readyz")).json() == {"status": "ok", "models": 0, "workers": 0}
+        refused = await http.post("/v1/jobs", json={"prompt": "a"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "no_model")
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await http.get("/v1/samplers")).json() == {"samplers": []}
+        store: RedisStore = app.state.door.store
+        await store.announce_model(MODEL)  # is known to the very next request
+        assert (await http.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
+
+
+async def test_redis_away_is_503_and_accepted_jobs_are_kept(tmp_path: Path) -> None:
+    port = free_port()
+    settings = ServiceSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="away")
+    app = create_app(settings)
+    with redis_server(tmp_path, port):
+        async with app.router.lifespan_context(app), client_of(app) as http:
+            await app.state.door.store.announce_model(MODEL)
+            job = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
+    async with app.router.lifespan_context(app), client_of(app) as http:
+        for method, path in [
+            ("GET", "/readyz"), ("GET", "/metrics"), ("GET", f"/v1/jobs/{job['id']}"),
+            ("GET", f"/v1/jobs/{job['id']}/events"), ("GET", "/v1/models"),
+            ("DELETE", f"/v1/jobs/{job['id']}"), ("GET", "/v1/jobs"),
+        ]:  # fmt: skip
+            answer = await http.request(method, path)
+            assert answer.status_code == 503, (path, answer.text)
+            assert answer.json()["code"] == "store_unavailable"
+            assert int(answer.headers["retry-after"]) > 0
+            assert str(port) not in answer.text
+        refused = await http.post("/v1/jobs", json={"prompt": "a"})
+        assert refused.status_code == 503
+        assert (await http.get("/healthz")).status_code == 200
+        with redis_server(tmp_path, port):
+            assert (await http.get("/readyz")).status_code == 200
+            kept = (await http.get(f"/v1/jobs/{job['id']}")).json()
+            assert kept["status"] == "queued"
+
+
+async def test_unforeseen_error_is_a_problem_with_its_id(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    @app.get("/burst")
+    async def burst() -> None:
+        raise RuntimeError("a pipe burst")
+
+    answer = await http.get("/burst", headers={"x-request-id": "abc"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "abc"
+    assert "pipe" not in answer.text
+
+
+async def test_replica_counts_requests_by_route_with_bounded_labels(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    counters: DoorCounters = app.state.door.counters
+    for path in ("/v1/jobs/x", "/v1/jobs/y", "/nowhere/1", "/nowhere/2"):
+        await http.get(path)
+    await http.request("BREW", "/v1/jobs")
+    value = counters.registry.get_sample_value
+
+    def count(method: str, route: str, status: str) -> float | None:
+        labels = {"method": method, "route": route, "status": status}
+        return value("sfumato_http_requests_total", labels)
+
+    assert count("GET", "/v1/jobs/{job_id}", "404") == 2
+    assert count("GET", "none", "404") == 2
+    assert count("other", "/v1/jobs", "405") == 1

@@ -1,0 +1,120 @@
+"""The OpenAPI description against a door: generated requests, right and wrong, on every route."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as bounded
+from schemathesis import Case
+from schemathesis.checks import (
+    not_a_server_error,
+)
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
+from service.application import create_app
+from service.settings import ServiceSettings
+from tests.jobs.examples import MODEL, spec, work
+from tests.service.served import served
+from tests.service.worker import advance, claim, finish
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 25
+description = schemathesis.openapi.from_dict(create_app(ServiceSettings()).openapi())
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """A door with jobs whose ids are known."""
+
+    url: str
+    settings: ServiceSettings
+    finished: str
+    expired: str
+
+
+@pytest.fixture(scope="module")
+def door(redis_url: str) -> Iterator[Furnished]:
+    shared = JobsSettings(redis_url=redis_url, key_prefix="openapi")
+    settings = ServiceSettings(**shared.model_dump(), max_wait_s=0.05)
+    finished, expired = asyncio.run(furnish(settings))
+    with served(settings) as (url, _):
+        yield Furnished(url, settings, finished, expired)
+
+
+async def furnish(settings: ServiceSettings) -> tuple[str, str]:
+    """Leave a finished job with a preview, and one whose picture is past its time."""
+    store = RedisStore(settings.model_copy(update={"result_ttl_s": 1e-6}))
+    await store.announce_model(MODEL)
+    for job_id in ("expired", "finished"):
+        await store.create(job_id, spec(), work(spec()))
+        held = await claim(store)
+        await advance(store, held, 3, preview=True)
+        await finish(store, held)
+        if job_id == "expired":
+            while not (await store.sweep()).results_dropped:
+                await asyncio.sleep(0.001)
+    await store.close()
+    return "finished", "expired"
+
+
+_numbers = itertools.count()
+
+
+def new_job(settings: ServiceSettings) -> str:
+    """Store a queued job."""
+
+    async def create() -> str:
+        store = RedisStore(settings)
+        created = await store.create(f"job-{next(_numbers)}", spec(), work(spec()))
+        await store.close()
+        return created.record.id
+
+    return asyncio.run(create())
+
+
+@description.parametrize()
+@bounded(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_generated_request_gets_a_documented_answer(case: Case[Any], door: Furnished) -> None:
+    case.call_and_validate(base_url=door.url, checks=CHECKS, timeout=20)
+
+
+@description.include(path_regex="job_id").parametrize()
+@bounded(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_request_for_a_real_job_gets_a_documented_answer(case: Case[Any], door: Furnished) -> None:
+    ids = [door.finished, door.expired]
+    if case.method in ("DELETE", "POST"):
+        ids = [new_job(door.settings)]
+    for job_id in ids:
+        parameters: Any = dict(case.path_parameters or {}) | {"job_id": job_id}
+        case.path_parameters = parameters
+        case.call_and_validate(base_url=door.url, checks=CHECKS, timeout=20)
