@@ -94,7 +94,10 @@ class Door:
                 del self.watchers[job_id]
 
     def departed(self, job_id: str) -> None:
-        """Cancel a job whose client left, unless one follows it again within the grace time."""
+        """Cancel a job whose client left, unless one follows it again within the grace time.
+
+        Nor is it canceled where the door closes meanwhile: then it was the door that left.
+        """
         self._spawn(self._cancel_unwatched(job_id))
 
     async def _cancel_unwatched(self, job_id: str) -> None:

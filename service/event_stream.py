@@ -31,13 +31,20 @@ class EventStream(EventSourceResponse):
         self._on_left = on_left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until the frames end, the door closes, or the client leaves."""
+        """Stream until the frames end, the door closes, or the client leaves.
+
+        A cancellation counts as leaving: a stop of the process looks the same for a moment, so
+        ``on_left`` must not act before the door has had time to close.
+        """
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
         left = asyncio.create_task(_left(receive))
         try:
             finished = await self._pump(send, left)
+        except asyncio.CancelledError:
+            self._on_left()  # Ray Serve tells of a disconnect this way
+            raise
         finally:
             await end(left)
         if finished:

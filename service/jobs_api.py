@@ -17,7 +17,7 @@ from service.job_ids import JobId, new_job_id
 from service.prefer import wait_s
 from service.problem import Refusal
 from service.representations import JobList, JobView, job_view
-from service.waiting import Outcome, wait_for_end
+from service.waiting import wait_for_end
 
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
@@ -92,9 +92,7 @@ async def submit(
         return accepted(await door.view(record))
     wait = min(wanted_s, door.settings.max_wait_s)
     if not record.status.ended:
-        outcome = await wait_for_end(door, request, record.id, wait)
-        if outcome is Outcome.LEFT and record.spec.on_disconnect == "cancel":
-            door.departed(record.id)
+        await wait_for_end(door, request, record, wait)
         record = await latest(door, record)
     if not record.status.ended:
         return accepted(await door.view(record), applied=wait)

@@ -16,7 +16,7 @@ class ServiceSettings(JobsSettings):
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
     keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream
-    disconnect_grace_s: float = Field(2.0, ge=0)  # to come back before "on_disconnect" cancels
+    disconnect_grace_s: float = Field(2.0, gt=0)  # to come back before "on_disconnect" cancels
     sweep_s: float = Field(1.0, gt=0)  # between two sweeps for dead leases and deadlines
     door_replicas: int = Field(1, ge=1, le=256)  # of the Ray Serve deployment
     door_metrics_host: str = "127.0.0.1"

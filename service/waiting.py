@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 
 from jobs.errors import JobsError
+from jobs.schema import JobRecord
 from service.cancelling import end
 from service.door import Door
 
@@ -19,11 +20,24 @@ class Outcome(Enum):
     LEFT = auto()  # the client
 
 
-async def wait_for_end(door: Door, request: Request, job_id: str, timeout_s: float) -> Outcome:
+async def wait_for_end(
+    door: Door, request: Request, record: JobRecord, timeout_s: float
+) -> Outcome:
     """Wait until the job ends, the time is up, the door closes, or the client leaves.
 
-    The request's body has to be read already.
+    A client that leaves cancels its job, if it wanted that. The request's body has to be read
+    already.
     """
+    outcome = Outcome.LEFT  # also where Ray Serve tells of it by a cancellation
+    try:
+        outcome = await _wait(door, request, record.id, timeout_s)
+    finally:
+        if outcome is Outcome.LEFT and record.spec.on_disconnect == "cancel":
+            door.departed(record.id)
+    return outcome
+
+
+async def _wait(door: Door, request: Request, job_id: str, timeout_s: float) -> Outcome:
     ended = asyncio.create_task(_ended(door, job_id))
     left = asyncio.create_task(_left(request))
     try:
