@@ -71,7 +71,9 @@ class Drawing:
 
     def filmstrip(self, path: Path, frames: int = 8) -> None:
         """Save the previews and the picture side by side: from blurred to clear."""
-        chosen = self.previews[:: max(1, len(self.previews) // frames)]
+        last = len(self.previews) - 1
+        count = min(frames, len(self.previews))
+        chosen = [self.previews[round(n * last / max(1, count - 1))] for n in range(count)]
         pictures = [Image.open(BytesIO(data)).convert("RGB") for data in chosen]
         pictures.append(Image.open(self.files[0]).convert("RGB"))
         width, height = pictures[-1].size

@@ -18,7 +18,7 @@ _prefixes = itertools.count()
 @pytest.fixture(scope="session", autouse=True)
 def logs() -> None:
     """Log as the processes do."""
-    configure("json")
+    configure("json", "WARNING")
 
 
 @pytest.fixture(scope="session")

@@ -153,6 +153,7 @@ class WorkerHost:
         self._engine.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
         self._doorbell.close()
 
     async def _close(self) -> None:
@@ -166,6 +167,7 @@ class WorkerHost:
         except StoreUnavailable:
             log.warning("not retired; the entry runs out by itself")
         await self._store.close()
+        await self._loop.shutdown_default_executor()
 
 
 def _must_not_end(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,126 @@
+"""Forty mixed jobs over HTTP give the very files that each gives alone."""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion.samplers.registry import SAMPLERS
+from service.client import Client
+from tests.stack.up import Up
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def requests(count: int) -> list[dict[str, Any]]:
+    """Return jobs that differ in all a client can choose."""
+    chooser = random.Random(11)
+    names = list(SAMPLERS)
+    return [
+        {
+            "prompt": chooser.choice(("a red apple", "cat", "蓝色的心")),
+            "negative_prompt": chooser.choice(("", "blurry")),
+            "sampler": names[i % len(names)],
+            "num_inference_steps": chooser.randint(2, 16),
+            "guidance_scale": chooser.choice((1.0, 2.0, 4.0)),
+            "seed": chooser.randrange(2**40),
+            "num_images": chooser.choice((1, 1, 1, 2)),
+            "output_format": chooser.choice(("png", "png", "webp")),
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="module", params=["default", "deterministic"])
+def stack(
+    request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, bool]]:
+    deterministic = request.param == "deterministic"
+    env = {"deterministic": int(deterministic), "rows_per_tick": 8}
+    running = Up(tmp_path_factory.mktemp("mixed"), tiny, "--door", "uvicorn", **env)
+    yield running.ready(), deterministic
+    running.end()
+
+
+def draw(client: Client, request: dict[str, Any]) -> list[bytes]:
+    """Return a job's files."""
+    job = client.wait(client.submit(**request).id)
+    assert job.status == "succeeded", job.error
+    return [client.image(job.id, image.index) for image in job.images]
+
+
+def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
+    url, deterministic = stack
+    chooser = random.Random(2)
+    wanted = requests(40)
+    with Client(url) as client:
+        alone = [draw(client, request) for request in wanted]
+        with ThreadPoolExecutor(40) as threads:
+            futures = []
+            for request in wanted:
+                futures.append(threads.submit(draw, client, request))
+                sleep(chooser.uniform(0, 0.05))
+            together = [future.result() for future in futures]
+    for request, one, other in zip(wanted, alone, together, strict=True):
+        if deterministic:
+            assert one == other, request
+        for a, b in zip(one, other, strict=True):
+            first, second = (np.asarray(Image.open(BytesIO(d)), int) for d in (a, b))
+            assert np.abs(first - second).max() <= 1, request
+
+
+def test_the_file_tells_what_made_it_and_nothing_of_the_job(stack: tuple[str, bool]) -> None:
+    url, _ = stack
+    with Client(url) as client:
+        job = client.wait(client.submit("a red apple", seed=5, metadata={"order": "17"}).id)
+        data = client.image(job.id)
+    picture = Image.open(BytesIO(data))
+    inside = json.loads(picture.info["sfumato"])
+    assert inside["seed"] == 5
+    assert inside["prompt"] == "a red apple"
+    assert "Steps: 4, Sampler: dpmpp_2m" in picture.info["parameters"]
+    for secret in (job.id, job.worker, "order", "17-"):
+        assert secret is not None
+        assert secret.encode() not in data
+
+
+def test_draw_command_saves_the_picture(stack: tuple[str, bool], tmp_path: Path) -> None:
+    url, _ = stack
+    command = [sys.executable, "-m", "service.cli", "draw", "a red apple", "--url", url]
+    command += ["--seed", "5", "--steps", "6", "--sampler", "euler", "--n", "2", "--size", "32x32"]
+    outcome = subprocess.run(
+        [*command, "--out", str(tmp_path), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    job = json.loads(outcome.stdout)
+    assert job["status"] == "succeeded"
+    assert len(job["files"]) == 2
+    assert all(Image.open(path).size == (32, 32) for path in job["files"])
+
+
+def test_draw_command_tells_what_is_wrong(stack: tuple[str, bool], tmp_path: Path) -> None:
+    url, _ = stack
+    outcome = subprocess.run(
+        [sys.executable, "-m", "service.cli", "draw", "x", "--url", url, "--sampler", "eular"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert outcome.returncode == 1
+    assert "unknown sampler 'eular'" in outcome.stderr

@@ -1,0 +1,106 @@
+"""``sfumato up``: ready when it says so, gone when it ends, whatever ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from service.client import Client
+from tests.stack.up import Up
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def up(tiny: Path, tmp_path: Path) -> Iterator[Start]:
+    started: list[Up] = []
+
+    def begin(name: str, *options: str, model: Path = tiny, **env: object) -> Up:
+        started.append(Up(tmp_path / name, model, *options, **env))
+        return started[-1]
+
+    yield begin
+    for stack in started:
+        stack.end()
+
+
+def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) -> None:
+    stack = up("data")
+    with Client(stack.ready()) as client:
+        job = client.wait(client.submit("a red apple", seed=3).id)
+        assert job.status == "succeeded"
+        expected = client.image(job.id)
+        (worker,) = client.workers()
+        os.kill(worker.pid, signal.SIGKILL)
+        again = client.wait(client.submit("a red apple", seed=3).id)
+        assert again.status == "succeeded"
+        assert client.image(again.id) == expected
+        assert client.workers()[0].pid != worker.pid
+        long = client.submit("a red apple", num_inference_steps=1000, sampler="heun")
+        while client.get(long.id).progress.step == 0:
+            sleep(0.05)
+    began = monotonic()
+    assert stack.stop() == 0
+    assert monotonic() - began < 20
+    assert stack.gone(0) == {}
+    second = up("data", "--door", "uvicorn")
+    with Client(second.ready()) as client:
+        done = client.wait(long.id)
+        assert (done.status, done.attempts) == ("succeeded", 2)
+        assert done.timings.evaluations == 2 * 1999
+    assert second.stop(signal.SIGINT) == 0
+    assert second.gone(0) == {}
+
+
+def test_nothing_is_left_when_the_supervisor_is_killed(up: Start) -> None:
+    stack = up("data")
+    stack.ready()
+    assert stack.processes()
+    stack.process.kill()
+    assert stack.gone() == {}
+
+
+def test_a_part_that_dies_while_starting_ends_the_stack_with_its_reason(
+    up: Start, tmp_path: Path
+) -> None:
+    stack = up("data", "--door", "uvicorn", model=tmp_path / "nowhere")
+    assert stack.process.wait(60) == 1
+    assert "nowhere" in stack.log.read_text()
+    assert stack.gone(0) == {}
+
+
+def test_two_stacks_run_side_by_side(up: Start) -> None:
+    stacks = [up(name, "--workers", "0") for name in ("one", "two")]
+    urls = [stack.ready() for stack in stacks]
+    assert len(set(urls)) == 2
+    for stack in stacks:
+        assert stack.stop() == 0
+        assert stack.gone(0) == {}
+
+
+def test_a_data_folder_in_use_is_refused(up: Start) -> None:
+    first = up("data", "--door", "uvicorn", "--workers", "0")
+    first.ready()
+    second = up("data", "--door", "uvicorn", "--workers", "0")
+    assert second.process.wait(30) == 1
+    assert "another stack uses" in second.log.read_text()
+    assert first.process.poll() is None
+
+
+def test_draw_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "service.cli", "draw", "x", "--url", "http://127.0.0.1:9"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert outcome.returncode == 1
+    assert "sfumato up" in outcome.stderr

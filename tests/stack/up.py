@@ -1,0 +1,79 @@
+"""``sfumato up`` in a process of its own, with every process it starts marked."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from time import monotonic, sleep
+
+MARK = "SFUMATO_TEST_MARK"
+
+
+class Up:
+    """A running stack."""
+
+    def __init__(self, data: Path, model: Path, *options: str, **env: object) -> None:
+        self.data = data
+        self.mark = uuid.uuid4().hex
+        variables = {MARK: self.mark, "SFUMATO_MODEL": str(model), "OMP_NUM_THREADS": "1"}
+        variables |= {f"SFUMATO_{key.upper()}": str(value) for key, value in env.items()}
+        environment = {k: v for k, v in os.environ.items() if k != "REDIS_URL"} | variables
+        data.mkdir(exist_ok=True)
+        self.log = data / f"up-{self.mark}.log"
+        command = [sys.executable, "-m", "service.cli", "up", "--port", "0", "--data", str(data)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *options], env=environment, stdout=log, stderr=log
+            )
+
+    def ready(self, timeout_s: float = 120.0) -> str:
+        """Return the door's URL once a job would succeed."""
+        deadline = monotonic() + timeout_s
+        while monotonic() < deadline:
+            for line in self.log.read_text().splitlines():
+                if line.startswith("ready "):
+                    return line.removeprefix("ready ")
+            assert self.process.poll() is None, self.story()
+            sleep(0.1)
+        raise AssertionError(self.story())
+
+    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 25.0) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(signum)
+        return self.process.wait(timeout_s)
+
+    def processes(self) -> dict[int, str]:
+        """Return all live processes of this stack, the supervisor left out."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                marked = f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if marked and command and int(folder.name) != self.process.pid:
+                found[int(folder.name)] = command
+        return found
+
+    def gone(self, timeout_s: float = 20.0) -> dict[int, str]:
+        """Return what is left of the stack once nothing is, or after the time."""
+        deadline = monotonic() + timeout_s
+        while (left := self.processes()) and monotonic() < deadline:
+            sleep(0.1)
+        return left
+
+    def end(self) -> None:
+        """End everything, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.gone()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+    def story(self) -> str:
+        """Return all logs."""
+        logs = [self.log, *sorted((self.data / "logs").glob("*.log"))]
+        return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
