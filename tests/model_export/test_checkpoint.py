@@ -27,6 +27,7 @@ train(Path(sys.argv[1]), toy_dataset(), SETTINGS, Limit(steps=10**6), device=tor
 """
 
 
+@pytest.mark.slow
 def test_checkpoint_survives_kill(tmp_path: Path) -> None:
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRAINING, str(tmp_path)]

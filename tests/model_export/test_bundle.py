@@ -1,0 +1,153 @@
+"""A run becomes a bundle that the service loads, draws with, measures and describes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffusion.bundle import load_bundle
+from diffusion.bundle_files import check_files, read_json
+from model_export.bundle import EVALUATION, Defaults, bundle_run
+from model_export.card import write_card
+from model_export.errors import CheckpointError, ExportError
+from model_export.evaluate import bounds, evaluate, read_evaluation, record
+from model_export.gallery import make_gallery
+from model_export.sampling import SamplingSettings, draw
+from model_export.sheet import write_sheet
+from tests.model_export.examples import NETWORK, SIDE, toy_dataset
+from tests.model_export.test_training import run
+
+GALLERY = make_gallery(toy_dataset(), 6)
+QUICK = SamplingSettings(steps=2, guidance_scale=1.5, batch=4)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    run(folder, 2)
+    return folder
+
+
+@pytest.fixture
+def bundle(run_folder: Path, tmp_path: Path) -> Path:
+    return bundle_run(run_folder, tmp_path / "toy", Defaults(name="toy", title="Toy"))
+
+
+def test_bundle_holds_the_averaged_weights_in_half_precision(
+    run_folder: Path, bundle: Path
+) -> None:
+    check_files(bundle)
+    loaded = load_bundle(bundle)
+    assert (loaded.info.name, loaded.info.prediction_type) == ("toy", "sample")
+    assert loaded.info.width == loaded.info.height == loaded.info.min_side == SIDE
+    assert loaded.info.latent_channels == NETWORK.latent_channels
+    averaged = run(run_folder, 2).averaged()
+    state = loaded.backend._unet.state_dict()  # type: ignore[attr-defined]
+    for name, tensor in state.items():
+        assert torch.equal(tensor, averaged[f"unet.{name}"].half().float()), name
+
+
+def test_bundle_decodes_what_the_codec_encoded(run_folder: Path, bundle: Path) -> None:
+    trainer = run(run_folder, 2)
+    pictures = load_bundle(bundle).decode(trainer._latents)
+    error = np.abs(pictures.astype(int) - toy_dataset().trained(6).pictures)
+    assert error.mean() < 12  # eight components of 192
+
+
+def test_equal_runs_give_equal_bundles(run_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    again = bundle_run(run_folder, tmp_path / "again", Defaults(name="toy", title="Toy"))
+    files = sorted(p.relative_to(bundle) for p in bundle.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
+    for name in files:
+        assert (bundle / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        bundle_run(tmp_path, tmp_path / "out", Defaults())
+    assert not (tmp_path / "out").exists()
+
+
+def test_drawing_does_not_hang_on_the_batch(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    prompts, seeds = ["red heart", "老虎", "", "apple", "whale"], [3, 1, 2, 9, 4]
+    together = list(draw(loaded, prompts, seeds, QUICK))
+    assert len(together) == 5
+    for prompt, seed, picture in zip(prompts, seeds, together, strict=True):
+        (alone,) = draw(loaded, [prompt], [seed], QUICK)
+        assert np.abs(alone.astype(int) - picture).max() <= 1
+
+
+def test_stochastic_sampler_draws_the_same_again(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    settings = SamplingSettings(sampler="ddpm", steps=3, batch=4)
+    first, again = (next(draw(loaded, ["tiger"], [5], settings)) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_evaluation_is_kept_with_the_weights_it_is_about(
+    run_folder: Path, bundle: Path, tmp_path: Path
+) -> None:
+    loaded = load_bundle(bundle)
+    heard: list[int] = []
+    result = evaluate(
+        loaded, bundle, GALLERY, "en", QUICK, seeds=2, progress=lambda: heard.append(1)
+    )
+    assert len(heard) == 12
+    assert (result.emoji, result.seeds, result.guidance_scale) == (6, 2, 1.5)
+    assert 0 <= result.measures.top1 <= result.measures.top5 <= 1
+    for _ in range(2):  # the same run again takes the place of the first
+        record(bundle, [result], bounds(bundle, GALLERY))
+    evaluation = read_evaluation(bundle)
+    assert len(evaluation["runs"]) == 1
+    assert evaluation["bounds"]["codec"]["top1"] == 1
+    assert evaluation["bounds"]["others"]["top1"] == 0
+
+    bundle_run(run_folder, bundle, Defaults(name="toy", default_guidance_scale=3.0))
+    assert len(read_evaluation(bundle)["runs"]) == 1
+    run(tmp_path / "longer", 3)
+    bundle_run(tmp_path / "longer", bundle, Defaults(name="toy"))
+    assert not (bundle / EVALUATION).exists()
+
+
+def test_card_needs_figures_and_states_them(bundle: Path) -> None:
+    with pytest.raises(ExportError, match="evaluate the bundle first"):
+        write_card(bundle)
+    loaded = load_bundle(bundle)
+    for kind in ("zh", "tags"):
+        result = evaluate(loaded, bundle, GALLERY, kind, QUICK, seeds=1, progress=lambda: None)
+        record(bundle, [result], bounds(bundle, GALLERY))
+    text = write_card(bundle).read_text("utf-8")
+    for part in (
+        "# Toy",
+        "Chinese label",
+        "three English tags",
+        "OFL",
+        f"{SIDE}×{SIDE}",
+        "2 steps",
+    ):
+        assert part in text, part
+    assert f"{result.measures.psnr_db:.2f}" in text
+    evaluation = read_json(bundle / EVALUATION)
+    (bundle / EVALUATION).write_text(json.dumps(evaluation | {"sha256": "0"}))
+    with pytest.raises(ExportError, match="other weights"):
+        write_card(bundle)
+
+
+def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: Path) -> None:
+    path = write_sheet(
+        tmp_path / "sheet.png",
+        load_bundle(bundle),
+        GALLERY,
+        "en",
+        QUICK,
+        columns=3,
+        references=True,
+    )
+    with Image.open(path) as image:
+        sheet = np.asarray(image)
+    assert sheet.shape == (2 * SIDE, 3 * 2 * SIDE, 3)
+    assert np.array_equal(sheet[:SIDE, :SIDE], GALLERY.pictures[0])
