@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from service import asgi
@@ -13,6 +15,21 @@ MAX_ONGOING_REQUESTS = 10_000  # waiting and streaming clients count as ongoing
 STOP_S = 3.0  # for requests in flight; a stream resumes at the next door
 
 
+class Door:
+    """A replica's handle on its application, beside the HTTP that Serve passes to it."""
+
+    app: FastAPI  # set by Serve's ingress
+
+    async def close_streams(self) -> None:
+        """End this replica's event streams and waits; their clients come back to another door."""
+        self.app.state.door.close_streams()
+
+
+def close_streams(handle: DeploymentHandle) -> None:
+    """End event streams and waits in every replica: they would hold up a stop to its limit."""
+    handle.broadcast("close_streams").results(timeout_s=STOP_S)
+
+
 def app(args: dict[str, Any] | None = None) -> Application:
     """Return the application; its replicas read the ``SFUMATO_*`` variables of their machine.
 
@@ -20,7 +37,6 @@ def app(args: dict[str, Any] | None = None) -> Application:
     """
     replicas = int((args or {}).get("replicas", asgi.read_settings().door_replicas))
     deployment = serve.deployment(
-        name="Door",
         num_replicas=replicas,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=STOP_S,
@@ -28,5 +44,5 @@ def app(args: dict[str, Any] | None = None) -> Application:
         health_check_period_s=5,
         ray_actor_options={"num_cpus": 0},
         logging_config=LoggingConfig(enable_access_log=False),  # the door writes its own
-    )(serve.ingress(asgi.behind_serve)())
+    )(serve.ingress(asgi.behind_serve)(Door))
     return deployment.bind()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -30,24 +30,18 @@ LOOK_EVERY_S = 5.0
 LOOKS_FAILED = 12  # in a row, until the process gives up and its supervisor starts it anew
 
 
-class Stopped(Exception):
-    """SIGTERM or SIGINT came."""
-
-
 def main() -> int:
     """Serve until SIGTERM; then end requests in flight, Serve, and Ray."""
     options = arguments(__doc__ or "")
     settings = asgi.read_settings()
     configure(settings.log_format, settings.log_level)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every look at the door
-    stopping = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
+    on_stop(leave)
     options.data.mkdir(parents=True, exist_ok=True)
     with short_folder(options.data) as folder:
         os.environ.pop("RAY_ADDRESS", None)
         os.environ.update(private_environment(folder))
-        return serve_until(stopping, options.host, options.port, folder)
+        return serve_until_stopped(options.host, options.port, folder)
 
 
 @contextlib.contextmanager
@@ -67,7 +61,19 @@ def short_folder(data: Path) -> Iterator[Path]:
         note.unlink(missing_ok=True)
 
 
-def serve_until(stopping: threading.Event, host: str, port: int, folder: Path) -> int:
+def on_stop(act: Callable[[], None]) -> None:
+    """Do this when SIGTERM or SIGINT comes."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: act())
+
+
+def leave() -> None:
+    """End this process from wherever it is, cleaning up on the way. Raises: SystemExit."""
+    on_stop(lambda: None)
+    raise SystemExit(0)
+
+
+def serve_until_stopped(host: str, port: int, folder: Path) -> int:
     """Start Ray and Serve, watch until asked to stop, and shut both down."""
     import ray  # reads its settings from the environment as it is imported
     from ray import serve
@@ -85,24 +91,26 @@ def serve_until(stopping: threading.Event, host: str, port: int, folder: Path) -
         _node_ip_address="127.0.0.1",
         namespace="serve",
     )
-    for signum in (signal.SIGTERM, signal.SIGINT):  # Ray has put handlers of its own there
-        signal.signal(signum, lambda *_: stopping.set())
     try:
+        on_stop(leave)  # Ray has put handlers of its own there
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=HTTPOptions(host=host, port=port),
         )
-        serve.run(deployment.app(), name=deployment.NAME, route_prefix="/")
+        door = serve.run(deployment.app(), name=deployment.NAME, route_prefix="/")
         url = f"http://{host}:{port}"
-        code = wait_ready(url, stopping)
-        if code is None:
-            print(f"ready {url}", flush=True)
-            log.info("door ready", url=url, seconds=round(time.monotonic() - started_at, 1))
-            code = watch(url, stopping)
+        wait_ready(url)
+        stopping = threading.Event()
+        on_stop(stopping.set)
+        print(f"ready {url}", flush=True)
+        log.info("door ready", url=url, seconds=round(time.monotonic() - started_at, 1))
+        code = watch(url, stopping)
+        with contextlib.suppress(Exception):  # Serve may be what broke, here and below
+            deployment.close_streams(door)
         return code
     finally:
         asked_at = time.monotonic()
-        with contextlib.suppress(Exception):  # Serve may be what broke
+        with contextlib.suppress(Exception):
             serve.delete(deployment.NAME)
         with contextlib.suppress(Exception):
             serve.shutdown()
@@ -110,17 +118,13 @@ def serve_until(stopping: threading.Event, host: str, port: int, folder: Path) -
         log.info("door stopped", seconds=round(time.monotonic() - asked_at, 1))
 
 
-def wait_ready(url: str, stopping: threading.Event) -> int | None:
-    """Wait until the door answers; return an exit code if it should not go on, else None."""
+def wait_ready(url: str) -> None:
+    """Wait until the door answers. Raises: SystemExit when it does not in time."""
     deadline = time.monotonic() + READY_LIMIT_S
-    while not stopping.is_set():
-        if answers(url):
-            return None
+    while not answers(url):
         if time.monotonic() > deadline:
-            log.error("the door did not answer in time", limit_s=READY_LIMIT_S)
-            return 1
-        stopping.wait(0.1)
-    return 0
+            raise SystemExit(f"the door did not answer within {READY_LIMIT_S:.0f} s")
+        time.sleep(0.1)
 
 
 def watch(url: str, stopping: threading.Event) -> int:
@@ -143,4 +147,7 @@ def answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # everything is down; Ray's threads would take another second to notice

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-import httpx
-
+from service.client import Client
+from service.client_errors import ClientError
 from service.redis_server import free_port, redis_command, wait_ready
 from service.supervisor import Child, Supervisor
 
@@ -58,10 +58,11 @@ def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stac
     options.data.mkdir(parents=True, exist_ok=True)
     with locked(options.data):
         supervisor = Supervisor(tell)
+        since = time.time()
         try:
             url = f"http://{options.host}:{port}"
             _start(options, port, supervisor)
-            wait_until_ready(url, supervisor, options.workers)
+            wait_until_ready(url, supervisor, options.workers, since)
             yield Stack(url, supervisor)
         finally:
             supervisor.stop()
@@ -112,7 +113,7 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> None:
 def threads(workers: int) -> int:
     """Return the torch threads of each of so many workers: one core is left to the door."""
     cores = len(os.sched_getaffinity(0))
-    return max(1, (cores - 1) // workers)
+    return max(1, (cores - 1) // max(1, workers))
 
 
 def _redis(options: StackOptions, env: dict[str, str], logs: Path, supervisor: Supervisor) -> str:
@@ -132,8 +133,8 @@ def _redis(options: StackOptions, env: dict[str, str], logs: Path, supervisor: S
     return f"redis://127.0.0.1:{port}/0"
 
 
-def wait_until_ready(url: str, supervisor: Supervisor, workers: int) -> None:
-    """Wait until the door answers and every worker has announced itself.
+def wait_until_ready(url: str, supervisor: Supervisor, workers: int, since: float) -> None:
+    """Wait until the door answers and every worker started since then has announced itself.
 
     Raises:
         ChildFailed: a part ended while starting.
@@ -142,18 +143,19 @@ def wait_until_ready(url: str, supervisor: Supervisor, workers: int) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         supervisor.check_starting()
-        if live_workers(url) >= workers:
+        live = live_workers(url, since)
+        if live is not None and live >= workers:
             return
         time.sleep(0.1)
     raise TimeoutError(f"the stack was not ready within {START_LIMIT_S:.0f} s")
 
 
-def live_workers(url: str) -> int:
-    """Return how many workers the door knows, 0 while it is not ready itself."""
+def live_workers(url: str, since: float) -> int | None:
+    """Return how many workers started since then the door knows, None while it is not ready."""
     try:
-        if httpx.get(f"{url}/readyz", timeout=2).status_code != 200:
-            return 0
-        answer = httpx.get(f"{url}/v1/workers", timeout=2)
-        return len(answer.json()) if answer.status_code == 200 else 0
-    except (httpx.HTTPError, ValueError):
-        return 0
+        with Client(url, timeout_s=2) as client:
+            if not client.ready():
+                return None
+            return sum(worker.started_at.timestamp() >= since for worker in client.workers())
+    except ClientError:
+        return None
