@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -104,10 +104,19 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> None:
         name = f"worker-{number}"
         command = [python, "-m", "celery", "-q", "-A", "workers.app", "worker", "-P", "threads"]
         command += ["-n", f"{name}@%h"]
-        supervisor.start(Child(name, command, worker_env, logs / f"{name}.log", grace_s=6.0))
+        own_env = worker_env | metrics_port(env, number - 1)
+        supervisor.start(Child(name, command, own_env, logs / f"{name}.log", grace_s=6.0))
     command = [python, "-m", door_module, "--host", options.host, "--port", str(port)]
     command += ["--data", str(options.data / "door")]
     supervisor.start(Child("door", command, env, logs / "door.log", grace_s=6.0))
+
+
+def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
+    """Return the variable of a worker's own metrics port: those after the one that was given."""
+    first = env.get("SFUMATO_METRICS_PORT", "0")
+    if not first.isdecimal() or first == "0":
+        return {}
+    return {"SFUMATO_METRICS_PORT": str(int(first) + number)}
 
 
 def threads(workers: int) -> int:

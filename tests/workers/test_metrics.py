@@ -1,0 +1,31 @@
+"""A worker's figures for Prometheus."""
+
+import httpx
+
+from diffusion.bundle import Bundle
+from service.redis_server import free_port
+from tests.workers.harness import Bench, order
+from workers.calibrate import calibrate
+from workers.metrics import Counters, serve_metrics
+
+
+def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
+    bench, port = Bench(bundle), free_port()
+    serve_metrics(Counters(), bench.engine, 16, "127.0.0.1", port)
+    for i in range(3):
+        bench.engine.submit(order(f"job{i}", steps=4))
+    bench.run()
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(figures["sfumato_engine_evaluations_total"]) == 12
+    assert float(figures["sfumato_engine_rows_total"]) == 24
+    assert float(figures["sfumato_engine_slots"]) == 16
+    assert float(figures["sfumato_engine_slots_used"]) == 0
+    parts = [float(v) for k, v in figures.items() if k.startswith("sfumato_engine_tick_seconds")]
+    assert len(parts) == 3
+    assert all(part > 0 for part in parts)
+
+
+def test_calibration_takes_a_batch_within_its_bound(bundle: Bundle) -> None:
+    assert calibrate(bundle, 8) in (2, 4, 8)
+    assert calibrate(bundle, 1) == 2
