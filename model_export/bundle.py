@@ -10,13 +10,13 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from diffusion.bundle_files import digest
+from diffusion.bundle_files import digest, read_json
 from diffusion.codec import PatchPCACodec
 from model_export.checkpoint import load_checkpoint
 from model_export.codec import save_codec
 from model_export.network import Networks
 from model_export.settings import Process, settings_of
-from model_export.train import open_parts
+from model_export.train import ORIGIN, open_parts
 
 EVALUATION = "evaluation.json"
 TRAINING = "training.json"
@@ -54,13 +54,15 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
     tokenizer, codec = open_parts(run, settings)
     networks = Networks(settings.network)
     networks.load_state_dict(checkpoint.part("ema"))
-    training = {
+    training: dict[str, Any] = {
         "step": checkpoint.step,
         "elapsed_s": round(checkpoint.elapsed_s),
         "dataset": checkpoint.dataset,
         "parameters": {name: _count(getattr(networks, name)) for name in NETWORKS},
         "settings": checkpoint.settings,
     }
+    if (run / ORIGIN).exists():
+        training["origin"] = read_json(run / ORIGIN)
     write_bundle(folder, networks, tokenizer, codec, settings.process, defaults)
     _write(folder / TRAINING, training)
     return folder

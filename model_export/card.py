@@ -100,31 +100,56 @@ def _row(how: str, measures: dict[str, float]) -> str:
 def _training(training: dict[str, Any]) -> str:
     settings = training["settings"]
     process = settings["process"]
-    seen = training["step"] * settings["batch"]
     return f"""## Training
 
-{training["step"]:,} steps of {settings["batch"]} pictures ({seen:,} in all,
-{seen // settings["emoji"]:,} an emoji) in {training["elapsed_s"] / 60:.0f} minutes.
+{_length(training)}
+
 A random picture and a random time make a row of a batch; AdamW at {settings["learning_rate"]:g},
 warm-up over {settings["warmup_steps"]} steps and a linear fall at the end, a moving average of
 {settings["ema_decay"]}, which is what is stored; the prompt is dropped
 {settings["prompt_drop"]:.0%} of the time. {process["num_train_timesteps"]} steps of
-`{process["beta_schedule"]}` noise, prediction type `{process["prediction_type"]}`, weighting
-`{settings["weighting"]}`. Prompts are English labels (40 %), templates (10 %), English tags (20 %),
-Chinese labels (22 %) and Chinese tags (8 %).
-
-Latents are 8×8×{settings["network"]["latent_channels"]}: principal components of 8×8 patches;
+`{process["beta_schedule"]}` noise from {process["beta_start"]:g} to {process["beta_end"]:g},
+prediction type `{process["prediction_type"]}`, weighting `{settings["weighting"]}`. Prompts are
+English labels (40 %), templates (10 %), English tags (20 %), Chinese labels (22 %), Chinese tags
+(8 %). Latents are 8×8×{settings["network"]["latent_channels"]}: principal components of 8×8 patches;
 the codec has no network in it.
 
 ```sh
-python -m model_export data --labels emojibase-data-17.0.0.tgz --out data
-python -m model_export train data --run run --minutes 150
-python -m model_export bundle run <bundle>
-python -m model_export evaluate <bundle>
-python -m model_export sheet <bundle>
-python -m model_export card <bundle>
+{_commands(training)}
 ```
 """
+
+
+def _length(training: dict[str, Any]) -> str:
+    settings = training["settings"]
+    seen = training["step"] * settings["batch"]
+    text = (
+        f"{training['step']:,} steps of {settings['batch']} pictures ({seen:,} in all, "
+        f"{seen // settings['emoji']:,} an emoji) in {training['elapsed_s'] / 60:.0f} minutes"
+    )
+    if "origin" not in training:
+        return f"{text}."
+    before = training["origin"]["settings"]["process"]["beta_end"]
+    return f"First, with noise up to β = {before:g}: {_length(training['origin'])}\nThen: {text}."
+
+
+def _commands(training: dict[str, Any]) -> str:
+    lines = ["data --labels emojibase-data-17.0.0.tgz --out data"]
+    if "origin" in training:
+        lines += [_train(training["origin"], "first"), _train(training, "run") + " --origin first"]
+    else:
+        lines.append(_train(training, "run"))
+    lines += ["bundle run <bundle>", "evaluate <bundle>", "sheet <bundle>", "card <bundle>"]
+    return "\n".join(f"python -m model_export {line}" for line in lines)
+
+
+def _train(training: dict[str, Any], run: str) -> str:
+    settings, process = training["settings"], training["settings"]["process"]
+    minutes = training["elapsed_s"] / 60
+    return (
+        f"train data --run {run} --minutes {minutes:.0f} --rate {settings['learning_rate']:g} "
+        f"--beta-end {process['beta_end']:g}"
+    )
 
 
 def _limits() -> str:

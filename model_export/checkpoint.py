@@ -31,16 +31,19 @@ class Checkpoint:
         start = f"{prefix}."
         return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
 
+    def record(self) -> dict[str, Any]:
+        """Return what there is to know but the tensors."""
+        return {
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "settings": self.settings,
+            "dataset": self.dataset,
+        }
+
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write the checkpoint whole or not at all: a crash leaves the one before it."""
-    record = {
-        "format": FORMAT,
-        "step": checkpoint.step,
-        "elapsed_s": checkpoint.elapsed_s,
-        "settings": checkpoint.settings,
-        "dataset": checkpoint.dataset,
-    }
+    record = {"format": FORMAT, **checkpoint.record()}
     fresh = folder / f".{NAME}.{os.getpid()}"
     tensors = {key: value.detach().contiguous() for key, value in checkpoint.tensors.items()}
     save_file(tensors, fresh, {"format": "pt", "record": json.dumps(record)})

@@ -98,7 +98,9 @@ def train_command(
     rate: Annotated[float, typer.Option(help="AdamW's.")] = TrainingSettings.learning_rate,
     prediction: Annotated[Prediction, typer.Option()] = Prediction.x,
     weighting: Annotated[Weights, typer.Option()] = Weights.uniform,
+    beta_end: Annotated[float, typer.Option(help="Of scaled-linear noise.")] = Process.beta_end,
     seed: Annotated[int, typer.Option()] = TrainingSettings.seed,
+    origin: Annotated[Path | None, typer.Option(help="A run to begin from its weights.")] = None,
     threads: Threads = 1,
     device: Device = None,
 ) -> None:
@@ -113,14 +115,14 @@ def train_command(
         learning_rate=rate,
         weighting=weighting.value,
         seed=seed,
-        process=Process(prediction_type=prediction.value),
+        process=Process(prediction_type=prediction.value, beta_end=beta_end),
     )
     limit = Limit(steps, minutes * 60 if minutes is not None else None)
-    run.mkdir(parents=True, exist_ok=True)
     with stop_on_signals() as stop:
         trainer = train(
-            run, load_dataset(data), settings, limit, device=place, report=_tell, stop=stop
-        )
+            run, load_dataset(data), settings, limit,
+            device=place, report=_tell, stop=stop, origin=origin,
+        )  # fmt: skip
     console.print(f"{trainer.step} steps → {run}")
 
 

@@ -23,6 +23,7 @@ from model_export.tokenizer import train_tokenizer, wrap_tokenizer
 from model_export.trainer import Trainer
 
 REPORT_STEPS = 50
+ORIGIN = "origin.json"  # of a run that began from another's weights: that run's record
 LOWEST_RATE = 0.02  # of the learning rate, at the end
 
 
@@ -71,14 +72,18 @@ def train(
     device: torch.device,
     report: Callable[[Progress], None],
     stop: threading.Event,
+    origin: Path | None = None,
     save_every_s: float = 60.0,
 ) -> Trainer:
     """Begin the run in ``folder`` or take it up, until its limit or ``stop``; save and return it.
 
+    A new run starts from the averaged weights of the run ``origin``, if there is one, with its
+    tokenizer and codec.
+
     Raises:
         CheckpointError: the folder holds a run of other settings or data, or a broken one.
     """
-    trainer, elapsed_s = open_run(folder, dataset, settings, device)
+    trainer, elapsed_s = open_run(folder, dataset, settings, device, origin)
     began = monotonic() - elapsed_s
     saved = monotonic()
     losses: list[torch.Tensor] = []
@@ -106,21 +111,44 @@ def train(
 
 
 def open_run(
-    folder: Path, dataset: Dataset, settings: TrainingSettings, device: torch.device
+    folder: Path,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    device: torch.device,
+    origin: Path | None = None,
 ) -> tuple[Trainer, float]:
     """Return the run in ``folder`` and the seconds spent on it; a new one if there is none.
 
     Raises:
         CheckpointError: the folder holds a run of other settings or data, or a broken one.
     """
-    begun = (folder / NAME).exists()
-    parts = open_parts(folder, settings) if begun else _new_parts(folder, dataset, settings)
+    if not (folder / NAME).exists():
+        return _new_run(folder, dataset, settings, device, origin), 0.0
+    parts = open_parts(folder, settings)
     trainer = Trainer(settings, dataset.trained(settings.emoji), *parts, device)
-    if not begun:
-        return trainer, 0.0
     checkpoint = load_checkpoint(folder)
     trainer.restore(checkpoint)
     return trainer, checkpoint.elapsed_s
+
+
+def _new_run(
+    folder: Path,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    device: torch.device,
+    origin: Path | None,
+) -> Trainer:
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = open_parts(origin, settings) if origin else new_parts(dataset, settings)
+    trainer = Trainer(settings, dataset.trained(settings.emoji), *parts, device)
+    if origin:
+        checkpoint = load_checkpoint(origin)
+        trainer.start_from(checkpoint)
+        (folder / ORIGIN).write_text(json.dumps(checkpoint.record(), indent=2) + "\n")
+    tokenizer, codec = parts
+    tokenizer.save_pretrained(str(folder / "tokenizer"))
+    save_codec(folder / "codec", codec)
+    return trainer
 
 
 def open_parts(
@@ -139,9 +167,10 @@ def open_parts(
     return wrap_tokenizer(tokenizer, settings.network.tokens), load_codec(folder / "codec")
 
 
-def _new_parts(
-    folder: Path, dataset: Dataset, settings: TrainingSettings
+def new_parts(
+    dataset: Dataset, settings: TrainingSettings
 ) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
+    """Return a tokenizer and a codec made for a data set."""
     network = settings.network
     tokenizer = train_tokenizer(
         dataset.texts(), vocab_size=network.vocab_size, tokens=network.tokens
@@ -149,8 +178,6 @@ def _new_parts(
     pictures = to_tensor(dataset.gallery().pictures)
     patch = pictures.shape[-1] // network.sample_size
     codec = PatchPCACodec.fit(pictures, patch, network.latent_channels, settings.codec_power)
-    tokenizer.save_pretrained(str(folder / "tokenizer"))
-    save_codec(folder / "codec", codec)
     return tokenizer, codec
 
 

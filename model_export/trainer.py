@@ -166,6 +166,19 @@ class Trainer:
                 self._optimizer.state[parameter] = {"step": count, **state}
         self.step = checkpoint.step
 
+    @torch.no_grad()
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """Begin from the averaged weights of another run.
+
+        Raises:
+            CheckpointError: its networks are of another size.
+        """
+        try:
+            self.networks.load_state_dict(checkpoint.part("ema"))
+        except RuntimeError as error:
+            raise CheckpointError(f"the checkpoint's networks do not fit: {error}") from error
+        self._average = [p.detach().clone() for p in self._parameters]
+
     def _check(self, checkpoint: Checkpoint) -> None:
         try:
             other = settings_of(checkpoint.settings)

@@ -12,7 +12,7 @@ from model_export.checkpoint import NAME
 from model_export.data import Dataset
 from model_export.errors import CheckpointError, ExportError
 from model_export.settings import Process, TrainingSettings
-from model_export.train import Limit, Progress, learning_rate, train
+from model_export.train import ORIGIN, Limit, Progress, learning_rate, open_run, train
 from model_export.trainer import Trainer
 from tests.model_export.examples import SETTINGS, toy_dataset
 
@@ -95,6 +95,16 @@ def test_run_goes_on_with_equal_data_only(tmp_path: Path) -> None:
     dataset = toy_dataset()
     with pytest.raises(CheckpointError, match="another data set"):
         run(tmp_path, 2, dataset=Dataset(dataset.emoji, 255 - dataset.pictures))
+
+
+def test_run_begins_from_the_averaged_weights_of_another(tmp_path: Path) -> None:
+    origin = run(tmp_path / "origin", 4)
+    settings = replace(SETTINGS, process=Process(beta_end=0.02))
+    trainer, _ = open_run(tmp_path / "new", toy_dataset(), settings, CPU, tmp_path / "origin")
+    assert trainer.step == 0
+    for name, tensor in trainer.networks.named_parameters():
+        assert torch.equal(tensor, origin.averaged()[name]), name
+    assert json.loads((tmp_path / "new" / ORIGIN).read_text())["step"] == 4
 
 
 def test_run_without_its_parts_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The commands lead from a data set to a described bundle, and say what is wrong in a line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from model_export import cli
+from model_export.data import save_dataset
+from model_export.font import NOTO
+from tests.model_export.examples import toy_dataset
+from tests.model_export.test_data import write_labels
+
+
+def invoke(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_commands_lead_from_data_to_a_card(tmp_path: Path) -> None:
+    data, run, bundle, gallery = (tmp_path / name for name in ("data", "run", "toy", "gallery"))
+    save_dataset(toy_dataset(), data)
+    invoke("gallery", data, "--emoji", "6", "--out", gallery)
+    train = ("train", data, "--run", run, "--emoji", "6", "--batch", "4")
+    invoke(*train, "--steps", "1")
+    assert "2 steps" in invoke(*train, "--steps", "2")
+    invoke("bundle", run, bundle, "--guidance", "1.5")
+    quick = ("--gallery", gallery, "--steps", "2")
+    output = invoke("evaluate", bundle, "--prompts", "zh", "--seeds", "1", *quick)
+    assert "guidance 1.5" in output
+    invoke("sheet", bundle, "--every", "2", *quick)
+    assert "README.md" in invoke("card", bundle).replace("\n", "")
+    assert "sheet.png" in (bundle / "README.md").read_text("utf-8")
+
+
+@pytest.mark.skipif(not NOTO.exists(), reason=f"no colour emoji font at {NOTO}")
+def test_data_comes_from_font_and_labels(tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "labels")
+    assert "2 emoji" in invoke("data", "--labels", labels, "--out", tmp_path / "data")
+    assert (tmp_path / "data" / "pictures.npz").exists()
+
+
+def test_training_needs_a_limit(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["train", str(tmp_path), "--run", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--minutes" in result.output
+
+
+def test_what_is_wrong_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["model_export", "bundle", str(tmp_path), str(tmp_path / "b")])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert "no checkpoint" in capsys.readouterr().out.replace("\n", " ")
