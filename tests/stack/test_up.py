@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -11,10 +12,22 @@ from time import monotonic, sleep
 import pytest
 
 from service.client import Client
+from service.client_errors import ServiceUnavailable
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Start = Callable[..., Up]
+
+
+def submit_patiently(client: Client, prompt: str, **fields: object) -> str:
+    """Submit a job as a client does that knows 503: again, with the same key."""
+    key, deadline = uuid.uuid4().hex, monotonic() + 30
+    while True:
+        try:
+            return client.submit(prompt, key=key, **fields).id
+        except ServiceUnavailable:
+            assert monotonic() < deadline
+            sleep(0.2)
 
 
 @pytest.fixture
@@ -42,6 +55,9 @@ def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) ->
         assert again.status == "succeeded"
         assert client.image(again.id) == expected
         assert client.workers()[0].pid != worker.pid
+        os.kill(stack.pid_of("appendonly"), signal.SIGKILL)
+        after = client.wait(submit_patiently(client, "a red apple", seed=3))
+        assert client.image(after.id) == client.image(job.id) == expected
         long = client.submit("a red apple", num_inference_steps=1000, sampler="heun")
         while client.get(long.id).progress.step == 0:
             sleep(0.05)

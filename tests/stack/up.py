@@ -57,6 +57,15 @@ class Up:
                 found[int(folder.name)] = command
         return found
 
+    def pid_of(self, word: str) -> int:
+        """Return the process whose command has this word, its keeper left out."""
+        (pid,) = (
+            pid
+            for pid, command in self.processes().items()
+            if word in command and "keeper.py" not in command
+        )
+        return pid
+
     def gone(self, timeout_s: float = 20.0) -> dict[int, str]:
         """Return what is left of the stack once nothing is, or after the time."""
         deadline = monotonic() + timeout_s

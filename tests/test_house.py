@@ -1,0 +1,129 @@
+"""The house: which package may import which, in fresh interpreters and in the source."""
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("service", "jobs", "workers", "diffusion", "model_export")
+MAY_IMPORT = {
+    "service": {"jobs"},
+    "jobs": set(),
+    "workers": {"jobs", "diffusion"},
+    "diffusion": set(),
+    "model_export": {"diffusion"},
+}
+FORBIDDEN = {
+    "service": {"torch", "diffusers", "transformers", "onnxruntime"},
+    "jobs": {"torch", "ray", "fastapi", "starlette", "diffusers", "transformers", "numpy"},
+    "workers": {"ray", "fastapi", "starlette", "uvicorn"},
+    "diffusion": {"ray", "fastapi", "celery", "redis", "prometheus_client"},
+    "model_export": {"ray", "fastapi", "celery", "redis", "prometheus_client"},
+}
+FOLDERS = {
+    "service", "workers", "model_export", "deploy", "tests", "jobs", "diffusion", "docs",
+}  # fmt: skip
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+names = [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level names that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_source_imports_only_what_it_may(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    for path in sources(package):
+        names = imported(path)
+        wrong = (names & set(OURS)) - allowed | (names & FORBIDDEN[package]) | (names & {"tests"})
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_a_fresh_interpreter_loads_nothing_forbidden(package: str) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORT_ALL, package],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    loaded = set(json.loads(outcome.stdout.splitlines()[-1]))
+    others = set(OURS) - MAY_IMPORT[package] - {package}
+    assert not loaded & (others | FORBIDDEN[package])
+
+
+def test_importing_reads_no_settings_and_starts_nothing() -> None:
+    script = (
+        "import os, threading\n"
+        "os.environ['SFUMATO_LEASE_S'] = 'not a number'\n"
+        "import workers.app, service.asgi, service.application, service.cli, jobs.settings\n"
+        "print(threading.active_count())"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.split() == ["1"]
+
+
+def tracked() -> list[str]:
+    outcome = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if outcome.returncode != 0:
+        pytest.skip("not a git checkout")
+    return outcome.stdout.splitlines()
+
+
+def test_no_other_top_level_folder() -> None:
+    folders = {name.partition("/")[0] for name in tracked() if "/" in name}
+    assert {folder for folder in folders if not folder.startswith(".")} <= FOLDERS
+
+
+def test_files_that_packages_need_are_shipped() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["*"]
+    suffixes = {pattern.removeprefix("**/*") for pattern in patterns}
+    for name in tracked():
+        path = Path(name)
+        if path.parts[0] in OURS and path.suffix != ".py":
+            assert path.suffix in suffixes or path.name in suffixes, name
+
+
+def test_no_file_speaks_of_a_pickle_to_load() -> None:
+    for package in OURS:
+        for path in sources(package):
+            assert "pickle" not in imported(path), path
+            assert "torch.load(" not in path.read_text(), path
