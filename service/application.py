@@ -11,7 +11,7 @@ from service import catalogue_api, events_api, health, images_api, jobs_api, pro
 from service.body_limit import BodyLimit
 from service.documented import only_problem_json
 from service.door import opened
-from service.metrics import DoorCounters, serve_counters
+from service.metrics import DoorCounters, counters_served
 from service.request_context import RequestContext
 from service.settings import ServiceSettings
 
@@ -30,11 +30,11 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if settings.door_metrics_port:
-            serve_counters(counters, settings.door_metrics_host, settings.door_metrics_port)
-        async with opened(settings, counters) as door:
-            app.state.door = door
-            yield
+        host, port = settings.door_metrics_host, settings.door_metrics_port
+        with counters_served(counters, host, port):
+            async with opened(settings, counters) as door:
+                app.state.door = door
+                yield
 
     app = FastAPI(
         title="Sfumato",

@@ -1,7 +1,10 @@
 """Prometheus metrics: the figures that all doors share, and what one replica counts for itself."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import (
@@ -125,16 +128,27 @@ class DoorCounters:
         self._redis_errors.inc()
 
 
-def serve_counters(counters: DoorCounters, host: str, port: int) -> None:
-    """Serve this replica's own ``/metrics`` from a daemon thread.
+@contextlib.contextmanager
+def counters_served(counters: DoorCounters, host: str, port: int) -> Iterator[None]:
+    """Serve this replica's own ``/metrics`` from a thread while the block runs; port 0: not.
 
     Replicas on one machine share a setting, so each takes the first free port from it on.
     """
+    with contextlib.ExitStack() as stack:
+        if port:
+            server, thread = _listen(counters.registry, host, port)
+            stack.callback(thread.join)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+        yield
+
+
+def _listen(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, Thread]:
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
         try:
-            start_http_server(candidate, addr=host, registry=counters.registry)
+            listening = start_http_server(candidate, addr=host, registry=registry)
         except OSError:
             continue
         log.info("replica metrics", host=host, port=candidate)
-        return
-    log.error("no free port for the replica's metrics", host=host, port=port)
+        return listening
+    raise OSError(f"no free port for the replica's metrics from {host}:{port} on")

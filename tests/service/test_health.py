@@ -140,3 +140,47 @@ async def test_replica_counts_requests_by_route_with_bounded_labels(
     assert count("GET", "/v1/jobs/{job_id}", "404") == 2
     assert count("GET", "none", "404") == 2
     assert count("other", "/v1/jobs", "405") == 1
+
+
+async def test_full_store_is_503(jobs_settings: JobsSettings, redis_store: RedisStore) -> None:
+    await redis_store.announce_model(MODEL)
+    small = jobs_settings.model_copy(update={"memory_high_water_bytes": 1})
+    app = create_app(ServiceSettings(**small.model_dump()))
+    async with app.router.lifespan_context(app), client_of(app) as http:
+        answer = await http.post("/v1/jobs", json={"prompt": "a"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_full")
+        assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_job_expires_at_zero_workers(http: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "deadline_s": 0.05}
+    answer = await http.post("/v1/jobs", json=body, headers={"prefer": "wait=10"})
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "expired"
+
+
+async def test_replica_serves_its_counters_on_a_port_of_its_own(
+    jobs_settings: JobsSettings,
+) -> None:
+    port = free_port()
+    settings = ServiceSettings(**jobs_settings.model_dump(), door_metrics_port=port)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as http:
+        await http.get("/healthz")
+        async with httpx.AsyncClient(trust_env=False) as outside:
+            figures = (await outside.get(f"http://127.0.0.1:{port}/metrics")).text
+    assert 'sfumato_http_requests_total{method="GET",route="/healthz",status="200"} 1.0' in figures
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+
+
+async def test_log_lines_carry_request_and_job_ids(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        answer = await http.post("/v1/jobs", json={"prompt": "a"}, headers={"x-request-id": "abc"})
+    lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    told = {line["event"]: line for line in lines}
+    for event in ("job accepted", "request"):
+        assert told[event]["request_id"] == "abc"
+        assert told[event]["job_id"] == answer.json()["id"]
