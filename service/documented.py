@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from service.problem import MEDIA_TYPE
+from starlette.routing import compile_path
+
 from service.representations import Problem
 
+MEDIA_TYPE = "application/problem+json"
 Responses = dict[int | str, dict[str, Any]]
 
 _TEXTS = {
@@ -31,6 +33,18 @@ def problems(*statuses: int) -> Responses:
         }
         for status in (*statuses, 500, 503)
     }
+
+
+def allowed_methods(openapi: dict[str, Any], path: str) -> str:
+    """Return the methods that a path takes, as the ``Allow`` header lists them.
+
+    The framework names those of the first matching route only.
+    """
+    found: set[str] = set()
+    for template, operations in openapi["paths"].items():
+        if compile_path(template)[0].match(path):
+            found |= {method.upper() for method in operations}
+    return ", ".join(sorted(found))
 
 
 def only_problem_json(openapi: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from jobs.store import Idempotency
 from service.problem import Refusal
 
 MAX_KEY_CHARS = 255
+KEY_PATTERN = r'^("[A-Za-z0-9._~:+/=@-]{1,255}"|[A-Za-z0-9._~:+/=@-]{1,255})$'
+"""What the documentation asks for; a quoted key may hold other printable characters too."""
+
 _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')  # RFC 8941, 3.3.3
 _BARE = re.compile(r"[A-Za-z0-9._~:+/=@-]+")  # what clients send that do not quote
 

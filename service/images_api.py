@@ -11,6 +11,7 @@ from jobs.schema import MAX_IMAGES
 from service.documented import Responses, problems
 from service.door import DoorDep
 from service.job_ids import JobId
+from service.problem import Refusal
 
 router = APIRouter(tags=["pictures"])
 
@@ -46,7 +47,10 @@ async def get_image(
     ] = None,
 ) -> Response:
     """Return one finished picture's bytes; 410 once it is past its time to live."""
-    image = await door.store.image(job_id, index)
+    try:
+        image = await door.store.image(job_id, index)
+    except JobNotFound as error:
+        raise missing(error, job_id, f"picture {index}") from error
     tag = etag(image.data)
     headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
     if if_none_match is not None and matches(if_none_match, tag):
@@ -66,10 +70,17 @@ async def get_preview(door: DoorDep, job_id: JobId) -> Response:
     """Return the newest kept estimate of the finished picture."""
     found = await door.store.latest_preview(job_id)
     if found is None:
-        raise JobNotFound(f"{job_id}/preview")
+        raise Refusal(404, "not_found", f"job {job_id} has no preview")
     content_type, data = found
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(data, headers=headers, media_type=content_type)
+
+
+def missing(error: JobNotFound, job_id: str, what: str) -> Exception:
+    """Return the error that tells a missing picture of a job from a missing job."""
+    if error.job_id == job_id:
+        return error
+    return Refusal(404, "not_found", f"job {job_id} has no {what}")
 
 
 def etag(data: bytes) -> str:

@@ -12,7 +12,7 @@ from jobs.errors import StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
-from service.idempotency import idempotency, parse_key
+from service.idempotency import KEY_PATTERN, idempotency, parse_key
 from service.job_ids import JobId, new_job_id
 from service.prefer import wait_s
 from service.problem import Refusal
@@ -78,7 +78,10 @@ async def submit(
     door: DoorDep,
     idempotency_key: Annotated[
         str | None,
-        Header(description="The same key with the same body gives the same job, for a day."),
+        Header(
+            description="The same key with the same body gives the same job, for a day.",
+            json_schema_extra={"pattern": KEY_PATTERN, "examples": ['"8e03978e-40d5-43dd"']},
+        ),
     ] = None,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer when the job ends, or after N seconds.")
@@ -153,7 +156,11 @@ async def list_jobs(
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
     cursor: Annotated[
-        str | None, Query(max_length=64, description="The `cursor` of the page before.")
+        str | None,
+        Query(
+            description="The `cursor` of the page before.",
+            json_schema_extra={"pattern": "^[0-9]{1,18}$"},
+        ),
     ] = None,
 ) -> Response:
     """Return a page of jobs, newest first."""

@@ -26,11 +26,11 @@ from jobs.errors import (
     StoreUnavailable,
     UnknownModel,
 )
+from service.documented import MEDIA_TYPE, allowed_methods
 from service.representations import FieldProblem, Problem
 
 log = structlog.get_logger()
 
-MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2  # when Redis is away or full
 
 TITLES = {
@@ -206,10 +206,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
     detail = str(error.detail)
+    headers = dict(error.headers or {})
     if error.status_code == 404:
         detail = f"there is nothing at {request.url.path}"
     elif error.status_code == 405:
         detail = f"{request.method} is not for this path"
-    return problem_response(
-        request.scope, error.status_code, code, detail, headers=error.headers or {}
-    )
+        allowed = allowed_methods(request.app.openapi(), request.url.path)
+        headers = {"allow": allowed} if allowed else headers
+    return problem_response(request.scope, error.status_code, code, detail, headers=headers)

@@ -212,7 +212,9 @@ async def test_unknown_path_and_method_are_problems(http: httpx.AsyncClient) -> 
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     wrong = await http.put("/v1/jobs")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["allow"]
+    assert wrong.headers["allow"] == "GET, POST"
+    other = await http.put("/v1/jobs/x")
+    assert other.headers["allow"] == "DELETE, GET"
 
 
 @pytest.mark.parametrize("job_id", ["nobody", "a:b", "é", "x" * 200])
@@ -288,6 +290,7 @@ async def test_picture_can_be_revalidated(http: httpx.AsyncClient, redis_store: 
     held = await claim(redis_store)
     early = await http.get(f"/v1/jobs/{job_id}/images/0")
     assert early.status_code == 404
+    assert early.json()["detail"] == f"job {job_id} has no picture 0"
     await advance(redis_store, held, 3, preview=True)
     job = (await http.get(f"/v1/jobs/{job_id}")).json()
     preview = await http.get(job["preview_url"])
