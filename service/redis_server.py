@@ -47,6 +47,7 @@ def redis_command(data: Path, port: int) -> list[str]:
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        "set-proc-title": "no",  # the command line tells whose server it is
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [server_binary(), *words]

