@@ -5,6 +5,7 @@ whole machine and its figures and statistics listen on fixed ports, so that a se
 the first; here every stack has its own.
 """
 
+import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ def private_environment(folder: Path) -> dict[str, str]:
     first = free_block(REPLICA_PORTS)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray keeps one in the user's home
         # Ray's word for "this is one machine": its node then has the address 127.0.0.1.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",

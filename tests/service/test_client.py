@@ -1,8 +1,10 @@
 """The Python client against a door on a real socket, the test playing the worker."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,11 @@ from service.client_errors import (
     Gone,
     InvalidRequest,
     NotFound,
+    ServiceUnavailable,
     StreamLost,
     TooBusy,
 )
-from service.redis_server import free_port
+from service.redis_server import free_port, redis_server
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
 from tests.service.served import served
@@ -167,3 +170,29 @@ def test_nobody_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             client.models()
         with pytest.raises(StreamLost):
             list(client.follow("nobody"))
+
+
+def test_client_follows_a_job_through_an_outage_of_redis(tmp_path: Path) -> None:
+    port = free_port()
+    settings = ServiceSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="outage")
+    with contextlib.ExitStack() as stack:
+        with redis_server(tmp_path, port):
+            play(settings, lambda store: store.announce_model(MODEL))
+            address, _ = stack.enter_context(served(settings))
+            client = stack.enter_context(Client(address))
+            job = client.submit("a red apple")
+            held = play(settings, claim)
+            play(settings, lambda store: advance(store, held, 2))
+            events = client.follow(job.id)
+            seen = [next(events)]
+            while seen[-1].kind != "progress":
+                seen.append(next(events))
+        with pytest.raises(ServiceUnavailable) as refused:
+            client.get(job.id)
+        assert refused.value.retry_after_s is not None
+        with redis_server(tmp_path, port):
+            play(settings, lambda store: advance(store, held, 7))
+            play(settings, lambda store: finish(store, held))
+            rest = list(events)
+    assert 7 in [event.data["step"] for event in rest if event.kind == "progress"]
+    assert rest[-1].job().status == "succeeded"
