@@ -1,6 +1,7 @@
 """The contract of a store: every transition, every refusal."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -14,6 +15,7 @@ from jobs.errors import (
     StaleFence,
     StoreFull,
 )
+from jobs.memory_store import MemoryStore
 from jobs.redis_store import RedisStore
 from jobs.schema import JobError, JobStatus, Priority
 from jobs.settings import JobsSettings
@@ -23,12 +25,20 @@ from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
 MakeStore = Callable[..., JobStore]
 
 
-@pytest.fixture
-async def make_store(jobs_settings: JobsSettings) -> AsyncIterator[MakeStore]:
+@pytest.fixture(params=["redis", "memory"])
+async def make_store(
+    request: pytest.FixtureRequest, jobs_settings: JobsSettings
+) -> AsyncIterator[MakeStore]:
+    kind = RedisStore if request.param == "redis" else MemoryStore
     stores: list[JobStore] = []
 
     def make(**changes: object) -> JobStore:
-        store = RedisStore(jobs_settings.model_copy(update=changes))
+        settings = jobs_settings.model_copy(update=changes)
+        if kind is MemoryStore and stores:  # as two Redis stores do, they share what they hold
+            store: JobStore = copy.copy(stores[0])
+            vars(store)["_settings"] = settings
+        else:
+            store = kind(settings)
         stores.append(store)
         return store
 
