@@ -20,6 +20,7 @@ import structlog
 from jobs.logs import configure
 from service import asgi
 from service.door_arguments import arguments
+from service.file_limit import raise_file_limit
 from service.serve_settings import private_environment
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ def main() -> int:
     settings = asgi.read_settings()
     configure(settings.log_format, settings.log_level)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every look at the door
+    raise_file_limit()
     on_stop(leave)
     options.data.mkdir(parents=True, exist_ok=True)
     with short_folder(options.data) as folder:

@@ -12,6 +12,7 @@ from jobs.logs import configure
 from service import asgi
 from service.application import create_app
 from service.door_arguments import arguments
+from service.file_limit import raise_file_limit
 
 log = structlog.get_logger()
 
@@ -62,6 +63,7 @@ def main() -> int:
     options = arguments(__doc__ or "")
     settings = asgi.read_settings()
     configure(settings.log_format, settings.log_level)
+    raise_file_limit()
     running = server(create_app(settings), options.host, options.port)
     running.run()
     return 0 if running.started else 1

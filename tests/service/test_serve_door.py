@@ -91,7 +91,7 @@ async def test_job_goes_through_the_real_door(jobs_settings: JobsSettings, tmp_p
             await waits_for_a_job(http, store)
             await refuses_what_is_too_large(http)
             await cancels_when_the_client_leaves(http, store)
-            await sheds_a_thousand_streams(http, store)
+            await feeds_hundreds_of_streams(http, store)
             await stops_while_clients_wait(http, store, door)
     await store.close()
 
@@ -149,7 +149,7 @@ async def cancels_when_the_client_leaves(http: httpx.AsyncClient, store: RedisSt
             await asyncio.sleep(0.05)
 
 
-async def sheds_a_thousand_streams(http: httpx.AsyncClient, store: RedisStore) -> None:
+async def feeds_hundreds_of_streams(http: httpx.AsyncClient, store: RedisStore) -> None:
     """Hundreds of clients follow one job to its end through one replica."""
     job_id = (await http.post("/v1/jobs", json={"prompt": "a plum"})).json()["id"]
     opened = asyncio.Semaphore(0)
