@@ -83,12 +83,13 @@ def load_bundle(
     if backend not in BACKENDS:
         raise BundleError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
     check_files(folder)
-    read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     place = torch.device(device)
     dtype = torch.float32 if place.type == "cpu" else None
     schedule = NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
     unet = _load_unet(folder, dtype)
-    text = TextEncoder.load(folder, place, dtype)
+    zeros = bool(index.get("force_zeros_for_empty_prompt", False))
+    text = TextEncoder.load(folder, place, dtype, zeros_for_empty_prompt=zeros)
     codec, factor = _load_codec(folder, place, dtype)
     info = _info(folder, name or folder.name, schedule, unet.config, factor)
     if unet.config.cross_attention_dim != text.width:
@@ -96,7 +97,7 @@ def load_bundle(
             f"unet wants embeddings of {unet.config.cross_attention_dim}, "
             f"the text encoders give {text.width}"
         )
-    return Bundle(info, schedule, TorchBackend(unet, place, unet.dtype), text, codec, place)
+    return Bundle(info, schedule, TorchBackend(unet, place), text, codec, place)
 
 
 def _load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
@@ -143,12 +144,13 @@ def _load_codec(folder: Path, device: torch.device, dtype: torch.dtype | None) -
     config = read_json(folder / "vae" / "config.json")
     kind = config.get("_class_name")
     if kind == "PatchPCACodec":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        codec = PatchPCACodec(int(config["patch_size"]), int(config["latent_channels"]))
         try:
+            codec = PatchPCACodec(int(config["patch_size"]), int(config["latent_channels"]))
             codec.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
             raise BundleError(f"vae: {error}") from error
         return codec.float().to(device).requires_grad_(False), codec.patch_size
     if kind == "AutoencoderKL":

@@ -21,9 +21,9 @@ class Guidance:
 
     cond: Conditioning
     uncond: Conditioning
+    size: tuple[int, int]  # (width, height) in pixels, SDXL's micro-conditioning
     scale: float = 1.0  # 1: the unconditional pass is not run
     rescale: float = 0.0
-    size: tuple[int, int] = (0, 0)  # (width, height) in pixels, SDXL's micro-conditioning
 
     @property
     def passes(self) -> int:

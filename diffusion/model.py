@@ -61,6 +61,11 @@ class Conditioning:
     embeddings: Tensor  # (L, D) float32
     pooled: Tensor | None = None  # (P,) float32, where the model has it (SDXL)
 
+    def zeros(self) -> "Conditioning":
+        """Return zeros of the same shapes."""
+        pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
+        return Conditioning(torch.zeros_like(self.embeddings), pooled)
+
     def on(self, device: torch.device) -> "Conditioning":
         """Return the same on another device."""
         pooled = None if self.pooled is None else self.pooled.to(device)

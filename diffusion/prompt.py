@@ -13,14 +13,31 @@ from diffusion.model import Conditioning
 
 
 class TextEncoder:
-    """Encodes prompts, truncated and padded to the tokenizer's length."""
+    """Encodes prompts, truncated and padded to the tokenizer's length.
 
-    def __init__(self, parts: Sequence[tuple[Any, Any]], device: torch.device) -> None:
+    ``zeros_for_empty_prompt`` gives "" zeros, as SDXL was trained to have it.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[Any, Any]],
+        device: torch.device,
+        *,
+        zeros_for_empty_prompt: bool = False,
+    ) -> None:
         self._parts = parts
         self._device = device
+        self._zeros_for_empty_prompt = zeros_for_empty_prompt
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype | None) -> "TextEncoder":
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        *,
+        zeros_for_empty_prompt: bool = False,
+    ) -> "TextEncoder":
         """Load ``text_encoder`` and, where there is one, ``text_encoder_2``.
 
         Raises:
@@ -29,7 +46,7 @@ class TextEncoder:
         parts = [_load(folder, "", device, dtype)]
         if (folder / "text_encoder_2").is_dir():
             parts.append(_load(folder, "_2", device, dtype))
-        return cls(parts, device)
+        return cls(parts, device, zeros_for_empty_prompt=zeros_for_empty_prompt)
 
     @property
     def width(self) -> int:
@@ -42,6 +59,12 @@ class TextEncoder:
         A single encoder gives its last hidden state. Two give their penultimate ones side by side
         and the second's projection as pooled embedding (Podell et al. 2023, section 2.1).
         """
+        encoded = self._encode(prompts)
+        if self._zeros_for_empty_prompt:
+            return [e if p else e.zeros() for p, e in zip(prompts, encoded, strict=True)]
+        return encoded
+
+    def _encode(self, prompts: list[str]) -> list[Conditioning]:
         if len(self._parts) == 1:
             tokenizer, encoder = self._parts[0]
             output = encoder(_tokens(tokenizer, encoder, prompts, self._device))

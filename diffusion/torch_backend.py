@@ -12,9 +12,9 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, unet: Any, device: torch.device, dtype: torch.dtype) -> None:
-        self._unet = unet.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        self._dtype = dtype
+    def __init__(self, unet: Any, device: torch.device) -> None:
+        self._unet = unet.to(device).eval().requires_grad_(False)
+        self._dtype: torch.dtype = unet.dtype
 
     def predict(
         self,

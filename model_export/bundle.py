@@ -14,13 +14,11 @@ from diffusion.bundle_files import digest, read_json
 from diffusion.codec import PatchPCACodec
 from model_export.checkpoint import load_checkpoint
 from model_export.codec import save_codec
-from model_export.network import Networks
+from model_export.network import NETWORKS, Networks
+from model_export.origin import ORIGIN, TRAINING, open_parts
 from model_export.settings import Process, settings_of
-from model_export.train import ORIGIN, open_parts
 
 EVALUATION = "evaluation.json"
-TRAINING = "training.json"
-NETWORKS = ("unet", "text_encoder")
 NOTICES = Path(__file__).parent / "notices"
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.bundle_files import read_json
-from model_export.bundle import TRAINING
 from model_export.evaluate import read_evaluation
+from model_export.origin import TRAINING
 
 COMPARISON = Path(__file__).parent / "comparison.md"
 SHEET = "sheet.png"
@@ -123,31 +123,34 @@ patches: the codec has no network in it.
 def _length(training: dict[str, Any]) -> str:
     settings = training["settings"]
     seen = training["step"] * settings["batch"]
+    time = f" in {training['elapsed_s'] / 60:.0f} minutes" if "elapsed_s" in training else ""
+    note = f" {training['note']}" if "note" in training else ""
     text = (
-        f"{training['step']:,} steps of {settings['batch']} pictures ({seen:,} in all, "
-        f"{seen // settings['emoji']:,} an emoji) in {training['elapsed_s'] / 60:.0f} minutes"
+        f"{training['step']:,} steps of {settings['batch']} pictures out of {settings['emoji']} "
+        f"({seen:,} in all, {seen // settings['emoji']:,} of each){time}.{note}"
     )
     if "origin" not in training:
-        return f"{text}."
-    before = training["origin"]["settings"]["process"]["beta_end"]
-    return f"First, with noise up to β = {before:g}: {_length(training['origin'])}\nThen: {text}."
+        return text
+    return f"First: {_length(training['origin'])}\nThen, from those weights: {text}"
 
 
 def _commands(training: dict[str, Any]) -> str:
+    sittings = [training]
+    while "origin" in sittings[0]:
+        sittings.insert(0, sittings[0]["origin"])
+    runs = [f"run{number}" for number in range(1, len(sittings) + 1)]
     lines = ["data --labels emojibase-data-17.0.0.tgz --out data"]
-    if "origin" in training:
-        lines += [_train(training["origin"], "first"), _train(training, "run") + " --origin first"]
-    else:
-        lines.append(_train(training, "run"))
-    lines += ["bundle run <bundle>", "evaluate <bundle>", "sheet <bundle>", "card <bundle>"]
+    for before, run, sitting in zip([None, *runs], runs, sittings, strict=False):
+        lines.append(_train(sitting, run) + (f" --origin {before}" if before else ""))
+    lines += [f"bundle {runs[-1]} <bundle>", "evaluate <bundle>", "sheet <bundle>", "card <bundle>"]
     return "\n".join(f"python -m model_export {line}" for line in lines)
 
 
 def _train(training: dict[str, Any], run: str) -> str:
     settings, process = training["settings"], training["settings"]["process"]
-    minutes = training["elapsed_s"] / 60
     return (
-        f"train data --run {run} --minutes {minutes:.0f} --rate {settings['learning_rate']:g} "
+        f"train data --run {run} --emoji {settings['emoji']} --steps {training['step']} "
+        f"--batch {settings['batch']} --rate {settings['learning_rate']:g} "
         f"--beta-end {process['beta_end']:g}"
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -47,6 +48,6 @@ def load_codec(folder: Path) -> PatchPCACodec:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         codec = PatchPCACodec(config["patch_size"], config["latent_channels"])
         codec.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ExportError(f"{folder} holds no usable codec ({error})") from error
     return codec

@@ -16,8 +16,9 @@ from model_export.font import EmojiFont
 from model_export.labels import Emoji
 
 SIDE = 64
-SMILEYS, ANIMALS, FOOD, ACTIVITIES = 0, 3, 4, 6
-GALLERY_GROUPS = (SMILEYS, ANIMALS, FOOD, ACTIVITIES)
+SMILEYS, COMPONENTS, ANIMALS, FOOD, TRAVEL, ACTIVITIES, OBJECTS, FLAGS = 0, 2, 3, 4, 5, 6, 7, 9
+# What a model learns first; people differ too little and symbols mean too little to be among them.
+TRAINED_GROUPS = ((ANIMALS, FOOD), (ACTIVITIES, SMILEYS), (OBJECTS, TRAVEL))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +56,26 @@ class Dataset:
         return Dataset(tuple(self.emoji[i] for i in indices), self.pictures[list(indices)])
 
     def gallery(self) -> "Dataset":
-        """Return smileys, animals, food and activities: what a drawing is compared with."""
-        return self.subset([i for i, e in enumerate(self.emoji) if e.group in GALLERY_GROUPS])
+        """Return all but flags and components: what a drawing is compared with."""
+        return self.subset(
+            [i for i, e in enumerate(self.emoji) if e.group not in (FLAGS, COMPONENTS)]
+        )
 
     def trained(self, count: int) -> "Dataset":
-        """Return the ``count`` emoji to train on: hearts of all colours, oldest animals and food.
+        """Return the ``count`` emoji to train on: hearts of all colours, then group by group.
 
-        A small model draws few things well or many badly; the oldest emoji are the best known.
+        A small model draws few things well or many badly; the oldest emoji are the best known, so
+        they come first in each group.
 
         Raises:
             DataError: there are not that many.
         """
-        hearts = [i for i, e in enumerate(self.emoji) if _is_heart(e)]
-        things = [i for i, e in enumerate(self.emoji) if e.group in (ANIMALS, FOOD)]
-        things.sort(key=lambda i: (self.emoji[i].version, self.emoji[i].order))
-        chosen = (hearts + things)[:count]
+        chosen = [i for i, e in enumerate(self.emoji) if _is_heart(e)]
+        for groups in TRAINED_GROUPS:
+            things = [i for i, e in enumerate(self.emoji) if e.group in groups]
+            things.sort(key=lambda i: (self.emoji[i].version, self.emoji[i].order))
+            chosen += [i for i in things if not _is_heart(self.emoji[i])]
+        chosen = chosen[:count]
         if len(chosen) < count:
             raise DataError(f"there are {len(chosen)} emoji to train on, not {count}")
         return self.subset(sorted(chosen, key=lambda i: self.emoji[i].order))

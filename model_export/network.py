@@ -10,6 +10,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from model_export.tokenizer import END, PAD, START
 
+NETWORKS = ("unet", "text_encoder")  # parts of ``Networks``, folders of a bundle
+
 
 @dataclass(frozen=True)
 class NetworkSettings:

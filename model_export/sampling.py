@@ -37,10 +37,11 @@ def draw(
         settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
     )
     uncond = bundle.encode_prompts([""])[0]
+    size = bundle.info.width, bundle.info.height
     for first in range(0, len(prompts), settings.batch):
         part = slice(first, first + settings.batch)
         cond = bundle.encode_prompts(prompts[part])
-        guidance = [Guidance(c, uncond, settings.guidance_scale) for c in cond]
+        guidance = [Guidance(c, uncond, size, settings.guidance_scale) for c in cond]
         yield from bundle.decode(_solve(bundle, table, guidance, seeds[part]))
 
 

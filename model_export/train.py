@@ -10,20 +10,18 @@ from pathlib import Path
 from time import monotonic
 
 import torch
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from diffusion.codec import PatchPCACodec
 from model_export.checkpoint import NAME, load_checkpoint, save_checkpoint
-from model_export.codec import load_codec, save_codec, to_tensor
+from model_export.codec import save_codec, to_tensor
 from model_export.data import Dataset
-from model_export.errors import CheckpointError
+from model_export.origin import CODEC, ORIGIN, load_origin, open_parts
 from model_export.settings import TrainingSettings
-from model_export.tokenizer import train_tokenizer, wrap_tokenizer
+from model_export.tokenizer import train_tokenizer
 from model_export.trainer import Trainer
 
 REPORT_STEPS = 50
-ORIGIN = "origin.json"  # of a run that began from another's weights: that run's record
 LOWEST_RATE = 0.02  # of the learning rate, at the end
 
 
@@ -77,8 +75,8 @@ def train(
 ) -> Trainer:
     """Begin the run in ``folder`` or take it up, until its limit or ``stop``; save and return it.
 
-    A new run starts from the averaged weights of the run ``origin``, if there is one, with its
-    tokenizer and codec.
+    A new run starts from the averaged weights of ``origin``, a run or a bundle, if there is one,
+    with its tokenizer and codec.
 
     Raises:
         CheckpointError: the folder holds a run of other settings or data, or a broken one.
@@ -138,33 +136,17 @@ def _new_run(
     device: torch.device,
     origin: Path | None,
 ) -> Trainer:
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = open_parts(origin, settings) if origin else new_parts(dataset, settings)
+    start = load_origin(origin, settings) if origin else None
+    parts = start.parts if start else new_parts(dataset, settings)
     trainer = Trainer(settings, dataset.trained(settings.emoji), *parts, device)
-    if origin:
-        checkpoint = load_checkpoint(origin)
-        trainer.start_from(checkpoint)
-        (folder / ORIGIN).write_text(json.dumps(checkpoint.record(), indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    if start:
+        trainer.start_from(start.weights)
+        (folder / ORIGIN).write_text(json.dumps(start.record, indent=2) + "\n")
     tokenizer, codec = parts
     tokenizer.save_pretrained(str(folder / "tokenizer"))
-    save_codec(folder / "codec", codec)
+    save_codec(folder / CODEC, codec)
     return trainer
-
-
-def open_parts(
-    folder: Path, settings: TrainingSettings
-) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
-    """Return what a run made of its data before the first step.
-
-    Raises:
-        ExportError: it is missing or broken.
-    """
-    path = folder / "tokenizer" / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise CheckpointError(f"{path}: {error}") from error
-    return wrap_tokenizer(tokenizer, settings.network.tokens), load_codec(folder / "codec")
 
 
 def new_parts(

@@ -167,16 +167,16 @@ class Trainer:
         self.step = checkpoint.step
 
     @torch.no_grad()
-    def start_from(self, checkpoint: Checkpoint) -> None:
-        """Begin from the averaged weights of another run.
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin from other weights.
 
         Raises:
-            CheckpointError: its networks are of another size.
+            CheckpointError: they are of networks of another size.
         """
         try:
-            self.networks.load_state_dict(checkpoint.part("ema"))
+            self.networks.load_state_dict(weights)
         except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint's networks do not fit: {error}") from error
+            raise CheckpointError(f"the origin's networks do not fit: {error}") from error
         self._average = [p.detach().clone() for p in self._parameters]
 
     def _check(self, checkpoint: Checkpoint) -> None:

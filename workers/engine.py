@@ -220,9 +220,9 @@ class Engine:
         return Guidance(
             cond,
             cond if unguided else self._conditioning(picture.negative_prompt),
-            picture.guidance_scale,
-            picture.guidance_rescale,
-            (picture.width, picture.height),
+            size=(picture.width, picture.height),
+            scale=picture.guidance_scale,
+            rescale=picture.guidance_rescale,
         )
 
     def _conditioning(self, prompt: str) -> Conditioning:

@@ -112,7 +112,8 @@ def _draws(count: int) -> list[torch.Tensor]:
 
 def _noise(case: Case, row: int) -> torch.Tensor:
     """Return the draw that diffusers uses in a row: two-stage samplers draw once a step."""
-    return _draws(row // 2 + 1)[-1] if case.sampler == "dpm2_ancestral" else _draws(row + 1)[-1]
+    draw = row // 2 if case.sampler == "dpm2_ancestral" else row
+    return _draws(draw + 1)[-1]
 
 
 class BrownianPath:
@@ -131,7 +132,8 @@ class BrownianPath:
             self._first = (length, draw)
             return draw
         share = self._first[0] / length  # the first interval lies within this one
-        return share**0.5 * self._first[1] + (1 - share) ** 0.5 * draw
+        mixed: torch.Tensor = share**0.5 * self._first[1] + (1 - share) ** 0.5 * draw
+        return mixed
 
 
 def _run_diffusers(case: Case, scheduler: Any, start: Array, sigmas: Array) -> Array:

@@ -142,11 +142,13 @@ def test_other_pixels_give_another_fingerprint() -> None:
     assert Dataset(dataset.emoji, pictures).fingerprint != dataset.fingerprint
 
 
-def test_hearts_come_first_then_the_oldest_animals_and_food() -> None:
+def test_hearts_come_first_then_the_oldest_of_each_group() -> None:
     emoji = list(toy_dataset().emoji)
     emoji[2] = toy_emoji(2, version=15.0)
     dataset = Dataset(tuple(emoji), toy_dataset().pictures)
     names = [e.labels["en"] for e in dataset.trained(5).emoji]
     assert names == ["red heart", "green heart", "whale", "apple", "banana"]
-    with pytest.raises(DataError, match="not 8"):
-        dataset.trained(8)
+    assert "grinning face" not in [e.labels["en"] for e in dataset.trained(7).emoji]
+    assert len(dataset.trained(8)) == 8
+    with pytest.raises(DataError, match="not 9"):
+        dataset.trained(9)

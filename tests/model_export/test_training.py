@@ -11,8 +11,9 @@ import torch
 from model_export.checkpoint import NAME
 from model_export.data import Dataset
 from model_export.errors import CheckpointError, ExportError
+from model_export.origin import ORIGIN
 from model_export.settings import Process, TrainingSettings
-from model_export.train import ORIGIN, Limit, Progress, learning_rate, open_run, train
+from model_export.train import Limit, Progress, learning_rate, open_run, train
 from model_export.trainer import Trainer
 from tests.model_export.examples import SETTINGS, toy_dataset
 

@@ -1,0 +1,80 @@
+"""What a training run begins from: the weights of another run, or of a bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from diffusion.bundle_files import read_json
+from diffusion.codec import PatchPCACodec
+from model_export.checkpoint import NAME, load_checkpoint
+from model_export.codec import load_codec
+from model_export.errors import CheckpointError
+from model_export.network import NETWORKS
+from model_export.settings import TrainingSettings
+from model_export.tokenizer import wrap_tokenizer
+
+TRAINING = "training.json"  # in a bundle: how it was trained
+ORIGIN = "origin.json"  # in a run that began from other weights: their record
+CODEC = "codec"  # a run's codec; a bundle's is its "vae"
+
+Parts = tuple[PreTrainedTokenizerFast, PatchPCACodec]
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Weights to begin from, what was made of their data, and how they came about."""
+
+    weights: dict[str, Tensor]  # of ``Networks``
+    parts: Parts
+    record: dict[str, Any]
+
+
+def load_origin(folder: Path, settings: TrainingSettings) -> Origin:
+    """Read a run's averaged weights, or a bundle's.
+
+    Raises:
+        ExportError: the folder holds neither, or it is broken.
+        BundleError: the bundle does not say how it was trained.
+    """
+    if (folder / NAME).exists():
+        checkpoint = load_checkpoint(folder)
+        record = checkpoint.record()
+        if (folder / ORIGIN).exists():
+            record["origin"] = read_json(folder / ORIGIN)
+        return Origin(checkpoint.part("ema"), open_parts(folder, settings), record)
+    weights = {
+        f"{network}.{name}": tensor.float()
+        for network in NETWORKS
+        for name, tensor in _weights(folder / network).items()
+    }
+    return Origin(weights, open_parts(folder, settings, "vae"), read_json(folder / TRAINING))
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise CheckpointError(f"{folder.parent} is neither a training run nor a small bundle")
+    try:
+        return load_file(files[0])
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{files[0]}: {error}") from error
+
+
+def open_parts(folder: Path, settings: TrainingSettings, codec: str = CODEC) -> Parts:
+    """Return what a run made of its data before the first step.
+
+    Raises:
+        ExportError: it is missing or broken.
+    """
+    path = folder / "tokenizer" / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CheckpointError(f"{path}: {error}") from error
+    return wrap_tokenizer(tokenizer, settings.network.tokens), load_codec(folder / codec)

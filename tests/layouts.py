@@ -1,0 +1,137 @@
+"""Stable Diffusion 1.5 and SDXL, tiny and random, in the very layouts their weights come in.
+
+The pipelines of diffusers write them, so their files and keys are the real ones.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+    StableDiffusionXLPipeline,
+)
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from tokenizers import pre_tokenizers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizerFast,
+)
+
+NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+TOKENS = 77
+
+
+def sd15(folder: Path) -> Path:
+    """Write Stable Diffusion 1.5 of 32×32 pixels and return its folder."""
+    torch.manual_seed(1)
+    StableDiffusionPipeline(
+        vae=_vae(0.18215),
+        text_encoder=CLIPTextModel(_text(32)),
+        tokenizer=_tokenizer(folder),
+        unet=_unet(32, cross=("CrossAttnDownBlock2D", "DownBlock2D")),
+        scheduler=PNDMScheduler(
+            **NOISE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def sdxl(folder: Path, *, zeros_for_empty_prompt: bool = True) -> Path:
+    """Write Stable Diffusion XL of 32×32 pixels and return its folder."""
+    torch.manual_seed(2)
+    # One time id is 6 numbers of 8 sines each; the pooled prompt comes beside them.
+    unet = _unet(
+        64,
+        cross=("DownBlock2D", "CrossAttnDownBlock2D"),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+    )
+    StableDiffusionXLPipeline(
+        vae=_vae(0.13025),
+        text_encoder=CLIPTextModel(_text(32)),
+        text_encoder_2=CLIPTextModelWithProjection(_text(32, "gelu")),
+        tokenizer=_tokenizer(folder),
+        tokenizer_2=_tokenizer(folder, pad="!"),
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(
+            **NOISE, timestep_spacing="leading", steps_offset=1, interpolation_type="linear"
+        ),
+        force_zeros_for_empty_prompt=zeros_for_empty_prompt,
+        add_watermarker=False,
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def _unet(width: int, *, cross: tuple[str, str], **options: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=cross,
+        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(cross)),
+        cross_attention_dim=width,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        **options,
+    )
+
+
+def _vae(scaling_factor: float) -> AutoencoderKL:
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=32,
+        scaling_factor=scaling_factor,
+    )
+
+
+def _text(width: int, activation: str = "quick_gelu") -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=600,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=TOKENS,
+        projection_dim=width,
+        hidden_act=activation,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+
+
+def _tokenizer(folder: Path, pad: str = "<|endoftext|>") -> CLIPTokenizerFast:
+    """Return CLIP's tokenizer with bytes for a vocabulary and one merge."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<|startoftext|>", "<|endoftext|>", *alphabet, *(c + "</w>" for c in alphabet), "re"]
+    files = folder.with_name(f"{folder.name}-tokenizer")
+    files.mkdir(exist_ok=True)
+    (files / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (files / "merges.txt").write_text("#version: 0.2\nr e\n")
+    return CLIPTokenizerFast(
+        vocab=str(files / "vocab.json"),
+        merges=str(files / "merges.txt"),
+        pad_token=pad,
+        model_max_length=TOKENS,
+    )
