@@ -24,7 +24,7 @@ from model_export.gallery import HERE, load_gallery, make_gallery, save_gallery
 from model_export.labels import read_labels
 from model_export.sampling import SamplingSettings
 from model_export.settings import Process, TrainingSettings
-from model_export.sheet import write_sheet
+from model_export.sheet import write_sheet, write_steps
 from model_export.train import Limit, Progress, stop_on_signals, train
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -225,6 +225,27 @@ def sheet_command(
         references=references,
     )
     console.print(f"→ {path}")
+
+
+@app.command("steps")
+def steps_command(
+    bundle: BundleFolder,
+    out: Annotated[Path, typer.Argument(help="A PNG.")],
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", help="Several may be.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="The model's own.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    steps: Steps = 15,
+    sampler: Sampler = "dpmpp_2m",
+    threads: Threads = 1,
+    device: Device = None,
+) -> None:
+    """Draw a picture's way from noise, step by step, and what the network makes of each."""
+    torch.set_num_threads(threads)
+    loaded = _load(bundle, device)
+    scale = loaded.info.default_guidance_scale if guidance is None else guidance
+    settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
+    chosen = prompts or list(loaded.info.examples[:4]) or ["a picture"]
+    console.print(f"→ {write_steps(out, loaded, chosen, settings, seed=seed)}")
 
 
 @app.command("card")

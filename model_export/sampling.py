@@ -42,13 +42,17 @@ def draw(
         part = slice(first, first + settings.batch)
         cond = bundle.encode_prompts(prompts[part])
         guidance = [Guidance(c, uncond, size, settings.guidance_scale) for c in cond]
-        yield from bundle.decode(_solve(bundle, table, guidance, seeds[part]))
+        *_, (latents, _) = trajectory(bundle, table, guidance, seeds[part])
+        yield from bundle.decode(latents)
 
 
-def _solve(
+def trajectory(
     bundle: Bundle, table: SamplerTable, guidance: Sequence[Guidance], seeds: Sequence[int]
-) -> Tensor:
-    """Return latents (B, C, h, w) at sigma 0."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, a row at a time, noisy latents at the training scale and their denoised estimate.
+
+    Both are (B, C, h, w). The end comes last, twice: latents at sigma 0.
+    """
     kind: PredictionType = bundle.noise_schedule.prediction_type
     shape = bundle.latent_shape(bundle.info.width, bundle.info.height)
     size = len(guidance)
@@ -57,6 +61,7 @@ def _solve(
     for row in range(table.rows):
         sigmas, timesteps = [table.sigmas[row]] * size, [table.timesteps[row]] * size
         denoised = denoise(bundle.backend, kind, state[:, 0], sigmas, timesteps, guidance)
+        yield state[:, 0] / (1 + table.sigmas[row] ** 2) ** 0.5, denoised
         noise = _noise(seeds, row, shape, bundle.device) if table.noise[row].any() else None
         mix, b, c = (
             torch.tensor(values[row], dtype=torch.float32, device=bundle.device).expand(
@@ -65,7 +70,7 @@ def _solve(
             for values in (table.mix, table.denoised, table.noise)
         )
         state = step(state, denoised, noise, mix, b, c)
-    return state[:, 0]
+    yield state[:, 0], state[:, 0]
 
 
 def _noise(seeds: Sequence[int], row: int, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -1,14 +1,18 @@
-"""A contact sheet: many drawings at a glance, each beside its reference if wanted."""
+"""Sheets of drawings: many at a glance, or a few on their way from noise to picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from diffusion.bundle import Bundle
+from diffusion.denoiser import Guidance
+from diffusion.samplers.registry import compile_table
 from model_export.evaluate import Prompts, prompt_for
 from model_export.gallery import Gallery, tile
-from model_export.sampling import SamplingSettings, draw
+from model_export.sampling import SamplingSettings, draw, trajectory
 
 
 def write_sheet(
@@ -29,4 +33,29 @@ def write_sheet(
     if references:
         cells = np.concatenate([gallery.pictures, cells], axis=2)
     Image.fromarray(tile(cells, columns)).save(path, optimize=True)
+    return path
+
+
+@torch.inference_mode()
+def write_steps(
+    path: Path, bundle: Bundle, prompts: Sequence[str], settings: SamplingSettings, *, seed: int = 0
+) -> Path:
+    """Draw each prompt and write two strips of it as one PNG, a step a column.
+
+    The upper strip is the picture under way, from noise to clear; the lower one what the network
+    makes of it at that step.
+    """
+    table = compile_table(
+        settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
+    )
+    uncond, *cond = bundle.encode_prompts(["", *prompts])
+    size = bundle.info.width, bundle.info.height
+    guidance = [Guidance(c, uncond, size, settings.guidance_scale) for c in cond]
+    seeds = list(range(seed, seed + len(prompts)))
+    frames = [
+        (bundle.decode(noisy), bundle.decode(estimate))
+        for noisy, estimate in trajectory(bundle, table, guidance, seeds)
+    ]
+    strips = [frame[kind][n] for n in range(len(prompts)) for kind in (0, 1) for frame in frames]
+    Image.fromarray(tile(strips, len(frames))).save(path, optimize=True)
     return path

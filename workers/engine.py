@@ -211,7 +211,7 @@ class Engine:
                 slot.saved_at = monotonic()
                 self._slots[picture.job_id, picture.image] = slot
                 self._report(
-                    Admitted(picture.job_id, picture.image, slot.row, slot.table.rows, refused)
+                    Admitted(picture.job_id, picture.image, slot.row, slot.program.rows, refused)
                 )
 
     def _guidance(self, picture: Picture) -> Guidance:
@@ -276,7 +276,7 @@ class Engine:
         for i, slot in enumerate(slots):
             slot.evaluations += slot.guidance.passes
             if not evaluated.finite[i]:
-                at = f"row {slot.row}, sigma {slot.table.sigmas[slot.row]:.4g}"
+                at = f"row {slot.row}, sigma {slot.program.sigmas[slot.row]:.4g}"
                 self._fail(slot, "non_finite", f"the model returned a non-finite value at {at}")
                 continue
             slot.state = evaluated.state[i]

@@ -35,22 +35,29 @@ def evaluate(bundle: Bundle, slots: Sequence[Slot], pad_to: int | None) -> Evalu
         bundle.backend,
         bundle.noise_schedule.prediction_type,
         state[:, 0],
-        [float(slot.table.sigmas[slot.row]) for slot in slots],
-        [float(slot.table.timesteps[slot.row]) for slot in slots],
+        [slot.program.sigmas[slot.row] for slot in slots],
+        [slot.program.timesteps[slot.row] for slot in slots],
         [slot.guidance for slot in slots],
         pad_to=pad_to,
     )
     modelled = perf_counter()
     k = MAX_REGISTERS
-    packed = np.stack([slot.packed[slot.row] for slot in slots])
+    packed = np.stack([slot.program.packed[slot.row] for slot in slots])
     rows = torch.from_numpy(packed).to(state.device, non_blocking=True)
-    draws = [slot.noise() for slot in slots]
-    noise = None
-    if any(draw is not None for draw in draws):
-        zero = np.zeros(state.shape[2:], np.float32)
-        stacked = np.stack([zero if draw is None else draw for draw in draws])
-        noise = torch.from_numpy(stacked).to(state.device, non_blocking=True)
+    noise = _noise(slots, state)
     mix = rows[:, : k * k].reshape(-1, k, k)
     after = step(state, denoised, noise, mix, rows[:, k * k : k * k + k], rows[:, k * k + k :])
-    finite = torch.isfinite(after).flatten(1).all(1).tolist()
+    # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
+    finite = torch.isfinite(denoised.sum((1, 2, 3))).tolist()
     return Evaluated(denoised, after, finite, modelled - started, perf_counter() - modelled)
+
+
+def _noise(slots: Sequence[Slot], state: Tensor) -> Tensor | None:
+    """Return each slot's noise (B, C, h, w), zero where it takes none; None where none does."""
+    draws = [(i, draw) for i, slot in enumerate(slots) if (draw := slot.noise()) is not None]
+    if not draws:
+        return None
+    stacked = np.zeros((len(slots), *state.shape[2:]), np.float32)
+    for i, draw in draws:
+        stacked[i] = draw
+    return torch.from_numpy(stacked).to(state.device, non_blocking=True)

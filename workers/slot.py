@@ -1,4 +1,4 @@
-"""A picture on the device: its table, its conditioning and its state."""
+"""A picture on the device: its program, its conditioning and its state."""
 
 from dataclasses import dataclass
 
@@ -10,30 +10,15 @@ from torch import Tensor
 from diffusion.bundle import Bundle
 from diffusion.denoiser import Guidance
 from diffusion.noise import INITIAL_ROW, standard_noise
-from diffusion.samplers.registry import MAX_REGISTERS, compile_table
-from diffusion.table import SamplerTable
+from diffusion.samplers.registry import MAX_REGISTERS
 from workers.batcher import Candidate
 from workers.messages import Picture, Saved, Standing
+from workers.program import Program, program_for
 
 
-def identity(bundle: Bundle, table: SamplerTable) -> str:
+def identity(bundle: Bundle, program: Program) -> str:
     """Return what must be equal for a state to be taken up: weights, backend and coefficients."""
-    return f"{bundle.info.sha256}:{bundle.backend.name}:{table.fingerprint()}"
-
-
-def table_for(bundle: Bundle, picture: Picture) -> SamplerTable:
-    """Return the picture's table.
-
-    Raises:
-        SamplerError, ScheduleError: the order asks for something that cannot be compiled.
-    """
-    return compile_table(
-        picture.sampler,
-        bundle.noise_schedule,
-        schedule=picture.schedule,
-        steps=picture.steps,
-        eta=picture.eta,
-    )
+    return f"{bundle.info.sha256}:{bundle.backend.name}:{program.fingerprint}"
 
 
 @dataclass
@@ -41,9 +26,7 @@ class Slot:
     """One picture under way. ``state`` is (MAX_REGISTERS, C, h, w) float32 on the device."""
 
     picture: Picture
-    table: SamplerTable
-    packed: NDArray[np.float32]  # (R, K·K + 2·K): mix, denoised, noise of each row
-    noisy: NDArray[np.bool_]  # (R,) whether a row draws noise
+    program: Program
     guidance: Guidance
     state: Tensor
     identity: str
@@ -58,16 +41,16 @@ class Slot:
     @property
     def done(self) -> bool:
         """Whether every row has been evaluated."""
-        return self.row >= self.table.rows
+        return self.row >= self.program.rows
 
     @property
     def step(self) -> int:
         """Sampling steps finished."""
-        return int(self.table.step_of_row[self.row - 1]) if self.row else 0
+        return self.program.steps_done[self.row]
 
     def noise(self) -> NDArray[np.float32] | None:
         """Return the noise of the current row, (C, h, w), or None where it takes none."""
-        if not self.noisy[self.row]:
+        if not self.program.noisy[self.row]:
             return None
         picture = self.picture
         return standard_noise(picture.seed, picture.image, self.row, tuple(self.state.shape[1:]))
@@ -78,14 +61,14 @@ class Slot:
             self.picture.job_id,
             self.picture.image,
             self.row,
-            self.table.rows,
+            self.program.rows,
             self.step,
             self.evaluations,
         )
 
     def save(self) -> Saved:
         """Return the state in host memory, only the registers that the method needs."""
-        state = self.state[: self.table.registers].to("cpu", copy=True).numpy()
+        state = self.state[: self.program.table.registers].to("cpu", copy=True).numpy()
         self.saved_row = self.row
         return Saved(self.picture.job_id, self.picture.image, self.row, state, self.identity)
 
@@ -98,14 +81,14 @@ def open_slot(
     Raises:
         SamplerError, ScheduleError: the order cannot be compiled.
     """
-    table = table_for(bundle, picture)
-    padded = table.padded(MAX_REGISTERS)
+    program = program_for(picture, bundle.noise_schedule)
+    table = program.table
     shape = bundle.latent_shape(picture.width, picture.height)
     state = torch.zeros((MAX_REGISTERS, *shape))
     resume = picture.resume
     resumed = (
         resume is not None
-        and resume.identity == identity(bundle, table)
+        and resume.identity == identity(bundle, program)
         and resume.state.shape == (table.registers, *shape)
         and 0 <= resume.row < table.rows
     )
@@ -116,7 +99,6 @@ def open_slot(
     else:
         first = standard_noise(picture.seed, picture.image, INITIAL_ROW, shape)
         state[0] = torch.from_numpy(first) * table.initial_scale
-    parts = [a.reshape(table.rows, -1) for a in (padded.mix, padded.denoised, padded.noise)]
     candidate = Candidate(
         key=(picture.job_id, picture.image),
         group=shape,
@@ -127,12 +109,10 @@ def open_slot(
     )
     slot = Slot(
         picture=picture,
-        table=table,
-        packed=np.concatenate(parts, axis=1).astype(np.float32),
-        noisy=np.any(table.noise != 0, axis=1),
+        program=program,
         guidance=guidance,
         state=state.to(bundle.device),
-        identity=identity(bundle, table),
+        identity=identity(bundle, program),
         candidate=candidate,
         row=row,
         saved_row=row,

@@ -14,8 +14,9 @@ from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle import Bundle, load_bundle
 from jobs.logs import configure
-from tests.benchmarks import comparison, door, efficiency, policy, store
-from workers.calibrate import calibrate, rows_per_second
+from tests.benchmarks import comparison, door, efficiency, policy, publisher, store
+from tests.benchmarks.figures import median
+from workers.calibrate import calibrate, evaluation_s
 from workers.settings import DEFAULT_MODEL
 
 OUT = Path("out/bench.json")
@@ -30,7 +31,7 @@ def bundle() -> Bundle:
 
 def run_policy() -> dict[str, Any]:
     """Run the batcher in virtual time with this machine's cost of a tick."""
-    few, many = (rows / rows_per_second(bundle(), rows, 10) for rows in (2, 16))
+    few, many = (median([evaluation_s(bundle(), n) for _ in range(15)]) for n in (2, 16))
     row = (many - few) / 14
     cost = policy.Cost(max(0.0, few - 2 * row), row)
     rows_per_tick = calibrate(bundle(), 32)
@@ -43,6 +44,7 @@ def run_policy() -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "efficiency": lambda: efficiency.measure(bundle()),
     "switch_interval": lambda: efficiency.switch_intervals(bundle()),
+    "publisher": lambda: publisher.measure(bundle()),
     "policy": run_policy,
     "comparison": lambda: comparison.measure(bundle()),
     "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),

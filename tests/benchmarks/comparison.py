@@ -9,10 +9,10 @@ from time import perf_counter, sleep
 from typing import Any
 
 from diffusion.bundle import Bundle
-from tests.benchmarks.figures import quantile, spread
+from tests.benchmarks.figures import median, quantile, spread
 from tests.benchmarks.policy import STEPS
 from tests.workers.harness import order
-from workers.calibrate import calibrate, rows_per_second
+from workers.calibrate import calibrate, evaluation_s
 from workers.engine import Engine, EngineSettings
 from workers.messages import Finished, Picture, Report
 
@@ -142,11 +142,11 @@ def in_batches(most: int) -> Serve:
 def measure(bundle: Bundle, *, load: float = 0.8, pairs: int = PAIRS) -> dict[str, Any]:
     """Interleave the three ways; return ratios to one job at a time."""
     rows_per_tick = calibrate(bundle, 2 * SLOTS)
-    guided, plain = rows_per_second(bundle, 2, 10), rows_per_second(bundle, 1, 10)
+    cost_s = {rows: median([evaluation_s(bundle, rows) for _ in range(15)]) for rows in (1, 2)}
     ratios: dict[str, list[float]] = {}
     for pair in range(pairs):
         orders = pictures(bundle, pair)
-        busy = sum(p.steps * passes(p) / (guided if passes(p) == 2 else plain) for p in orders)
+        busy = sum(p.steps * cost_s[passes(p)] for p in orders)
         chooser = random.Random(pair)
         gaps = [chooser.expovariate(load * JOBS / busy) for _ in orders]
         alone = play(bundle, in_batches(1), orders, gaps)

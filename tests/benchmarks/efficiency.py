@@ -37,8 +37,8 @@ def raw_rows_per_second(bundle: Bundle, rows: int, seconds: float) -> float:
 def best_batch(bundle: Bundle, most: int) -> tuple[int, dict[int, float]]:
     """Return the batch size of the highest raw speed, and all speeds."""
     sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= most]
-    raw_rows_per_second(bundle, 2, 0.5)
-    speeds = {size: round(raw_rows_per_second(bundle, size, 1.0), 1) for size in sizes}
+    turns = [{size: raw_rows_per_second(bundle, size, 0.5) for size in sizes} for _ in range(4)]
+    speeds = {size: round(median([turn[size] for turn in turns[1:]]), 1) for size in sizes}
     return max(speeds, key=lambda size: speeds[size]), speeds
 
 
@@ -104,8 +104,10 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str,
     ratios, windows = [], []
     with inside(bundle, slots=slots) as worker:
         for pair in range(pairs):
-            raw = raw_rows_per_second(bundle, batch, WINDOW_S)
+            # Half of the raw window on either side, so that a drift of the machine cancels.
+            raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
             window = engine_window(worker, pair)
+            raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
             windows.append(window)
             ratios.append(window["rows_per_s"] / raw)
             print(f"  pair {pair}: raw {raw:.1f}, engine {window['rows_per_s']:.1f} rows/s, "

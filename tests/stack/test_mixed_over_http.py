@@ -109,7 +109,9 @@ def test_draw_command_saves_the_picture(stack: tuple[str, bool], tmp_path: Path)
     job = json.loads(outcome.stdout)
     assert job["status"] == "succeeded"
     assert len(job["files"]) == 2
-    assert all(Image.open(path).size == (32, 32) for path in job["files"])
+    for path in job["files"]:
+        with Image.open(path) as picture:
+            assert picture.size == (32, 32)
 
 
 def test_draw_command_tells_what_is_wrong(stack: tuple[str, bool], tmp_path: Path) -> None:

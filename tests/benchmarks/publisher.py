@@ -1,0 +1,102 @@
+"""What publishing costs the engine: nowhere, in a thread of this process, in another process."""
+
+import random
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from time import perf_counter
+from typing import Any
+
+from diffusion.bundle import Bundle
+from jobs.catalogue import resolve
+from tests.benchmarks.efficiency import (
+    WINDOW_S,
+    best_batch,
+    engine_window,
+    mixed_requests,
+    raw_rows_per_second,
+)
+from tests.benchmarks.figures import spread
+from tests.benchmarks.stack import inside
+from tests.workers.harness import order
+from workers.calibrate import calibrate
+from workers.catalogue import model_entry
+from workers.engine import Engine, EngineSettings
+from workers.messages import Picture, Previewed, Report
+from workers.picture import encode_preview
+
+SLOTS = 16
+PAIRS = 5
+
+
+def orders(bundle: Bundle, count: int, seed: int) -> list[Picture]:
+    """Return the pictures of mixed jobs."""
+    entry = model_entry(bundle.info)
+    specs = [resolve(request, entry) for request in mixed_requests(count, seed)]
+    return [
+        order(
+            f"job{seed}-{i}",
+            prompt=spec.prompt,
+            steps=spec.num_inference_steps,
+            sampler=spec.sampler,
+            schedule=spec.schedule,
+            guidance_scale=spec.guidance_scale,
+            seed=spec.seed,
+            width=spec.width,
+            height=spec.height,
+            preview=spec.preview,
+        )
+        for i, spec in enumerate(specs)
+    ]
+
+
+def window(
+    bundle: Bundle, report: Callable[[Report], None], rows_per_tick: int, seed: int
+) -> float:
+    """Return the engine's rows a second with every slot full, ticked by this thread."""
+    engine = Engine(bundle, EngineSettings(slots=SLOTS, rows_per_tick=rows_per_tick), report)
+    waiting = orders(bundle, 40 * SLOTS, seed)
+    for picture in waiting:
+        engine.submit(picture)
+    engine.tick()
+    rows, started = engine.stats.rows, perf_counter()
+    while perf_counter() - started < WINDOW_S and engine.stats.slots_used == SLOTS:
+        engine.tick()
+    return (engine.stats.rows - rows) / (perf_counter() - started)
+
+
+def publish(reports: "SimpleQueue[Report | None]") -> None:
+    """Take reports to the end and encode their previews; runs in a process of its own."""
+    while (report := reports.get()) is not None:
+        if isinstance(report, Previewed):
+            encode_preview(report.pixels)
+
+
+def measure(bundle: Bundle, *, pairs: int = PAIRS) -> dict[str, Any]:
+    """Return rows a second over raw ones, by where the publisher runs."""
+    batch, _ = best_batch(bundle, 2 * SLOTS)
+    rows_per_tick = calibrate(bundle, 2 * SLOTS)
+    context = get_context("spawn")
+    reports: SimpleQueue[Report | None] = context.SimpleQueue()
+    process = context.Process(target=publish, args=(reports,), daemon=True)
+    process.start()
+    ratios: dict[str, list[float]] = {"nowhere": [], "thread": [], "process": []}
+    chooser = random.Random(1)
+    with inside(bundle, slots=SLOTS, rows_per_tick=rows_per_tick) as worker:
+        ways: dict[str, Callable[[int], float]] = {
+            "nowhere": lambda pair: window(bundle, lambda _: None, rows_per_tick, pair),
+            "thread": lambda pair: engine_window(worker, pair)["rows_per_s"],
+            "process": lambda pair: window(bundle, reports.put, rows_per_tick, pair),
+        }
+        for pair in range(pairs):
+            for way in chooser.sample(list(ways), len(ways)):
+                raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
+                rows = ways[way](pair)
+                raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
+                ratios[way].append(rows / raw)
+                print(f"  pair {pair}, publisher {way}: {rows / raw:.3f}")
+    reports.put(None)
+    process.join()
+    return {"pairs": pairs, "rows_per_tick": rows_per_tick} | {
+        way: spread(values) for way, values in ratios.items()
+    }

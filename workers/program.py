@@ -1,0 +1,57 @@
+"""A sampler's table in the form that the tick reads: packed rows and plain numbers."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.samplers.registry import MAX_REGISTERS, compile_table
+from diffusion.schedule import NoiseSchedule
+from diffusion.table import SamplerTable
+from workers.messages import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a picture runs through; pictures of equal sampling settings share one."""
+
+    table: SamplerTable
+    packed: NDArray[np.float32]  # (R, K·K + 2·K): mix, denoised, noise of each row
+    noisy: tuple[bool, ...]  # (R,) whether a row draws noise
+    sigmas: tuple[float, ...]  # (R,)
+    timesteps: tuple[float, ...]  # (R,)
+    steps_done: tuple[int, ...]  # (R + 1,) sampling steps finished before each row, and at the end
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        """R, the number of UNet evaluations."""
+        return len(self.sigmas)
+
+
+def program_for(picture: Picture, noise_schedule: NoiseSchedule) -> Program:
+    """Return the picture's program.
+
+    Raises:
+        SamplerError, ScheduleError: the order asks for something that cannot be compiled.
+    """
+    return _program(picture.sampler, noise_schedule, picture.schedule, picture.steps, picture.eta)
+
+
+@lru_cache(maxsize=256)
+def _program(
+    sampler: str, noise_schedule: NoiseSchedule, schedule: str, steps: int, eta: float | None
+) -> Program:
+    table = compile_table(sampler, noise_schedule, schedule=schedule, steps=steps, eta=eta)
+    padded = table.padded(MAX_REGISTERS)
+    parts = [a.reshape(table.rows, -1) for a in (padded.mix, padded.denoised, padded.noise)]
+    return Program(
+        table=table,
+        packed=np.concatenate(parts, axis=1).astype(np.float32),
+        noisy=tuple(np.any(table.noise != 0, axis=1).tolist()),
+        sigmas=tuple(table.sigmas.tolist()),
+        timesteps=tuple(table.timesteps.tolist()),
+        steps_done=(0, *table.step_of_row.tolist()),
+        fingerprint=table.fingerprint(),
+    )
