@@ -1,5 +1,7 @@
 """Counter-based noise: any row's draw from its key alone, in any order, on any worker."""
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,20 @@ def standard_noise(seed: int, image: int, row: int, shape: tuple[int, ...]) -> N
         raise NoiseError(f"image {image} is not in 0..2^64-1")
     if row < INITIAL_ROW:
         raise NoiseError(f"row {row} is below {INITIAL_ROW}")
-    key = np.array([seed, image], dtype=np.uint64)
-    counter = np.array([0, 0, 0, row - INITIAL_ROW], dtype=np.uint64)
-    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
-    return generator.standard_normal(shape, dtype=np.float32)
+    source = _SOURCE
+    source.state["state"]["key"][:] = seed, image
+    source.state["state"]["counter"][:] = 0, 0, 0, row - INITIAL_ROW
+    source.bits.state = source.state
+    return source.generator.standard_normal(shape, dtype=np.float32)
+
+
+class _Source(threading.local):
+    """One generator a thread: a new one would ask the system for entropy that is not used."""
+
+    def __init__(self) -> None:
+        self.bits = np.random.Philox(0)
+        self.generator = np.random.Generator(self.bits)
+        self.state = self.bits.state  # nothing drawn, nothing buffered
+
+
+_SOURCE = _Source()

@@ -1,6 +1,5 @@
 """The one update that serves every sampler: S' = A·S + b·D + c·ε, row by row of a batch."""
 
-import torch
 from torch import Tensor
 
 
@@ -28,7 +27,7 @@ def step(
     registers = state.shape[1]
     result = denoised_weight[:, :, None, None, None] * denoised[:, None]
     for j in range(registers):
-        result = torch.addcmul(result, mix[:, :, j, None, None, None], state[:, j, None])
+        result.addcmul_(mix[:, :, j, None, None, None], state[:, j, None])
     if noise is not None:
-        result = torch.addcmul(result, noise_weight[:, :, None, None, None], noise[:, None])
+        result.addcmul_(noise_weight[:, :, None, None, None], noise[:, None])
     return result

@@ -43,7 +43,7 @@ class EngineSettings:
     rows_per_tick: int = 16  # forward rows; a guided picture costs two
     deterministic: bool = False  # pad every batch to rows_per_tick
     checkpoint_s: float = 1.0  # a picture is saved at most this long after it moved
-    preview_s: float = 0.1  # at least this long between two previews of a picture
+    preview_s: float = 0.2  # between two previews of a picture, about
     ageing: float = 0.25
 
 
@@ -102,6 +102,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._pace = _Pace()
         self._last_tick_at = monotonic()
+        self._previewed_at = 0.0
         self._busy = False
         self.stats = EngineStats()
 
@@ -283,7 +284,7 @@ class Engine:
             slot.row += 1
             moved.append(slot)
         self._report(Advanced(self.stats.ticks, tuple(slot.standing() for slot in moved)))
-        self._preview(slots, moved, evaluated)
+        self._preview(slots, evaluated)
         now = monotonic()
         for slot in moved:
             if slot.done:
@@ -292,19 +293,25 @@ class Engine:
                 slot.saved_at = now
                 self._report(slot.save())
 
-    def _preview(self, slots: list[Slot], moved: list[Slot], evaluated: Evaluated) -> None:
+    def _preview(self, slots: list[Slot], evaluated: Evaluated) -> None:
         now = monotonic()
+        # Pictures are decoded together: a turn comes at most every ``preview_s``, a picture takes
+        # part where its last one is half that old, and a first preview waits for no turn.
+        turn = now - self._previewed_at >= self._settings.preview_s
         due = [
             (i, slot)
             for i, slot in enumerate(slots)
-            if slot in moved
-            and slot.picture.preview
-            and not slot.done
+            if slot.picture.preview
+            and (turn or not slot.preview_step)
             and slot.step - slot.preview_step >= slot.picture.preview
-            and now - slot.preview_at >= self._settings.preview_s
+            and now - slot.preview_at >= self._settings.preview_s / 2
+            and evaluated.finite[i]
+            and not slot.done
         ]
         if not due:
             return
+        if turn:
+            self._previewed_at = now
         pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
         for (_, slot), picture in zip(due, pixels, strict=True):
             slot.preview_at, slot.preview_step = now, slot.step

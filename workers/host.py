@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 import torch
+import uvloop
 
 from diffusion.bundle import Bundle, load_bundle
 from jobs.errors import StoreUnavailable
@@ -53,7 +54,7 @@ class WorkerHost:
     def __init__(self, bundle: Bundle, settings: WorkerSettings) -> None:
         self._bundle = bundle
         self._settings = settings
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
         self._thread.daemon = True
         self._started_at = time()

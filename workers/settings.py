@@ -30,8 +30,8 @@ class WorkerSettings(JobsSettings):
     deterministic: bool = False  # one batch shape, so that a picture's bits never depend on others
     ageing: float = Field(0.25, ge=0)
     checkpoint_s: float = Field(1.0, gt=0)
-    preview_s: float = Field(0.1, ge=0)
-    publish_s: float = Field(0.05, gt=0)  # between two batches of progress and previews
+    preview_s: float = Field(0.2, ge=0)  # between two previews of a picture, about
+    publish_s: float = Field(0.1, gt=0)  # between two batches of progress and previews
     renew_s: float = Field(1.0, gt=0)
     stall_s: float = Field(30.0, gt=0)  # an engine that has not ticked for so long loses its jobs
     worker_id: str = Field(

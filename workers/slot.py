@@ -21,7 +21,7 @@ def identity(bundle: Bundle, program: Program) -> str:
     return f"{bundle.info.sha256}:{bundle.backend.name}:{program.fingerprint}"
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """One picture under way. ``state`` is (MAX_REGISTERS, C, h, w) float32 on the device."""
 

@@ -12,11 +12,12 @@ from diffusion.bundle import Bundle
 from diffusion.samplers.registry import SAMPLERS
 from jobs.schema import JobRequest
 from tests.benchmarks.figures import median, spread
+from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
+from workers.engine import EngineStats
 
 PAIRS = 9
 WINDOW_S = 3.0
-STEPS = (8, 10, 12, 15, 20)
 
 
 @torch.inference_mode()
@@ -58,26 +59,23 @@ def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobR
     ]
 
 
-def engine_window(worker: Inside, seed: int) -> dict[str, float]:
-    """Fill every slot, measure for the window with all slots full, let the jobs end."""
+def engine_window(worker: Inside, seed: int, jobs: int) -> dict[str, float]:
+    """Keep every slot full for the window and measure; then let the jobs end."""
     stats = worker.host.engine.stats
     slots = worker.settings.slots
-    worker.submit(mixed_requests(4 * slots, seed))
-    futures = worker.answer(slots + 4)
+    worker.submit(mixed_requests(jobs, seed))
+    futures = worker.answer(jobs)  # one ring a job, as the door rings
     while stats.slots_used < slots:
         sleep(0.002)
-    before = (perf_counter(), stats.rows, stats.ticks, stats.model_s, stats.step_s,
-              stats.overhead_s)  # fmt: skip
-    full = True
+    before = _counters(stats)
+    filled = []
     while perf_counter() - before[0] < WINDOW_S:
-        futures += worker.answer(sum(future.done() for future in futures) - len(futures)
-                                 + slots + 4)  # fmt: skip
-        full = full and stats.slots_used >= slots - 1
-        sleep(0.01)
-    after = (perf_counter(), stats.rows, stats.ticks, stats.model_s, stats.step_s,
-             stats.overhead_s)  # fmt: skip
-    wall, rows, ticks, model, step, overhead = (b - a for a, b in zip(before, after, strict=True))
-    drain(worker, futures)
+        filled.append(stats.slots_used)
+        sleep(0.2)
+    wall, rows, ticks, model, step, overhead = (
+        after - start for after, start in zip(_counters(stats), before, strict=True)
+    )
+    wait(futures)
     return {
         "rows_per_s": rows / wall,
         "tick_ms": 1000 * wall / ticks,
@@ -86,15 +84,25 @@ def engine_window(worker: Inside, seed: int) -> dict[str, float]:
         "overhead_ms": 1000 * overhead / ticks,
         "between_ms": 1000 * (wall - model - step - overhead) / ticks,
         "rows_per_tick": rows / ticks,
-        "full": float(full),
+        "slots_used": sum(filled) / len(filled),
     }
 
 
-def drain(worker: Inside, futures: list[Any]) -> None:
-    """Answer rings until no job is left."""
-    while worker.pending():
-        wait(worker.answer(worker.settings.slots + 4))
-    wait(futures)
+def _counters(stats: EngineStats) -> tuple[float, int, int, float, float, float]:
+    return (
+        perf_counter(),
+        stats.rows,
+        stats.ticks,
+        stats.model_s,
+        stats.step_s,
+        stats.overhead_s,
+    )
+
+
+def jobs_for(rows_per_s: float, slots: int) -> int:
+    """Return how many mixed jobs keep the slots full for a window at this speed."""
+    rows = sum(STEPS) / len(STEPS) * 1.75  # three of four are guided
+    return round(rows_per_s * WINDOW_S / rows) + 2 * slots
 
 
 def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str, Any]:
@@ -106,14 +114,22 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str,
         for pair in range(pairs):
             # Half of the raw window on either side, so that a drift of the machine cancels.
             raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
-            window = engine_window(worker, pair)
+            window = engine_window(worker, pair, jobs_for(raw, slots))
             raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
             windows.append(window)
             ratios.append(window["rows_per_s"] / raw)
             print(f"  pair {pair}: raw {raw:.1f}, engine {window['rows_per_s']:.1f} rows/s, "
                   f"ratio {ratios[-1]:.3f}")  # fmt: skip
         rows_per_tick = worker.host.engine.rows_per_tick
-    keys = ("tick_ms", "model_ms", "step_ms", "overhead_ms", "between_ms", "rows_per_tick")
+    keys = (
+        "tick_ms",
+        "model_ms",
+        "step_ms",
+        "overhead_ms",
+        "between_ms",
+        "rows_per_tick",
+        "slots_used",
+    )
     return {
         "efficiency": round(median(ratios), 4),
         "pairs": spread(ratios),

@@ -13,6 +13,7 @@ from tests.benchmarks.efficiency import (
     WINDOW_S,
     best_batch,
     engine_window,
+    jobs_for,
     mixed_requests,
     raw_rows_per_second,
 )
@@ -74,7 +75,8 @@ def publish(reports: "SimpleQueue[Report | None]") -> None:
 
 def measure(bundle: Bundle, *, pairs: int = PAIRS) -> dict[str, Any]:
     """Return rows a second over raw ones, by where the publisher runs."""
-    batch, _ = best_batch(bundle, 2 * SLOTS)
+    batch, speeds = best_batch(bundle, 2 * SLOTS)
+    speed = speeds[batch]
     rows_per_tick = calibrate(bundle, 2 * SLOTS)
     context = get_context("spawn")
     reports: SimpleQueue[Report | None] = context.SimpleQueue()
@@ -85,7 +87,9 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS) -> dict[str, Any]:
     with inside(bundle, slots=SLOTS, rows_per_tick=rows_per_tick) as worker:
         ways: dict[str, Callable[[int], float]] = {
             "nowhere": lambda pair: window(bundle, lambda _: None, rows_per_tick, pair),
-            "thread": lambda pair: engine_window(worker, pair)["rows_per_s"],
+            "thread": lambda pair: engine_window(worker, pair, jobs_for(speed, SLOTS))[
+                "rows_per_s"
+            ],
             "process": lambda pair: window(bundle, reports.put, rows_per_tick, pair),
         }
         for pair in range(pairs):

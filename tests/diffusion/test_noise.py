@@ -1,6 +1,7 @@
 """Noise is a function of its key alone, and it is standard normal."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,6 +22,22 @@ def test_same_key_gives_the_same_bits_in_any_order() -> None:
 def test_first_values_never_change() -> None:
     # A checkpoint taken by an earlier release resumes only if these stay.
     assert standard_noise(7, 0, INITIAL_ROW, (3,)).tolist() == pytest.approx(PINNED, abs=0)
+
+
+def test_noise_is_that_of_a_generator_made_for_its_key() -> None:
+    key, counter = np.array([5, 3], np.uint64), np.array([0, 0, 0, 8], np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+    expected = generator.standard_normal((3, 5), dtype=np.float32)
+    standard_noise(5, 3, 1, (7,))  # leaves nothing behind
+    assert np.array_equal(standard_noise(5, 3, 7, (3, 5)), expected)
+
+
+def test_threads_do_not_share_a_generator() -> None:
+    rows = [row % 50 for row in range(2000)]
+    with ThreadPoolExecutor(8) as threads:
+        drawn = list(threads.map(lambda row: standard_noise(1, 2, row, (64,)), rows))
+    expected = [standard_noise(1, 2, row, (64,)) for row in range(50)]
+    assert all(np.array_equal(draw, expected[row]) for row, draw in zip(rows, drawn, strict=True))
 
 
 def test_neighbouring_keys_are_independent() -> None:

@@ -1,0 +1,273 @@
+"""Carries the engine's reports to the store: progress, previews, checkpoints and results."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+import structlog
+
+from diffusion.bundle import Bundle
+from jobs.errors import StaleFence, StoreFull, StoreUnavailable
+from jobs.queue import Doorbell
+from jobs.schema import ImageRecord, JobError
+from jobs.store import Checkpoint, FinishedImage, JobStore, Preview, RequeueReason
+from workers.holdings import Holdings
+from workers.mailbox import Mailbox
+from workers.messages import (
+    Admitted,
+    Advanced,
+    Failed,
+    Finished,
+    Previewed,
+    Released,
+    Report,
+    Saved,
+)
+from workers.picture import CONTENT_TYPES, PREVIEW_CONTENT_TYPE, encode, encode_preview, parameters
+from workers.run import Run
+
+log = structlog.get_logger()
+T = TypeVar("T")
+MAX_PREVIEWS_A_ROUND = 16
+"""Previews beyond this wait for the next round, replaced by newer ones: a publisher that falls
+behind drops previews, never checkpoints or results."""
+
+
+class Publisher:
+    """Tells the store, in rounds at a bounded rate, what becomes of the jobs held here."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        doorbell: Doorbell,
+        bundle: Bundle,
+        holdings: Holdings,
+        publish_s: float,
+        left: Callable[[Run, Iterable[int]], None],
+    ) -> None:
+        self._store = store
+        self._doorbell = doorbell
+        self._bundle = bundle
+        self._holdings = holdings
+        self._publish_s = publish_s
+        self._left = left  # told of pictures whose places are free again
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mailbox = Mailbox(asyncio.get_running_loop())
+
+    def report(self, report: Report) -> None:
+        """Take a report from the engine. Thread-safe."""
+        self._mailbox.put(report)
+
+    async def run(self) -> None:
+        """Carry reports to the store for ever, in rounds at a bounded rate."""
+        while True:
+            for report in await self._mailbox.wait():
+                self._note(report)
+            await self._round()
+            await asyncio.sleep(self._publish_s)
+
+    def _note(self, report: Report) -> None:
+        if isinstance(report, Advanced):
+            for standing in report.pictures:
+                if (run := self._holdings.runs.get(standing.job_id)) is not None:
+                    run.standings[standing.image] = standing
+                    run.moved = True
+        elif (run := self._holdings.runs.get(report.job_id)) is None:
+            return
+        elif isinstance(report, Previewed):
+            run.previews[report.image] = report
+        elif isinstance(report, Saved):
+            run.saved[report.image] = report
+        else:
+            self._turn(run, report)
+
+    def _turn(self, run: Run, report: Admitted | Finished | Failed | Released) -> None:
+        """Act on a report that changes where a picture is."""
+        if isinstance(report, Admitted):
+            log.info("picture admitted", job_id=run.id, image=report.image, row=report.row)
+            if report.refused:
+                log.warning("checkpoint of another build refused", job_id=run.id)
+        elif isinstance(report, Finished):
+            self._left(run, [report.image])
+            self.spawn(self._store_picture(run, report))
+        elif isinstance(report, Failed):
+            self._left(run, [report.image])
+            self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)))
+        else:
+            self.spawn(self._release(run, report))
+
+    async def _round(self) -> None:
+        runs = [run for run in self._holdings.runs.values() if run.leaving is None]
+        saving = [self._checkpoint(run) for run in runs if run.saved]
+        await asyncio.gather(self._progress(runs), self._previews(runs), *saving)
+
+    async def _progress(self, runs: list[Run]) -> None:
+        moved = [run for run in runs if run.moved]
+        if not moved:
+            return
+        updates = []
+        for run in moved:
+            run.moved = False
+            updates.append(run.progress(self._eta_s(run)))
+        try:
+            lost = await self._store.progress(updates)
+        except StoreUnavailable as error:
+            for run in moved:
+                run.moved = True
+            self._holdings.trouble(error)
+            return
+        self._holdings.lose(lost)
+
+    def _eta_s(self, run: Run) -> float | None:
+        rate = self._holdings.engine.stats.rows_per_s
+        if rate <= 0:
+            return None
+        passes = 2 if run.claim.record.spec.guidance_scale != 1.0 else 1
+        return run.rows_left * max(passes, self._holdings.engine.stats.passes_used) / rate
+
+    async def _previews(self, runs: list[Run]) -> None:
+        due: list[tuple[Run, Previewed]] = []
+        for run in runs:
+            while run.previews and len(due) < MAX_PREVIEWS_A_ROUND:
+                due.append((run, run.previews.popitem()[1]))
+        if not due:
+            return
+        files = await asyncio.to_thread(lambda: [encode_preview(shown.pixels) for _, shown in due])
+        previews = [
+            Preview(run.claim.lease, shown.image, shown.step, PREVIEW_CONTENT_TYPE, data)
+            for (run, shown), data in zip(due, files, strict=True)
+        ]
+        try:
+            self._holdings.lose(await self._store.preview(previews))
+            self._holdings.counters.previewed(len(previews))
+        except (StoreUnavailable, StoreFull) as error:
+            self._holdings.trouble(error)
+
+    async def _checkpoint(self, run: Run) -> None:
+        async with run.lock:
+            if not run.ended:
+                await self._write_saved(run)
+
+    async def _write_saved(self, run: Run) -> None:
+        """Write the states that wait; on trouble they wait on, unless newer ones come."""
+        saved = {k: v for k, v in run.saved.items() if k not in run.stored}
+        run.saved = {}
+        if not saved:
+            return
+        checkpoints = [
+            Checkpoint(s.image, s.row, s.identity, _shape(s), s.state.tobytes())
+            for s in saved.values()
+        ]
+        try:
+            await self._store.checkpoint(run.claim.lease, checkpoints)
+        except StaleFence:
+            self._holdings.lose([run.id])
+        except (StoreUnavailable, StoreFull) as error:
+            run.saved = saved | run.saved
+            self._holdings.trouble(error)
+
+    async def _store_picture(self, run: Run, report: Finished) -> None:
+        spec = run.claim.record.spec
+        values = parameters(spec, report.image, self._bundle.info.sha256)
+        async with run.lock:
+            if run.ended:
+                return
+            data = await asyncio.to_thread(encode, report.pixels, spec.output_format, values)
+            record = ImageRecord(
+                index=report.image,
+                seed=spec.seed,
+                width=spec.width,
+                height=spec.height,
+                content_type=CONTENT_TYPES[spec.output_format],
+                size_bytes=len(data),
+            )
+            image = FinishedImage(record, data)
+            await self._insist(run, lambda: self._store.add_image(run.claim.lease, image))
+            run.stored.add(report.image)
+        if len(run.stored) == spec.num_images:
+            await self.end(run)
+
+    async def end(self, run: Run) -> None:
+        """Finish a job whose pictures are all stored."""
+        async with run.lock:
+            if run.ended:
+                return
+            record = await self._insist(
+                run, lambda: self._store.finish(run.claim.lease, run.evaluations)
+            )
+            self._holdings.close(run, record)
+
+    async def _fail(self, run: Run, error: JobError) -> None:
+        async with run.lock:
+            if run.ended:
+                return
+            log.error("job failed", job_id=run.id, code=error.code, detail=error.detail)
+            record = await self._insist(run, lambda: self._store.fail(run.claim.lease, error))
+            self._holdings.counters.ended(record)
+            self._holdings.depart(run, "lost")
+
+    async def _release(self, run: Run, report: Released) -> None:
+        """The job's rows have left the engine: give it back, unless it is no longer ours."""
+        self._left(run, list(run.inside))
+        async with run.lock:
+            if run.ended:
+                return
+            reason = run.leaving or "drain"
+            if reason != "lost":
+                run.saved |= {saved.image: saved for saved in report.saved}
+                await self._give_back(run, reason)
+            self._holdings.close(run, None)
+
+    async def _give_back(self, run: Run, reason: RequeueReason) -> None:
+        await self._write_saved(run)
+        await self._progress([run])
+        try:
+            record = await self._insist(run, lambda: self._store.requeue(run.claim.lease, reason))
+        except StaleFence:
+            return
+        log.info("job given back", job_id=run.id, reason=reason, step=record.step)
+        await self.ring(run.id)
+
+    async def ring(self, ring: str) -> None:
+        """Ring for a job again that leaves this worker unfinished."""
+        try:
+            await self._doorbell.ring(self._bundle.info.name, ring)
+        except StoreUnavailable:
+            log.warning("ring lost; a sweep makes up for it")
+
+    async def _insist(self, run: Run, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a write that must not be lost, for as long as the job is ours.
+
+        Raises:
+            StaleFence: the job is not ours any more.
+        """
+        pause = 0.05
+        while True:
+            try:
+                return await call()
+            except StaleFence:
+                self._holdings.lose([run.id])
+                raise
+            except (StoreUnavailable, StoreFull) as error:
+                self._holdings.trouble(error)
+                if run.leaving == "lost":
+                    raise StaleFence(run.id) from error
+            await asyncio.sleep(pause)
+            pause = min(1.0, pause * 2)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work beside the rounds; its failure is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StaleFence):
+            log.error("publisher task failed", exc_info=error)
+
+
+def _shape(saved: Saved) -> tuple[int, int, int, int]:
+    k, c, h, w = saved.state.shape
+    return k, c, h, w
