@@ -11,7 +11,14 @@ JobsError
 ├── ResultExpired        the picture's time to live is over; its record stays
 ├── InvalidCursor        a list cursor or event id that we never gave out
 └── StoreUnavailable     Redis does not answer
+
+SystemExit
+└── StartError           a process that cannot start; it ends with the message
 """
+
+
+class StartError(SystemExit):
+    """The process cannot start."""
 
 
 class JobsError(Exception):

@@ -1,7 +1,29 @@
 """What door and workers must agree on, read once from ``SFUMATO_*`` environment variables."""
 
-from pydantic import Field
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.errors import StartError
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def read_environment(kind: type[S]) -> S:
+    """Return the settings that the environment gives.
+
+    Raises:
+        StartError: a variable has a bad value; the message names each.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        prefix = kind.model_config.get("env_prefix", "")
+        lines = [
+            f"{prefix}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+        ]
+        raise StartError("bad settings: " + "; ".join(lines)) from error
 
 
 class JobsSettings(BaseSettings):

@@ -8,7 +8,9 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+from jobs.settings import read_environment
 from service import asgi
+from service.settings import ServiceSettings
 
 NAME = "sfumato"
 MAX_ONGOING_REQUESTS = 10_000  # waiting and streaming clients count as ongoing
@@ -35,7 +37,7 @@ def app(args: dict[str, Any] | None = None) -> Application:
 
     ``args`` is what ``serve run`` hands to a builder: ``replicas=2``.
     """
-    replicas = int((args or {}).get("replicas", asgi.read_settings().door_replicas))
+    replicas = int((args or {}).get("replicas", read_environment(ServiceSettings).door_replicas))
     deployment = serve.deployment(
         num_replicas=replicas,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,

@@ -18,10 +18,11 @@ import httpx
 import structlog
 
 from jobs.logs import configure
-from service import asgi
+from jobs.settings import read_environment
 from service.door_arguments import arguments
 from service.file_limit import raise_file_limit
 from service.serve_settings import private_environment
+from service.settings import ServiceSettings
 
 log = structlog.get_logger()
 
@@ -34,7 +35,7 @@ LOOKS_FAILED = 12  # in a row, until the process gives up and its supervisor sta
 def main() -> int:
     """Serve until SIGTERM; then end requests in flight, Serve, and Ray."""
     options = arguments(__doc__ or "")
-    settings = asgi.read_settings()
+    settings = read_environment(ServiceSettings)
     configure(settings.log_format, settings.log_level)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every look at the door
     raise_file_limit()

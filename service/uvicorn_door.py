@@ -9,10 +9,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from jobs.logs import configure
-from service import asgi
+from jobs.settings import read_environment
 from service.application import create_app
 from service.door_arguments import arguments
 from service.file_limit import raise_file_limit
+from service.settings import ServiceSettings
 
 log = structlog.get_logger()
 
@@ -61,7 +62,7 @@ def server(app: FastAPI, host: str, port: int) -> DoorServer:
 def main() -> int:
     """Serve until SIGTERM."""
     options = arguments(__doc__ or "")
-    settings = asgi.read_settings()
+    settings = read_environment(ServiceSettings)
     configure(settings.log_format, settings.log_level)
     raise_file_limit()
     running = server(create_app(settings), options.host, options.port)

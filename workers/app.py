@@ -10,13 +10,14 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 from diffusers.utils import logging as diffusers_logging
-from pydantic import ValidationError
 from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle_files import read_json
 from diffusion.errors import BundleError
+from jobs.errors import StartError
 from jobs.logs import configure
 from jobs.queue import TASK, celery_app, queue_name
+from jobs.settings import read_environment
 from workers.host import WorkerHost, load
 from workers.settings import WorkerSettings
 
@@ -25,25 +26,10 @@ SPARE_THREADS = 4
 """Tasks that wait for a place while others' last pictures are being written."""
 
 
-class WorkerStartError(SystemExit):
-    """The worker cannot start."""
-
-
 @lru_cache(maxsize=1)
 def settings() -> WorkerSettings:
-    """Return this process' settings.
-
-    Raises:
-        WorkerStartError: a variable has a bad value; the message names it.
-    """
-    try:
-        return WorkerSettings()
-    except ValidationError as error:
-        lines = [
-            f"SFUMATO_{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
-            for e in error.errors()
-        ]
-        raise WorkerStartError("bad settings: " + "; ".join(lines)) from error
+    """Return this process' settings."""
+    return read_environment(WorkerSettings)
 
 
 def model_name(chosen: WorkerSettings) -> str:
@@ -52,7 +38,7 @@ def model_name(chosen: WorkerSettings) -> str:
     try:
         named = read_json(extra).get("name") if extra.exists() else None
     except BundleError as error:
-        raise WorkerStartError(str(error)) from error
+        raise StartError(str(error)) from error
     return chosen.model_name or str(named or chosen.model.name)
 
 
@@ -83,11 +69,11 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
         logging()
         pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
         if "thread" not in str(pool):
-            raise WorkerStartError(f"a Sfumato worker runs with -P threads, not {pool}")
+            raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
         try:
             bundle = load(chosen)
         except BundleError as error:
-            raise WorkerStartError(f"{chosen.model}: {error}") from error
+            raise StartError(f"{chosen.model}: {error}") from error
         host.append(WorkerHost(bundle, chosen))
         host[0].start()
         log.info("worker ready", model=bundle.info.name, slots=chosen.slots)
