@@ -92,9 +92,17 @@ class RedisStore:
     async def _script(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
         return await self._ask(self._scripts(name, arguments, *blobs))
 
-    async def _fenced(self, name: str, lease: Lease, **arguments: Any) -> None:
-        if not await self._script(name, {"id": lease.job_id, "fence": lease.fence, **arguments}):
+    async def _leave(self, name: str, lease: Lease, **arguments: Any) -> JobRecord:
+        """Run a transition that takes the job from its worker; return what the job is then."""
+
+        def fill(pipe: Any) -> None:
+            self._scripts.queue(pipe, name, _fence(lease) | arguments)
+            pipe.hgetall(self._key("job", lease.job_id))
+
+        ours, job = await self._ask(self._scripts.execute(fill))
+        if not ours:
             raise StaleFence(lease.job_id)
+        return decode(cast(JobHash, job))
 
     async def create(
         self,
@@ -234,51 +242,53 @@ class RedisStore:
 
     async def preview(self, previews: Sequence[Preview]) -> frozenset[str]:
         """Publish previews in one round trip."""
-        pipe = self._redis.pipeline(transaction=False)
-        for p in previews:
-            head = {"image": p.image, "step": p.step, "content_type": p.content_type}
-            await self._scripts("preview", _fence(p.lease) | head, p.data, pipeline=pipe)
-        kept = await self._ask(pipe.execute())
+
+        def fill(pipe: Any) -> None:
+            for p in previews:
+                head = {"image": p.image, "step": p.step, "content_type": p.content_type}
+                self._scripts.queue(pipe, "preview", _fence(p.lease) | head, p.data)
+
+        kept = await self._ask(self._scripts.execute(fill))
         return frozenset(p.lease.job_id for p, ok in zip(previews, kept, strict=True) if not ok)
 
     async def checkpoint(self, lease: Lease, checkpoints: Sequence[Checkpoint]) -> None:
         """Replace the pictures' checkpoints."""
-        heads = []
-        pipe = self._redis.pipeline(transaction=False)
-        for c in checkpoints:
-            key = self._key("checkpoint", lease.job_id, lease.fence, f"{c.image}:{c.row}")
-            pipe.set(key, c.blob, ex=ORPHAN_TTL_S)
-            head = {"image": c.image, "row": c.row, "identity": c.identity, "shape": c.shape}
-            heads.append(head | {"key": key})
-        arguments = _fence(lease) | {"checkpoints": heads}
-        await self._scripts("checkpoint", arguments, pipeline=pipe)
-        if not (await self._ask(pipe.execute()))[-1]:
+
+        def fill(pipe: Any) -> None:
+            heads = []
+            for c in checkpoints:
+                key = self._key("checkpoint", lease.job_id, lease.fence, f"{c.image}:{c.row}")
+                pipe.set(key, c.blob, ex=ORPHAN_TTL_S)
+                head = {"image": c.image, "row": c.row, "identity": c.identity, "shape": c.shape}
+                heads.append(head | {"key": key})
+            self._scripts.queue(pipe, "checkpoint", _fence(lease) | {"checkpoints": heads})
+
+        if not (await self._ask(self._scripts.execute(fill)))[-1]:
             raise StaleFence(lease.job_id)
 
     async def add_image(self, lease: Lease, image: FinishedImage) -> None:
         """Store one finished picture."""
         key = self._key("image", lease.job_id, lease.fence, str(image.record.index))
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.set(key, image.data, ex=ORPHAN_TTL_S)
-        arguments = _fence(lease) | {"image": image.record.model_dump() | {"key": key}}
-        await self._scripts("add_image", arguments, pipeline=pipe)
-        if not (await self._ask(pipe.execute()))[-1]:
+        head = {"image": image.record.model_dump() | {"key": key}}
+
+        def fill(pipe: Any) -> None:
+            pipe.set(key, image.data, ex=ORPHAN_TTL_S)
+            self._scripts.queue(pipe, "add_image", _fence(lease) | head)
+
+        if not (await self._ask(self._scripts.execute(fill)))[-1]:
             raise StaleFence(lease.job_id)
 
     async def finish(self, lease: Lease, evaluations: int) -> JobRecord:
         """End the job as ``succeeded``."""
-        await self._fenced("finish", lease, status="succeeded", evaluations=evaluations)
-        return await self.get(lease.job_id)
+        return await self._leave("finish", lease, status="succeeded", evaluations=evaluations)
 
     async def fail(self, lease: Lease, error: JobError) -> JobRecord:
         """End the job as ``failed`` with the reason."""
-        await self._fenced("finish", lease, status="failed", error=error.model_dump_json())
-        return await self.get(lease.job_id)
+        return await self._leave("finish", lease, status="failed", error=error.model_dump_json())
 
     async def requeue(self, lease: Lease, reason: RequeueReason) -> JobRecord:
         """Give the job back with its checkpoints."""
-        await self._fenced("requeue", lease, reason=reason)
-        return await self.get(lease.job_id)
+        return await self._leave("requeue", lease, reason=reason)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End the job as ``canceled`` at once."""

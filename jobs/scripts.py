@@ -1,11 +1,13 @@
 """The Lua transitions, loaded once and run by name."""
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
 from jobs.settings import JobsSettings
 
@@ -29,15 +31,35 @@ class Scripts:
             name: redis.register_script(f"{prelude}\n{(lua / f'{name}.lua').read_text()}")
             for name in NAMES
         }
+        self._redis = redis
         self._prefix = prefix
         self._settings = orjson.dumps(settings.model_dump(include=_SETTINGS))
 
-    async def __call__(
-        self, name: str, arguments: dict[str, Any], *blobs: bytes, pipeline: Any = None
-    ) -> Any:
-        """Run one transition; with a pipeline, queue it there instead."""
+    async def __call__(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
+        """Run one transition."""
         return await self._scripts[name](
-            keys=[self._prefix],
-            args=[orjson.dumps(arguments), self._settings, *blobs],
-            client=pipeline,
+            keys=[self._prefix], args=[orjson.dumps(arguments), self._settings, *blobs]
         )
+
+    def queue(self, pipe: Any, name: str, arguments: dict[str, Any], *blobs: bytes) -> None:
+        """Put one transition into a pipeline for :meth:`execute`."""
+        sha, parameters = self._scripts[name].sha, orjson.dumps(arguments)
+        pipe.evalsha(sha, 1, self._prefix, parameters, self._settings, *blobs)
+
+    async def execute(self, fill: Callable[[Any], None]) -> Any:
+        """Run a pipeline in one round trip; a server that has lost the scripts is given them.
+
+        redis-py's own pipelines ask every time whether the server has them. What is in a pipeline
+        may run twice and must bear it.
+        """
+        try:
+            return await self._filled(fill).execute()
+        except NoScriptError:
+            for script in self._scripts.values():
+                await self._redis.script_load(script.script)
+            return await self._filled(fill).execute()
+
+    def _filled(self, fill: Callable[[Any], None]) -> Any:
+        pipe = self._redis.pipeline(transaction=False)
+        fill(pipe)
+        return pipe

@@ -42,7 +42,7 @@ class EngineSettings:
     slots: int = 16
     rows_per_tick: int = 16  # forward rows; a guided picture costs two
     deterministic: bool = False  # pad every batch to rows_per_tick
-    checkpoint_s: float = 1.0  # a picture is saved at most this long after it moved
+    checkpoint_s: float = 1.0  # between two turns of saving every picture that moved
     preview_s: float = 0.2  # between two previews of a picture, about
     ageing: float = 0.25
 
@@ -103,6 +103,7 @@ class Engine:
         self._pace = _Pace()
         self._last_tick_at = monotonic()
         self._previewed_at = 0.0
+        self._saved_at = monotonic()
         self._busy = False
         self.stats = EngineStats()
 
@@ -174,6 +175,7 @@ class Engine:
         for slots, evaluated in self._evaluate(chosen):
             self._apply(slots, evaluated)
         self._last_tick_at = monotonic()
+        self._save()
         self._measure(perf_counter() - started, chosen)
         return True
 
@@ -209,7 +211,6 @@ class Engine:
                 log.exception("picture cannot start", job_id=picture.job_id)
                 self._report(Failed(picture.job_id, picture.image, "internal", repr(error)))
             else:
-                slot.saved_at = monotonic()
                 self._slots[picture.job_id, picture.image] = slot
                 self._report(
                     Admitted(picture.job_id, picture.image, slot.row, slot.program.rows, refused)
@@ -285,12 +286,17 @@ class Engine:
             moved.append(slot)
         self._report(Advanced(self.stats.ticks, tuple(slot.standing() for slot in moved)))
         self._preview(slots, evaluated)
-        now = monotonic()
         for slot in moved:
             if slot.done:
                 self._finish(slot)
-            elif now - slot.saved_at >= self._settings.checkpoint_s:
-                slot.saved_at = now
+
+    def _save(self) -> None:
+        """Report the states of all pictures that moved since they were saved, all in one turn."""
+        if self._last_tick_at - self._saved_at < self._settings.checkpoint_s:
+            return
+        self._saved_at = self._last_tick_at
+        for slot in self._slots.values():
+            if slot.row > slot.saved_row:
                 self._report(slot.save())
 
     def _preview(self, slots: list[Slot], evaluated: Evaluated) -> None:

@@ -21,6 +21,7 @@ from jobs.sweeper import Sweeper
 from workers.calibrate import calibrate
 from workers.catalogue import model_entry
 from workers.engine import Engine, EngineSettings
+from workers.memory import keep_freed_memory
 from workers.metrics import serve_metrics
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
@@ -41,6 +42,7 @@ def load(settings: WorkerSettings) -> Bundle:
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return load_bundle(

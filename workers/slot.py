@@ -34,7 +34,6 @@ class Slot:
     row: int = 0
     evaluations: int = 0  # forward rows in this attempt
     saved_row: int = 0
-    saved_at: float = 0.0
     preview_at: float = 0.0
     preview_step: int = 0
 

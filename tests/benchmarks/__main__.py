@@ -17,6 +17,7 @@ from jobs.logs import configure
 from tests.benchmarks import comparison, door, efficiency, policy, publisher, store
 from tests.benchmarks.figures import median
 from workers.calibrate import calibrate, evaluation_s
+from workers.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL
 
 OUT = Path("out/bench.json")
@@ -25,6 +26,7 @@ OUT = Path("out/bench.json")
 @lru_cache(maxsize=1)
 def bundle() -> Bundle:
     """Load the default model, on one thread."""
+    keep_freed_memory()  # as a worker does
     torch.set_num_threads(1)
     return load_bundle(DEFAULT_MODEL)
 

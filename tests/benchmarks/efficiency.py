@@ -14,6 +14,7 @@ from jobs.schema import JobRequest
 from tests.benchmarks.figures import median, spread
 from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
+from workers.calibrate import sizes
 from workers.engine import EngineStats
 
 PAIRS = 9
@@ -37,9 +38,9 @@ def raw_rows_per_second(bundle: Bundle, rows: int, seconds: float) -> float:
 
 def best_batch(bundle: Bundle, most: int) -> tuple[int, dict[int, float]]:
     """Return the batch size of the highest raw speed, and all speeds."""
-    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= most]
-    turns = [{size: raw_rows_per_second(bundle, size, 0.5) for size in sizes} for _ in range(4)]
-    speeds = {size: round(median([turn[size] for turn in turns[1:]]), 1) for size in sizes}
+    known = [1, *sizes(most)]
+    turns = [{size: raw_rows_per_second(bundle, size, 0.5) for size in known} for _ in range(4)]
+    speeds = {size: round(median([turn[size] for turn in turns[1:]]), 1) for size in known}
     return max(speeds, key=lambda size: speeds[size]), speeds
 
 
@@ -140,14 +141,20 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str,
     }
 
 
-def switch_intervals(bundle: Bundle, *, pairs: int = 3) -> dict[str, float]:
-    """Return the efficiency at several lengths of the interpreter's switch interval."""
+def switch_intervals(bundle: Bundle, *, pairs: int = 7, slots: int = 16) -> dict[str, Any]:
+    """Return the efficiency at several lengths of the interpreter's switch interval, in turns."""
+    batch, _ = best_batch(bundle, 2 * slots)
     before = sys.getswitchinterval()
-    results = {}
+    ratios: dict[float, list[float]] = {0.0005: [], 0.005: [], 0.02: []}
     try:
-        for interval in (0.0005, 0.005, 0.02):
-            sys.setswitchinterval(interval)
-            results[f"{1000 * interval:g} ms"] = measure(bundle, pairs=pairs)["efficiency"]
+        with inside(bundle, slots=slots) as worker:
+            for pair in range(pairs):
+                for interval, found in ratios.items():
+                    sys.setswitchinterval(interval)
+                    raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
+                    window = engine_window(worker, pair, jobs_for(raw, slots))
+                    raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
+                    found.append(window["rows_per_s"] / raw)
     finally:
         sys.setswitchinterval(before)
-    return results
+    return {f"{1000 * interval:g} ms": spread(found) for interval, found in ratios.items()}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from diffusion.bundle import load_bundle
 from diffusion.bundle_files import check_files, read_json
@@ -45,9 +46,9 @@ def test_bundle_holds_the_averaged_weights_in_half_precision(
     assert loaded.info.width == loaded.info.height == loaded.info.min_side == SIDE
     assert loaded.info.latent_channels == NETWORK.latent_channels
     averaged = run(run_folder, 2).averaged()
-    state = loaded.backend._unet.state_dict()  # type: ignore[attr-defined]
-    for name, tensor in state.items():
-        assert torch.equal(tensor, averaged[f"unet.{name}"].half().float()), name
+    for part, file in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        for name, tensor in load_file(bundle / part / f"{file}.safetensors").items():
+            assert torch.equal(tensor, averaged[f"{part}.{name}"].half()), name
 
 
 def test_bundle_decodes_what_the_codec_encoded(run_folder: Path, bundle: Path) -> None:

@@ -5,7 +5,7 @@ import httpx
 from diffusion.bundle import Bundle
 from service.redis_server import free_port
 from tests.workers.harness import Bench, order
-from workers.calibrate import calibrate
+from workers.calibrate import calibrate, sizes
 from workers.metrics import Counters, serve_metrics
 
 
@@ -27,5 +27,7 @@ def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
 
 
 def test_calibration_takes_a_batch_within_its_bound(bundle: Bundle) -> None:
-    assert calibrate(bundle, 8) in (2, 4, 8)
+    assert calibrate(bundle, 8) in sizes(8)
     assert calibrate(bundle, 1) == 2
+    assert sizes(8) == [2, 3, 4, 6, 8]
+    assert sizes(1) == [2]
