@@ -52,6 +52,7 @@ class EngineStats:
     """Counters since the start; seconds are of the engine thread."""
 
     ticks: int = 0
+    ticked_at: float = 0.0  # perf_counter() at the end of the last tick
     rows: int = 0  # forward rows, padding left out
     evaluations: int = 0  # pictures advanced
     model_s: float = 0.0
@@ -183,6 +184,7 @@ class Engine:
         stats = self.stats
         rows = sum(slot.guidance.passes for slot in chosen)
         stats.ticks += 1
+        stats.ticked_at = perf_counter()
         stats.rows += rows
         stats.evaluations += len(chosen)
         stats.overhead_s += seconds

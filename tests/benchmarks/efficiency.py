@@ -70,7 +70,8 @@ def engine_window(worker: Inside, seed: int, jobs: int) -> dict[str, float]:
         sleep(0.002)
     before = _counters(stats)
     filled = []
-    while perf_counter() - before[0] < WINDOW_S:
+    until = perf_counter() + WINDOW_S
+    while perf_counter() < until:
         filled.append(stats.slots_used)
         sleep(0.2)
     wall, rows, ticks, model, step, overhead = (
@@ -90,8 +91,9 @@ def engine_window(worker: Inside, seed: int, jobs: int) -> dict[str, float]:
 
 
 def _counters(stats: EngineStats) -> tuple[float, int, int, float, float, float]:
+    """Return the counters as the last tick left them: a tick under way counts in neither."""
     return (
-        perf_counter(),
+        stats.ticked_at,
         stats.rows,
         stats.ticks,
         stats.model_s,
