@@ -5,7 +5,6 @@ from typing import Any
 
 from diffusion.bundle_files import read_json
 from model_export.evaluate import read_evaluation
-from model_export.gallery import load_gallery
 from model_export.origin import TRAINING
 
 COMPARISON = Path(__file__).parent / "comparison.md"
@@ -72,8 +71,7 @@ def _figures(evaluation: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 `python -m model_export evaluate <bundle>`: every trained emoji is asked for and drawn by the
 service's own sampling code, {defaults["default_sampler"]} by default. *Top-1* is the share of
-drawings nearest, by 16×16 pixels, to the picture asked for among the {len(load_gallery().emoji):,} of a fixed
-gallery;
+drawings nearest, by 16×16 pixels, to the picture asked for among the 541 of a fixed gallery;
 *top-5* the share with it among the nearest five. *High frequencies* is the mean second difference,
 as a multiple of what the codec's own pictures have. *Speckle* is the distance from white, of 255
 levels, on pixels where the reference is white all around.

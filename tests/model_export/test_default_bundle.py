@@ -47,7 +47,7 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
         run["prompts"]: run["measures"]
         for run in evaluation["runs"]
         if run["guidance_scale"] == info.default_guidance_scale
-        and (run["steps"], run["seeds"], run["emoji"]) == (15, 4, 640)
+        and (run["steps"], run["seeds"], run["emoji"]) == (15, 4, 260)
     }
     assert figures["en"]["top1"] >= 0.85
     assert figures["zh"]["top1"] >= 0.80
