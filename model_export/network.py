@@ -1,6 +1,5 @@
 """The networks of a small latent text-to-image model: a UNet and a CLIP text encoder."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +35,6 @@ class Networks(nn.Module):
         self.settings = settings
         self.unet: Any = _unet(settings)
         self.text_encoder: Any = _text_encoder(settings)
-
-    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters with their names, in a fixed order."""
-        yield from self.named_parameters()
 
 
 def _unet(settings: NetworkSettings) -> Any:
