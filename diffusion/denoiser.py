@@ -61,12 +61,19 @@ def denoise(
         guidance[i].cond if n < len(guidance) or n >= used else guidance[i].uncond
         for n, i in enumerate(rows)
     ]
-    numbers = torch.tensor([[sigmas[i], timesteps[i]] for i in rows], dtype=torch.float32)
-    numbers = numbers.to(device, non_blocking=True)
-    sigma, timestep = numbers[:, 0].reshape(-1, 1, 1, 1), numbers[:, 1]
+    numbers = torch.tensor(
+        [
+            [sigmas[i] for i in rows],
+            [(1 + sigmas[i] ** 2) ** -0.5 for i in rows],  # sqrt(ᾱ)
+            [timesteps[i] for i in rows],
+        ],
+        dtype=torch.float32,
+    ).to(device, non_blocking=True)
+    sigma, scale = numbers[:2, :, None, None, None]
+    timestep = numbers[2]
     index = torch.tensor(rows).to(device, non_blocking=True)
-    x = latents[index]
-    sample = x / (1 + sigma**2).sqrt()
+    x = latents.index_select(0, index)
+    sample = x * scale
     embeddings = torch.stack([side.embeddings for side in sides])
     prediction = backend.predict(sample, timestep, embeddings, _added(sides, guidance, rows))
     denoised = _denoised(prediction_type, prediction, x, sigma)
@@ -114,7 +121,7 @@ def _guide(
     """
     index = torch.tensor(guided).to(cond.device, non_blocking=True)
     scale = _column([guidance[i].scale for i in guided], cond)
-    positive = cond[index]
+    positive = cond.index_select(0, index)
     mixed = torch.lerp(uncond, positive, scale)
     rescale = [guidance[i].rescale for i in guided]
     if any(rescale):
@@ -124,9 +131,7 @@ def _guide(
         share = _column(rescale, cond)
         factor = share * factor + (1 - share)
         mixed = torch.where(share > 0, noisy - level * factor * noise_mixed, mixed)
-    result = cond.clone()
-    result[index] = mixed
-    return result
+    return cond.index_copy(0, index, mixed)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

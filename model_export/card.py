@@ -110,8 +110,8 @@ warm-up over {settings["warmup_steps"]} steps and a linear fall at the end, a mo
 {settings["prompt_drop"]:.0%} of the time. {process["num_train_timesteps"]} steps of
 `{process["beta_schedule"]}` noise from {process["beta_start"]:g} to {process["beta_end"]:g},
 prediction type `{process["prediction_type"]}`, weighting `{settings["weighting"]}`. Prompts are
-English labels (40 %), templates (10 %), English tags (20 %), Chinese labels (22 %), Chinese tags
-(8 %). Latents are 8×8×{settings["network"]["latent_channels"]}, principal components of 8×8
+English labels (35 %), templates (10 %), English tags (15 %), Chinese labels (28 %), Chinese tags
+(12 %). Latents are 8×8×{settings["network"]["latent_channels"]}, principal components of 8×8
 patches: the codec has no network in it.
 
 ```sh

@@ -54,6 +54,13 @@ class Weights(StrEnum):
     min_snr = "min_snr"
 
 
+class Precision(StrEnum):
+    """What products are computed in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class Language(StrEnum):
     """Which prompts are drawn."""
 
@@ -98,6 +105,7 @@ def train_command(
     rate: Annotated[float, typer.Option(help="AdamW's.")] = TrainingSettings.learning_rate,
     prediction: Annotated[Prediction, typer.Option()] = Prediction.x,
     weighting: Annotated[Weights, typer.Option()] = Weights.uniform,
+    precision: Annotated[Precision, typer.Option(help="Of products.")] = Precision.float32,
     beta_end: Annotated[float, typer.Option(help="Of scaled-linear noise.")] = Process.beta_end,
     seed: Annotated[int, typer.Option()] = TrainingSettings.seed,
     origin: Annotated[Path | None, typer.Option(help="A run to begin from its weights.")] = None,
@@ -114,6 +122,7 @@ def train_command(
         batch=batch,
         learning_rate=rate,
         weighting=weighting.value,
+        precision=precision.value,
         seed=seed,
         process=Process(prediction_type=prediction.value, beta_end=beta_end),
     )

@@ -7,6 +7,7 @@ from diffusion.schedule import PredictionType
 from model_export.network import NetworkSettings
 
 Weighting = Literal["uniform", "min_snr"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TrainingSettings:
     prompt_drop: float = 0.12
     ema_decay: float = 0.999
     codec_power: float = 0.5
+    precision: Precision = "float32"  # of products; weights and sums stay float32
     seed: int = 0
     process: Process = field(default_factory=Process)
     network: NetworkSettings = field(default_factory=NetworkSettings)

@@ -1,38 +1,31 @@
 """The engine: one thread owns the device and advances every picture a row a tick.
 
-Jobs join and leave between ticks. The tick touches no network, no disk and encodes no file.
+Jobs join and leave between ticks. The tick touches no network, no disk and encodes no file; what
+needs no device (opening slots, drawing noise, decoding, reporting) is done beside the forward pass.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, perf_counter
 
+import numpy as np
 import structlog
-import torch
+from numpy.typing import NDArray
 
 from diffusion.bundle import Bundle
-from diffusion.denoiser import Guidance
 from diffusion.errors import DiffusionError
-from diffusion.model import Conditioning
+from workers.aftermath import OUT_OF_MEMORY, Aftermath
+from workers.aside import Errand, aside_for
 from workers.batcher import Batcher
-from workers.forward import Evaluated, evaluate
-from workers.messages import (
-    Admitted,
-    Advanced,
-    Failed,
-    Finished,
-    Picture,
-    Previewed,
-    Released,
-    Report,
-)
-from workers.slot import Slot, open_slot
+from workers.forward import Evaluated, draw_noise, evaluate
+from workers.messages import Admitted, Failed, Picture, Released, Report
+from workers.opening import Opening
+from workers.slot import Slot
 
 log = structlog.get_logger()
-PROMPTS_KEPT = 64
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -91,11 +84,12 @@ class Engine:
     ) -> None:
         self._bundle = bundle
         self._settings = settings
-        self._report = report
+        self._aside = aside_for(bundle.device)
+        self._opening = Opening(bundle)
+        self._aftermath = Aftermath(bundle, report)
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing)
         self._slots: dict[tuple[str, int], Slot] = {}
-        self._waiting: deque[Picture] = deque()
-        self._encoded: dict[str, Conditioning] = {}  # oldest use first
+        self._waiting: deque[tuple[Picture, Errand[tuple[Slot, bool]]]] = deque()
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -125,10 +119,12 @@ class Engine:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
+        self._aside.close()
 
     def submit(self, picture: Picture) -> None:
         """Queue a picture for the next free slot. Thread-safe."""
-        self._command(lambda: self._waiting.append(picture))
+        opened = self._aside.submit(partial(self._opening.open, picture))
+        self._command(lambda: self._waiting.append((picture, opened)))
 
     def release(self, job_id: str) -> None:
         """Let a job's rows leave at the next tick, reported with their last states. Thread-safe."""
@@ -171,12 +167,16 @@ class Engine:
             for slot in self._batcher.choose(s.candidate for s in self._slots.values())
         ]
         if not chosen:
+            self._aftermath.take()()
             self._take_stock()
             return False
-        for slots, evaluated in self._evaluate(chosen):
+        beside = self._aside.submit(partial(_beside, chosen, self._aftermath.take()))
+        for slots, evaluated in self._evaluate(chosen, beside):
             self._apply(slots, evaluated)
         self._last_tick_at = monotonic()
         self._save()
+        if not self._slots:
+            self._aftermath.take()()  # no forward pass will come to do it beside
         self._measure(perf_counter() - started, chosen)
         return True
 
@@ -199,64 +199,56 @@ class Engine:
 
     def _admit(self) -> None:
         while self._waiting and len(self._slots) < self._settings.slots:
-            picture = self._waiting.popleft()
+            picture, opened = self._waiting.popleft()
             if self._draining:
-                self._report(Released(picture.job_id))
+                self._aftermath.tell(Released(picture.job_id))
                 continue
             try:
-                slot, refused = open_slot(
-                    self._bundle, picture, self._guidance(picture), self._batcher.clock
-                )
+                slot, refused = opened.result()
             except DiffusionError as error:
-                self._report(Failed(picture.job_id, picture.image, "invalid_request", str(error)))
+                self._refuse(picture, "invalid_request", str(error))
             except Exception as error:  # a picture that cannot start must not stop the others
                 log.exception("picture cannot start", job_id=picture.job_id)
-                self._report(Failed(picture.job_id, picture.image, "internal", repr(error)))
+                self._refuse(picture, "internal", repr(error))
             else:
+                slot.candidate.arrived = self._batcher.clock
                 self._slots[picture.job_id, picture.image] = slot
-                self._report(
+                self._aftermath.tell(
                     Admitted(picture.job_id, picture.image, slot.row, slot.program.rows, refused)
                 )
 
-    def _guidance(self, picture: Picture) -> Guidance:
-        cond = self._conditioning(picture.prompt)
-        unguided = picture.guidance_scale == 1.0
-        return Guidance(
-            cond,
-            cond if unguided else self._conditioning(picture.negative_prompt),
-            size=(picture.width, picture.height),
-            scale=picture.guidance_scale,
-            rescale=picture.guidance_rescale,
-        )
+    def _evaluate(
+        self, chosen: list[Slot], beside: Errand[NDArray[np.float32] | None]
+    ) -> list[tuple[list[Slot], Evaluated]]:
+        """Evaluate the chosen slots, in smaller batches where the device or a row forces it.
 
-    def _conditioning(self, prompt: str) -> Conditioning:
-        """Encode a prompt by itself, so that it never depends on others; recent ones are kept."""
-        known = self._encoded.pop(prompt, None)
-        if known is None:
-            known = self._bundle.encode_prompts([prompt])[0]
-            while len(self._encoded) >= PROMPTS_KEPT:
-                del self._encoded[next(iter(self._encoded))]
-        self._encoded[prompt] = known
-        return known
-
-    def _evaluate(self, chosen: list[Slot]) -> list[tuple[list[Slot], Evaluated]]:
-        """Evaluate the chosen slots, in smaller batches where the device or a row forces it."""
+        ``beside`` does what the last tick left and draws these slots' noise meanwhile.
+        """
         pad_to = self._batcher.rows_per_tick if self._settings.deterministic else None
         try:
-            return [(chosen, evaluate(self._bundle, chosen, pad_to))]
+            return [(chosen, evaluate(self._bundle, chosen, pad_to, beside.result))]
         except OUT_OF_MEMORY as error:
+            beside.result()
             lowered = self._batcher.lower(pad_to or sum(slot.guidance.passes for slot in chosen))
             if len(chosen) == 1 and not (lowered and pad_to is not None):
                 self._fail(chosen[0], "out_of_memory", str(error) or "the device is out of memory")
                 return []
             log.warning("out of memory", rows_per_tick=self.rows_per_tick)
-            return [part for slots in self._split(chosen) for part in self._evaluate(slots)]
+            return self._evaluate_parts(self._split(chosen))
         except Exception as error:  # one row's fault must not reach its neighbours
+            beside.result()
             if len(chosen) == 1:
                 log.exception("evaluation failed", job_id=chosen[0].picture.job_id)
                 self._fail(chosen[0], "internal", repr(error))
                 return []
-            return [part for slot in chosen for part in self._evaluate([slot])]
+            return self._evaluate_parts([slot] for slot in chosen)
+
+    def _evaluate_parts(self, parts: Iterable[list[Slot]]) -> list[tuple[list[Slot], Evaluated]]:
+        return [
+            evaluated
+            for slots in parts
+            for evaluated in self._evaluate(slots, self._aside.submit(partial(draw_noise, slots)))
+        ]
 
     def _split(self, slots: list[Slot]) -> Iterator[list[Slot]]:
         """Yield the slots in parts that the bound allows, in at least two where they are many."""
@@ -286,7 +278,7 @@ class Engine:
             slot.state = evaluated.state[i]
             slot.row += 1
             moved.append(slot)
-        self._report(Advanced(self.stats.ticks, tuple(slot.standing() for slot in moved)))
+        self._aftermath.advanced(self.stats.ticks, moved)
         self._preview(slots, evaluated)
         for slot in moved:
             if slot.done:
@@ -297,9 +289,7 @@ class Engine:
         if self._last_tick_at - self._saved_at < self._settings.checkpoint_s:
             return
         self._saved_at = self._last_tick_at
-        for slot in self._slots.values():
-            if slot.row > slot.saved_row:
-                self._report(slot.save())
+        self._aftermath.save(list(self._slots.values()))
 
     def _preview(self, slots: list[Slot], evaluated: Evaluated) -> None:
         now = monotonic()
@@ -320,37 +310,37 @@ class Engine:
             return
         if turn:
             self._previewed_at = now
-        pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
-        for (_, slot), picture in zip(due, pixels, strict=True):
+        for _, slot in due:
             slot.preview_at, slot.preview_step = now, slot.step
-            self._report(Previewed(slot.picture.job_id, slot.picture.image, slot.step, picture))
+        self._aftermath.preview([slot for _, slot in due], evaluated.denoised[[i for i, _ in due]])
 
     def _finish(self, slot: Slot) -> None:
         del self._slots[slot.picture.job_id, slot.picture.image]
-        try:
-            pixels = self._bundle.decode(slot.state[:1], alone=True)[0]
-        except Exception as error:  # a decoder out of memory fails this picture alone
-            code = "out_of_memory" if isinstance(error, OUT_OF_MEMORY) else "internal"
-            log.exception("decoding failed", job_id=slot.picture.job_id)
-            self._report(Failed(slot.picture.job_id, slot.picture.image, code, repr(error)))
-            return
-        self._report(Finished(slot.picture.job_id, slot.picture.image, slot.evaluations, pixels))
+        self._aftermath.finish(slot)
 
     def _fail(self, slot: Slot, code: str, detail: str) -> None:
         self._slots.pop((slot.picture.job_id, slot.picture.image), None)
-        self._report(Failed(slot.picture.job_id, slot.picture.image, code, detail))
+        self._refuse(slot.picture, code, detail)
+
+    def _refuse(self, picture: Picture, code: str, detail: str) -> None:
+        self._aftermath.tell(Failed(picture.job_id, picture.image, code, detail))
 
     def _release(self, job_id: str) -> None:
-        saved = []
-        for key, slot in list(self._slots.items()):
-            if key[0] == job_id:
-                saved.append(slot.save())
-                del self._slots[key]
-        self._waiting = deque(p for p in self._waiting if p.job_id != job_id)
-        self._report(Released(job_id, tuple(saved)))
+        leaving = [slot for key, slot in self._slots.items() if key[0] == job_id]
+        for slot in leaving:
+            del self._slots[slot.picture.job_id, slot.picture.image]
+        self._waiting = deque(entry for entry in self._waiting if entry[0].job_id != job_id)
+        self._aftermath.release(job_id, leaving)
 
     def _drain(self) -> None:
         self._draining = True
-        jobs = [job_id for job_id, _ in self._slots] + [p.job_id for p in self._waiting]
+        jobs = [job_id for job_id, _ in self._slots] + [p.job_id for p, _ in self._waiting]
         for job_id in dict.fromkeys(jobs):
             self._release(job_id)
+
+
+def _beside(slots: Sequence[Slot], aftermath: Callable[[], None]) -> NDArray[np.float32] | None:
+    """Draw the noise that this tick will ask for, then do what the last one left."""
+    noise = draw_noise(slots)
+    aftermath()
+    return noise

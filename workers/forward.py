@@ -1,11 +1,12 @@
 """One evaluation of a batch of slots: denoise, step, and hand each its new state."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.bundle import Bundle
@@ -27,8 +28,16 @@ class Evaluated:
 
 
 @torch.inference_mode()
-def evaluate(bundle: Bundle, slots: Sequence[Slot], pad_to: int | None) -> Evaluated:
-    """Evaluate each slot's current row in one forward pass."""
+def evaluate(
+    bundle: Bundle,
+    slots: Sequence[Slot],
+    pad_to: int | None,
+    noise: Callable[[], NDArray[np.float32] | None],
+) -> Evaluated:
+    """Evaluate each slot's current row in one forward pass.
+
+    ``noise`` returns what :func:`draw_noise` does for these slots; it is asked after the pass.
+    """
     started = perf_counter()
     state = torch.stack([slot.state for slot in slots])
     denoised = denoise(
@@ -41,23 +50,26 @@ def evaluate(bundle: Bundle, slots: Sequence[Slot], pad_to: int | None) -> Evalu
         pad_to=pad_to,
     )
     modelled = perf_counter()
+    drawn = noise()
     k = MAX_REGISTERS
     packed = np.stack([slot.program.packed[slot.row] for slot in slots])
     rows = torch.from_numpy(packed).to(state.device, non_blocking=True)
-    noise = _noise(slots, state)
+    fresh = None
+    if drawn is not None:
+        fresh = torch.from_numpy(drawn).to(state.device, non_blocking=True)
     mix = rows[:, : k * k].reshape(-1, k, k)
-    after = step(state, denoised, noise, mix, rows[:, k * k : k * k + k], rows[:, k * k + k :])
+    after = step(state, denoised, fresh, mix, rows[:, k * k : k * k + k], rows[:, k * k + k :])
     # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
     finite = torch.isfinite(denoised.sum((1, 2, 3))).tolist()
     return Evaluated(denoised, after, finite, modelled - started, perf_counter() - modelled)
 
 
-def _noise(slots: Sequence[Slot], state: Tensor) -> Tensor | None:
+def draw_noise(slots: Sequence[Slot]) -> NDArray[np.float32] | None:
     """Return each slot's noise (B, C, h, w), zero where it takes none; None where none does."""
     draws = [(i, draw) for i, slot in enumerate(slots) if (draw := slot.noise()) is not None]
     if not draws:
         return None
-    stacked = np.zeros((len(slots), *state.shape[2:]), np.float32)
+    stacked = np.zeros((len(slots), *draws[0][1].shape), np.float32)
     for i, draw in draws:
         stacked[i] = draw
-    return torch.from_numpy(stacked).to(state.device, non_blocking=True)
+    return stacked

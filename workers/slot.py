@@ -72,9 +72,7 @@ class Slot:
         return Saved(self.picture.job_id, self.picture.image, self.row, state, self.identity)
 
 
-def open_slot(
-    bundle: Bundle, picture: Picture, guidance: Guidance, arrived: float
-) -> tuple[Slot, bool]:
+def open_slot(bundle: Bundle, picture: Picture, guidance: Guidance) -> tuple[Slot, bool]:
     """Return a slot and whether an earlier state had to be refused.
 
     Raises:
@@ -102,7 +100,7 @@ def open_slot(
         key=(picture.job_id, picture.image),
         group=shape,
         rank=picture.rank,
-        arrived=arrived,
+        arrived=0.0,  # the engine's clock tells when it is admitted
         passes=guidance.passes,
         remaining=table.rows - row,
     )

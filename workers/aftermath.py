@@ -1,0 +1,93 @@
+"""What a tick leaves to do once the device has gone on: decoding, copying states, reporting."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+import torch
+from torch import Tensor
+
+from diffusion.bundle import Bundle
+from workers.messages import Advanced, Failed, Finished, Previewed, Released, Report
+from workers.slot import Slot
+
+log = structlog.get_logger()
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+class Aftermath:
+    """Collects errands on the engine thread; they are run in order before the next tick is applied.
+
+    Slots do not move in between, so an errand may look at them when it is run.
+    """
+
+    def __init__(self, bundle: Bundle, report: Callable[[Report], None]) -> None:
+        self._bundle = bundle
+        self._report = report
+        self._errands: list[Callable[[], None]] = []
+
+    def take(self) -> Callable[[], None]:
+        """Return a call that does everything collected so far; the collection is empty again."""
+        errands, self._errands = self._errands, []
+        return partial(_run, errands)
+
+    def tell(self, report: Report) -> None:
+        """Report something after what was collected before."""
+        self._errands.append(partial(self._report, report))
+
+    def advanced(self, tick: int, slots: Sequence[Slot]) -> None:
+        """Tell where the slots stand."""
+        self._errands.append(
+            lambda: self._report(Advanced(tick, tuple(slot.standing() for slot in slots)))
+        )
+
+    def save(self, slots: Sequence[Slot]) -> None:
+        """Report the states of all slots that have moved since they were saved."""
+
+        def save() -> None:
+            for slot in slots:
+                if slot.row > slot.saved_row:
+                    self._report(slot.save())
+
+        self._errands.append(save)
+
+    def release(self, job_id: str, slots: Sequence[Slot]) -> None:
+        """Tell that a job's slots have left, with their states."""
+        self._errands.append(
+            lambda: self._report(Released(job_id, tuple(slot.save() for slot in slots)))
+        )
+
+    def preview(self, slots: Sequence[Slot], denoised: Tensor) -> None:
+        """Decode estimates (B, C, h, w) together and report each as its slot's preview."""
+
+        def preview() -> None:
+            pixels = self._bundle.decode(denoised)
+            for slot, shown in zip(slots, pixels, strict=True):
+                job_id, image = slot.picture.job_id, slot.picture.image
+                self._report(Previewed(job_id, image, slot.preview_step, shown))
+
+        self._errands.append(preview)
+
+    def finish(self, slot: Slot) -> None:
+        """Decode a picture that is done, by itself, and report it."""
+
+        def finish() -> None:
+            job_id, image = slot.picture.job_id, slot.picture.image
+            try:
+                pixels = self._bundle.decode(slot.state[:1], alone=True)[0]
+            except Exception as error:  # a decoder out of memory fails this picture alone
+                code = "out_of_memory" if isinstance(error, OUT_OF_MEMORY) else "internal"
+                log.exception("decoding failed", job_id=job_id)
+                self._report(Failed(job_id, image, code, repr(error)))
+                return
+            self._report(Finished(job_id, image, slot.evaluations, pixels))
+
+        self._errands.append(finish)
+
+
+def _run(errands: Sequence[Callable[[], None]]) -> None:
+    for errand in errands:
+        try:
+            errand()
+        except Exception:  # a preview that cannot be decoded must not keep back the next report
+            log.exception("something was left undone after a tick")
