@@ -1,6 +1,7 @@
 """A model, loaded: UNet, text encoder, codec and schedule from the diffusers directory layout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ from torch import Tensor
 
 from diffusion.backend import Backend
 from diffusion.bundle_files import check_files, digest, read_json
-from diffusion.codec import PatchPCACodec
+from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
 from diffusion.errors import BundleError
 from diffusion.model import Conditioning, ModelInfo, apply_overrides
-from diffusion.prompt import TextEncoder
+from diffusion.onnx_backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
+from diffusion.onnx_files import PRECISIONS, export_folder, has_export, read_manifest
+from diffusion.onnx_session import SessionSettings
+from diffusion.prompt import Encoder, TextEncoder, TorchEncoder, torch_encoder
 from diffusion.schedule import NoiseSchedule
 from diffusion.torch_backend import TorchBackend
 
-BACKENDS = ("torch",)
+BACKENDS = ("torch", "onnx", "auto")
 
 
 class Bundle:
@@ -30,7 +34,7 @@ class Bundle:
         noise_schedule: NoiseSchedule,
         backend: Backend,
         text: TextEncoder,
-        codec: Any,
+        decoder: Decoder,
         device: torch.device,
     ) -> None:
         self.info = info
@@ -38,7 +42,7 @@ class Bundle:
         self.backend = backend
         self.device = device
         self._text = text
-        self._codec = codec
+        self._decoder = decoder
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str], *, alone: bool = False) -> list[Conditioning]:
@@ -50,19 +54,10 @@ class Bundle:
     def decode(self, latents: Tensor, *, alone: bool = False) -> NDArray[np.uint8]:
         """Return pictures (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0."""
         groups = torch.split(latents, 1) if alone else [latents]
-        pictures = torch.cat([self._decode(group) for group in groups])
+        pictures = torch.cat([self._decoder.decode(group) for group in groups])
         levels = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         return result
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        if isinstance(self._codec, PatchPCACodec):
-            return self._codec.decode(latents)
-        config = self._codec.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        scaled = (latents / config.scaling_factor + shift).to(self._codec.dtype)
-        picture: Tensor = self._codec.decode(scaled, return_dict=False)[0]
-        return picture.float()
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, h, w) of a picture's latents."""
@@ -71,41 +66,134 @@ class Bundle:
 
 
 def load_bundle(
-    folder: Path, *, device: str = "cpu", backend: str = "torch", name: str | None = None
+    folder: Path,
+    *,
+    device: str = "cpu",
+    backend: str = "torch",
+    precision: str = "fp32",
+    sessions: SessionSettings | None = None,
+    name: str | None = None,
 ) -> Bundle:
-    """Load a model directory: safetensors only, nothing is downloaded.
+    """Load a model directory: safetensors and verified ONNX graphs only, nothing is downloaded.
 
-    On the CPU weights are computed with in float32, elsewhere in the precision they come in.
+    On the CPU torch computes in float32, elsewhere in the precision that weights come in. The
+    backend "auto" is ONNX Runtime on the CPU where the bundle holds an export and the runtime is
+    installed, torch everywhere else. ``precision`` and ``sessions`` are ONNX Runtime's.
 
     Raises:
         BundleError: the folder is not a model we can serve; the message names the file.
     """
     if backend not in BACKENDS:
         raise BundleError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise BundleError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
     check_files(folder)
-    index = read_json(folder / "model_index.json")
     place = torch.device(device)
-    dtype = torch.float32 if place.type == "cpu" else None
+    sha256 = digest(folder)
+    if backend == "auto":
+        backend = "onnx" if _prefers_onnx(folder, precision, sha256, place) else "torch"
+    if backend == "torch":
+        return assemble(folder, TorchParts(folder, place), place, sha256, name)
+    manifest = read_manifest(folder, precision, sha256)
+    path = export_folder(folder, precision)
+    export = OnnxExport(folder, path, manifest, place, sessions or SessionSettings())
+    return assemble(folder, OnnxParts(folder, export), place, sha256, name)
+
+
+def assemble(
+    folder: Path,
+    parts: "TorchParts | OnnxParts",
+    device: torch.device,
+    sha256: str,
+    name: str | None = None,
+) -> Bundle:
+    """Return the bundle in a folder with networks from ``parts``; ``sha256`` is its digest.
+
+    Raises:
+        BundleError: a part is missing, broken or not served.
+    """
+    index = read_json(folder / "model_index.json")
+    config = _unet_config(folder)
     schedule = NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
-    unet = _load_unet(folder, dtype)
     zeros = bool(index.get("force_zeros_for_empty_prompt", False))
-    text = TextEncoder.load(folder, place, dtype, zeros_for_empty_prompt=zeros)
-    codec, factor = _load_codec(folder, place, dtype)
-    info = _info(folder, name or folder.name, schedule, unet.config, factor)
-    if unet.config.cross_attention_dim != text.width:
+    text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
+    decoder, factor = parts.decoder()
+    info = _info(folder, name or folder.name, schedule, config, factor, sha256)
+    if config["cross_attention_dim"] != text.width:
         raise BundleError(
-            f"unet wants embeddings of {unet.config.cross_attention_dim}, "
+            f"unet wants embeddings of {config['cross_attention_dim']}, "
             f"the text encoders give {text.width}"
         )
-    return Bundle(info, schedule, TorchBackend(unet, place), text, codec, place)
+    return Bundle(info, schedule, parts.backend(), text, decoder, device)
 
 
-def _load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.device) -> bool:
+    installed = all(find_spec(library) is not None for library in ("onnx", "onnxruntime"))
+    return device.type == "cpu" and installed and has_export(folder, precision, sha256)
 
+
+class TorchParts:
+    """A bundle's networks in PyTorch."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._folder = folder
+        self._device = device
+        self._dtype = torch.float32 if device.type == "cpu" else None
+
+    def backend(self) -> TorchBackend:
+        """Load the UNet."""
+        return TorchBackend(load_unet(self._folder, self._dtype), self._device)
+
+    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+        """Load a text encoder."""
+        encoder = torch_encoder(self._folder / part, config, self._dtype).to(self._device)
+        return TorchEncoder(encoder, penultimate=penultimate)
+
+    def decoder(self) -> tuple[Decoder, int]:
+        """Load the codec; return it and how many pixels a latent is wide."""
+        return load_decoder(self._folder, self._device, self._dtype)
+
+
+class OnnxParts:
+    """A bundle's networks in ONNX Runtime."""
+
+    def __init__(self, folder: Path, export: OnnxExport) -> None:
+        self._folder = folder
+        self._export = export
+
+    def backend(self) -> OnnxBackend:
+        """Open the UNet."""
+        return OnnxBackend(self._export)
+
+    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+        """Open a text encoder; its states were chosen when it was exported."""
+        session = self._export.session(part)
+        return OnnxEncoder(session, int(config["hidden_size"]), int(config["projection_dim"]))
+
+    def decoder(self) -> tuple[Decoder, int]:
+        """Open the decoder; return it and how many pixels a latent is wide."""
+        factor = codec_factor(read_json(self._folder / "vae" / "config.json"))
+        return OnnxDecoder(self._export, factor), factor
+
+
+def _unet_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "unet" / "config.json")
     if config.get("_class_name") != "UNet2DConditionModel":
         raise BundleError(f"unet/config.json: {config.get('_class_name')!r} is not served")
+    for key in ("sample_size", "in_channels", "block_out_channels", "cross_attention_dim"):
+        if not config.get(key):
+            raise BundleError(f"unet/config.json does not say {key}")
+    return config
+
+
+def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
+    """Load a bundle's UNet as diffusers' module.
+
+    Raises:
+        BundleError: it is broken.
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
     return load_part(UNet2DConditionModel, folder / "unet", dtype)
 
 
@@ -140,40 +228,69 @@ def _stored_dtype(folder: Path) -> torch.dtype:
     raise BundleError(f"{folder.name} holds no safetensors file")
 
 
-def _load_codec(folder: Path, device: torch.device, dtype: torch.dtype | None) -> tuple[Any, int]:
+def load_decoder(
+    folder: Path, device: torch.device, dtype: torch.dtype | None
+) -> tuple[Decoder, int]:
+    """Load a bundle's codec in torch; return it and how many pixels a latent is wide.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
     config = read_json(folder / "vae" / "config.json")
-    kind = config.get("_class_name")
-    if kind == "PatchPCACodec":
+    factor = codec_factor(config)
+    if config["_class_name"] == "PatchPCACodec":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            codec = PatchPCACodec(int(config["patch_size"]), int(config["latent_channels"]))
+            codec = PatchPCACodec(factor, int(config["latent_channels"]))
             codec.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
         except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
             raise BundleError(f"vae: {error}") from error
-        return codec.float().to(device).requires_grad_(False), codec.patch_size
-    if kind == "AutoencoderKL":
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        return codec.float().to(device).requires_grad_(False), factor
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-        vae = load_part(AutoencoderKL, folder / "vae", dtype).to(device).eval()
-        return vae.requires_grad_(False), 2 ** (len(vae.config.block_out_channels) - 1)
+    vae = load_part(AutoencoderKL, folder / "vae", dtype).to(device).eval()
+    return KLDecoder(vae.requires_grad_(False)), factor
+
+
+def codec_factor(config: Mapping[str, Any]) -> int:
+    """Return how many pixels a latent is wide, of a codec's configuration.
+
+    Raises:
+        BundleError: a kind of codec that is not served, or a broken configuration.
+    """
+    kind = config.get("_class_name")
+    try:
+        if kind == "PatchPCACodec":
+            return int(config["patch_size"])
+        if kind == "AutoencoderKL":
+            return int(2 ** (len(config["block_out_channels"]) - 1))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"vae/config.json: {error}") from error
     raise BundleError(f"vae/config.json: {kind!r} is not served")
 
 
-def _info(folder: Path, name: str, schedule: NoiseSchedule, unet: Any, factor: int) -> ModelInfo:
-    side = int(unet.sample_size) * factor
-    downsampling = 2 ** (len(unet.block_out_channels) - 1)
+def _info(
+    folder: Path,
+    name: str,
+    schedule: NoiseSchedule,
+    unet: Mapping[str, Any],
+    factor: int,
+    sha256: str,
+) -> ModelInfo:
+    side = int(unet["sample_size"]) * factor
+    downsampling = 2 ** (len(unet["block_out_channels"]) - 1)
     values: dict[str, Any] = {
         "name": name,
         "title": name,
         "width": side,
         "height": side,
-        "latent_channels": int(unet.in_channels),
+        "latent_channels": int(unet["in_channels"]),
         "latent_scale_factor": factor,
         "prediction_type": schedule.prediction_type,
         "num_train_timesteps": schedule.num_train_timesteps,
-        "sha256": digest(folder),
+        "sha256": sha256,
         "default_steps": 25,
         "default_sampler": "dpmpp_2m",
         "default_guidance_scale": 7.0,

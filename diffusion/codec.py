@@ -1,8 +1,34 @@
-"""A linear codec: principal components of image patches as latents. No training, no blur."""
+"""Codecs: what turns latents into pictures. Ours is linear, principal components of patches."""
+
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+class Decoder(Protocol):
+    """What turns latents into pictures."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W) float32 in [−1, 1] of latents (B, C, h, w) at sigma 0."""
+        ...
+
+
+class KLDecoder(nn.Module):
+    """The decoder of diffusers' ``AutoencoderKL``."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W) float32 in [−1, 1]."""
+        config = self.vae.config
+        shift = getattr(config, "shift_factor", None) or 0.0
+        scaled = (latents / config.scaling_factor + shift).to(self.vae.dtype)
+        picture: Tensor = self.vae.decode(scaled, return_dict=False)[0]
+        return picture.float()
 
 
 class PatchPCACodec(nn.Module):

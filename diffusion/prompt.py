@@ -1,26 +1,64 @@
 """Text encoders: one CLIP (Stable Diffusion 1.5, ours), or two side by side (SDXL)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion.bundle_files import read_json
 from diffusion.errors import BundleError
 from diffusion.model import Conditioning
 
 
+class Encoder(Protocol):
+    """What turns tokens into states."""
+
+    def __call__(self, tokens: Tensor, /) -> tuple[Tensor, ...]:
+        """Return states (N, L, D) float32 and, where the encoder projects, a prompt's (N, P)."""
+        ...
+
+
+class EncoderFiles(Protocol):
+    """Where a bundle's encoders come from."""
+
+    def __call__(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+        """Open the encoder of a folder of the bundle."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tokenizer and its encoder."""
+
+    tokenizer: Any
+    encoder: Encoder
+    width: int
+    length: int  # tokens
+
+    def encode(self, prompts: list[str], device: torch.device) -> tuple[Tensor, ...]:
+        """Return what the encoder makes of prompts, truncated and padded to its length."""
+        tokens: Tensor = self.tokenizer(
+            prompts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
+        ).input_ids
+        return self.encoder(tokens.to(device))
+
+
 class TextEncoder:
-    """Encodes prompts, truncated and padded to the tokenizer's length.
+    """Encodes prompts.
 
     ``zeros_for_empty_prompt`` gives "" zeros, as SDXL was trained to have it.
     """
 
     def __init__(
         self,
-        parts: Sequence[tuple[Any, Any]],
+        parts: Sequence[Part],
         device: torch.device,
         *,
         zeros_for_empty_prompt: bool = False,
@@ -34,7 +72,7 @@ class TextEncoder:
         cls,
         folder: Path,
         device: torch.device,
-        dtype: torch.dtype | None,
+        encoders: EncoderFiles,
         *,
         zeros_for_empty_prompt: bool = False,
     ) -> "TextEncoder":
@@ -43,15 +81,14 @@ class TextEncoder:
         Raises:
             BundleError: a part that is missing, broken or not served.
         """
-        parts = [_load(folder, "", device, dtype)]
-        if (folder / "text_encoder_2").is_dir():
-            parts.append(_load(folder, "_2", device, dtype))
+        two = (folder / "text_encoder_2").is_dir()
+        parts = [_load(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
         return cls(parts, device, zeros_for_empty_prompt=zeros_for_empty_prompt)
 
     @property
     def width(self) -> int:
         """D, the embeddings' width."""
-        return sum(int(encoder.config.hidden_size) for _, encoder in self._parts)
+        return sum(part.width for part in self._parts)
 
     def encode(self, prompts: list[str]) -> list[Conditioning]:
         """Return one conditioning a prompt.
@@ -59,52 +96,57 @@ class TextEncoder:
         A single encoder gives its last hidden state. Two give their penultimate ones side by side
         and the second's projection as pooled embedding (Podell et al. 2023, section 2.1).
         """
-        encoded = self._encode(prompts)
+        encoded = [part.encode(prompts, self._device) for part in self._parts]
+        states = torch.cat([output[0] for output in encoded], -1)
+        pooled = encoded[-1][1] if len(encoded) > 1 else [None] * len(prompts)
+        found = [Conditioning(*row) for row in zip(states, pooled, strict=True)]
         if self._zeros_for_empty_prompt:
-            return [e if p else e.zeros() for p, e in zip(prompts, encoded, strict=True)]
-        return encoded
-
-    def _encode(self, prompts: list[str]) -> list[Conditioning]:
-        if len(self._parts) == 1:
-            tokenizer, encoder = self._parts[0]
-            output = encoder(_tokens(tokenizer, encoder, prompts, self._device))
-            return [Conditioning(row) for row in output.last_hidden_state.float()]
-        states: list[Tensor] = []
-        pooled: Tensor | None = None
-        for tokenizer, encoder in self._parts:
-            tokens = _tokens(tokenizer, encoder, prompts, self._device)
-            output = encoder(tokens, output_hidden_states=True)
-            states.append(output.hidden_states[-2].float())
-            pooled = output[0].float()
-        assert pooled is not None
-        return [Conditioning(*row) for row in zip(torch.cat(states, -1), pooled, strict=True)]
+            return [e if p else e.zeros() for p, e in zip(prompts, found, strict=True)]
+        return found
 
 
-def _tokens(tokenizer: Any, encoder: Any, prompts: list[str], device: torch.device) -> Tensor:
-    tokens: Tensor = tokenizer(
-        prompts,
-        padding="max_length",
-        truncation=True,
-        max_length=int(encoder.config.max_position_embeddings),
-        return_tensors="pt",
-    ).input_ids
-    return tokens.to(device)
+class TorchEncoder(nn.Module):
+    """transformers' CLIP as an :class:`Encoder`."""
+
+    def __init__(self, encoder: Any, *, penultimate: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.penultimate = penultimate
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Return the last or the one but last states (N, L, D), and the projection (N, P)."""
+        if not self.penultimate:
+            return (self.encoder(tokens).last_hidden_state.float(),)
+        output = self.encoder(tokens, output_hidden_states=True)
+        states = output.hidden_states[-2].float()
+        projected = getattr(output, "text_embeds", None)
+        return (states,) if projected is None else (states, projected.float())
 
 
-def _load(
-    folder: Path, suffix: str, device: torch.device, dtype: torch.dtype | None
-) -> tuple[Any, Any]:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizerFast
-    from transformers import PreTrainedTokenizerFast as Fast
+def torch_encoder(path: Path, config: Mapping[str, Any], dtype: torch.dtype | None) -> Any:
+    """Load transformers' encoder from a folder of a bundle.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     from diffusion.bundle import load_part
 
-    path = folder / f"text_encoder{suffix}"
-    config = read_json(path / "config.json")
     kinds = {k.__name__: k for k in (CLIPTextModel, CLIPTextModelWithProjection)}
     kind = kinds.get(str((config.get("architectures") or [None])[0]))
     if kind is None:
         raise BundleError(f"{path.name}/config.json: {config.get('architectures')} is not served")
+    return load_part(kind, path, dtype).eval().requires_grad_(False)
+
+
+def _load(folder: Path, suffix: str, encoders: EncoderFiles, penultimate: bool) -> Part:
+    from transformers import CLIPTokenizerFast
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    part = f"text_encoder{suffix}"
+    config = read_json(folder / part / "config.json")
+    encoder = encoders(part, config, penultimate=penultimate)
     words = folder / f"tokenizer{suffix}"
     try:
         if (words / "vocab.json").exists():
@@ -113,5 +155,6 @@ def _load(
             tokenizer = Fast.from_pretrained(str(words), local_files_only=True)
     except Exception as error:  # the tokenizers raise whatever their parsers raise
         raise BundleError(f"{words.name}: {error}") from error
-    encoder = load_part(kind, path, dtype).to(device).eval().requires_grad_(False)
-    return tokenizer, encoder
+    return Part(
+        tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])
+    )

@@ -18,7 +18,6 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, unet: Any, device: torch.device) -> None:
-        self._dtype: torch.dtype = unet.dtype
         unet = unet.to(device).eval().requires_grad_(False)
         self._unet: Any = traced(unet) if device.type == "cpu" else Positional(unet)
 
@@ -30,16 +29,13 @@ class TorchBackend:
         added: Mapping[str, Tensor] | None,
     ) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
-        cast = self._dtype
-        extra = (
-            [] if added is None else [added[key].to(cast) for key in ("text_embeds", "time_ids")]
-        )
-        prediction: Tensor = self._unet(sample.to(cast), timesteps, embeddings.to(cast), *extra)
-        return prediction.float()
+        extra = [] if added is None else [added[key] for key in ("text_embeds", "time_ids")]
+        prediction: Tensor = self._unet(sample, timesteps, embeddings, *extra)
+        return prediction
 
 
 class Positional(nn.Module):
-    """A UNet that takes tensors alone, by position."""
+    """A UNet that takes float32 tensors alone, by position, whatever it computes in."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -53,12 +49,19 @@ class Positional(nn.Module):
         text_embeds: Tensor | None = None,
         time_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return the prediction (N, C, h, w)."""
-        added = None if text_embeds is None else {"text_embeds": text_embeds, "time_ids": time_ids}
+        """Return the prediction (N, C, h, w) float32; timesteps stay float32 inside."""
+        dtype = self.unet.dtype
+        added = None
+        if text_embeds is not None and time_ids is not None:
+            added = {"text_embeds": text_embeds, "time_ids": time_ids}  # cast by the UNet itself
         prediction: Tensor = self.unet(
-            sample, timesteps, embeddings, added_cond_kwargs=added, return_dict=False
+            sample.to(dtype),
+            timesteps,
+            embeddings.to(dtype),
+            added_cond_kwargs=added,
+            return_dict=False,
         )[0]
-        return prediction
+        return prediction.float()
 
 
 @torch.inference_mode()
@@ -75,8 +78,8 @@ def traced(unet: Any) -> Any:
             # Deprecated in favour of compilers that need a C++ tool chain where they run; and the
             # branches it warns of are those of huge batches and of sizes that are not served.
             warnings.simplefilter("ignore")
-            recorded = torch.jit.trace(plain, _example(unet, 2, 1, 8), check_trace=False)  # type: ignore[no-untyped-call]
-        other = _example(unet, 3, 2, 5)
+            recorded = torch.jit.trace(plain, unet_example(unet, 2, 1, 8), check_trace=False)  # type: ignore[no-untyped-call]
+        other = unet_example(unet, 3, 2, 5)
         if torch.allclose(recorded(*other), plain(*other), rtol=TOLERANCE, atol=TOLERANCE):
             return recorded
         log.warning("the trace of this UNet differs from it; it runs untraced")
@@ -85,14 +88,14 @@ def traced(unet: Any) -> Any:
     return plain
 
 
-def _example(unet: Any, rows: int, times: int, tokens: int) -> tuple[Tensor, ...]:
-    """Return inputs for ``rows`` rows, ``times`` the smallest size high and twice that wide."""
+def unet_example(unet: Any, rows: int, times: int, tokens: int) -> tuple[Tensor, ...]:
+    """Return float32 inputs: ``rows`` rows, ``times`` the smallest size high, twice that wide."""
     config = unet.config
     side = times * 2 ** (len(config.block_out_channels) - 1)
     generator = torch.Generator().manual_seed(rows)
 
     def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float32).to(unet.dtype)
+        return torch.randn(shape, generator=generator, dtype=torch.float32)
 
     tensors = [
         noise(rows, config.in_channels, side, 2 * side),
@@ -102,5 +105,5 @@ def _example(unet: Any, rows: int, times: int, tokens: int) -> tuple[Tensor, ...
     if config.addition_embed_type == "text_time":
         ids = 6
         pooled = config.projection_class_embeddings_input_dim - ids * config.addition_time_embed_dim
-        tensors += [noise(rows, pooled), torch.full((rows, ids), 64.0, dtype=unet.dtype)]
+        tensors += [noise(rows, pooled), torch.full((rows, ids), 64.0)]
     return tuple(tensors)

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import torch
 import typer
-from diffusers.utils import logging as diffusers_logging
 from rich.console import Console
 from rich.progress import Progress as Bar
-from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import DiffusionError
@@ -22,6 +20,7 @@ from model_export.evaluate import PROMPTS, Run, bounds, evaluate, record
 from model_export.font import NOTO, EmojiFont
 from model_export.gallery import HERE, load_gallery, make_gallery, save_gallery
 from model_export.labels import read_labels
+from model_export.quiet import quiet_libraries
 from model_export.sampling import SamplingSettings
 from model_export.settings import Process, TrainingSettings
 from model_export.sheet import write_sheet, write_steps
@@ -269,10 +268,7 @@ def _load(folder: Path, device: str | None) -> Bundle:
 
 def main() -> None:
     """Run the command line; what a user can mend is told in a line."""
-    # Both libraries tell of their own housekeeping on every load and save.
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_libraries()
     try:
         app()
     except (ExportError, DiffusionError) as error:

@@ -3,7 +3,8 @@
 ExportError
 ├── DataError         pictures or labels that cannot be used
 ├── CheckpointError   a training run that cannot be taken up
-└── GalleryError      reference pictures that are missing or broken
+├── GalleryError      reference pictures that are missing or broken
+└── VerificationError an ONNX export that is not the model it came from
 """
 
 
@@ -21,3 +22,7 @@ class CheckpointError(ExportError):
 
 class GalleryError(ExportError):
     """The reference pictures are missing or broken."""
+
+
+class VerificationError(ExportError):
+    """The ONNX export differs from torch by more than it may."""

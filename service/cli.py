@@ -1,4 +1,4 @@
-"""The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo``."""
+"""The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo``, ``sfumato models``."""
 
 import json
 import re
@@ -15,15 +15,17 @@ from rich.console import Console
 from service import drawing as drawing_module
 from service.client import Client
 from service.client_errors import ClientError, ConnectionFailed
+from service.models_command import app as models_app
 from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
+from service.terminal import DEFAULT_URL, complain
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-DEFAULT_URL = "http://127.0.0.1:8000"
+app.add_typer(models_app, name="models")
 DEFAULT_DATA = Path("var")
 
 
@@ -46,11 +48,6 @@ def stop_on_signals() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-
-
-def complain(message: str) -> None:
-    """Tell a person what went wrong, on stderr."""
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]sfumato:[/] {message}", highlight=False)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Pictures and progress in a terminal."""
+"""Pictures, progress and complaints in a terminal."""
 
 from io import BytesIO
 
@@ -8,8 +8,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 PREVIEW_COLUMNS = 32
 FULL_BLOCK = "▀"
+
+
+def complain(message: str) -> None:
+    """Tell a person what went wrong, on stderr."""
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]sfumato:[/] {message}", highlight=False)
 
 
 def half_blocks(data: bytes, columns: int = PREVIEW_COLUMNS) -> Text:

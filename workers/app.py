@@ -76,7 +76,13 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
             raise StartError(f"{chosen.model}: {error}") from error
         host.append(WorkerHost(bundle, chosen))
         host[0].start()
-        log.info("worker ready", model=bundle.info.name, slots=chosen.slots)
+        log.info(
+            "worker ready",
+            model=bundle.info.name,
+            backend=bundle.backend.name,
+            device=str(bundle.device),
+            slots=chosen.slots,
+        )
 
     def drain(**_: Any) -> None:
         for running in host:

@@ -13,6 +13,7 @@ import torch
 import uvloop
 
 from diffusion.bundle import Bundle, load_bundle
+from diffusion.onnx_session import SessionSettings
 from jobs.errors import StoreUnavailable
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
@@ -46,7 +47,12 @@ def load(settings: WorkerSettings) -> Bundle:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return load_bundle(
-        settings.model, device=device, backend=settings.backend, name=settings.model_name
+        settings.model,
+        device=device,
+        backend=settings.backend,
+        precision=settings.onnx_precision,
+        sessions=SessionSettings(provider=settings.onnx_provider),
+        name=settings.model_name,
     )
 
 

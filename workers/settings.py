@@ -22,9 +22,11 @@ class WorkerSettings(JobsSettings):
 
     model: Path = DEFAULT_MODEL  # a directory in the diffusers layout
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    backend: Literal["torch"] = "torch"
+    backend: Literal["auto", "torch", "onnx"] = "auto"  # "auto": ONNX on the CPU where exported
+    onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # which of the model's exports
+    onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"  # "auto": the device's own
     device: str = "auto"  # "auto" takes the first CUDA device, else the CPU
-    threads: int = Field(0, ge=0, le=256)  # for torch on the CPU; 0: one a physical core
+    threads: int = Field(0, ge=0, le=256)  # that compute on the CPU; 0: one a physical core
     slots: int = Field(16, ge=1, le=1024)
     rows_per_tick: int = Field(0, ge=0, le=4096)  # 0: measured at start
     deterministic: bool = False  # one batch shape, so that a picture's bits never depend on others

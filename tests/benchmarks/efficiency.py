@@ -18,6 +18,8 @@ from workers.calibrate import sizes
 from workers.engine import EngineStats
 
 PAIRS = 9
+COLOURS = ("red", "blue", "green", "yellow", "purple", "black", "white", "orange", "pink", "grey")
+THINGS = ("apple", "heart", "tiger", "cat", "car", "book", "fish", "house", "ball", "flower", "猫")
 WINDOW_S = 3.0
 
 
@@ -49,7 +51,7 @@ def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobR
     chooser = random.Random(seed)
     return [
         JobRequest(
-            prompt=chooser.choice(("a red apple", "blue heart", "tiger face", "猫")),
+            prompt=f"{chooser.choice(COLOURS)} {chooser.choice(THINGS)}",  # more than are kept
             sampler=chooser.choice(list(SAMPLERS)),
             num_inference_steps=chooser.choice(STEPS),
             guidance_scale=chooser.choice((1.0, 2.0, 2.0, 3.0)),

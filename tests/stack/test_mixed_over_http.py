@@ -17,6 +17,7 @@ from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
 from service.client import Client
+from tests.exports import exported
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -41,14 +42,20 @@ def requests(count: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module", params=["default", "deterministic"])
+@pytest.fixture(scope="module", params=["torch", "deterministic", "onnx"])
 def stack(
     request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, bool]]:
-    deterministic = request.param == "deterministic"
-    env = {"deterministic": int(deterministic), "rows_per_tick": 8}
-    running = Up(tmp_path_factory.mktemp("mixed"), tiny, "--door", "uvicorn", **env)
-    yield running.ready(), deterministic
+    """Yield a service's address, and whether its files are claimed to be equal to the byte."""
+    folder = tmp_path_factory.mktemp("mixed")
+    model = exported(tiny, folder / "exported") if request.param == "onnx" else tiny
+    env = {"deterministic": int(request.param == "deterministic"), "rows_per_tick": 8}
+    running = Up(folder, model, "--door", "uvicorn", **env)
+    url = running.ready()
+    with Client(url) as client:
+        (worker,) = client.workers()
+        assert worker.backend == ("onnx-fp32" if request.param == "onnx" else "torch")
+    yield url, request.param != "torch"
     running.end()
 
 
@@ -60,7 +67,7 @@ def draw(client: Client, request: dict[str, Any]) -> list[bytes]:
 
 
 def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
-    url, deterministic = stack
+    url, byte_identical = stack
     chooser = random.Random(2)
     wanted = requests(40)
     with Client(url) as client:
@@ -72,7 +79,7 @@ def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
                 sleep(chooser.uniform(0, 0.05))
             together = [future.result() for future in futures]
     for request, one, other in zip(wanted, alone, together, strict=True):
-        if deterministic:
+        if byte_identical:
             assert one == other, request
         for a, b in zip(one, other, strict=True):
             first, second = (np.asarray(Image.open(BytesIO(d)), int) for d in (a, b))

@@ -79,6 +79,15 @@ def test_deterministic_mixed_batch_equals_solo_bit_for_bit(bundle: Bundle) -> No
         assert np.array_equal(together[key], pixels), key
 
 
+def test_with_onnx_on_the_cpu_mixed_equals_solo_bit_for_bit_by_default(onnx_bundle: Bundle) -> None:
+    pictures = mixed_orders(40)
+    settings = EngineSettings(slots=12, rows_per_tick=16)
+    together = run_mixed(onnx_bundle, pictures, settings)
+    alone = solo(onnx_bundle, pictures, settings)
+    for key, pixels in alone.items():
+        assert np.array_equal(together[key], pixels), key
+
+
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_sde", "lms", "unipc", "euler_ancestral"])
 def test_a_state_taken_up_at_any_row_ends_in_the_same_picture(bundle: Bundle, sampler: str) -> None:
     settings = EngineSettings(checkpoint_s=0.0, deterministic=True, rows_per_tick=4)

@@ -1,0 +1,98 @@
+"""The UNet, text encoders and decoder of a bundle's export, run by ONNX Runtime."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion.errors import BundleError
+from diffusion.onnx_files import DECODER, UNET, graphs
+from diffusion.onnx_session import Session, SessionSettings
+
+
+class OnnxExport:
+    """A bundle's export, its files checked, its sessions opened on demand."""
+
+    def __init__(
+        self,
+        bundle: Path,
+        folder: Path,
+        manifest: Mapping[str, Any],
+        device: torch.device,
+        settings: SessionSettings,
+    ) -> None:
+        self._bundle = bundle
+        self._manifest = manifest
+        self._device = device
+        self._settings = settings
+        self._graphs = graphs(folder, manifest)
+        self.precision = str(manifest["precision"])
+
+    def session(self, part: str) -> Session:
+        """Open a part.
+
+        Raises:
+            BundleError: it is not in the export, or it cannot be run here.
+        """
+        graph = self._graphs.get(part)
+        if graph is None:
+            raise BundleError(f"onnx/{self.precision} has no {part}; export it again")
+        files = self._manifest["files"]
+        return Session(self._bundle, graph, files, self._device, self._settings)
+
+
+class OnnxBackend:
+    """One forward pass of the UNet.
+
+    On the CPU in fp32 a row's bits depend on neither its neighbours nor the number of rows.
+    """
+
+    def __init__(self, export: OnnxExport) -> None:
+        self.name = f"onnx-{export.precision}"
+        self._session = export.session(UNET)
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """Return the prediction (N, C, h, w) float32."""
+        inputs = {"sample": sample, "timesteps": timesteps, "embeddings": embeddings}
+        if added is not None:
+            inputs |= added
+        # The networks served give as many channels as they take.
+        return self._session.run(inputs, {"prediction": sample.shape})["prediction"]
+
+
+class OnnxEncoder:
+    """A text encoder; see :class:`diffusion.prompt.Encoder`."""
+
+    def __init__(self, session: Session, width: int, pooled_width: int) -> None:
+        self._session = session
+        self._width = width
+        self._pooled_width = pooled_width
+
+    def __call__(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Return the states (N, L, D) and, where the encoder projects, the pooled prompt (N, P)."""
+        shapes = {"states": (*tokens.shape, self._width)}
+        if "pooled" in self._session.outputs:
+            shapes["pooled"] = (len(tokens), self._pooled_width)
+        return tuple(self._session.run({"tokens": tokens}, shapes).values())
+
+
+class OnnxDecoder:
+    """Latents at sigma 0 to pictures in [−1, 1]."""
+
+    def __init__(self, export: OnnxExport, factor: int) -> None:
+        self._session = export.session(DECODER)
+        self._factor = factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W) float32 of latents (B, C, h, w)."""
+        count, _, height, width = latents.shape
+        shape = (count, 3, height * self._factor, width * self._factor)
+        return self._session.run({"latents": latents}, {"picture": shape})["picture"]

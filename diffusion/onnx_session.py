@@ -1,0 +1,159 @@
+"""ONNX Runtime sessions: one provider, chosen and never replaced in silence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion.errors import BundleError
+from diffusion.onnx_files import SHARED, Graph, external_locations, shared_weights
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.int64: np.int64}
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How sessions run."""
+
+    provider: str = "auto"  # "auto" is the device's own: cpu, or cuda
+    threads: int = 0  # for operators on the CPU; 0: torch's number
+
+
+class Session:
+    """One graph, run on torch tensors without a copy."""
+
+    def __init__(
+        self,
+        bundle: Path,
+        graph: Graph,
+        vouched: Mapping[str, str],
+        device: torch.device,
+        settings: SessionSettings,
+    ) -> None:
+        self._device = device
+        # The weights given from outside live as long as the session that uses their memory.
+        self._session, self._held = _open(bundle, graph, vouched, device, settings)
+        self.inputs = tuple(entry.name for entry in self._session.get_inputs())
+        self.outputs = tuple(entry.name for entry in self._session.get_outputs())
+
+    def run(
+        self, inputs: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
+        """Return the outputs named in ``shapes``, float32 tensors of these shapes on the device."""
+        binding = self._session.io_binding()
+        held = {name: tensor.contiguous() for name, tensor in inputs.items() if name in self.inputs}
+        outputs = {
+            name: torch.empty(tuple(shape), dtype=torch.float32, device=self._device)
+            for name, shape in shapes.items()
+        }
+        place = self._device.type, self._device.index or 0
+        for name, tensor in held.items():
+            binding.bind_input(
+                name, *place, NUMPY[tensor.dtype], tuple(tensor.shape), tensor.data_ptr()
+            )
+        for name, tensor in outputs.items():
+            binding.bind_output(name, *place, np.float32, tuple(tensor.shape), tensor.data_ptr())
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()  # the session has its own stream
+        self._session.run_with_iobinding(binding)
+        return outputs
+
+
+def _open(
+    bundle: Path,
+    graph: Graph,
+    vouched: Mapping[str, str],
+    device: torch.device,
+    settings: SessionSettings,
+) -> tuple[Any, list[Any]]:
+    import onnx
+    import onnxruntime
+
+    provider = chosen_provider(settings.provider, device)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # A thread that spins while it waits takes the core that publishing needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        model = onnx.load(graph.path, load_external_data=False)
+        places = external_locations(model, vouched, graph.path.parent)
+        source: str | bytes = str(graph.path)
+        values: list[Any] = []
+        if graph.shared:
+            if places - {SHARED}:
+                raise BundleError(f"{graph.path.name}: weights are both shared and beside it")
+            held = _shared(model, bundle, graph.part)
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in held.values()]
+            options.add_external_initializers(list(held), values)
+            source = model.SerializeToString()
+        session = onnxruntime.InferenceSession(
+            source, options, providers=_with_device(provider, device)
+        )
+    except BundleError:
+        raise
+    except Exception as error:  # onnx and ONNX Runtime raise whatever their parsers raise
+        raise BundleError(f"{graph.path.name}: {error}") from error
+    if session.get_providers()[0] != provider:
+        raise BundleError(
+            f"{provider} did not start, {session.get_providers()[0]} would run instead; "
+            "see the log of ONNX Runtime for a missing library"
+        )
+    return session, values
+
+
+def chosen_provider(name: str, device: torch.device) -> str:
+    """Return the execution provider of a setting on a device.
+
+    Raises:
+        BundleError: no such provider, not one for this device, or this build does not have it.
+    """
+    import onnxruntime
+
+    wanted = device.type if name == "auto" else name
+    if wanted not in PROVIDERS:
+        raise BundleError(f"unknown provider {wanted!r}; there are: {', '.join(PROVIDERS)}")
+    if (wanted == "cpu") != (device.type == "cpu"):
+        raise BundleError(f"the provider {wanted} does not run on the device {device}")
+    provider = PROVIDERS[wanted]
+    there = onnxruntime.get_available_providers()
+    if provider not in there:
+        raise BundleError(
+            f"this build of ONNX Runtime has no {provider}, only {', '.join(there)}; "
+            "the extra worker-gpu installs one that does"
+        )
+    return provider
+
+
+def _with_device(provider: str, device: torch.device) -> list[Any]:
+    if device.type == "cpu":
+        return [provider]
+    # What TensorRT has no kernel for is CUDA's.
+    chain = list(dict.fromkeys((provider, PROVIDERS["cuda"])))
+    return [(name, {"device_id": device.index or 0}) for name in chain]
+
+
+def _shared(model: Any, bundle: Path, part: str) -> dict[str, Any]:
+    """Return the shared initializers' values by the names in the graph."""
+    from onnx import TensorProto
+
+    wanted = [tensor for tensor in model.graph.initializer if tensor.external_data]
+    halves = any(tensor.data_type == TensorProto.FLOAT16 for tensor in wanted)
+    weights = shared_weights(bundle, part, np.float16 if halves else np.float32)
+    held = {}
+    for tensor in wanted:
+        value = weights.get(tensor.name)
+        if value is None or list(value.shape) != list(tensor.dims):
+            raise BundleError(f"{part}: the graph's weight {tensor.name} is not in the bundle")
+        held[tensor.name] = np.ascontiguousarray(value)
+    return held

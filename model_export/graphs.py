@@ -1,0 +1,194 @@
+"""A bundle's networks as ONNX graphs, with any batch and any size."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnxscript import opset20 as op
+from torch import Tensor, nn
+
+from diffusion.bundle import load_decoder, load_unet
+from diffusion.bundle_files import read_json
+from diffusion.onnx_files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, UNET
+from diffusion.prompt import TorchEncoder, torch_encoder
+from diffusion.torch_backend import Positional, unet_example
+
+OPSET = 20
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32}
+
+Axes = dict[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A part of a bundle, ready to be exported and to be compared with."""
+
+    part: str
+    module: nn.Module  # floats in and out are float32 whatever it computes in
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    dynamic: dict[str, Axes]  # by input
+    prefix: str  # of parameter names, beside those in the bundle's safetensors
+
+
+def networks(folder: Path, precision: str) -> Iterator[Network]:
+    """Yield a bundle's parts, one in memory at a time.
+
+    Raises:
+        BundleError: a part is broken, or of a kind that is not served.
+    """
+    dtype = DTYPES[precision]
+    yield _unet(folder, dtype)
+    two = (folder / TEXT_ENCODER_2).is_dir()
+    for part in (TEXT_ENCODER, TEXT_ENCODER_2)[: 1 + two]:
+        yield _encoder(folder, part, dtype, penultimate=two)
+    yield _decoder(folder, dtype)
+
+
+def export_graph(network: Network) -> Any:
+    """Return the network as an ``onnx.ModelProto``, its weights named as in the safetensors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of axes that share a name, and of the exporter's own calls
+        program = torch.onnx.export(
+            network.module,
+            tuple(network.inputs.values()),
+            dynamo=True,
+            optimize=False,  # ONNX Runtime does it on load; weights keep their names and shapes
+            verbose=False,
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.mean.dim: _mean},
+            input_names=list(network.inputs),
+            output_names=list(network.outputs),
+            dynamic_shapes=tuple(network.dynamic[name] for name in network.inputs),
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    for tensor in model.graph.initializer:
+        rename(model, tensor.name, tensor.name.removeprefix(network.prefix))
+    return model
+
+
+def share_weights(model: Any, stored: Mapping[str, Any]) -> None:
+    """Take the weights out of a graph that the bundle's safetensors have: ``stored``, by name.
+
+    Weights that lie there under another name or in another shape stay in the graph.
+    """
+    for tensor in model.graph.initializer:
+        # Checkpoints from before transformers 5 have one more word in an encoder's names.
+        for name in (tensor.name, f"text_model.{tensor.name}"):
+            if name in stored and list(stored[name].shape) == list(tensor.dims):
+                rename(model, tensor.name, name)
+                tensor.ClearField("raw_data")
+                tensor.data_location = onnx.TensorProto.EXTERNAL
+                tensor.external_data.add(key="location", value=SHARED)
+                break
+
+
+def rename(model: Any, old: str, new: str) -> None:
+    """Give a tensor of the graph another name."""
+    for tensor in model.graph.initializer:
+        if tensor.name == old:
+            tensor.name = new
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            if name == old:
+                node.input[i] = new
+
+
+def _mean(
+    x: Any, dim: Sequence[int] | None = None, keepdim: bool = False, dtype: int | None = None
+) -> Any:
+    """Translate a mean, over the middle of three axes as pooling.
+
+    ONNX Runtime sums a single row of ``ReduceMean`` in another order than several; with pooling a
+    row's bits do not depend on the number of rows.
+    """
+    if dim is not None and list(dim) == [1] and keepdim and len(x.shape) == 3:
+        turned = op.GlobalAveragePool(op.Transpose(x, perm=[0, 2, 1]))
+        return op.Transpose(turned, perm=[0, 2, 1])
+    if not dim:
+        return op.ReduceMean(x, keepdims=keepdim)
+    return op.ReduceMean(x, op.Constant(value_ints=list(dim)), keepdims=keepdim)
+
+
+def _strip(model: Any) -> None:
+    """Forget where in the source each node came from: it is most of a graph without weights."""
+    graph = model.graph
+    del graph.value_info[:]
+    for entry in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+    del model.metadata_props[:]
+
+
+class _Decoder(nn.Module):
+    """A codec's decoder as a module of one call, float32 outside."""
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner: Any = inner
+        self._dtype = dtype
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W) float32 in [−1, 1]."""
+        picture: Tensor = self.inner.decode(latents.to(self._dtype))
+        return picture.float()
+
+
+def _unet(folder: Path, dtype: torch.dtype) -> Network:
+    unet = load_unet(folder, dtype)
+    example = unet_example(unet, 2, 2, 7)
+    names = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")[: len(example)]
+    rows: Axes = {0: "rows"}
+    dynamic = {name: rows for name in names} | {
+        "sample": rows | {2: "height", 3: "width"},
+        "embeddings": rows | {1: "tokens"},
+    }
+    return Network(
+        part=UNET,
+        module=Positional(unet.eval().requires_grad_(False)),
+        inputs=dict(zip(names, example, strict=True)),
+        outputs=("prediction",),
+        dynamic=dynamic,
+        prefix="unet.",
+    )
+
+
+def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) -> Network:
+    config = read_json(folder / part / "config.json")
+    encoder = torch_encoder(folder / part, config, dtype)
+    module = TorchEncoder(encoder, penultimate=penultimate)
+    length = int(config["max_position_embeddings"])
+    tokens = torch.arange(2 * length).reshape(2, length) % int(config["vocab_size"])
+    with torch.no_grad():
+        outputs = ("states", "pooled")[: len(module(tokens))]
+    return Network(
+        part=part,
+        module=module,
+        inputs={"tokens": tokens},
+        outputs=outputs,
+        dynamic={"tokens": {0: "prompts"}},
+        prefix="encoder.",
+    )
+
+
+def _decoder(folder: Path, dtype: torch.dtype) -> Network:
+    decoder, _ = load_decoder(folder, torch.device("cpu"), dtype)
+    assert isinstance(decoder, nn.Module)
+    config = read_json(folder / "vae" / "config.json")
+    latents = torch.randn(2, int(config["latent_channels"]), 4, 6)
+    return Network(
+        part=DECODER,
+        module=_Decoder(decoder.to(dtype), dtype),
+        inputs={"latents": latents},
+        outputs=("picture",),
+        dynamic={"latents": {0: "pictures", 2: "height", 3: "width"}},
+        prefix="inner.vae." if config["_class_name"] == "AutoencoderKL" else "inner.",
+    )

@@ -1,0 +1,253 @@
+"""``python -m model_export.onnx MODEL``: export a bundle to ONNX, verify it, say how fast it is."""
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from diffusion.bundle import OnnxParts, TorchParts, assemble
+from diffusion.bundle_files import check_files, digest
+from diffusion.errors import DiffusionError
+from diffusion.onnx_backend import OnnxExport
+from diffusion.onnx_files import (
+    FORMAT,
+    MANIFEST,
+    SHARED,
+    Graph,
+    export_folder,
+    file_sha256,
+    shared_weights,
+)
+from diffusion.onnx_session import Session, SessionSettings
+from model_export.errors import ExportError
+from model_export.graphs import OPSET, Network, export_graph, networks, share_weights
+from model_export.quantize import quantize
+from model_export.quiet import quiet_libraries
+from model_export.verify import BOUNDS, Bounds, compare, compare_pictures, speeds
+
+LARGEST = 2 * 10**9  # bytes of a graph with its weights in it; protobuf ends at 2 GiB
+EMBEDDED = "embedded"
+BESIDE = "beside"
+LIBRARIES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
+CPU = torch.device("cpu")
+
+
+class Precision(StrEnum):
+    """What an export computes in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+class Weights(StrEnum):
+    """Where an export's weights lie."""
+
+    shared = SHARED
+    embedded = EMBEDDED
+
+
+def export_bundle(
+    bundle: Path,
+    precision: str,
+    *,
+    weights: str = SHARED,
+    out: Path | None = None,
+    bounds: Bounds | None = None,
+    largest: int = LARGEST,
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Export and verify a bundle; return the manifest that lies beside the graphs.
+
+    ``bounds`` are the precision's own unless given; above ``largest`` bytes weights lie beside
+    their graph. The export takes the place of an older one only when it is whole and verified.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ExportError: the export differs from torch by more than its bound; nothing is left of it.
+    """
+    check_files(bundle)
+    folder = out or export_folder(bundle, precision)
+    work = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        allowed = bounds or BOUNDS[precision]
+        manifest = _write(bundle, work, precision, weights, allowed, largest, report)
+        _verify_whole(bundle, work, manifest, allowed, report)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        (work / MANIFEST).write_text(text + "\n", "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _write(
+    bundle: Path,
+    work: Path,
+    precision: str,
+    weights: str,
+    bounds: Bounds,
+    largest: int,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "precision": precision,
+        "opset": OPSET,
+        "model_sha256": digest(bundle),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "parts": {},
+        "files": {},
+        "verified": {"bounds": {"psnr_db": bounds.psnr_db, "relative": bounds.relative}},
+    }
+    for network in networks(bundle, precision):
+        report(f"{network.part}: exporting")
+        model = export_graph(network)
+        if precision == "int8":
+            model = quantize(model)
+        where = _save(model, work, network.part, bundle, precision, weights, largest)
+        manifest["parts"][network.part] = {
+            "file": f"{network.part}.onnx",
+            "weights": where,
+            "inputs": _shapes(model.graph.input),
+            "outputs": _shapes(model.graph.output),
+        }
+        for path in sorted(work.glob(f"{network.part}.*")):
+            manifest["files"][path.name] = file_sha256(path)
+        report(f"{network.part}: comparing with torch")
+        session = _session(bundle, work, network, where, manifest)
+        manifest["verified"][network.part] = compare(network, session, bounds)
+    return manifest
+
+
+def _save(
+    model: Any, work: Path, part: str, bundle: Path, precision: str, weights: str, largest: int
+) -> str:
+    """Write a graph; return where its weights lie."""
+    path = work / f"{part}.onnx"
+    if weights == SHARED and precision != "int8":
+        share_weights(model, shared_weights(bundle, part, np.float32))
+        onnx.save_model(model, path)
+        return SHARED
+    if model.ByteSize() <= largest:
+        onnx.save_model(model, path)
+        return EMBEDDED
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=f"{part}.onnx_data",
+    )
+    return BESIDE
+
+
+def _session(
+    bundle: Path, work: Path, network: Network, where: str, manifest: dict[str, Any]
+) -> Session:
+    graph = Graph(network.part, work / f"{network.part}.onnx", where == SHARED)
+    return Session(bundle, graph, manifest["files"], CPU, SessionSettings())
+
+
+def _verify_whole(
+    bundle: Path,
+    work: Path,
+    manifest: dict[str, Any],
+    bounds: Bounds,
+    report: Callable[[str], None],
+) -> None:
+    report("drawing whole pictures both ways")
+    sha256 = manifest["model_sha256"]
+    theirs = assemble(bundle, TorchParts(bundle, CPU), CPU, sha256)
+    export = OnnxExport(bundle, work, manifest, CPU, SessionSettings())
+    ours = assemble(bundle, OnnxParts(bundle, export), CPU, sha256)
+    manifest["verified"]["pictures"] = compare_pictures(theirs, ours, bounds)
+    report("measuring speed")
+    manifest["speed"] = {
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "rows": speeds(theirs, ours),
+    }
+
+
+def _shapes(entries: Any) -> dict[str, list[int | str]]:
+    return {
+        entry.name: [d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim]
+        for entry in entries
+    }
+
+
+def show(manifest: dict[str, Any], folder: Path, console: Console) -> None:
+    """Print what was verified and measured."""
+    for part in manifest["parts"]:
+        worst = manifest["verified"][part]["largest_relative_difference"]
+        console.print(f"{part:16s} differs from torch by at most {worst:.1e} of its largest value")
+    drawn = manifest["verified"]["pictures"]
+    console.print(
+        f"{'pictures':16s} {drawn['drawn']} drawn, at least {drawn['lowest_psnr_db']:g} dB close, "
+        f"no pixel further off than {drawn['largest_difference_levels']} of 255"
+    )
+    table = Table("rows", "torch rows/s", "ONNX rows/s", "ratio")
+    for rows, speed in manifest["speed"]["rows"].items():
+        values = (speed["torch_rows_per_s"], speed["onnx_rows_per_s"], speed["ratio"])
+        table.add_row(rows, *(f"{value:g}" for value in values))
+    console.print(table)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    console.print(f"{size / 1e6:.1f} MB → {folder}")
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A bundle in the diffusers layout.")],
+    precision: Annotated[Precision, typer.Option()] = Precision.fp32,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(
+            help="shared: the bundle's own safetensors; embedded: a copy, as it is with --out."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Another folder, for other programs; not served from there.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of the measurement.")] = 1,
+) -> None:
+    """Export a bundle to ONNX beside its weights, verified against torch."""
+    if out is not None and weights is Weights.shared:
+        raise typer.BadParameter("weights can be shared inside the bundle only, not with --out")
+    where = weights or (Weights.shared if out is None else Weights.embedded)
+    torch.set_num_threads(threads)
+    console = Console(highlight=False, soft_wrap=True)
+    with console.status("…") as status:
+        manifest = export_bundle(
+            model, precision.value, weights=where.value, out=out, report=status.update
+        )
+    show(manifest, out or export_folder(model, precision.value), console)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is told in a line."""
+    quiet_libraries()
+    try:
+        typer.run(command)
+    except (ExportError, DiffusionError) as error:
+        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""An export against the torch networks it came from: numbers, whole pictures, and speed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion.bundle import Bundle
+from diffusion.onnx_files import DECODER, UNET
+from diffusion.onnx_session import Session
+from model_export.errors import VerificationError
+from model_export.graphs import Network
+from model_export.measures import psnr_db
+from model_export.sampling import SamplingSettings, draw
+
+ROWS = (1, 2, 3, 5, 8, 17)
+SPEED_ROWS = (1, 4, 8, 16)
+SPEED_ROUNDS = 7
+LONGEST_S = 20.0  # one pass; larger batches are left out
+PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an export may differ by."""
+
+    relative: float  # largest difference of any value, over the largest value
+    psnr_db: float  # of each whole picture to torch's
+
+
+BOUNDS = {
+    "fp32": Bounds(1e-4, 50.0),
+    "fp16": Bounds(3e-2, 30.0),
+    "int8": Bounds(1.0, 30.0),  # numbers differ; whether pictures do is the question
+}
+
+
+@torch.no_grad()
+def compare(network: Network, session: Session, bounds: Bounds) -> dict[str, Any]:
+    """Return the largest differences of a part over numbers of rows, sizes and timesteps.
+
+    Raises:
+        VerificationError: one is above the bound; it says where.
+    """
+    worst: dict[str, float] = {}
+    for case, inputs in _cases(network):
+        wanted = network.module(*inputs.values())
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        shapes = {n: w.shape for n, w in zip(network.outputs, wanted, strict=True)}
+        found = session.run(inputs, shapes)
+        for name, reference in zip(network.outputs, wanted, strict=True):
+            scale = max(float(reference.abs().max()), 1e-6)
+            difference = float((found[name] - reference).abs().max()) / scale
+            if not difference <= bounds.relative:  # NaN is no equality
+                raise VerificationError(
+                    f"{network.part}: {name} differs from torch by {difference:.2g} of its largest "
+                    f"value at {case}; the bound is {bounds.relative:g}"
+                )
+            worst[case] = max(worst.get(case, 0.0), difference)
+    return {"largest_relative_difference": max(worst.values()), "cases": worst}
+
+
+def _cases(network: Network) -> list[tuple[str, dict[str, Tensor]]]:
+    cases = []
+    generator = torch.Generator().manual_seed(0)
+    for rows in ROWS:
+        for wide in (1, 2) if network.part in (UNET, DECODER) else (1,):
+            inputs = {}
+            for name, example in network.inputs.items():
+                shape = [rows, *example.shape[1:]]
+                if example.dim() == 4:
+                    shape[2:] = example.shape[2], example.shape[3] * wide
+                inputs[name] = _values(name, shape, example, generator)
+            if rows <= 3 or wide == 1:
+                cases.append((f"{rows} rows of {_size(inputs)}", inputs))
+    return cases
+
+
+def _values(name: str, shape: Sequence[int], example: Tensor, generator: torch.Generator) -> Tensor:
+    if name == "timesteps":
+        return torch.linspace(0, 999, shape[0])
+    if not example.is_floating_point():
+        return torch.randint(0, int(example.max()) + 1, tuple(shape), generator=generator)
+    if name == "time_ids":
+        return example[:1].expand(*shape).contiguous()
+    return torch.randn(tuple(shape), generator=generator)
+
+
+def _size(inputs: dict[str, Tensor]) -> str:
+    return "×".join(str(side) for side in next(iter(inputs.values())).shape[1:])
+
+
+def compare_pictures(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, Any]:
+    """Return how close the export's pictures are to torch's, drawn whole.
+
+    Raises:
+        VerificationError: one is further off than the bound.
+    """
+    info = theirs.info
+    prompts = [*info.examples, "a picture", "a face", "", "a red thing"][:PICTURES]
+    settings = SamplingSettings(
+        sampler=info.default_sampler,
+        steps=min(info.default_steps, 15),
+        guidance_scale=info.default_guidance_scale,
+        batch=1,
+    )
+    seeds = list(range(len(prompts)))
+    wanted, found = (np.stack(list(draw(b, prompts, seeds, settings))) for b in (theirs, ours))
+    # Equal pictures are infinitely close, which JSON cannot say.
+    closeness = np.minimum(psnr_db(found, wanted), 100.0)
+    worst = float(closeness.min())
+    if not worst >= bounds.psnr_db:
+        raise VerificationError(
+            f"{prompts[int(closeness.argmin())]!r} is drawn {worst:.1f} dB close to torch's "
+            f"picture; the bound is {bounds.psnr_db:g} dB"
+        )
+    largest = int(np.abs(found.astype(np.int16) - wanted).max())
+    return {
+        "drawn": len(prompts),
+        "sampler": settings.sampler,
+        "steps": settings.steps,
+        "lowest_psnr_db": round(worst, 2),
+        "largest_difference_levels": largest,
+    }
+
+
+@torch.inference_mode()
+def speeds(theirs: Bundle, ours: Bundle) -> dict[str, dict[str, float]]:
+    """Return rows a second of both at several numbers of rows, in turns, and their ratio."""
+    info = theirs.info
+    found = {}
+    cond = theirs.encode_prompts(["a picture"])[0]
+    for rows in SPEED_ROWS:
+        latents = torch.randn(rows, *theirs.latent_shape(info.width, info.height))
+        embeddings = cond.embeddings.expand(rows, -1, -1).contiguous()
+        added = None
+        if cond.pooled is not None:
+            ids = torch.tensor([[info.height, info.width, 0, 0, info.height, info.width]])
+            added = {
+                "text_embeds": cond.pooled.expand(rows, -1).contiguous(),
+                "time_ids": ids.float().expand(rows, -1).contiguous(),
+            }
+        inputs = latents, torch.linspace(1, 999, rows), embeddings, added
+        first = _seconds(lambda: theirs.backend.predict(*inputs))  # noqa: B023 - called at once
+        if first > LONGEST_S:
+            break
+        taken = [
+            (
+                _seconds(lambda: theirs.backend.predict(*inputs)),  # noqa: B023
+                _seconds(lambda: ours.backend.predict(*inputs)),  # noqa: B023
+            )
+            for _ in range(SPEED_ROUNDS)
+        ]
+        torch_s, onnx_s = (median(column) for column in zip(*taken[1:], strict=True))
+        found[str(rows)] = {
+            "torch_rows_per_s": round(rows / torch_s, 1),
+            "onnx_rows_per_s": round(rows / onnx_s, 1),
+            "ratio": round(torch_s / onnx_s, 2),
+        }
+    return found
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = perf_counter()
+    call()
+    return perf_counter() - started

@@ -1,0 +1,109 @@
+"""ONNX Runtime in the place of torch: the same pictures, and bits that hang on nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion.bundle import Bundle, load_bundle
+from diffusion.errors import BundleError
+from diffusion.onnx_session import SessionSettings, chosen_provider
+from diffusion.samplers.registry import SAMPLERS
+from model_export.sampling import SamplingSettings, draw
+from tests.bundles import tiny_bundle
+from tests.exports import both, exported
+from tests.layouts import sd15, sdxl
+from workers.settings import DEFAULT_MODEL
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("onnx")
+    return exported(tiny_bundle(work / "tiny"), work / "exported")
+
+
+@pytest.fixture(scope="module")
+def pair(folder: Path) -> tuple[Bundle, Bundle]:
+    return both(folder)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_draws_what_it_draws_with_torch(
+    pair: tuple[Bundle, Bundle], sampler: str
+) -> None:
+    settings = SamplingSettings(sampler=sampler, steps=8, guidance_scale=3.0)
+    wanted, found = (
+        np.stack(list(draw(bundle, ["a red apple", "红苹果"], [3, 4], settings))).astype(int)
+        for bundle in pair
+    )
+    assert np.abs(wanted - found).max() <= 1
+
+
+@pytest.mark.parametrize("default_model", [False, True])
+def test_a_row_has_the_same_bits_in_any_batch(
+    pair: tuple[Bundle, Bundle], default_model: bool
+) -> None:
+    bundle = pair[1]
+    if default_model:
+        bundle = load_bundle(DEFAULT_MODEL, backend="onnx")
+    info, generator = bundle.info, torch.Generator().manual_seed(0)
+    shape = bundle.latent_shape(info.width, info.height)
+    cond = bundle.encode_prompts(["a red apple"])[0].embeddings
+    sample = torch.randn(17, *shape, generator=generator)
+    timesteps = torch.linspace(1, 999, 17)
+    embeddings = cond * torch.linspace(0.5, 1.5, 17)[:, None, None]
+    whole = bundle.backend.predict(sample, timesteps, embeddings, None)
+    for rows in (1, 2, 3, 5, 8):
+        for first in (0, 17 - rows):
+            part = slice(first, first + rows)
+            found = bundle.backend.predict(sample[part], timesteps[part], embeddings[part], None)
+            assert torch.equal(found, whole[part]), (rows, first)
+
+
+@pytest.mark.parametrize("layout", [sd15, sdxl])
+def test_stable_diffusion_in_its_own_layout(layout: object, tmp_path: Path) -> None:
+    source = layout(tmp_path / "source")  # type: ignore[operator]
+    theirs, ours = both(exported(source, tmp_path / "exported"))
+    settings = SamplingSettings(sampler="euler", steps=4, guidance_scale=4.0)
+    for prompt in ("a red apple", ""):
+        wanted, found = (
+            next(iter(draw(bundle, [prompt], [5], settings))).astype(int)
+            for bundle in (theirs, ours)
+        )
+        assert np.abs(wanted - found).max() <= 1, prompt
+
+
+def test_sizes_other_than_the_base_are_drawn(pair: tuple[Bundle, Bundle]) -> None:
+    sample, timesteps = torch.randn(2, 4, 8, 12), torch.tensor([10.0, 700.5])
+    embeddings = torch.stack([c.embeddings for c in pair[0].encode_prompts(["a", "b"])])
+    wanted, found = (b.backend.predict(sample, timesteps, embeddings, None) for b in pair)
+    assert torch.allclose(wanted, found, atol=1e-4)
+
+
+def test_auto_takes_the_export_where_there_is_one(folder: Path, tmp_path: Path) -> None:
+    assert load_bundle(folder, backend="auto").backend.name == "onnx-fp32"
+    plain = tiny_bundle(tmp_path / "plain")
+    assert load_bundle(plain, backend="auto").backend.name == "torch"
+    assert load_bundle(folder).info.sha256 == load_bundle(folder, backend="auto").info.sha256
+
+
+def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(folder: Path) -> None:
+    with pytest.raises(BundleError, match="does not run on the device cpu"):
+        load_bundle(folder, backend="onnx", sessions=SessionSettings(provider="cuda"))
+    with pytest.raises(BundleError, match=r"no TensorrtExecutionProvider, only .*worker-gpu"):
+        chosen_provider("tensorrt", torch.device("cuda"))
+    with pytest.raises(BundleError, match="unknown provider 'gpu'; there are: cpu, cuda, tensorrt"):
+        chosen_provider("gpu", CPU)
+
+
+def test_a_model_without_an_export_says_how_to_make_one(tmp_path: Path) -> None:
+    plain = tiny_bundle(tmp_path / "plain")
+    with pytest.raises(
+        BundleError, match=r"no int8 export; make one: python -m model_export\.onnx"
+    ):
+        load_bundle(plain, backend="onnx", precision="int8")
+    with pytest.raises(BundleError, match="unknown precision 'fp8'; there are: fp32, fp16, int8"):
+        load_bundle(plain, backend="onnx", precision="fp8")
