@@ -43,8 +43,52 @@ def denoise(
 ) -> Tensor:
     """Return D, the denoised estimate (B, C, h, w) float32, of each row's own level.
 
-    One forward pass takes B rows and one more for each guided row. ``pad_to`` pads it to a fixed
-    number of rows: a row's bits then depend on neither its neighbours nor its place.
+    Arguments and errors are those of :func:`prepare`.
+    """
+    inputs = prepare(latents, sigmas, timesteps, guidance, pad_to=pad_to)
+    return inputs.denoised(prediction_type, inputs.predict(backend))
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardPass:
+    """What one forward pass takes, and how its prediction becomes the denoised estimate."""
+
+    sample: Tensor  # x_t at the training process' scale, (N, C, h, w)
+    timesteps: Tensor  # (N,)
+    embeddings: Tensor  # (N, L, D)
+    added: dict[str, Tensor] | None
+    x: Tensor  # the same rows in sigma space
+    sigma: Tensor  # (N, 1, 1, 1)
+    guided: Sequence[int]  # which of the first B rows have their unconditional pass behind them
+    guidance: Sequence[Guidance]  # (B,)
+
+    def predict(self, backend: Backend) -> Tensor:
+        """Return the network's prediction (N, C, h, w)."""
+        return backend.predict(self.sample, self.timesteps, self.embeddings, self.added)
+
+    def denoised(self, prediction_type: PredictionType, prediction: Tensor) -> Tensor:
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row's own level."""
+        rows, used = len(self.guidance), len(self.guidance) + len(self.guided)
+        denoised = _denoised(prediction_type, prediction, self.x, self.sigma)
+        result = denoised[:rows]
+        if self.guided:
+            uncond = denoised[rows:used]
+            result = _guide(result, uncond, self.x, self.sigma, self.guided, self.guidance)
+        return result
+
+
+def prepare(
+    latents: Tensor,
+    sigmas: Sequence[float],
+    timesteps: Sequence[float],
+    guidance: Sequence[Guidance],
+    *,
+    pad_to: int | None = None,
+) -> ForwardPass:
+    """Return what one forward pass over latents (B, C, h, w) takes, each at its own level.
+
+    It takes B rows and one more for each guided row. ``pad_to`` pads it to a fixed number of rows:
+    a row's bits then depend on neither its neighbours nor its place.
 
     Raises:
         DenoiseError: more forward rows than ``pad_to``.
@@ -70,17 +114,18 @@ def denoise(
         dtype=torch.float32,
     ).to(device, non_blocking=True)
     sigma, scale = numbers[:2, :, None, None, None]
-    timestep = numbers[2]
     index = torch.tensor(rows).to(device, non_blocking=True)
     x = latents.index_select(0, index)
-    sample = x * scale
-    embeddings = torch.stack([side.embeddings for side in sides])
-    prediction = backend.predict(sample, timestep, embeddings, _added(sides, guidance, rows))
-    denoised = _denoised(prediction_type, prediction, x, sigma)
-    result = denoised[: len(guidance)]
-    if guided:
-        result = _guide(result, denoised[len(guidance) : used], x, sigma, guided, guidance)
-    return result
+    return ForwardPass(
+        sample=x * scale,
+        timesteps=numbers[2],
+        embeddings=torch.stack([side.embeddings for side in sides]),
+        added=_added(sides, guidance, rows),
+        x=x,
+        sigma=sigma,
+        guided=guided,
+        guidance=guidance,
+    )
 
 
 def _added(

@@ -4,11 +4,10 @@ from statistics import median
 from time import perf_counter
 
 import structlog
-import torch
-from torch import Tensor
 
 from diffusion.bundle import Bundle
-from diffusion.denoiser import Guidance, denoise
+from workers.engine import Engine, EngineSettings
+from workers.messages import Picture
 
 log = structlog.get_logger()
 WITHIN = 0.99
@@ -29,24 +28,27 @@ def calibrate(bundle: Bundle, most: int) -> int:
 
 
 def speeds_by_rows(bundle: Bundle, most: int) -> dict[int, float]:
-    """Return rows per second at the sizes up to ``most``, as many as fit in memory.
+    """Return rows per second of whole ticks at the sizes up to ``most``, as many as fit in memory.
 
     The sizes take turns, so that a machine busy for a while slows all of them alike.
     """
-    seconds: dict[int, list[float]] = {}
+    engines: dict[int, Engine] = {}
     for rows in sizes(most):
-        try:
-            evaluation_s(bundle, rows)  # warms caches
-        except torch.OutOfMemoryError:
+        engine = full_engine(bundle, rows)
+        engine.tick()  # warms caches
+        if engine.rows_per_tick < rows:
             break
-        seconds[rows] = []
+        engines[rows] = engine
+    seconds: dict[int, list[float]] = {rows: [] for rows in engines}
     until = perf_counter() + BUDGET_S
     for turn in range(ROUNDS):
         if turn > 1 and perf_counter() > until:
             break
-        for size, taken in seconds.items():
-            taken.append(evaluation_s(bundle, size))
-    return {size: size / median(taken) for size, taken in seconds.items()}
+        for rows, engine in engines.items():
+            seconds[rows].append(tick_s(engine))
+    for engine in engines.values():
+        engine.stop()
+    return {rows: rows / median(taken) for rows, taken in seconds.items()}
 
 
 def sizes(most: int) -> list[int]:
@@ -55,26 +57,36 @@ def sizes(most: int) -> list[int]:
     return [size for power in powers for size in (power, power * 3 // 2) if size <= max(2, most)]
 
 
-@torch.inference_mode()
-def evaluation_s(bundle: Bundle, rows: int) -> float:
-    """Return the seconds of one evaluation of ``rows`` unguided rows at base resolution.
-
-    Raises:
-        torch.OutOfMemoryError: the device cannot hold that many.
-    """
+def full_engine(bundle: Bundle, rows: int) -> Engine:
+    """Return an engine without a thread that advances ``rows`` unguided pictures a tick."""
     info = bundle.info
-    cond = bundle.encode_prompts([""])[0]
-    guidance = [Guidance(cond, cond, size=(info.width, info.height))] * rows
-    latents = torch.zeros((rows, *bundle.latent_shape(info.width, info.height)))
-    latents = latents.to(bundle.device)
+    engine = Engine(bundle, EngineSettings(slots=rows, rows_per_tick=rows), lambda _: None)
+    for image in range(rows):
+        engine.submit(
+            Picture(
+                job_id="calibration",
+                image=image,
+                prompt="",
+                negative_prompt="",
+                seed=0,
+                sampler="euler",
+                schedule="karras",
+                steps=10 * ROUNDS,
+                eta=None,
+                guidance_scale=1.0,
+                guidance_rescale=0.0,
+                width=info.width,
+                height=info.height,
+                preview=0,
+                rank=0,
+                age=0.0,
+            )
+        )
+    return engine
+
+
+def tick_s(engine: Engine) -> float:
+    """Return the seconds of one tick."""
     started = perf_counter()
-    denoised: Tensor = denoise(
-        bundle.backend,
-        bundle.noise_schedule.prediction_type,
-        latents,
-        [1.0] * rows,
-        [500.0] * rows,
-        guidance,
-    )
-    denoised.sum().item()
+    engine.tick()
     return perf_counter() - started

@@ -6,7 +6,7 @@ needs no device (opening slots, drawing noise, decoding, reporting) is done besi
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, perf_counter
@@ -170,8 +170,7 @@ class Engine:
             self._aftermath.take()()
             self._take_stock()
             return False
-        beside = self._aside.submit(partial(_beside, chosen, self._aftermath.take()))
-        for slots, evaluated in self._evaluate(chosen, beside):
+        for slots, evaluated in self._evaluate(chosen):
             self._apply(slots, evaluated)
         self._last_tick_at = monotonic()
         self._save()
@@ -217,38 +216,34 @@ class Engine:
                     Admitted(picture.job_id, picture.image, slot.row, slot.program.rows, refused)
                 )
 
-    def _evaluate(
-        self, chosen: list[Slot], beside: Errand[NDArray[np.float32] | None]
-    ) -> list[tuple[list[Slot], Evaluated]]:
-        """Evaluate the chosen slots, in smaller batches where the device or a row forces it.
-
-        ``beside`` does what the last tick left and draws these slots' noise meanwhile.
-        """
+    def _evaluate(self, chosen: list[Slot]) -> list[tuple[list[Slot], Evaluated]]:
+        """Evaluate the chosen slots, in smaller batches where the device or a row forces it."""
         pad_to = self._batcher.rows_per_tick if self._settings.deterministic else None
         try:
-            return [(chosen, evaluate(self._bundle, chosen, pad_to, beside.result))]
+            return [(chosen, evaluate(self._bundle, chosen, pad_to, self._beside(chosen)))]
         except OUT_OF_MEMORY as error:
-            beside.result()
             lowered = self._batcher.lower(pad_to or sum(slot.guidance.passes for slot in chosen))
             if len(chosen) == 1 and not (lowered and pad_to is not None):
                 self._fail(chosen[0], "out_of_memory", str(error) or "the device is out of memory")
                 return []
             log.warning("out of memory", rows_per_tick=self.rows_per_tick)
-            return self._evaluate_parts(self._split(chosen))
+            return [part for slots in self._split(chosen) for part in self._evaluate(slots)]
         except Exception as error:  # one row's fault must not reach its neighbours
-            beside.result()
             if len(chosen) == 1:
                 log.exception("evaluation failed", job_id=chosen[0].picture.job_id)
                 self._fail(chosen[0], "internal", repr(error))
                 return []
-            return self._evaluate_parts([slot] for slot in chosen)
+            return [part for slot in chosen for part in self._evaluate([slot])]
 
-    def _evaluate_parts(self, parts: Iterable[list[Slot]]) -> list[tuple[list[Slot], Evaluated]]:
-        return [
-            evaluated
-            for slots in parts
-            for evaluated in self._evaluate(slots, self._aside.submit(partial(draw_noise, slots)))
-        ]
+    def _beside(self, slots: list[Slot]) -> Callable[[], Errand[NDArray[np.float32] | None]]:
+        """Return a call that lets another thread draw noise and do what the last tick left."""
+
+        def do(aftermath: Callable[[], None]) -> NDArray[np.float32] | None:
+            noise = draw_noise(slots)
+            aftermath()
+            return noise
+
+        return lambda: self._aside.submit(partial(do, self._aftermath.take()))
 
     def _split(self, slots: list[Slot]) -> Iterator[list[Slot]]:
         """Yield the slots in parts that the bound allows, in at least two where they are many."""
@@ -337,10 +332,3 @@ class Engine:
         jobs = [job_id for job_id, _ in self._slots] + [p.job_id for p, _ in self._waiting]
         for job_id in dict.fromkeys(jobs):
             self._release(job_id)
-
-
-def _beside(slots: Sequence[Slot], aftermath: Callable[[], None]) -> NDArray[np.float32] | None:
-    """Draw the noise that this tick will ask for, then do what the last one left."""
-    noise = draw_noise(slots)
-    aftermath()
-    return noise

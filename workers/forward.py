@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.bundle import Bundle
-from diffusion.denoiser import denoise
+from diffusion.denoiser import prepare
 from diffusion.samplers.registry import MAX_REGISTERS
 from diffusion.step import step
+from workers.aside import Errand
 from workers.slot import Slot
 
 
@@ -32,25 +33,29 @@ def evaluate(
     bundle: Bundle,
     slots: Sequence[Slot],
     pad_to: int | None,
-    noise: Callable[[], NDArray[np.float32] | None],
+    begin: Callable[[], Errand[NDArray[np.float32] | None]],
 ) -> Evaluated:
     """Evaluate each slot's current row in one forward pass.
 
-    ``noise`` returns what :func:`draw_noise` does for these slots; it is asked after the pass.
+    ``begin`` is called when the pass is about to run, not before: until then another thread would
+    only take turns with this one. Its errand's result is what :func:`draw_noise` returns.
     """
     started = perf_counter()
     state = torch.stack([slot.state for slot in slots])
-    denoised = denoise(
-        bundle.backend,
-        bundle.noise_schedule.prediction_type,
+    inputs = prepare(
         state[:, 0],
         [slot.program.sigmas[slot.row] for slot in slots],
         [slot.program.timesteps[slot.row] for slot in slots],
         [slot.guidance for slot in slots],
         pad_to=pad_to,
     )
-    modelled = perf_counter()
-    drawn = noise()
+    errand = begin()
+    try:
+        prediction = inputs.predict(bundle.backend)
+    finally:
+        modelled = perf_counter()
+        drawn = errand.result()
+    denoised = inputs.denoised(bundle.noise_schedule.prediction_type, prediction)
     k = MAX_REGISTERS
     packed = np.stack([slot.program.packed[slot.row] for slot in slots])
     rows = torch.from_numpy(packed).to(state.device, non_blocking=True)

@@ -1,10 +1,7 @@
 """The door under load: submit and status at 1 and 16 connections, and beside 1,000 listeners."""
 
 import asyncio
-import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
@@ -14,7 +11,8 @@ import aiohttp
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
-from service.redis_server import free_port, redis_server
+from service.redis_server import redis_server
+from tests.benchmarks.door_process import door_process
 from tests.benchmarks.figures import quantile
 from tests.jobs.examples import MODEL
 
@@ -89,21 +87,6 @@ async def _announce(redis_url: str) -> None:
     await store.close()
 
 
-async def _ready(url: str, door: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = monotonic() + 120
-    async with aiohttp.ClientSession() as session:
-        while monotonic() < deadline:
-            assert door.poll() is None, log.read_text()[-3000:]
-            try:
-                async with session.get(f"{url}/readyz") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-    raise TimeoutError(log.read_text()[-3000:])
-
-
 def measure(kind: str, *, listeners: int = LISTENERS) -> dict[str, Any]:
     """Return p50 and p99 of one kind of door: ``serve`` or ``uvicorn``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -111,20 +94,5 @@ def measure(kind: str, *, listeners: int = LISTENERS) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     with TemporaryDirectory() as folder, redis_server(Path(folder) / "redis") as redis_url:
         asyncio.run(_announce(redis_url))
-        port, log = free_port(), Path(folder) / "log"
-        command = [sys.executable, "-m", f"service.{kind}_door", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--data", f"{folder}/door"]
-        env = os.environ | {"SFUMATO_REDIS_URL": redis_url, "SFUMATO_LOG_LEVEL": "WARNING"}
-        with log.open("wb") as out:
-            door = subprocess.Popen(command, env=env, stdout=out, stderr=out)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            asyncio.run(_ready(url, door, log))
+        with door_process(kind, redis_url, Path(folder)) as url:
             return asyncio.run(_figures(url, listeners))
-        finally:
-            door.terminate()
-            try:
-                door.wait(30)
-            except subprocess.TimeoutExpired:
-                door.kill()
-                door.wait()

@@ -2,7 +2,10 @@
 
 import random
 import sys
+from collections.abc import Callable
 from concurrent.futures import wait
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 from typing import Any
 
@@ -11,6 +14,8 @@ import torch
 from diffusion.bundle import Bundle
 from diffusion.samplers.registry import SAMPLERS
 from jobs.schema import JobRequest
+from tests.benchmarks.audience import audience
+from tests.benchmarks.door_process import door_process
 from tests.benchmarks.figures import median, spread
 from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
@@ -62,11 +67,19 @@ def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobR
     ]
 
 
-def engine_window(worker: Inside, seed: int, jobs: int) -> dict[str, float]:
-    """Keep every slot full for the window and measure; then let the jobs end."""
+def engine_window(
+    worker: Inside,
+    seed: int,
+    jobs: int,
+    submit: Callable[[list[JobRequest]], object] | None = None,
+) -> dict[str, float]:
+    """Keep every slot full for the window and measure; then let the jobs end.
+
+    Jobs go straight into the store, unless ``submit`` takes them another way.
+    """
     stats = worker.host.engine.stats
     slots = worker.settings.slots
-    worker.submit(mixed_requests(jobs, seed))
+    (submit or worker.submit)(mixed_requests(jobs, seed))
     futures = worker.answer(jobs)  # one ring a job, as the door rings
     while stats.slots_used < slots:
         sleep(0.002)
@@ -111,16 +124,25 @@ def jobs_for(rows_per_s: float, slots: int) -> int:
 
 
 def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str, Any]:
-    """Alternate raw and engine windows in one run."""
+    """Alternate raw and engine windows in one run.
+
+    Jobs come over HTTP through a door, and clients watch the events of all of them meanwhile.
+    """
     batch, speeds = best_batch(bundle, 2 * slots)
     print(f"  raw rows/s by batch: {speeds}; best {batch}")
     ratios, windows = [], []
-    with inside(bundle, slots=slots) as worker:
+    with (
+        inside(bundle, slots=slots) as worker,
+        TemporaryDirectory() as folder,
+        door_process("uvicorn", worker.settings.redis_url, Path(folder)) as url,
+        audience(url) as clients,
+    ):
         for pair in range(pairs):
             # Half of the raw window on either side, so that a drift of the machine cancels.
             raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
-            window = engine_window(worker, pair, jobs_for(raw, slots))
+            window = engine_window(worker, pair, jobs_for(raw, slots), clients.submit)
             raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
+            window["model_over_raw_ms"] = window["model_ms"] - 1000 * window["rows_per_tick"] / raw
             windows.append(window)
             ratios.append(window["rows_per_s"] / raw)
             print(f"  pair {pair}: raw {raw:.1f}, engine {window['rows_per_s']:.1f} rows/s, "
@@ -129,6 +151,7 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str,
     keys = (
         "tick_ms",
         "model_ms",
+        "model_over_raw_ms",  # what the model takes longer for these rows than the bare UNet
         "step_ms",
         "overhead_ms",
         "between_ms",
@@ -141,6 +164,7 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str,
         "raw_rows_per_s_by_batch": speeds,
         "bound_rows_per_tick": rows_per_tick,
         "tick": {key: round(median([w[key] for w in windows]), 3) for key in keys},
+        "backend": bundle.backend.name,
         "threads": torch.get_num_threads(),
     }
 
