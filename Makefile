@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test check format lint types bench clean
+.PHONY: help setup demo up test check format lint types extras bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,12 @@ lint: setup  ## formatting and lint
 
 types: setup  ## mypy --strict
 	$(BIN)/mypy
+
+extras:  ## install the GPU worker's extra by itself and see that a worker of it would start
+	$(PYTHON) -m venv --clear build/worker-gpu
+	build/worker-gpu/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt '.[worker-gpu]'
+	cd build && worker-gpu/bin/python -W ignore -m workers.check --provider cuda
 
 bench: setup  ## measure, print, and write out/bench.json
 	$(BIN)/python -m tests.benchmarks

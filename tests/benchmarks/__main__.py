@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle import Bundle, load_bundle
 from jobs.logs import configure
-from tests.benchmarks import comparison, door, efficiency, policy, publisher, store
+from tests.benchmarks import comparison, door, efficiency, policy, publisher, store, threads
 from tests.benchmarks.figures import median
 from workers.calibrate import calibrate, full_engine, tick_s
 from workers.memory import keep_freed_memory
@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "policy": run_policy,
     "comparison": lambda: comparison.measure(bundle()),
     "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),
+    "threads": threads.measure,
     "store": store.measure,
     "door_serve": lambda: door.measure("serve"),
     "door_uvicorn": lambda: door.measure("uvicorn"),

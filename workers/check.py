@@ -1,0 +1,40 @@
+"""``python -m workers.check``: whether a worker could start here, before one does.
+
+It loads the model that the settings name and says what would run it; with ``--provider`` it fails
+where this build of ONNX Runtime does not have that execution provider.
+"""
+
+import argparse
+import sys
+
+import onnxruntime
+
+from diffusion.errors import BundleError
+from diffusion.onnx_session import PROVIDERS
+from jobs.errors import StartError
+from jobs.settings import read_environment
+from workers.host import load
+from workers.settings import WorkerSettings
+
+
+def main(arguments: list[str]) -> int:
+    """Check and tell; return 0 where a worker would start."""
+    parser = argparse.ArgumentParser(prog="python -m workers.check", description=__doc__)
+    parser.add_argument("--provider", choices=PROVIDERS, help="has to be in ONNX Runtime's build")
+    chosen = parser.parse_args(arguments).provider
+    there = onnxruntime.get_available_providers()
+    print(f"ONNX Runtime {onnxruntime.__version__}: {', '.join(there)}")
+    if chosen is not None and PROVIDERS[chosen] not in there:
+        print(f"{PROVIDERS[chosen]} is missing; the extra worker-gpu brings it", file=sys.stderr)
+        return 1
+    try:
+        bundle = load(read_environment(WorkerSettings))
+    except (BundleError, StartError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{bundle.info.name}: {bundle.backend.name} on {bundle.device}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
