@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from diffusion.codec import PatchPCACodec
 from model_export.checkpoint import load_checkpoint
 from model_export.codec import save_codec
 from model_export.network import NETWORKS, Networks
-from model_export.origin import ORIGIN, TRAINING, open_parts
+from model_export.origin import DATA, ORIGIN, TRAINING, open_parts
 from model_export.settings import Process, settings_of
 
 EVALUATION = "evaluation.json"
@@ -61,9 +61,25 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
     }
     if (run / ORIGIN).exists():
         training["origin"] = read_json(run / ORIGIN)
-    write_bundle(folder, networks, tokenizer, codec, settings.process, defaults)
+    if (run / DATA).exists():
+        training["data"] = read_json(run / DATA)
+        defaults = _own_defaults(folder, training["data"], defaults)
+    notices = NOTICES if has_emoji(training) else None
+    write_bundle(folder, networks, tokenizer, codec, settings.process, defaults, notices)
     _write(folder / TRAINING, training)
     return folder
+
+
+def has_emoji(training: dict[str, Any]) -> bool:
+    """Return whether emoji had a part in a training: in it, or in the weights it began from."""
+    if "data" not in training:
+        return True
+    return "origin" in training and has_emoji(training["origin"])
+
+
+def _own_defaults(folder: Path, data: dict[str, Any], defaults: Defaults) -> Defaults:
+    name, examples = folder.resolve().name, tuple(data["examples"])
+    return replace(defaults, name=name, title=name, languages=(), examples=examples)
 
 
 def write_bundle(
@@ -73,6 +89,7 @@ def write_bundle(
     codec: PatchPCACodec,
     process: Process,
     defaults: Defaults,
+    notices: Path | None = NOTICES,
 ) -> Path:
     """Write a bundle, weights in float16, and return its folder.
 
@@ -88,7 +105,7 @@ def write_bundle(
     _write(fresh / "scheduler" / "scheduler_config.json", _scheduler(process))
     _write(fresh / "sfumato.json", _sfumato(defaults, networks.settings.sample_size, codec))
     _write(fresh / "model_index.json", _index())
-    for notice in sorted(NOTICES.iterdir()):
+    for notice in sorted(notices.iterdir()) if notices else ():
         shutil.copyfile(notice, fresh / notice.name)
     for path in fresh.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from model_export.labels import Emoji
+from model_export.labels import CAPTION, Emoji
 
 TEMPLATES = ("a {}", "an emoji of {}", "a picture of {}", "{} emoji")
 
@@ -11,11 +11,13 @@ def draw_caption(emoji: Emoji, drop: float, random: Random) -> str:
     """Return a prompt for an emoji, drawn from the mix; empty with probability ``drop``.
 
     35 % English label, 10 % label in a template, 15 % English tags, 28 % Chinese label, 12 %
-    Chinese tags. The empty prompt is what classifier-free guidance steers away from (Ho and
-    Salimans 2022).
+    Chinese tags; of somebody's own picture any of its captions, each as often. The empty prompt is
+    what classifier-free guidance steers away from (Ho and Salimans 2022).
     """
     if random.random() < drop:
         return ""
+    if emoji.own:
+        return random.choice((emoji.labels[CAPTION], *emoji.tags[CAPTION]))
     share = random.random()
     if share < 0.35:
         return emoji.labels["en"]

@@ -5,11 +5,18 @@ from typing import Any
 
 from diffusion.bundle_files import read_json
 from model_export.evaluate import read_evaluation
+from model_export.held_out_section import held_out_section
 from model_export.origin import TRAINING
+from model_export.provenance import EMOJI, Provenance, provenance
 
 COMPARISON = Path(__file__).parent / "comparison.md"
 SHEET = "sheet.png"
-NAMES = {"en": "English label", "zh": "Chinese label", "tags": "three English tags"}
+NAMES = {
+    "en": "English label",
+    "zh": "Chinese label",
+    "tags": "three English tags",
+    "caption": "first caption",
+}
 
 
 def write_card(folder: Path) -> Path:
@@ -22,56 +29,62 @@ def write_card(folder: Path) -> Path:
     evaluation = read_evaluation(folder)
     training = read_json(folder / TRAINING)
     defaults = read_json(folder / "sfumato.json")
+    words = provenance(training)
     parts = [
-        _head(defaults),
-        _intro(folder, training, defaults),
-        _figures(evaluation, defaults),
-        _training(training),
-        "## Prediction type and weighting\n\n" + COMPARISON.read_text("utf-8"),
-        _limits(),
-        _licences(),
+        _head(defaults, words),
+        _intro(folder, training, defaults, words),
+        _figures(evaluation, defaults, words),
+        *held_out_section(evaluation),
+        _training(training, words),
+        f"## Limits\n\n{words.limits}\n",
+        f"## Data and licences\n\n{words.licences}\n",
     ]
+    if words is EMOJI:  # on which it was measured
+        comparison = COMPARISON.read_text("utf-8")
+        parts.insert(-2, f"## Prediction type and weighting\n\n{comparison}")
     path = folder / "README.md"
     path.write_text("\n".join(parts), "utf-8")
     return path
 
 
-def _head(defaults: dict[str, Any]) -> str:
-    languages = "\n".join(f"- {language}" for language in defaults["languages"])
-    return (
-        "---\nlicense: ofl-1.1\npipeline_tag: text-to-image\nlibrary_name: diffusers\n"
-        f"language:\n{languages}\n---\n"
-    )
+def _head(defaults: dict[str, Any], words: Provenance) -> str:
+    languages = "".join(f"- {language}\n" for language in defaults["languages"])
+    spoken = f"language:\n{languages}" if languages else ""
+    kind = "pipeline_tag: text-to-image\nlibrary_name: diffusers\n"
+    return f"---\n{words.licence}{kind}{spoken}---\n"
 
 
-def _intro(folder: Path, training: dict[str, Any], defaults: dict[str, Any]) -> str:
+def _intro(
+    folder: Path, training: dict[str, Any], defaults: dict[str, Any], words: Provenance
+) -> str:
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
     examples = ", ".join(f"“{example}”" for example in defaults["examples"])
     picture = f"\n![drawings of the model]({SHEET})\n" if (folder / SHEET).exists() else ""
+    count = training["settings"]["emoji"]
     unet, text = training["parameters"]["unet"], training["parameters"]["text_encoder"]
     return f"""# {defaults["title"]}
 
-Text to emoji, {defaults["min_side"]}×{defaults["min_side"]} pixels, English and Chinese prompts.
+{words.prompts.format(side=defaults["min_side"])}
 A UNet of {unet / 1e6:.1f} M parameters and a text encoder of {text / 1e6:.1f} M, trained from
-scratch on {training["settings"]["emoji"]} emoji by `model_export`; {size:.1f} MB of float16
+scratch on {count} {words.things} by `model_export`; {size:.1f} MB of float16
 safetensors, nothing else is needed to draw. Try {examples}.
 {picture}"""
 
 
-def _figures(evaluation: dict[str, Any], defaults: dict[str, Any]) -> str:
+def _figures(evaluation: dict[str, Any], defaults: dict[str, Any], words: Provenance) -> str:
     rows = sorted(
         evaluation["runs"], key=lambda r: (-r["seeds"], r["prompts"], r["guidance_scale"])
     )
     lines = [_row(_how(run), run["measures"]) for run in rows]
     bounds = evaluation["bounds"]
     lines.append(_row("the codec alone, no drawing | | | |", bounds["codec"]))
-    lines.append(_row("pictures of other emoji | | | |", bounds["others"]))
+    lines.append(_row(f"pictures of other {words.others} | | | |", bounds["others"]))
     table = "\n".join(lines)
     return f"""## Figures
 
-`python -m model_export evaluate <bundle>`: every trained emoji is asked for and drawn by the
+`python -m model_export evaluate <bundle>`: every trained {words.one} is asked for and drawn by the
 service's own sampling code, {defaults["default_sampler"]} by default. *Top-1* is the share of
-drawings nearest, by 16×16 pixels, to the picture asked for among the 541 of a fixed gallery;
+drawings nearest, by 16×16 pixels, to the picture asked for among {words.among};
 *top-5* the share with it among the nearest five. *High frequencies* is the mean second difference,
 as a multiple of what the codec's own pictures have. *Speckle* is the distance from white, of 255
 levels, on pixels where the reference is white all around.
@@ -97,7 +110,7 @@ def _row(how: str, measures: dict[str, float]) -> str:
     )
 
 
-def _training(training: dict[str, Any]) -> str:
+def _training(training: dict[str, Any], words: Provenance) -> str:
     settings = training["settings"]
     process = settings["process"]
     return f"""## Training
@@ -110,12 +123,11 @@ warm-up over {settings["warmup_steps"]} steps and a linear fall at the end, a mo
 {settings["prompt_drop"]:.0%} of the time. {process["num_train_timesteps"]} steps of
 `{process["beta_schedule"]}` noise from {process["beta_start"]:g} to {process["beta_end"]:g},
 prediction type `{process["prediction_type"]}`, weighting `{settings["weighting"]}`. Prompts are
-English labels (35 %), templates (10 %), English tags (15 %), Chinese labels (28 %), Chinese tags
-(12 %). Latents are 8×8×{settings["network"]["latent_channels"]}, principal components of 8×8
+{words.mix} Latents are 8×8×{settings["network"]["latent_channels"]}, principal components of 8×8
 patches: the codec has no network in it.
 
 ```sh
-{_commands(training)}
+{_commands(training, words)}
 ```
 """
 
@@ -134,41 +146,25 @@ def _length(training: dict[str, Any]) -> str:
     return f"First: {_length(training['origin'])}\nThen, from those weights: {text}"
 
 
-def _commands(training: dict[str, Any]) -> str:
+def _commands(training: dict[str, Any], words: Provenance) -> str:
     sittings = [training]
     while "origin" in sittings[0]:
         sittings.insert(0, sittings[0]["origin"])
     runs = [f"run{number}" for number in range(1, len(sittings) + 1)]
-    lines = ["data --labels emojibase-data-17.0.0.tgz --out data"]
+    lines = list(dict.fromkeys(provenance(sitting).data for sitting in sittings))
     for before, run, sitting in zip([None, *runs], runs, sittings, strict=False):
         lines.append(_train(sitting, run) + (f" --origin {before}" if before else ""))
-    lines += [f"bundle {runs[-1]} <bundle>", "evaluate <bundle>", "sheet <bundle>", "card <bundle>"]
+    lines += [f"bundle {runs[-1]} <bundle>", *words.measure, "card <bundle>"]
     return "\n".join(f"python -m model_export {line}" for line in lines)
 
 
 def _train(training: dict[str, Any], run: str) -> str:
     settings, process = training["settings"], training["settings"]["process"]
+    folder = provenance(training).folder
+    precision = settings.get("precision", "float32")  # of runs from before there was a choice
     return (
-        f"train data --run {run} --emoji {settings['emoji']} --steps {training['step']} "
+        f"train {folder} --run {run} --emoji {settings['emoji']} --steps {training['step']} "
         f"--batch {settings['batch']} --rate {settings['learning_rate']:g} "
         f"--beta-end {process['beta_end']:g}"
+        + (f" --precision {precision}" if precision != "float32" else "")
     )
-
-
-def _limits() -> str:
-    return """## Limits
-
-It knows its emoji and little else: a prompt outside them gives the nearest one, a mixture, or a
-blot. Pale animals and faces that differ in small features are its weak side. It has only seen
-64×64; on a larger canvas it repeats itself or misplaces things.
-"""
-
-
-def _licences() -> str:
-    return """## Data and licences
-
-Pictures: Noto Color Emoji 2.042 (SIL Open Font License 1.1, `LICENSE-OFL.txt`). Labels and tags:
-emojibase-data 17.0.0 (MIT, `LICENSE-emojibase-data.txt`), drawn from Unicode CLDR. See
-`NOTICE.txt`, also for the terms of the weights. It can draw no person's likeness: there is none
-in its data.
-"""

@@ -1,4 +1,4 @@
-"""``python -m model_export``: from a font and labels to a measured model bundle."""
+"""``python -m model_export``: from pictures and captions to a measured model bundle."""
 
 from enum import StrEnum
 from functools import partial
@@ -11,15 +11,20 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from diffusion.bundle import Bundle, load_bundle
+from diffusion.bundle_files import read_json
 from diffusion.errors import DiffusionError
 from model_export.bundle import Defaults, bundle_run
 from model_export.card import SHEET, write_card
-from model_export.data import build_dataset, load_dataset, save_dataset
+from model_export.data import Dataset, build_dataset, load_dataset, save_dataset
 from model_export.errors import ExportError
-from model_export.evaluate import PROMPTS, Run, bounds, evaluate, record
+from model_export.evaluate import Run, bounds, evaluate, prompts_of, record
 from model_export.font import NOTO, EmojiFont
-from model_export.gallery import HERE, load_gallery, make_gallery, save_gallery
+from model_export.gallery import HERE, Gallery, load_gallery, make_gallery, save_gallery
+from model_export.held_out_command import command as held_out_command
 from model_export.labels import read_labels
+from model_export.origin import TRAINING
+from model_export.pictures import command as pictures_command
+from model_export.quality_command import command as quality_command
 from model_export.quiet import quiet_libraries
 from model_export.sampling import SamplingSettings
 from model_export.settings import Process, TrainingSettings
@@ -27,11 +32,17 @@ from model_export.sheet import write_sheet, write_steps
 from model_export.train import Limit, Progress, stop_on_signals, train
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.command("pictures")(pictures_command)
+app.command("held-out")(held_out_command)
+app.command("quality")(quality_command)
 console = Console()
 
-DataFolder = Annotated[Path, typer.Argument(help="A data set that `data` wrote.")]
+DataFolder = Annotated[Path, typer.Argument(help="A data set: what `data` or `pictures` wrote.")]
 BundleFolder = Annotated[Path, typer.Argument(help="A model bundle.")]
 GalleryFolder = Annotated[Path, typer.Option("--gallery", help="The reference pictures.")]
+Count = Annotated[
+    int | None, typer.Option("--emoji", help="How many to train on; all own pictures unless said.")
+]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one only on idle cores.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]
@@ -66,6 +77,7 @@ class Language(StrEnum):
     en = "en"
     zh = "zh"
     tags = "tags"
+    caption = "caption"
 
 
 @app.command("data")
@@ -84,13 +96,23 @@ def data_command(
 @app.command("gallery")
 def gallery_command(
     data: DataFolder,
-    emoji: Annotated[int, typer.Option(help="How many are trained on.")] = TrainingSettings.emoji,
+    emoji: Count = None,
     out: Annotated[Path, typer.Option(help="Where the gallery goes.")] = HERE,
 ) -> None:
     """Write the reference pictures that drawings are measured against."""
-    gallery = make_gallery(load_dataset(data), emoji)
+    dataset = load_dataset(data)
+    if dataset.own and out == HERE:
+        raise typer.BadParameter("say --out: that of emoji is not for your own pictures")
+    gallery = make_gallery(dataset, _count(dataset, emoji))
     save_gallery(gallery, out)
-    console.print(f"{len(gallery.emoji)} emoji, {len(gallery.trained)} of them trained on → {out}")
+    things, count = "pictures" if dataset.own else "emoji", len(gallery.trained)
+    console.print(f"{len(gallery.emoji)} {things}, {count} of them trained on → {out}")
+
+
+def _count(dataset: Dataset, asked: int | None) -> int:
+    if asked is not None:
+        return asked
+    return len(dataset) if dataset.own else TrainingSettings.emoji
 
 
 @app.command("train")
@@ -99,7 +121,7 @@ def train_command(
     run: Annotated[Path, typer.Option(help="The run's folder; a run in it is taken up.")],
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so much training.")] = None,
-    emoji: Annotated[int, typer.Option(help="How many to train on.")] = TrainingSettings.emoji,
+    emoji: Count = None,
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = TrainingSettings.batch,
     rate: Annotated[float, typer.Option(help="AdamW's.")] = TrainingSettings.learning_rate,
     prediction: Annotated[Prediction, typer.Option()] = Prediction.x,
@@ -116,8 +138,9 @@ def train_command(
         raise typer.BadParameter("say --steps or --minutes, or both")
     torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dataset = load_dataset(data)
     settings = TrainingSettings(
-        emoji=emoji,
+        emoji=_count(dataset, emoji),
         batch=batch,
         learning_rate=rate,
         weighting=weighting.value,
@@ -128,7 +151,7 @@ def train_command(
     limit = Limit(steps, minutes * 60 if minutes is not None else None)
     with stop_on_signals() as stop:
         trainer = train(
-            run, load_dataset(data), settings, limit,
+            run, dataset, settings, limit,
             device=place, report=_tell, stop=stop, origin=origin,
         )  # fmt: skip
     console.print(f"{trainer.step} steps → {run}")
@@ -174,9 +197,9 @@ def evaluate_command(
     """Measure a bundle and keep the figures in its evaluation.json."""
     torch.set_num_threads(threads)
     loaded = _load(bundle, device)
-    gallery = load_gallery(gallery_folder).every(every)
-    limits = bounds(bundle, load_gallery(gallery_folder))
-    kinds = [PROMPTS[list(Language).index(p)] for p in prompts or list(Language)]
+    whole = _gallery(bundle, gallery_folder)
+    gallery, limits = whole.every(every), bounds(bundle, whole)
+    kinds = prompts_of(gallery, [p.value for p in prompts or []])
     with Bar(console=console, transient=True) as bar:
         for scale in guidance or [loaded.info.default_guidance_scale]:
             settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
@@ -207,7 +230,7 @@ def _show(run: Run) -> None:
 def sheet_command(
     bundle: BundleFolder,
     out: Annotated[Path | None, typer.Option(help="A PNG; in the bundle unless said.")] = None,
-    prompts: Annotated[Language, typer.Option()] = Language.en,
+    prompts: Annotated[Language | None, typer.Option(help="English or captions.")] = None,
     every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 3,
     columns: Annotated[int, typer.Option()] = 15,
     references: Annotated[bool, typer.Option(help="Each beside its reference.")] = False,
@@ -222,11 +245,12 @@ def sheet_command(
     torch.set_num_threads(threads)
     loaded = _load(bundle, device)
     scale = loaded.info.default_guidance_scale
+    gallery = _gallery(bundle, gallery_folder)
     path = write_sheet(
         out or bundle / SHEET,
         loaded,
-        load_gallery(gallery_folder).every(every),
-        PROMPTS[list(Language).index(prompts)],
+        gallery.every(every),
+        prompts_of(gallery, [prompts.value] if prompts else [])[0],
         SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale),
         columns=columns,
         seed=seed,
@@ -260,6 +284,14 @@ def steps_command(
 def card_command(bundle: BundleFolder) -> None:
     """Write a bundle's model card from its figures."""
     console.print(f"→ {write_card(bundle)}")
+
+
+def _gallery(bundle: Path, folder: Path) -> Gallery:
+    gallery = load_gallery(folder)
+    own = (bundle / TRAINING).exists() and "data" in read_json(bundle / TRAINING)
+    if own and not gallery.own:
+        raise typer.BadParameter(f"{bundle} draws your own pictures: say --gallery, of those")
+    return gallery
 
 
 def _load(folder: Path, device: str | None) -> Bundle:

@@ -1,4 +1,4 @@
-"""The data set: emoji with their pictures, one ``pictures.npz`` beside one ``emoji.json``."""
+"""The data set: emoji, or own pictures, one ``pictures.npz`` beside one ``emoji.json``."""
 
 import hashlib
 import json
@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_export.errors import DataError
 from model_export.font import EmojiFont
-from model_export.labels import Emoji
+from model_export.labels import CAPTION, Emoji
 
 SIDE = 64
+EXAMPLES = 12  # captions that a model of own pictures shows off, at most
+OWN = -1  # the group of somebody's own pictures; the others are emojibase's
 SMILEYS, COMPONENTS, ANIMALS, FOOD, TRAVEL, ACTIVITIES, OBJECTS, FLAGS = 0, 2, 3, 4, 5, 6, 7, 9
 # What a model learns first; people differ too little and symbols mean too little to be among them.
 TRAINED_GROUPS = ((ANIMALS, FOOD), (ACTIVITIES, SMILEYS), (OBJECTS, TRAVEL))
@@ -44,12 +47,26 @@ class Dataset:
         digest.update(np.ascontiguousarray(self.pictures).tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def own(self) -> bool:
+        """Whether these are somebody's own pictures, and no emoji."""
+        return all(emoji.own for emoji in self.emoji)
+
     def texts(self) -> Iterator[str]:
         """Yield every label and tag, for training a tokenizer."""
         for emoji in self.emoji:
             yield from emoji.labels.values()
             for tags in emoji.tags.values():
                 yield from tags
+
+    def summary(self) -> dict[str, object]:
+        """Return what a bundle tells of own pictures: how many, and some of their captions."""
+        first = list(dict.fromkeys(emoji.labels[CAPTION] for emoji in self.emoji))
+        return {
+            "pictures": len(self),
+            "captions": len(list(self.texts())),
+            "examples": first[:: -(-len(first) // EXAMPLES)],
+        }
 
     def subset(self, indices: Sequence[int]) -> "Dataset":
         """Return these emoji alone."""
@@ -64,20 +81,23 @@ class Dataset:
     def trained(self, count: int) -> "Dataset":
         """Return the ``count`` emoji to train on: hearts of all colours, then group by group.
 
+        Of somebody's own pictures it is the first by name.
+
         A small model draws few things well or many badly; the oldest emoji are the best known, so
         they come first in each group.
 
         Raises:
             DataError: there are not that many.
         """
-        chosen = [i for i, e in enumerate(self.emoji) if _is_heart(e)]
+        chosen = [i for i, e in enumerate(self.emoji) if e.own or _is_heart(e)]
         for groups in TRAINED_GROUPS:
             things = [i for i, e in enumerate(self.emoji) if e.group in groups]
             things.sort(key=lambda i: (self.emoji[i].version, self.emoji[i].order))
             chosen += [i for i in things if not _is_heart(self.emoji[i])]
         chosen = chosen[:count]
         if len(chosen) < count:
-            raise DataError(f"there are {len(chosen)} emoji to train on, not {count}")
+            kind = "pictures" if self.own else "emoji"
+            raise DataError(f"there are {len(chosen)} {kind} to train on, not {count}")
         return self.subset(sorted(chosen, key=lambda i: self.emoji[i].order))
 
 
@@ -105,11 +125,14 @@ def build_dataset(emoji: Sequence[Emoji], font: EmojiFont, side: int = SIDE) -> 
 
 
 def save_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write the data set; its folder is made."""
+    """Write the data set, both files whole or neither; its folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "pictures.npz", pictures=dataset.pictures)
     text = json.dumps([asdict(e) for e in dataset.emoji], ensure_ascii=False, indent=1)
-    (folder / "emoji.json").write_text(text + "\n", "utf-8")
+    with TemporaryDirectory(dir=folder, prefix=".new-") as fresh:
+        np.savez_compressed(Path(fresh, "pictures.npz"), pictures=dataset.pictures)
+        Path(fresh, "emoji.json").write_text(text + "\n", "utf-8")
+        for name in ("pictures.npz", "emoji.json"):
+            Path(fresh, name).replace(folder / name)
 
 
 def load_dataset(folder: Path) -> Dataset:

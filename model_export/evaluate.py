@@ -12,14 +12,14 @@ from diffusion.bundle import Bundle
 from diffusion.bundle_files import digest
 from model_export.bundle import EVALUATION
 from model_export.codec import load_codec, to_pixels, to_tensor
-from model_export.errors import ExportError
+from model_export.errors import ExportError, GalleryError
 from model_export.gallery import Gallery
-from model_export.labels import Emoji
+from model_export.labels import CAPTION, Emoji
 from model_export.measures import Pictures, high_frequency, psnr_db, ranks, speckle
 from model_export.sampling import SamplingSettings, draw
 
-Prompts = Literal["en", "zh", "tags"]
-PROMPTS: tuple[Prompts, ...] = ("en", "zh", "tags")
+Prompts = Literal["en", "zh", "tags", "caption"]
+PROMPTS: tuple[Prompts, ...] = ("en", "zh", "tags", "caption")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,25 @@ class Run:
     measures: Measures
 
 
+def prompts_of(gallery: Gallery, asked: Sequence[str] = ()) -> tuple[Prompts, ...]:
+    """Return ``asked``, or everything that the gallery can be asked for by.
+
+    Raises:
+        GalleryError: it has no such prompts.
+    """
+    there = tuple(prompts for prompts in PROMPTS if (prompts == CAPTION) == gallery.own)
+    for prompts in asked:
+        if prompts not in there:
+            known = ", ".join(there)
+            raise GalleryError(f"the gallery has no prompts {prompts!r}; there are: {known}")
+    return tuple(there[there.index(prompts)] for prompts in asked) or there
+
+
 def prompt_for(emoji: Emoji, prompts: Prompts) -> str:
-    """Return the prompt that asks for an emoji: its label, or its first three English tags."""
+    """Return the prompt that asks for an emoji: its label, or its first three English tags.
+
+    An own picture is asked for by its first caption.
+    """
     if prompts == "tags":
         return " ".join(emoji.tags["en"][:3]) or emoji.labels["en"]
     return emoji.labels[prompts]
@@ -114,8 +131,10 @@ def record(folder: Path, runs: Sequence[Run], limits: dict[str, Measures]) -> Pa
     """Add runs to the bundle's ``evaluation.json``; those of other weights are dropped."""
     path = folder / EVALUATION
     sha256 = digest(folder)
-    kept = [run for run in _runs(path, sha256) if _key(run) not in {_key(asdict(r)) for r in runs}]
-    value = {
+    before = _before(path, sha256)
+    new = {_key(asdict(run)) for run in runs}
+    kept = [run for run in before.get("runs", []) if _key(run) not in new]
+    value = before | {
         "sha256": sha256,
         "bounds": {name: asdict(limit) for name, limit in limits.items()},
         "runs": [*kept, *map(asdict, runs)],
@@ -139,12 +158,11 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return value
 
 
-def _runs(path: Path, sha256: str) -> list[dict[str, Any]]:
+def _before(path: Path, sha256: str) -> dict[str, Any]:
     if not path.exists():
-        return []
-    value = json.loads(path.read_text("utf-8"))
-    runs: list[dict[str, Any]] = value["runs"] if value["sha256"] == sha256 else []
-    return runs
+        return {}
+    value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return value if value["sha256"] == sha256 else {}
 
 
 def _key(run: dict[str, Any]) -> str:

@@ -27,6 +27,11 @@ class Gallery:
     trained: tuple[int, ...]  # places in ``emoji``
     pictures: NDArray[np.uint8]  # (M, side, side, 3), of ``trained`` in that order
 
+    @property
+    def own(self) -> bool:
+        """Whether it shows somebody's own pictures, and no emoji."""
+        return all(emoji.own for emoji in self.emoji)
+
     def every(self, stride: int) -> "Gallery":
         """Return the same with each ``stride``-th of the trained emoji."""
         pictures = self.pictures[::stride]

@@ -10,11 +10,16 @@ from typing import Any
 from model_export.errors import DataError
 
 LANGUAGES = ("en", "zh")
+CAPTION = "caption"  # in a language's place: what somebody's own picture is called
 
 
 @dataclass(frozen=True)
 class Emoji:
-    """One emoji and what people call it."""
+    """One emoji and what people call it, or somebody's own picture and its captions.
+
+    Such a picture has its file's name for a hexcode, its first caption for a label and the others
+    for tags, all under :data:`CAPTION`, for nobody said in what language they are.
+    """
 
     hexcode: str
     text: str  # the characters a font draws
@@ -23,6 +28,11 @@ class Emoji:
     version: float  # of Emoji, in which it came
     labels: dict[str, str]  # by language
     tags: dict[str, tuple[str, ...]]  # by language
+
+    @property
+    def own(self) -> bool:
+        """Whether this is somebody's own picture."""
+        return CAPTION in self.labels
 
 
 def read_labels(source: Path) -> list[Emoji]:

@@ -21,6 +21,7 @@ from model_export.tokenizer import wrap_tokenizer
 
 TRAINING = "training.json"  # in a bundle: how it was trained
 ORIGIN = "origin.json"  # in a run that began from other weights: their record
+DATA = "data.json"  # in a run on somebody's own pictures: what they are
 CODEC = "codec"  # a run's codec; a bundle's is its "vae"
 
 Parts = tuple[PreTrainedTokenizerFast, PatchPCACodec]
@@ -47,6 +48,8 @@ def load_origin(folder: Path, settings: TrainingSettings) -> Origin:
         record = checkpoint.record()
         if (folder / ORIGIN).exists():
             record["origin"] = read_json(folder / ORIGIN)
+        if (folder / DATA).exists():
+            record["data"] = read_json(folder / DATA)
         return Origin(checkpoint.part("ema"), open_parts(folder, settings), record)
     weights = {
         f"{network}.{name}": tensor.float()

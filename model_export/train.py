@@ -16,7 +16,7 @@ from diffusion.codec import PatchPCACodec
 from model_export.checkpoint import NAME, load_checkpoint, save_checkpoint
 from model_export.codec import save_codec, to_tensor
 from model_export.data import Dataset
-from model_export.origin import CODEC, ORIGIN, load_origin, open_parts
+from model_export.origin import CODEC, DATA, ORIGIN, load_origin, open_parts
 from model_export.settings import TrainingSettings
 from model_export.tokenizer import train_tokenizer
 from model_export.trainer import Trainer
@@ -143,6 +143,10 @@ def _new_run(
     if start:
         trainer.start_from(start.weights)
         (folder / ORIGIN).write_text(json.dumps(start.record, indent=2) + "\n")
+    if dataset.own:
+        (folder / DATA).write_text(
+            json.dumps(dataset.summary(), ensure_ascii=False) + "\n", "utf-8"
+        )
     tokenizer, codec = parts
     tokenizer.save_pretrained(str(folder / "tokenizer"))
     save_codec(folder / CODEC, codec)

@@ -1,0 +1,113 @@
+"""Captions of somebody's own pictures: a text file beside each, or one list of them all."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from model_export.errors import DataError
+
+LISTS = ("captions.csv", "metadata.csv", "metadata.jsonl")  # as the Hugging Face hub has them
+COLUMNS = ("file_name", "text")
+ADVICE = "write a .txt of the same name beside it, or a line in captions.csv"
+
+Captions = dict[str, tuple[str, ...]]  # by a picture's name in the folder
+Row = tuple[int, str, str]  # line, file_name, text
+
+
+def read_captions(folder: Path, names: Sequence[str]) -> Captions:
+    """Return the captions of the pictures ``names``, at least one each.
+
+    Raises:
+        DataError: a picture without one, an empty one, or one of a picture that is not there.
+    """
+    lists = [folder / name for name in LISTS if (folder / name).exists()]
+    if len(lists) > 1:
+        raise DataError(f"{folder} has {' and '.join(p.name for p in lists)}: keep one of them")
+    texts = _texts(folder, names)
+    if lists and texts:
+        first = next(iter(texts.values()))
+        raise DataError(f"{first}: there are captions in {lists[0].name} too: keep one of the two")
+    found = _listed(lists[0], names) if lists else {n: _lines(path) for n, path in texts.items()}
+    missing = [name for name in names if name not in found]
+    if missing:
+        more = f" (nor have {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DataError(f"{folder / missing[0]} has no caption{more}: {ADVICE}")
+    return found
+
+
+def _texts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Return the text file of each picture that has one."""
+    owners: dict[Path, str] = {}
+    for name in names:
+        path = folder / PurePosixPath(name).with_suffix(".txt")
+        if not path.exists():
+            continue
+        if path in owners:
+            raise DataError(f"{path} is beside {owners[path]} and {name}: rename one of them")
+        owners[path] = name
+    return {name: path for path, name in owners.items()}
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    captions = tuple(filter(None, map(_squeezed, _read(path).splitlines())))
+    if not captions:
+        raise DataError(f"{path} is empty: a line of it is a caption")
+    return captions
+
+
+def _listed(path: Path, names: Sequence[str]) -> Captions:
+    known = set(names)
+    found: dict[str, tuple[str, ...]] = {}
+    for line, file_name, text in _json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path):
+        name, caption = PurePosixPath(file_name).as_posix(), _squeezed(text)
+        if name not in known:
+            raise DataError(f"{path} line {line}: there is no picture {file_name!r}")
+        if not caption:
+            raise DataError(f"{path} line {line}: the caption of {file_name} is empty")
+        if caption in found.get(name, ()):
+            raise DataError(f"{path} line {line}: {file_name} has the caption {caption!r} already")
+        found[name] = (*found.get(name, ()), caption)
+    return found
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    reader = csv.DictReader(_read(path).splitlines(keepends=True))
+    try:
+        for row in reader:
+            if None in row:
+                extra = "a caption with a comma in it goes in quotes"
+                raise DataError(f"{path} line {reader.line_num}: too many columns; {extra}")
+            yield _row(path, reader.line_num, row)
+    except csv.Error as error:
+        raise DataError(f"{path} line {reader.line_num}: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(_read(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path} line {number} is not JSON ({error})") from error
+        yield _row(path, number, value)
+
+
+def _row(path: Path, line: int, value: object) -> Row:
+    given = value if isinstance(value, dict) else {}
+    file_name, text = (given.get(column) for column in COLUMNS)
+    if not isinstance(file_name, str) or not isinstance(text, str):
+        raise DataError(f"{path} line {line}: {' and '.join(COLUMNS)} are wanted, both texts")
+    return line, file_name, text
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")  # spreadsheets write a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 ({error})") from error
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,149 @@
+"""Quality against steps: known emoji drawn with every sampler at many numbers of steps.
+
+One sampler at one number of steps is a cell. Cells are kept in a JSON file as they are drawn, so
+that a long measurement can be stopped and taken up again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diffusion.bundle import Bundle
+from diffusion.errors import SamplerError, ScheduleError
+from diffusion.samplers.registry import SAMPLERS, compile_table
+from model_export.errors import ExportError
+from model_export.evaluate import Prompts, prompt_for
+from model_export.gallery import Gallery
+from model_export.measures import psnr_db, ranks
+from model_export.sampling import SamplingSettings, draw
+
+STEPS = (1, 2, 4, 8, 15, 25, 50, 1000)
+LONG = 1000
+"""From so many steps on a cell has ``drawings_long`` drawings."""
+
+
+@dataclass(frozen=True)
+class QualitySettings:
+    """What is drawn, and how."""
+
+    guidance_scale: float
+    steps: tuple[int, ...] = STEPS
+    drawings: int = 64  # of a cell, one an emoji
+    drawings_long: int = 8
+    seed: int = 0
+    prompts: Prompts = "en"
+
+    def drawings_of(self, steps: int) -> int:
+        """Return how many drawings a cell of so many steps has."""
+        return self.drawings_long if steps >= LONG else self.drawings
+
+    def rows(self, sampler: str, steps: int) -> int:
+        """Return the UNet rows of one drawing; guidance takes two an evaluation."""
+        return SAMPLERS[sampler].rows(steps) * (1 if self.guidance_scale == 1 else 2)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one sampler's drawings are worth at one number of steps."""
+
+    sampler: str
+    steps: int
+    drawings: int
+    top1: float | None = None  # None, both, where the sampler refuses
+    psnr_db: float | None = None
+    reason: str | None = None  # of the refusal
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What cells are about; cells about different subjects are never mixed."""
+
+    sha256: str  # of the model
+    gallery: str
+    guidance_scale: float
+    seed: int
+
+
+def subject_of(bundle: Bundle, gallery: Gallery, settings: QualitySettings) -> Subject:
+    """Return what a measurement of this bundle is about."""
+    prints = hashlib.sha256(gallery.thumbnails.tobytes() + gallery.pictures.tobytes())
+    prints.update(json.dumps([asdict(emoji) for emoji in gallery.emoji]).encode())
+    prints.update(json.dumps(gallery.trained).encode())
+    return Subject(
+        bundle.info.sha256, prints.hexdigest()[:16], settings.guidance_scale, settings.seed
+    )
+
+
+def draw_cell(
+    bundle: Bundle,
+    gallery: Gallery,
+    settings: QualitySettings,
+    sampler: str,
+    steps: int,
+    progress: Callable[[int], None],
+) -> Cell:
+    """Draw one cell and measure it; ``progress`` hears of the UNet rows of each drawing."""
+    count = settings.drawings_of(steps)
+    try:
+        compile_table(sampler, bundle.noise_schedule, steps=steps)
+    except (SamplerError, ScheduleError) as error:
+        return Cell(sampler, steps, count, reason=str(error))
+    places = spread(gallery, count)
+    wanted = np.array([gallery.trained[place] for place in places])
+    texts = [prompt_for(gallery.emoji[i], settings.prompts) for i in wanted]
+    seeds = [settings.seed * 10_000 + place for place in places]
+    how = SamplingSettings(sampler, steps=steps, guidance_scale=settings.guidance_scale, batch=16)
+    drawn = []
+    for picture in draw(bundle, texts, seeds, how):
+        drawn.append(picture)
+        progress(settings.rows(sampler, steps))
+    pictures = np.stack(drawn)
+    top1 = float((ranks(pictures, gallery.thumbnails, wanted) == 0).mean())
+    return Cell(
+        sampler, steps, count, top1, float(psnr_db(pictures, gallery.pictures[places]).mean())
+    )
+
+
+def spread(gallery: Gallery, count: int) -> list[int]:
+    """Return ``count`` places spread evenly over the trained emoji.
+
+    Those of a count that divides another are among the other's.
+
+    Raises:
+        ExportError: fewer are trained.
+    """
+    trained = len(gallery.trained)
+    if not 1 <= count <= trained:
+        raise ExportError(
+            f"{count} drawings, one an emoji: the gallery has {trained} trained emoji"
+        )
+    return [i * trained // count for i in range(count)]
+
+
+def read_cells(path: Path, subject: Subject) -> list[Cell]:
+    """Return the cells kept in a file; none where there is no file, or it is about another subject.
+
+    Raises:
+        ExportError: the file is broken.
+    """
+    if not path.exists():
+        return []
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        about, cells = Subject(**value["subject"]), [Cell(**cell) for cell in value["cells"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{path} holds no usable figures ({error!r}): remove it") from error
+    return cells if about == subject else []
+
+
+def write_cells(path: Path, subject: Subject, cells: list[Cell]) -> None:
+    """Write the cells, whole or not at all."""
+    value = {"subject": asdict(subject), "cells": [asdict(cell) for cell in cells]}
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    os.replace(beside, path)

@@ -1,0 +1,173 @@
+"""Held-out prompts are held out, and what they are worth is measured, kept and told."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from diffusion.bundle import load_bundle
+from diffusion.bundle_files import read_json
+from model_export import cli
+from model_export.bundle import EVALUATION, Defaults, bundle_run
+from model_export.captions import TEMPLATES
+from model_export.card import write_card
+from model_export.colours import dominant_colour
+from model_export.errors import ExportError
+from model_export.evaluate import bounds, evaluate, record
+from model_export.gallery import Gallery, load_gallery, make_gallery, save_gallery
+from model_export.held_out import (
+    COLOURED,
+    PROMPTS,
+    HeldOut,
+    colour_asked,
+    coloured,
+    drawings_of,
+    measure_held_out,
+    read_held_out,
+    record_held_out,
+)
+from model_export.held_out_section import held_out_section
+from model_export.labels import Emoji
+from model_export.sampling import SamplingSettings
+from tests.model_export.examples import toy_dataset
+from tests.model_export.test_training import run
+
+GALLERY = make_gallery(toy_dataset(), 6)
+QUICK = SamplingSettings(steps=2, guidance_scale=1.5, batch=4)
+KINDS: dict[str, dict[str, str]] = json.loads(PROMPTS.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with figures of its training prompts."""
+    folder = tmp_path_factory.mktemp("run")
+    run(folder, 1)
+    bundle = bundle_run(folder, folder / "toy", Defaults(name="toy", title="Toy"))
+    loaded = load_bundle(bundle)
+    result = evaluate(loaded, bundle, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
+    record(bundle, [result], bounds(bundle, GALLERY))
+    return bundle
+
+
+def toy_prompts(folder: Path) -> Path:
+    path = folder / "prompts.json"
+    kinds = {
+        "described en": {"it swims": "whale", "it roars": "tiger", "it soars": "kite"},
+        COLOURED: {"a blue apple": "apple"},
+    }
+    path.write_text(json.dumps(kinds), "utf-8")
+    return path
+
+
+def exact_prompts(emoji: Emoji) -> set[str]:
+    """Return an emoji's labels, in templates too, and its tags."""
+    labels = [form.format(label) for label in emoji.labels.values() for form in ("{}", *TEMPLATES)]
+    return {text.lower() for text in (*labels, *emoji.tags["en"], *emoji.tags["zh"])}
+
+
+def words_of(emoji: Emoji) -> set[str]:
+    """Return the words that a choice of an emoji's English tags may be made of."""
+    return {w for text in (emoji.labels["en"], *emoji.tags["en"]) for w in text.lower().split()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("described en", 60), ("described zh", 40), ("reworded en", 25), (COLOURED, 40)],
+)
+def test_there_are_enough_prompts(kind: str, least: int) -> None:
+    (held,) = [held for held in read_held_out(load_gallery()) if held.kind == kind]
+    assert len(held.prompts) >= least
+    assert len(held.prompts) + held.untrained == len(KINDS[kind])
+
+
+def test_no_prompt_was_trained_under() -> None:
+    emoji = load_gallery().emoji
+    exact = {text for one in emoji for text in exact_prompts(one)}
+    choices = [words_of(one) for one in emoji]
+    for prompts in KINDS.values():
+        for prompt in prompts:
+            assert prompt.lower() not in exact
+            assert not any(set(prompt.lower().split()) <= words for words in choices), prompt
+
+
+def test_described_prompts_do_without_the_name() -> None:
+    emoji = {e.labels["en"]: e for e in load_gallery().emoji}
+    for language in ("en", "zh"):
+        for prompt, label in KINDS[f"described {language}"].items():
+            if label in emoji:
+                assert emoji[label].labels[language].lower() not in prompt, prompt
+
+
+def test_coloured_things_do_not_have_that_colour_already() -> None:
+    gallery = load_gallery()
+    (held,) = [held for held in read_held_out(gallery) if held.kind == COLOURED]
+    for prompt, place in zip(held.prompts, held.places, strict=True):
+        assert dominant_colour(gallery.pictures[place]) not in (None, colour_asked(prompt)), prompt
+
+
+def test_prompts_about_untrained_emoji_are_left_out_and_counted(tmp_path: Path) -> None:
+    described, tinted = read_held_out(GALLERY, toy_prompts(tmp_path))
+    assert described == HeldOut("described en", ("it swims", "it roars"), (3, 2), 1)
+    assert (drawings_of(described), drawings_of(tinted)) == (2, 2)
+    with pytest.raises(ExportError, match="described en"):
+        read_held_out(make_gallery(toy_dataset(), 1), toy_prompts(tmp_path))
+
+
+def test_a_prompt_asks_for_one_colour() -> None:
+    assert colour_asked("a blue apple") == "blue"
+    for prompt in ("an apple", "a red or blue apple"):
+        with pytest.raises(ExportError, match=prompt):
+            colour_asked(prompt)
+
+
+def test_colour_and_shape_are_counted_apart() -> None:
+    apple, blue = GALLERY.pictures[4:5], GALLERY.pictures[3:4].copy()
+    blue_apple = np.where(apple < 255, np.array([30, 80, 220], np.uint8), np.uint8(255))
+    place = np.array([4])
+    right = coloured(blue_apple, apple, ["blue"], GALLERY, place)
+    assert right == {"colour": 1, "shape": 1, "both": 1, "plain_colour": 0, "plain_shape": 1}
+    far = np.roll(blue, 16, axis=2)  # no silhouette of the gallery is there
+    wide = Gallery(
+        GALLERY.emoji, GALLERY.thumbnails, GALLERY.trained * 2,
+        np.concatenate([GALLERY.pictures, np.repeat(far, 6, 0)]),
+    )  # fmt: skip
+    assert coloured(far, apple, ["blue"], wide, place)["both"] == 0
+
+
+def test_figures_are_kept_beside_the_others_and_told_in_the_card(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    loaded, heard = load_bundle(evaluated), list[int]()
+    assert "Beyond" not in write_card(evaluated).read_text("utf-8")
+    runs = [
+        measure_held_out(loaded, GALLERY, held, QUICK, seeds=2, progress=lambda: heard.append(1))
+        for held in read_held_out(GALLERY, toy_prompts(tmp_path))
+    ]
+    assert len(heard) == 2 * (2 + 2)
+    assert set(runs[0].measures) == {"top1", "top5"}
+    record_held_out(evaluated, runs)
+    record_held_out(evaluated, runs)  # in place of the first
+    again = evaluate(loaded, evaluated, GALLERY, "tags", QUICK, seeds=1, progress=lambda: None)
+    record(evaluated, [again], bounds(evaluated, GALLERY))
+    value = read_json(evaluated / EVALUATION)
+    assert [len(value["runs"]), len(value["held_out"])] == [2, 2]
+    text = write_card(evaluated).read_text("utf-8")
+    for part in ("## Beyond the training prompts", "it swims", "2 × 2", "“a blue apple”"):
+        assert part in text, part
+    assert f"{runs[0].measures['top5']:.3f}" in text
+
+
+def test_section_is_left_out_without_figures() -> None:
+    assert held_out_section({"runs": []}) == []
+    assert held_out_section({"held_out": []}) == []
+
+
+def test_command_tells_what_it_cannot_measure(evaluated: Path, tmp_path: Path) -> None:
+    save_gallery(make_gallery(toy_dataset(), 1), tmp_path)
+    result = CliRunner().invoke(cli.app, ["held-out", str(evaluated), "--gallery", str(tmp_path)])
+    assert isinstance(result.exception, ExportError)
+    (tmp_path / "none").mkdir()
+    result = CliRunner().invoke(cli.app, ["held-out", str(tmp_path / "none")])
+    assert "evaluate the bundle first" in str(result.exception)
