@@ -143,7 +143,8 @@ def _length(training: dict[str, Any]) -> str:
     )
     if "origin" not in training:
         return text
-    return f"First: {_length(training['origin'])}\nThen, from those weights: {text}"
+    before = _length(training["origin"]).removeprefix("First: ")
+    return f"First: {before}\nThen, from those weights: {text}"
 
 
 def _commands(training: dict[str, Any], words: Provenance) -> str:

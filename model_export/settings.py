@@ -25,7 +25,7 @@ class Process:
 class TrainingSettings:
     """How a model is trained; the defaults are the committed model's."""
 
-    emoji: int = 260  # pictures trained on
+    emoji: int = 640  # pictures trained on
     batch: int = 16
     learning_rate: float = 1e-3
     warmup_steps: int = 200

@@ -43,8 +43,8 @@ def test_sheet_goes_row_by_row_and_ends_in_white() -> None:
 
 def test_committed_gallery_is_complete_and_small() -> None:
     gallery = load_gallery()
-    assert (len(gallery.emoji), len(gallery.trained)) == (541, 260)
-    assert len({e.labels["en"] for e in gallery.emoji}) == 541
+    assert (len(gallery.emoji), len(gallery.trained)) == (1624, 640)
+    assert len({e.labels["en"] for e in gallery.emoji}) == 1624
     small = thumbnails(gallery.pictures)
     assert np.abs(small - gallery.thumbnails[list(gallery.trained)]).max() <= 0.5
-    assert sum(path.stat().st_size for path in HERE.iterdir()) <= 1_500_000
+    assert sum(path.stat().st_size for path in HERE.iterdir()) <= 4_000_000
