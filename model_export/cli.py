@@ -15,7 +15,7 @@ from diffusion.bundle_files import read_json
 from diffusion.errors import DiffusionError
 from model_export.bundle import Defaults, bundle_run
 from model_export.card import SHEET, write_card
-from model_export.data import Dataset, build_dataset, load_dataset, save_dataset
+from model_export.data import build_dataset, load_dataset, save_dataset
 from model_export.errors import ExportError
 from model_export.evaluate import Run, bounds, evaluate, prompts_of, record
 from model_export.font import NOTO, EmojiFont
@@ -27,48 +27,21 @@ from model_export.pictures import command as pictures_command
 from model_export.quality_command import command as quality_command
 from model_export.quiet import quiet_libraries
 from model_export.sampling import SamplingSettings
-from model_export.settings import Process, TrainingSettings
 from model_export.sheet import write_sheet, write_steps
-from model_export.train import Limit, Progress, stop_on_signals, train
+from model_export.train_command import Count, DataFolder, Device, Threads, emoji_count
+from model_export.train_command import command as train_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.command("pictures")(pictures_command)
+app.command("train")(train_command)
 app.command("held-out")(held_out_command)
 app.command("quality")(quality_command)
 console = Console()
 
-DataFolder = Annotated[Path, typer.Argument(help="A data set: what `data` or `pictures` wrote.")]
 BundleFolder = Annotated[Path, typer.Argument(help="A model bundle.")]
 GalleryFolder = Annotated[Path, typer.Option("--gallery", help="The reference pictures.")]
-Count = Annotated[
-    int | None, typer.Option("--emoji", help="How many to train on; all own pictures unless said.")
-]
-Threads = Annotated[int, typer.Option(help="CPU threads; more than one only on idle cores.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]
 Sampler = Annotated[str, typer.Option(help="The sampler.")]
-
-
-class Prediction(StrEnum):
-    """What the network predicts."""
-
-    x = "sample"
-    v = "v_prediction"
-    epsilon = "epsilon"
-
-
-class Weights(StrEnum):
-    """How noise levels are weighted."""
-
-    uniform = "uniform"
-    min_snr = "min_snr"
-
-
-class Precision(StrEnum):
-    """What products are computed in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 class Language(StrEnum):
@@ -103,68 +76,10 @@ def gallery_command(
     dataset = load_dataset(data)
     if dataset.own and out == HERE:
         raise typer.BadParameter("say --out: that of emoji is not for your own pictures")
-    gallery = make_gallery(dataset, _count(dataset, emoji))
+    gallery = make_gallery(dataset, emoji_count(dataset, emoji))
     save_gallery(gallery, out)
     things, count = "pictures" if dataset.own else "emoji", len(gallery.trained)
     console.print(f"{len(gallery.emoji)} {things}, {count} of them trained on → {out}")
-
-
-def _count(dataset: Dataset, asked: int | None) -> int:
-    if asked is not None:
-        return asked
-    return len(dataset) if dataset.own else TrainingSettings.emoji
-
-
-@app.command("train")
-def train_command(
-    data: DataFolder,
-    run: Annotated[Path, typer.Option(help="The run's folder; a run in it is taken up.")],
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so much training.")] = None,
-    emoji: Count = None,
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = TrainingSettings.batch,
-    rate: Annotated[float, typer.Option(help="AdamW's.")] = TrainingSettings.learning_rate,
-    prediction: Annotated[Prediction, typer.Option()] = Prediction.x,
-    weighting: Annotated[Weights, typer.Option()] = Weights.uniform,
-    precision: Annotated[Precision, typer.Option(help="Of products.")] = Precision.float32,
-    beta_end: Annotated[float, typer.Option(help="Of scaled-linear noise.")] = Process.beta_end,
-    seed: Annotated[int, typer.Option()] = TrainingSettings.seed,
-    origin: Annotated[Path | None, typer.Option(help="A run to begin from its weights.")] = None,
-    threads: Threads = 1,
-    device: Device = None,
-) -> None:
-    """Train a model, or go on with one; SIGTERM and Ctrl-C save it first."""
-    if steps is None and minutes is None:
-        raise typer.BadParameter("say --steps or --minutes, or both")
-    torch.set_num_threads(threads)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dataset = load_dataset(data)
-    settings = TrainingSettings(
-        emoji=_count(dataset, emoji),
-        batch=batch,
-        learning_rate=rate,
-        weighting=weighting.value,
-        precision=precision.value,
-        seed=seed,
-        process=Process(prediction_type=prediction.value, beta_end=beta_end),
-    )
-    limit = Limit(steps, minutes * 60 if minutes is not None else None)
-    with stop_on_signals() as stop:
-        trainer = train(
-            run, dataset, settings, limit,
-            device=place, report=_tell, stop=stop, origin=origin,
-        )  # fmt: skip
-    console.print(f"{trainer.step} steps → {run}")
-
-
-def _tell(told: Progress) -> None:
-    console.print(
-        f"{told.progress:4.0%}  step {told.step}  loss {told.loss:.4f}  "
-        f"rate {told.learning_rate:.2e}  {told.pictures_per_s:.0f} pictures/s  "
-        f"{told.elapsed_s / 60:.1f} min",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 @app.command("bundle")

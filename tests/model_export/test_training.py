@@ -72,6 +72,15 @@ def test_loss_falls(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [50, 100]
 
 
+def test_bfloat16_learns_in_float32_weights(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    settings = replace(SETTINGS, learning_rate=3e-3, precision="bfloat16")
+    trainer = run(tmp_path, 100, settings, told=told)
+    assert told[-1].loss < 0.8 * told[0].loss
+    tensors = trainer.checkpoint(0).tensors
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -79,6 +88,7 @@ def test_loss_falls(tmp_path: Path) -> None:
         ({"process": Process(prediction_type="v_prediction")}, "process"),
         ({"seed": 1}, "seed"),
         ({"weighting": "min_snr"}, "weighting"),
+        ({"precision": "bfloat16"}, "precision"),
     ],
 )
 def test_run_goes_on_under_equal_settings_only(
