@@ -12,15 +12,15 @@ from torch import Tensor
 
 from diffusion.backend import Backend
 from diffusion.bundle_files import check_files, digest, read_json
-from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
+from diffusion.codec import Decoder
 from diffusion.errors import BundleError
 from diffusion.model import Conditioning, ModelInfo, apply_overrides
-from diffusion.onnx_backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
+from diffusion.onnx_backend import OnnxExport
 from diffusion.onnx_files import PRECISIONS, export_folder, has_export, read_manifest
 from diffusion.onnx_session import SessionSettings
-from diffusion.prompt import Encoder, TextEncoder, TorchEncoder, torch_encoder
+from diffusion.parts import OnnxParts, TorchParts
+from diffusion.prompt import TextEncoder
 from diffusion.schedule import NoiseSchedule
-from diffusion.torch_backend import TorchBackend
 
 BACKENDS = ("torch", "onnx", "auto")
 
@@ -102,7 +102,7 @@ def load_bundle(
 
 def assemble(
     folder: Path,
-    parts: "TorchParts | OnnxParts",
+    parts: TorchParts | OnnxParts,
     device: torch.device,
     sha256: str,
     name: str | None = None,
@@ -132,50 +132,6 @@ def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.devic
     return device.type == "cpu" and installed and has_export(folder, precision, sha256)
 
 
-class TorchParts:
-    """A bundle's networks in PyTorch."""
-
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self._folder = folder
-        self._device = device
-        self._dtype = torch.float32 if device.type == "cpu" else None
-
-    def backend(self) -> TorchBackend:
-        """Load the UNet."""
-        return TorchBackend(load_unet(self._folder, self._dtype), self._device)
-
-    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
-        """Load a text encoder."""
-        encoder = torch_encoder(self._folder / part, config, self._dtype).to(self._device)
-        return TorchEncoder(encoder, penultimate=penultimate)
-
-    def decoder(self) -> tuple[Decoder, int]:
-        """Load the codec; return it and how many pixels a latent is wide."""
-        return load_decoder(self._folder, self._device, self._dtype)
-
-
-class OnnxParts:
-    """A bundle's networks in ONNX Runtime."""
-
-    def __init__(self, folder: Path, export: OnnxExport) -> None:
-        self._folder = folder
-        self._export = export
-
-    def backend(self) -> OnnxBackend:
-        """Open the UNet."""
-        return OnnxBackend(self._export)
-
-    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
-        """Open a text encoder; its states were chosen when it was exported."""
-        session = self._export.session(part)
-        return OnnxEncoder(session, int(config["hidden_size"]), int(config["projection_dim"]))
-
-    def decoder(self) -> tuple[Decoder, int]:
-        """Open the decoder; return it and how many pixels a latent is wide."""
-        factor = codec_factor(read_json(self._folder / "vae" / "config.json"))
-        return OnnxDecoder(self._export, factor), factor
-
-
 def _unet_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "unet" / "config.json")
     if config.get("_class_name") != "UNet2DConditionModel":
@@ -184,91 +140,6 @@ def _unet_config(folder: Path) -> dict[str, Any]:
         if not config.get(key):
             raise BundleError(f"unet/config.json does not say {key}")
     return config
-
-
-def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
-    """Load a bundle's UNet as diffusers' module.
-
-    Raises:
-        BundleError: it is broken.
-    """
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
-    return load_part(UNet2DConditionModel, folder / "unet", dtype)
-
-
-def load_part(kind: Any, folder: Path, dtype: torch.dtype | None) -> Any:
-    """Load one part with its library's own loader, from this folder and safetensors only.
-
-    Raises:
-        BundleError: what the loader said, with the part's name.
-    """
-    variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
-    try:
-        return kind.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            use_safetensors=True,
-            variant=variant,
-            torch_dtype=dtype or _stored_dtype(folder),
-            **({"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers") else {}),
-        )
-    except Exception as error:  # the loaders raise whatever their parsers raise
-        raise BundleError(f"{folder.name}: {error}") from error
-
-
-def _stored_dtype(folder: Path) -> torch.dtype:
-    from safetensors import safe_open
-
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                dtype: torch.dtype = file.get_tensor(key).dtype
-                return dtype
-    raise BundleError(f"{folder.name} holds no safetensors file")
-
-
-def load_decoder(
-    folder: Path, device: torch.device, dtype: torch.dtype | None
-) -> tuple[Decoder, int]:
-    """Load a bundle's codec in torch; return it and how many pixels a latent is wide.
-
-    Raises:
-        BundleError: it is broken, or of a kind that is not served.
-    """
-    config = read_json(folder / "vae" / "config.json")
-    factor = codec_factor(config)
-    if config["_class_name"] == "PatchPCACodec":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            codec = PatchPCACodec(factor, int(config["latent_channels"]))
-            codec.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
-        except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
-            raise BundleError(f"vae: {error}") from error
-        return codec.float().to(device).requires_grad_(False), factor
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    vae = load_part(AutoencoderKL, folder / "vae", dtype).to(device).eval()
-    return KLDecoder(vae.requires_grad_(False)), factor
-
-
-def codec_factor(config: Mapping[str, Any]) -> int:
-    """Return how many pixels a latent is wide, of a codec's configuration.
-
-    Raises:
-        BundleError: a kind of codec that is not served, or a broken configuration.
-    """
-    kind = config.get("_class_name")
-    try:
-        if kind == "PatchPCACodec":
-            return int(config["patch_size"])
-        if kind == "AutoencoderKL":
-            return int(2 ** (len(config["block_out_channels"]) - 1))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"vae/config.json: {error}") from error
-    raise BundleError(f"vae/config.json: {kind!r} is not served")
 
 
 def _info(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diffusion.bundle_files import read_json
 from diffusion.errors import BundleError
+from diffusion.loading import load_part
 from diffusion.model import Conditioning
 
 
@@ -130,8 +131,6 @@ def torch_encoder(path: Path, config: Mapping[str, Any], dtype: torch.dtype | No
         BundleError: it is broken, or of a kind that is not served.
     """
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-    from diffusion.bundle import load_part
 
     kinds = {k.__name__: k for k in (CLIPTextModel, CLIPTextModelWithProjection)}
     kind = kinds.get(str((config.get("architectures") or [None])[0]))

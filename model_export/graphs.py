@@ -11,9 +11,9 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
-from diffusion.bundle import load_decoder, load_unet
 from diffusion.bundle_files import read_json
 from diffusion.onnx_files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, UNET
+from diffusion.parts import load_decoder, load_unet
 from diffusion.prompt import TorchEncoder, torch_encoder
 from diffusion.torch_backend import Positional, unet_example
 

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from diffusion.bundle import OnnxParts, TorchParts, assemble
+from diffusion.bundle import assemble
 from diffusion.bundle_files import check_files, digest
 from diffusion.errors import DiffusionError
 from diffusion.onnx_backend import OnnxExport
@@ -31,6 +31,7 @@ from diffusion.onnx_files import (
     shared_weights,
 )
 from diffusion.onnx_session import Session, SessionSettings
+from diffusion.parts import OnnxParts, TorchParts
 from model_export.errors import ExportError
 from model_export.graphs import OPSET, Network, export_graph, networks, share_weights
 from model_export.quantize import quantize

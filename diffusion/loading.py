@@ -1,0 +1,39 @@
+"""Loading one part with the library that defines it, from safetensors on this disk only."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion.errors import BundleError
+
+
+def load_part(kind: Any, folder: Path, dtype: torch.dtype | None) -> Any:
+    """Load one part with its library's own loader, from this folder and safetensors only.
+
+    Raises:
+        BundleError: what the loader said, with the part's name.
+    """
+    variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
+    try:
+        return kind.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            use_safetensors=True,
+            variant=variant,
+            torch_dtype=dtype or _stored_dtype(folder),
+            **({"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers") else {}),
+        )
+    except Exception as error:  # the loaders raise whatever their parsers raise
+        raise BundleError(f"{folder.name}: {error}") from error
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                dtype: torch.dtype = file.get_tensor(key).dtype
+                return dtype
+    raise BundleError(f"{folder.name} holds no safetensors file")

@@ -1,0 +1,113 @@
+"""A bundle's networks, loaded: in PyTorch from safetensors, or in ONNX Runtime from an export."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion.bundle_files import read_json
+from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
+from diffusion.errors import BundleError
+from diffusion.loading import load_part
+from diffusion.onnx_backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
+from diffusion.prompt import Encoder, TorchEncoder, torch_encoder
+from diffusion.torch_backend import TorchBackend
+
+
+class TorchParts:
+    """A bundle's networks in PyTorch."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._folder = folder
+        self._device = device
+        self._dtype = torch.float32 if device.type == "cpu" else None
+
+    def backend(self) -> TorchBackend:
+        """Load the UNet."""
+        return TorchBackend(load_unet(self._folder, self._dtype), self._device)
+
+    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+        """Load a text encoder."""
+        encoder = torch_encoder(self._folder / part, config, self._dtype).to(self._device)
+        return TorchEncoder(encoder, penultimate=penultimate)
+
+    def decoder(self) -> tuple[Decoder, int]:
+        """Load the codec; return it and how many pixels a latent is wide."""
+        return load_decoder(self._folder, self._device, self._dtype)
+
+
+class OnnxParts:
+    """A bundle's networks in ONNX Runtime."""
+
+    def __init__(self, folder: Path, export: OnnxExport) -> None:
+        self._folder = folder
+        self._export = export
+
+    def backend(self) -> OnnxBackend:
+        """Open the UNet."""
+        return OnnxBackend(self._export)
+
+    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+        """Open a text encoder; its states were chosen when it was exported."""
+        session = self._export.session(part)
+        return OnnxEncoder(session, int(config["hidden_size"]), int(config["projection_dim"]))
+
+    def decoder(self) -> tuple[Decoder, int]:
+        """Open the decoder; return it and how many pixels a latent is wide."""
+        factor = codec_factor(read_json(self._folder / "vae" / "config.json"))
+        return OnnxDecoder(self._export, factor), factor
+
+
+def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
+    """Load a bundle's UNet as diffusers' module.
+
+    Raises:
+        BundleError: it is broken.
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    return load_part(UNet2DConditionModel, folder / "unet", dtype)
+
+
+def load_decoder(
+    folder: Path, device: torch.device, dtype: torch.dtype | None
+) -> tuple[Decoder, int]:
+    """Load a bundle's codec in torch; return it and how many pixels a latent is wide.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
+    config = read_json(folder / "vae" / "config.json")
+    factor = codec_factor(config)
+    if config["_class_name"] == "PatchPCACodec":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            codec = PatchPCACodec(factor, int(config["latent_channels"]))
+            codec.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
+        except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
+            raise BundleError(f"vae: {error}") from error
+        return codec.float().to(device).requires_grad_(False), factor
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    vae = load_part(AutoencoderKL, folder / "vae", dtype).to(device).eval()
+    return KLDecoder(vae.requires_grad_(False)), factor
+
+
+def codec_factor(config: Mapping[str, Any]) -> int:
+    """Return how many pixels a latent is wide, of a codec's configuration.
+
+    Raises:
+        BundleError: a kind of codec that is not served, or a broken configuration.
+    """
+    kind = config.get("_class_name")
+    try:
+        if kind == "PatchPCACodec":
+            return int(config["patch_size"])
+        if kind == "AutoencoderKL":
+            return int(2 ** (len(config["block_out_channels"]) - 1))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"vae/config.json: {error}") from error
+    raise BundleError(f"vae/config.json: {kind!r} is not served")
