@@ -239,9 +239,10 @@ class Engine:
         """Return a call that lets another thread draw noise and do what the last tick left."""
 
         def do(aftermath: Callable[[], None]) -> NDArray[np.float32] | None:
-            noise = draw_noise(slots)
-            aftermath()
-            return noise
+            try:
+                return draw_noise(slots)
+            finally:
+                aftermath()  # whatever becomes of this tick, the last one's reports go out
 
         return lambda: self._aside.submit(partial(do, self._aftermath.take()))
 
