@@ -8,7 +8,7 @@ import secrets
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import InvalidRequest
-from jobs.schema import MAX_SEED, JobRequest, JobSpec
+from jobs.schema import MAX_SEED, PUBLIC, JobRequest, JobSpec
 
 
 class SamplerEntry(BaseModel):
@@ -66,8 +66,8 @@ class ModelEntry(BaseModel):
         raise InvalidRequest("sampler", f"unknown sampler {name!r}; there are: {known}")
 
 
-def resolve(request: JobRequest, model: ModelEntry) -> JobSpec:
-    """Fill in every default and check the request against the model's limits.
+def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> JobSpec:
+    """Fill in every default and the tenant, and check the request against the model's limits.
 
     Raises:
         InvalidRequest: the model cannot serve this request; it names the field.
@@ -94,6 +94,7 @@ def resolve(request: JobRequest, model: ModelEntry) -> JobSpec:
         raise InvalidRequest("width", f"{width}x{height} is more than {model.max_pixels} pixels")
     fields = request.model_dump()
     fields |= {
+        "tenant": tenant,
         "model": model.name,
         "sampler": sampler.name,
         "schedule": schedule,

@@ -12,6 +12,8 @@ MAX_PROMPT_CHARS = 4000
 MAX_STEPS = 1000
 MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64 all hold
 MAX_IMAGES = 16
+PUBLIC = "public"
+"""The tenant of jobs that nobody's key came with."""
 
 
 class JobStatus(StrEnum):
@@ -48,6 +50,7 @@ OnDisconnect = Literal["continue", "cancel"]
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -108,6 +111,7 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    tenant: Tenant = PUBLIC  # whose job it is; the door knows, a request cannot say
     model: str
     prompt: str
     negative_prompt: str
