@@ -55,7 +55,8 @@ class MemoryStore:
         self._settings = settings
         self._clock = clock
         self._jobs: dict[str, MemoryJob] = {}
-        self._keys: dict[str, tuple[str, str, float]] = {}  # key → fingerprint, job id, until
+        # (tenant, key) → fingerprint, job id, until
+        self._keys: dict[tuple[str, str], tuple[str, str, float]] = {}
         self._models: dict[str, ModelEntry] = {}
         self._workers: dict[str, tuple[WorkerEntry, float]] = {}
         self._ended: dict[str, int] = {s.value: 0 for s in JobStatus if s.ended}
@@ -140,7 +141,8 @@ class MemoryStore:
             return Created(self._jobs[job_id].record(), replayed=False)
         now = self._clock()
         if idempotency is not None:
-            fingerprint, known, until = self._keys.get(idempotency.key, ("", "", 0.0))
+            key = spec.tenant, idempotency.key
+            fingerprint, known, until = self._keys.get(key, ("", "", 0.0))
             if until > now:
                 if fingerprint != idempotency.fingerprint:
                     raise IdempotencyConflict
@@ -155,7 +157,7 @@ class MemoryStore:
         self._jobs[job_id] = job
         if idempotency is not None:
             until = now + self._settings.idempotency_ttl_s
-            self._keys[idempotency.key] = (idempotency.fingerprint, job_id, until)
+            self._keys[spec.tenant, idempotency.key] = (idempotency.fingerprint, job_id, until)
         self._created += 1
         self._emit(job, "status")
         return Created(job.record(), replayed=False)
@@ -177,14 +179,23 @@ class MemoryStore:
         return self._job(job_id).record()
 
     async def list(
-        self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None
+        self,
+        *,
+        tenant: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> JobPage:
         """Return a page of jobs, newest first."""
         if cursor is not None and (not cursor.isdecimal() or len(cursor) > 18):
             raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
         below = self._seq + 1 if cursor is None else int(cursor)
         found = sorted(
-            (j for j in self._jobs.values() if j.seq < below and status in (None, j.status)),
+            (
+                j
+                for j in self._jobs.values()
+                if j.seq < below and tenant in (None, j.spec.tenant) and status in (None, j.status)
+            ),
             key=lambda job: -job.seq,
         )[:limit]
         return JobPage(
@@ -211,8 +222,12 @@ class MemoryStore:
     async def delete(self, job_id: str) -> None:
         """Cancel if need be, then forget the job."""
         await self.cancel(job_id)
-        del self._jobs[job_id]
+        self._forget(job_id)
         self._wake()
+
+    def _forget(self, job_id: str) -> None:
+        del self._jobs[job_id]
+        self._keys = {key: kept for key, kept in self._keys.items() if kept[1] != job_id}
 
     # Workers -------------------------------------------------------------------------------
 
@@ -367,7 +382,7 @@ class MemoryStore:
                 dropped += 1
         for job in list(self._jobs.values()):
             if job.finished_at is not None and now - job.finished_at >= settings.record_ttl_s:
-                del self._jobs[job.id]
+                self._forget(job.id)
         return dropped
 
     async def image(self, job_id: str, index: int) -> FinishedImage:

@@ -118,6 +118,7 @@ class RedisStore:
         arguments: dict[str, Any] = {
             "id": job_id,
             "model": spec.model,
+            "tenant": spec.tenant,
             "spec": spec.model_dump_json(),
             "rank": spec.priority.rank,
             "units": units,
@@ -128,7 +129,7 @@ class RedisStore:
             arguments["deadline_s"] = spec.deadline_s
         if idempotency is not None:
             arguments["idempotency"] = {
-                "key": idempotency.key,
+                "key": f"{spec.tenant}:{idempotency.key}",
                 "fingerprint": idempotency.fingerprint,
             }
         outcome, value = await self._script("create", arguments)
@@ -163,10 +164,16 @@ class RedisStore:
         return cast(JobHash, job)
 
     async def list(
-        self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None
+        self,
+        *,
+        tenant: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> JobPage:
         """Return a page of jobs, newest first."""
-        key = self._key("jobs", status.value) if status else self._key("jobs")
+        key = self._key("jobs") if tenant is None else self._key("tenant", tenant, "jobs")
+        key += f":{status.value}" if status else ""
         below = "+inf"
         if cursor is not None:
             if not cursor.isdecimal() or len(cursor) > 18:

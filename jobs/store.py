@@ -16,7 +16,7 @@ RequeueReason = Literal["drain", "parked", "abandoned"]
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A client's key with a digest of the body it was sent with."""
+    """A client's key, one of its tenant's own, with a digest of the body it was sent with."""
 
     key: str
     fingerprint: str
@@ -206,9 +206,14 @@ class JobStore(Protocol):
         ...
 
     async def list(
-        self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None
+        self,
+        *,
+        tenant: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> JobPage:
-        """Return a page of jobs, newest first. Raises: InvalidCursor."""
+        """Return a page of a tenant's or all jobs, newest first. Raises: InvalidCursor."""
         ...
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:

@@ -15,18 +15,20 @@ if outstanding + a.units > S.max_backlog_units and outstanding > 0 then
 end
 local t = now()
 local seq = redis.call('INCR', key('seq'))
-set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model, 'spec', a.spec,
-  'rank', a.rank, 'units', stamp(a.units), 'units_done', '0', 'total_steps', a.total_steps,
+set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model,
+  'tenant', a.tenant, 'spec', a.spec, 'rank', a.rank, 'units', stamp(a.units), 'units_done', '0', 'total_steps', a.total_steps,
   'created_at', stamp(t), 'seq', seq, 'status', 'queued', 'fence', '', 'attempts', '0')
 if a.deadline_s then
   set(a.id, 'expires_at', stamp(t + a.deadline_s))
   redis.call('ZADD', key('deadlines'), stamp(t + a.deadline_s), a.id)
 end
 redis.call('ZADD', key('jobs'), seq, a.id)
+redis.call('ZADD', own(a.id), seq, a.id)
 if a.idempotency then
   local k = key('idempotency', a.idempotency.key)
   redis.call('HSET', k, 'fingerprint', a.idempotency.fingerprint, 'id', a.id)
   redis.call('PEXPIRE', k, math.floor(S.idempotency_ttl_s * 1000))
+  set(a.id, 'idempotency', a.idempotency.key)
 end
 redis.call('HINCRBY', key('totals'), 'created', 1)
 enqueue(a.id, t, 1)

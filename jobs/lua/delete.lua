@@ -2,10 +2,6 @@
 local status = get(a.id, 'status')
 if not status then return 0 end
 if status == 'queued' or status == 'running' then finish(a.id, now(), 'canceled') end
-drop_images(a.id)
-redis.call('ZREM', key('jobs'), a.id)
-redis.call('ZREM', key('jobs', get(a.id, 'status')), a.id)
-redis.call('ZREM', key('ended'), a.id)
-redis.call('DEL', key('job', a.id), key('events', a.id), key('previews', a.id))
+forget(a.id)
 redis.call('PUBLISH', key('wake'), a.id)
 return 1

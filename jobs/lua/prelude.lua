@@ -31,9 +31,17 @@ local function work(model, field, by)
   redis.call('HINCRBYFLOAT', key('work', model), field, string.format('%.6f', by))
 end
 
+local function tenant(id) return get(id, 'tenant') or 'public' end
+
+-- A list of its tenant's jobs: all of them, or those of a status.
+local function own(id, ...) return key('tenant', tenant(id), 'jobs', ...) end
+
 local function move(id, status)
-  redis.call('ZREM', key('jobs', get(id, 'status')), id)
-  redis.call('ZADD', key('jobs', status), get(id, 'seq'), id)
+  local old, seq = get(id, 'status'), get(id, 'seq')
+  redis.call('ZREM', key('jobs', old), id)
+  redis.call('ZREM', own(id, old), id)
+  redis.call('ZADD', key('jobs', status), seq, id)
+  redis.call('ZADD', own(id, status), seq, id)
   set(id, 'status', status)
 end
 
@@ -96,6 +104,21 @@ local function drop_images(id)
   end
   redis.call('ZREM', key('results'), id)
   set(id, 'results_dropped', '1')
+end
+
+-- Forget a job that has ended, and everything it left.
+local function forget(id)
+  drop_images(id)
+  local status = get(id, 'status')
+  for _, list in ipairs({key('jobs'), key('jobs', status), own(id), own(id, status)}) do
+    redis.call('ZREM', list, id)
+  end
+  redis.call('ZREM', key('ended'), id)
+  local used = get(id, 'idempotency')
+  if used and redis.call('HGET', key('idempotency', used), 'id') == id then
+    redis.call('DEL', key('idempotency', used))
+  end
+  redis.call('DEL', key('job', id), key('events', id), key('previews', id))
 end
 
 -- End a job for good.

@@ -41,11 +41,5 @@ while tonumber(redis.call('GET', key('result_bytes')) or '0') > S.max_results_by
 end
 local past = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', stamp(t - S.record_ttl_s),
   'LIMIT', 0, 200)
-for _, id in ipairs(past) do
-  drop_images(id)
-  redis.call('ZREM', key('jobs'), id)
-  redis.call('ZREM', key('jobs', get(id, 'status')), id)
-  redis.call('ZREM', key('ended'), id)
-  redis.call('DEL', key('job', id), key('events', id), key('previews', id))
-end
+for _, id in ipairs(past) do forget(id) end
 return {requeued, models, expired, failed, dropped}

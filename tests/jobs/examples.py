@@ -1,7 +1,7 @@
 """Jobs and models for tests of the contract."""
 
 from jobs.catalogue import ModelEntry, SamplerEntry, resolve, units
-from jobs.schema import ImageRecord, JobRequest, JobSpec
+from jobs.schema import PUBLIC, ImageRecord, JobRequest, JobSpec
 from jobs.store import Checkpoint, FinishedImage
 
 EULER = SamplerEntry(
@@ -34,10 +34,10 @@ MODEL = ModelEntry(
 )
 
 
-def spec(**fields: object) -> JobSpec:
+def spec(*, tenant: str = PUBLIC, **fields: object) -> JobSpec:
     """Return a spec of the toy model; ten units unless told otherwise."""
     request = JobRequest.model_validate({"prompt": "a red apple", "seed": 7} | fields)
-    return resolve(request, MODEL)
+    return resolve(request, MODEL, tenant)
 
 
 def work(of: JobSpec) -> float:

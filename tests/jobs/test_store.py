@@ -3,6 +3,7 @@
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def store(make_store: MakeStore) -> JobStore:
     return make_store()
 
 
-async def submit(store: JobStore, job_id: str, **fields: object) -> str:
+async def submit(store: JobStore, job_id: str, **fields: Any) -> str:
     wanted = spec(**fields)
     await store.create(job_id, wanted, work(wanted))
     return job_id
@@ -441,3 +442,43 @@ async def test_events_after_the_result_are_none(store: JobStore) -> None:
     last = (await history(store, "a"))[-1]
     assert last.kind == "result"
     assert await history(store, "a", last.id) == []
+
+
+async def test_tenants_lists_hold_their_own_jobs(store: JobStore) -> None:
+    for number in range(3):
+        await submit(store, f"a{number}", tenant="a")
+        await submit(store, f"b{number}", tenant="b")
+    await store.cancel("a1")
+    await claimed(store)  # a0 runs
+
+    async def ids(tenant: str | None, status: JobStatus | None = None, **page: Any) -> list[str]:
+        found = await store.list(tenant=tenant, status=status, **page)
+        return [record.id for record in found.records]
+
+    assert await ids("a") == ["a2", "a1", "a0"]
+    assert await ids("b") == ["b2", "b1", "b0"]
+    assert await ids(None) == ["b2", "a2", "b1", "a1", "b0", "a0"]
+    assert await ids("a", JobStatus.QUEUED) == ["a2"]
+    assert await ids("a", JobStatus.RUNNING) == ["a0"]
+    assert await ids("a", JobStatus.CANCELED) == ["a1"]
+    assert await ids("nobody") == []
+    first = await store.list(tenant="a", limit=2)
+    assert await ids("a", limit=2, cursor=first.cursor) == ["a0"]
+    await store.delete("a2")
+    assert await ids("a") == ["a1", "a0"]
+    assert await ids("a", JobStatus.CANCELED) == ["a1"]
+
+
+async def test_an_idempotency_key_is_its_tenants_own(store: JobStore) -> None:
+    for tenant in ("a", "b"):
+        key = Idempotency("same", tenant)
+        await store.create(f"{tenant}1", spec(tenant=tenant), 10, idempotency=key)
+        again = await store.create(f"{tenant}2", spec(tenant=tenant), 10, idempotency=key)
+        assert (again.record.id, again.replayed) == (f"{tenant}1", True)
+
+
+async def test_a_deleted_job_frees_its_idempotency_key(store: JobStore) -> None:
+    await store.create("a", spec(), 10, idempotency=Idempotency("key", "body"))
+    await store.delete("a")
+    again = await store.create("b", spec(), 10, idempotency=Idempotency("key", "another"))
+    assert again.record.id == "b"
