@@ -19,6 +19,7 @@ class MemoryJob:
     created_at: float
     queued_at: float
     expires_at: float | None
+    traceparent: str | None = None
     status: JobStatus = JobStatus.QUEUED
     fresh: bool = True  # False once interrupted: it goes before those of its class
     fence: str = ""
@@ -90,6 +91,7 @@ class MemoryJob:
             evaluations=self.evaluations,
             running_s=self.running_s,
             preview_step=self.preview_step,
+            traceparent=self.traceparent,
         )
 
     def emit(self, event_id: str, kind: Any, kept: int, data: dict[str, Any]) -> Event:

@@ -20,8 +20,9 @@ from jobs.errors import (
     StoreFull,
 )
 from jobs.events import RECHECK_S, parse_id
+from jobs.latency import Latency, bound_of, latencies, traced_id
 from jobs.memory_job import MemoryJob
-from jobs.schema import JobError, JobRecord, JobSpec, JobStatus
+from jobs.schema import FAILURE_CODES, JobError, JobRecord, JobSpec, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import (
     Backlog,
@@ -60,6 +61,8 @@ class MemoryStore:
         self._models: dict[str, ModelEntry] = {}
         self._workers: dict[str, tuple[WorkerEntry, float]] = {}
         self._ended: dict[str, int] = {s.value: 0 for s in JobStatus if s.ended}
+        self._failures = dict.fromkeys(FAILURE_CODES, 0)
+        self._latency: dict[str, dict[str, str]] = {}  # by model, as jobs/latency.py reads it
         self._created = self._reaped = self._seq = self._fences = self._events = 0
         self._seen = clock()
         self._changed = asyncio.Condition()
@@ -122,7 +125,19 @@ class MemoryStore:
             job.results_dropped = True
         job.checkpoints.clear()
         self._ended[status.value] += 1
+        if error is not None:
+            self._failures[error.code] = self._failures.get(error.code, 0) + 1
+        self._count_latency(job, status.value)
         self._emit(job, "result")
+
+    def _count_latency(self, job: MemoryJob, outcome: str) -> None:
+        seconds = max(0.0, (job.finished_at or job.created_at) - job.created_at)
+        bound = bound_of(seconds)
+        kept = self._latency.setdefault(job.spec.model, {})
+        for name, more in ((f"{outcome}:le:{bound}", 1), (f"{outcome}:sum", seconds)):
+            kept[name] = repr(type(more)(kept.get(name, 0)) + more)
+        if (trace_id := traced_id(job.traceparent)) is not None:
+            kept[f"{outcome}:exemplar:{bound}"] = f"{trace_id} {seconds} {job.finished_at}"
 
     # Clients -------------------------------------------------------------------------------
 
@@ -133,6 +148,7 @@ class MemoryStore:
         units: float,
         *,
         idempotency: Idempotency | None = None,
+        traceparent: str | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
         if self._memory_bytes() > self._settings.memory_high_water_bytes:
@@ -153,7 +169,7 @@ class MemoryStore:
             raise BacklogFull(self._retry_after(spec.model, units, outstanding))
         self._seq += 1
         expires = None if spec.deadline_s is None else now + spec.deadline_s
-        job = MemoryJob(job_id, spec, units, self._seq, now, now, expires)
+        job = MemoryJob(job_id, spec, units, self._seq, now, now, expires, traceparent)
         self._jobs[job_id] = job
         if idempotency is not None:
             until = now + self._settings.idempotency_ttl_s
@@ -462,8 +478,17 @@ class MemoryStore:
     async def totals(self) -> Totals:
         """Return the counters for metrics."""
         return Totals(
-            dict(self._ended), self._created, self._reaped, self._bytes(), self._memory_bytes()
+            dict(self._ended),
+            dict(self._failures),
+            self._created,
+            self._reaped,
+            self._bytes(),
+            self._memory_bytes(),
         )
+
+    async def latencies(self, model: str) -> tuple[Latency, ...]:
+        """Return how long the model's jobs took, by outcome."""
+        return latencies(self._latency.get(model, {}))
 
     async def ping(self) -> None:
         """Answer: memory is always there."""

@@ -51,6 +51,7 @@ def decode(job: JobHash) -> JobRecord:
         evaluations=int(job.get(b"evaluations", 0)),
         running_s=float(job.get(b"running_s", 0)),
         preview_step=int(job[b"preview_step"]) if b"preview_step" in job else None,
+        traceparent=job[b"traceparent"].decode() if b"traceparent" in job else None,
     )
 
 

@@ -26,8 +26,17 @@ from jobs.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode
-from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.schema import (
+    FAILURE_CODES,
+    SCHEMA_VERSION,
+    ImageRecord,
+    JobError,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+)
 from jobs.scripts import Scripts
 from jobs.settings import JobsSettings
 from jobs.store import (
@@ -111,6 +120,7 @@ class RedisStore:
         units: float,
         *,
         idempotency: Idempotency | None = None,
+        traceparent: str | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
         if await self._memory_bytes() > self._settings.memory_high_water_bytes:
@@ -127,6 +137,8 @@ class RedisStore:
         }
         if spec.deadline_s is not None:
             arguments["deadline_s"] = spec.deadline_s
+        if traceparent is not None:
+            arguments["traceparent"] = traceparent
         if idempotency is not None:
             arguments["idempotency"] = {
                 "key": f"{spec.tenant}:{idempotency.key}",
@@ -411,11 +423,18 @@ class RedisStore:
         ended = {s.value: counts.get(s.value, 0) for s in JobStatus if s.ended}
         return Totals(
             ended,
+            {code: counts.get(f"failed:{code}", 0) for code in FAILURE_CODES},
             counts.get("created", 0),
             counts.get("leases_reaped", 0),
             int(results or 0),
             await self._memory_bytes(),
         )
+
+    async def latencies(self, model: str) -> tuple[Latency, ...]:
+        """Return how long the model's jobs took, by outcome."""
+        call = cast(Awaitable[Any], self._redis.hgetall(self._key("latency", model)))
+        kept: Mapping[bytes, bytes] = await self._ask(call)
+        return latencies({name.decode(): value.decode() for name, value in kept.items()})
 
     async def ping(self) -> None:
         """Check that the store answers."""

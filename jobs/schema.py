@@ -146,12 +146,16 @@ class ImageRecord(BaseModel):
     size_bytes: int
 
 
+FAILURE_CODES = ("non_finite", "out_of_memory", "invalid_request", "internal", "worker_died")
+"""Why jobs fail, as figures count it."""
+
+
 class JobError(BaseModel):
     """Why a job failed."""
 
     model_config = ConfigDict(frozen=True)
 
-    code: str  # a stable word: "non_finite", "out_of_memory", "worker_died", "invalid_request" …
+    code: str  # one of FAILURE_CODES
     detail: str  # one sentence for a person
 
 
@@ -181,3 +185,4 @@ class JobRecord(BaseModel):
     evaluations: int = 0  # UNet rows evaluated, recomputed ones included
     running_s: float = 0.0  # time held by workers, over all attempts
     preview_step: int | None = None  # the step of the newest preview kept
+    traceparent: str | None = None  # W3C trace context of the span that created it

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
+from jobs.latency import LATENCY_BOUNDS_S
 from jobs.settings import JobsSettings
 
 NAMES = (
@@ -33,7 +34,8 @@ class Scripts:
         }
         self._redis = redis
         self._prefix = prefix
-        self._settings = orjson.dumps(settings.model_dump(include=_SETTINGS))
+        bounds = {"latency_bounds": [f"{bound:g}" for bound in LATENCY_BOUNDS_S]}
+        self._settings = orjson.dumps(settings.model_dump(include=_SETTINGS) | bounds)
 
     async def __call__(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
         """Run one transition."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from jobs.catalogue import ModelEntry
+from jobs.latency import Latency
 from jobs.schema import ImageRecord, JobError, JobRecord, JobSpec, JobStatus
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
@@ -171,6 +172,7 @@ class Totals:
     """Counters since the store was made, for metrics read by any door."""
 
     ended: dict[str, int] = field(default_factory=dict)  # by status
+    failures: dict[str, int] = field(default_factory=dict)  # failed jobs by JobError.code
     created: int = 0
     leases_reaped: int = 0
     results_bytes: int = 0
@@ -191,8 +193,11 @@ class JobStore(Protocol):
         units: float,
         *,
         idempotency: Idempotency | None = None,
+        traceparent: str | None = None,
     ) -> Created:
         """Store a new job as ``queued``; the caller then rings its model's doorbell.
+
+        ``traceparent`` is the W3C trace context that the job's later spans belong under.
 
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
@@ -318,6 +323,10 @@ class JobStore(Protocol):
 
     async def totals(self) -> Totals:
         """Return the counters for metrics."""
+        ...
+
+    async def latencies(self, model: str) -> tuple[Latency, ...]:
+        """Return how long the model's jobs took from creation to end, by outcome."""
         ...
 
     async def ping(self) -> None:

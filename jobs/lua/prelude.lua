@@ -121,12 +121,32 @@ local function forget(id)
   redis.call('DEL', key('job', id), key('events', id), key('previews', id))
 end
 
+-- Count how long a job took, in its model's histogram. See jobs/latency.py for the fields.
+local function count_latency(id, t, status)
+  local seconds, bound = math.max(0, t - num(id, 'created_at')), '+Inf'
+  for _, b in ipairs(S.latency_bounds) do
+    if seconds <= tonumber(b) then bound = b; break end
+  end
+  local k = key('latency', get(id, 'model'))
+  redis.call('HINCRBY', k, status .. ':le:' .. bound, 1)
+  redis.call('HINCRBYFLOAT', k, status .. ':sum', stamp(seconds))
+  local trace, flags = (get(id, 'traceparent') or ''):match('^%x%x%-(%x+)%-%x+%-(%x%x)$')
+  if trace and tonumber(flags, 16) % 2 == 1 then
+    redis.call('HSET', k, status .. ':exemplar:' .. bound,
+      trace .. ' ' .. stamp(seconds) .. ' ' .. stamp(t))
+  end
+end
+
 -- End a job for good.
 local function finish(id, t, status, failure)
   take_out(id, t)
   move(id, status)
   set(id, 'finished_at', stamp(t))
-  if failure then set(id, 'error', failure) end
+  count_latency(id, t, status)
+  if failure then
+    set(id, 'error', failure)
+    redis.call('HINCRBY', key('totals'), 'failed:' .. cjson.decode(failure).code, 1)
+  end
   if status ~= 'succeeded' and #images(id) > 0 then drop_images(id) end
   drop_checkpoints(id)
   redis.call('ZREM', key('deadlines'), id)

@@ -482,3 +482,53 @@ async def test_a_deleted_job_frees_its_idempotency_key(store: JobStore) -> None:
     await store.delete("a")
     again = await store.create("b", spec(), 10, idempotency=Idempotency("key", "another"))
     assert again.record.id == "b"
+
+
+async def test_latency_counts_every_way_to_end(make_store: MakeStore) -> None:
+    store = make_store(suspect_deaths=9, max_deaths=1, lease_s=0.2)
+    for job_id in ("drawn", "broken", "unwanted", "forgotten", "dead"):
+        await submit(store, job_id)
+    await submit(store, "late", deadline_s=0.01)
+    drawn = await claimed(store)
+    await store.add_image(drawn.lease, picture())
+    await store.finish(drawn.lease, 10)
+    await store.fail((await claimed(store)).lease, JobError(code="non_finite", detail="x"))
+    await store.cancel("unwanted")
+    await store.delete("forgotten")
+    assert (await claimed(store)).record.id == "dead"
+    async with asyncio.timeout(5):
+        while (await store.totals()).failures["worker_died"] == 0:
+            await store.sweep()
+            await asyncio.sleep(0.02)
+    counts = {each.outcome: each.buckets[-1] for each in await store.latencies("toy")}
+    assert counts == {
+        "succeeded": ("+Inf", 1), "failed": ("+Inf", 2), "canceled": ("+Inf", 2),
+        "expired": ("+Inf", 1),
+    }  # fmt: skip
+    failures = (await store.totals()).failures
+    assert {code for code, count in failures.items() if count} == {"non_finite", "worker_died"}
+    for each in await store.latencies("toy"):
+        numbers = [count for _, count in each.buckets]
+        assert numbers == sorted(numbers)
+        assert 0 < each.sum_s < 10
+    assert [each.buckets[-1][1] for each in await store.latencies("other")] == [0, 0, 0, 0]
+
+
+async def test_trace_context_stays_with_the_job_and_its_latency(store: JobStore) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    for job_id, flags in (("seen", "01"), ("unseen", "00")):
+        wanted, parent = spec(), f"00-{trace}-b7ad6b7169203331-{flags}"
+        created = await store.create(job_id, wanted, work(wanted), traceparent=parent)
+        assert created.record.traceparent == parent
+        claim = await claimed(store)
+        assert claim.record.traceparent == parent
+        await store.add_image(claim.lease, picture())
+        await (store.finish(claim.lease, 10) if flags == "01" else store.cancel(job_id))
+    shown = {each.outcome: list(each.exemplars.values()) for each in await store.latencies("toy")}
+    assert shown["canceled"] == []
+    (exemplar,) = shown["succeeded"]
+    record = await store.get("seen")
+    assert record.finished_at is not None
+    assert exemplar.trace_id == trace
+    assert exemplar.seconds == pytest.approx(record.finished_at - record.created_at, abs=1e-4)
+    assert exemplar.at == pytest.approx(record.finished_at, abs=1e-4)
