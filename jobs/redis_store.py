@@ -399,7 +399,7 @@ class RedisStore:
         gone = [i for i, value in zip(ids, found, strict=True) if value is None]
         if gone:
             await self._ask(cast(Awaitable[Any], self._redis.srem(key, *gone)))
-        return tuple(WorkerEntry(**orjson.loads(value)) for value in found if value is not None)
+        return tuple(_worker_entry(value) for value in found if value is not None)
 
     async def backlog(self, model: str) -> Backlog:
         """Return the model's remaining work."""
@@ -447,6 +447,12 @@ class RedisStore:
             await self._redis.aclose()
         except (RedisError, OSError) as error:
             raise JobsError(f"closing the store: {error}") from error
+
+
+def _worker_entry(value: bytes) -> WorkerEntry:
+    """Read a worker's announcement; a newer worker may say more than we know."""
+    known = WorkerEntry.__dataclass_fields__
+    return WorkerEntry(**{k: v for k, v in orjson.loads(value).items() if k in known})
 
 
 def _fence(lease: Lease) -> dict[str, Any]:

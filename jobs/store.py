@@ -145,8 +145,9 @@ class WorkerEntry:
     backend: str
     slots: int
     jobs: int
-    rows_per_s: float
+    rows_per_s: float  # UNet rows while busy, with whatever it had to do
     started_at: float
+    units_per_s: float = 0.0  # what it does with full batches; 0: not measured
 
 
 @dataclass(frozen=True)

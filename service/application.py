@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service import catalogue_api, events_api, health, images_api, jobs_api, problem
+from service import catalogue_api, events_api, health, images_api, jobs_api, problem, scaling_api
 from service.body_limit import BodyLimit
 from service.documented import only_problem_json
 from service.door import opened
@@ -44,7 +44,7 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
         redoc_url=None,
     )
     problem.install(app)
-    for api in (jobs_api, events_api, images_api, catalogue_api, health):
+    for api in (jobs_api, events_api, images_api, catalogue_api, scaling_api, health):
         app.include_router(api.router)
     # The last one added is the outermost: it sees the answers of all the others.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

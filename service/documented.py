@@ -11,7 +11,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 _TEXTS = {
     400: "The request cannot be read.",
-    404: "There is no such job.",
+    404: "There is no such job or model.",
     410: "The picture is past its time to live; the job's record stays.",
     413: "The body is too large.",
     415: "The body is not JSON.",

@@ -74,10 +74,11 @@ class Door:
         return job_view(
             record,
             queue_position=None if position is None else position.position,
-            eta_s=eta_s(record, position, await self._backlog(model), speed),
+            eta_s=eta_s(record, position, await self.backlog(model), speed),
         )
 
-    async def _backlog(self, model: str) -> Backlog:
+    async def backlog(self, model: str) -> Backlog:
+        """Return the model's remaining work as it was a moment ago."""
         if model not in self.backlogs:
             self.backlogs[model] = Recent(lambda: self.store.backlog(model))
         return await self.backlogs[model].get()

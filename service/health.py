@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from jobs.scaling import scaling_signal
 from service.documented import problems
 from service.door import DoorDep
 from service.metrics import StoreFigures, store_metrics
@@ -59,7 +60,8 @@ async def metrics(door: DoorDep) -> Response:
     totals, models, workers = await asyncio.gather(
         door.store.totals(), door.models.get(), door.workers.get()
     )
-    names = [model.name for model in models]
-    backlogs = await asyncio.gather(*(door.store.backlog(name) for name in names))
-    figures = StoreFigures(totals, dict(zip(names, backlogs, strict=True)), workers)
+    backlogs = await asyncio.gather(*(door.store.backlog(model.name) for model in models))
+    by_name = {model.name: backlog for model, backlog in zip(models, backlogs, strict=True)}
+    signals = [scaling_signal(model, by_name[model.name], workers) for model in models]
+    figures = StoreFigures(totals, by_name, workers, signals)
     return Response(store_metrics(figures), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs.scaling import ScalingSignal
 from jobs.store import Backlog, Totals, WorkerEntry
 
 log = structlog.get_logger()
@@ -34,6 +35,7 @@ class StoreFigures(Collector):
     totals: Totals
     backlogs: dict[str, Backlog]  # by model
     workers: Sequence[WorkerEntry]
+    signals: Sequence[ScalingSignal]
 
     def collect(self) -> Iterator[Metric]:
         """Yield the figures."""
@@ -53,6 +55,7 @@ class StoreFigures(Collector):
         )
         yield from self._backlog()
         yield from self._workers()
+        yield from self._scaling()
 
     def _backlog(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily(
@@ -85,6 +88,28 @@ class StoreFigures(Collector):
         yield live
         yield slots
         yield speed
+
+    def _scaling(self) -> Iterator[Metric]:
+        backlog = GaugeMetricFamily(
+            "sfumato_backlog_seconds", "Work left over one worker's speed.", labels=["model"]
+        )
+        speed = GaugeMetricFamily(
+            "sfumato_worker_units_per_second",
+            "Work that one worker does a second with full batches; 0 while unknown.",
+            labels=["model"],
+        )
+        cold = GaugeMetricFamily(
+            "sfumato_worker_cold_start_seconds",
+            "From a worker's process to its engine's being ready; 0 while unknown.",
+            labels=["model"],
+        )
+        for signal in self.signals:
+            backlog.add_metric([signal.model], signal.backlog_s)
+            speed.add_metric([signal.model], signal.units_per_s)
+            cold.add_metric([signal.model], signal.cold_start_s)
+        yield backlog
+        yield speed
+        yield cold
 
 
 def store_metrics(figures: StoreFigures) -> bytes:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.catalogue import ModelEntry, SamplerEntry
+from jobs.scaling import ScalingSignal
 from jobs.schema import JobRecord, JobSpec, JobStatus
 from jobs.store import WorkerEntry
 
@@ -122,6 +123,24 @@ class WorkerView(View):
     started_at: datetime
 
 
+class ScalingView(View):
+    """What an autoscaler has to know of a model."""
+
+    model: str
+    backlog_s: float = Field(
+        ge=0, description="Work left over one worker's speed; 0 only when nothing is outstanding."
+    )
+    pending_units: float = Field(description="Work of queued jobs, in UNet rows.")
+    running_units: float = Field(description="Work that running jobs have left.")
+    units_per_s: float = Field(
+        description="What one worker does with full batches; 0 while nobody has measured it."
+    )
+    workers: int = Field(description="Live workers.")
+    cold_start_s: float = Field(
+        description="From a worker's process to its engine's being ready; 0 while unknown."
+    )
+
+
 def moment(seconds: float | None) -> datetime | None:
     """Return a time of the store as a date in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -199,4 +218,17 @@ def worker_view(worker: WorkerEntry) -> WorkerView:
         jobs=worker.jobs,
         rows_per_s=worker.rows_per_s,
         started_at=datetime.fromtimestamp(worker.started_at, UTC),
+    )
+
+
+def scaling_view(signal: ScalingSignal) -> ScalingView:
+    """Return the signal as autoscalers see it; rounding makes no small backlog none."""
+    return ScalingView(
+        model=signal.model,
+        backlog_s=float(f"{signal.backlog_s:.6g}"),
+        pending_units=round(signal.pending_units, 3),
+        running_units=round(signal.running_units, 3),
+        units_per_s=round(signal.units_per_s, 3),
+        workers=signal.workers,
+        cold_start_s=round(signal.cold_start_s, 3),
     )

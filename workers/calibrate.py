@@ -1,11 +1,14 @@
 """The batch size that the device likes best, measured at start."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
 import structlog
 
 from diffusion.bundle import Bundle
+from workers.batcher import MIN_ROWS
 from workers.engine import Engine, EngineSettings
 from workers.messages import Picture
 
@@ -16,24 +19,45 @@ ROUNDS = 7
 BUDGET_S = 3.0
 
 
-def calibrate(bundle: Bundle, most: int) -> int:
+@dataclass(frozen=True)
+class Calibration:
+    """A batch size and what the device does with it."""
+
+    rows_per_tick: int
+    rows_per_s: float  # at base resolution, so units per second too; 0: it did not fit in memory
+
+
+def calibrate(bundle: Bundle, most: int) -> Calibration:
     """Return the smallest of the sizes up to ``most`` within 1 % of the best rows per second."""
-    speeds = {rows: round(speed, 1) for rows, speed in speeds_by_rows(bundle, most).items()}
+    return best_of(speeds_by_rows(bundle, sizes(most)))
+
+
+def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
+    """Return a size that was chosen already with its speed."""
+    speed = speeds_by_rows(bundle, [rows_per_tick], turns=2).get(rows_per_tick, 0.0)
+    return Calibration(rows_per_tick, speed)
+
+
+def best_of(speeds: Mapping[int, float]) -> Calibration:
+    """Return the smallest size within 1 % of the best, the least there is where none fits."""
+    speeds = {rows: round(speed, 1) for rows, speed in speeds.items()}
     if not speeds:
-        return 2
+        return Calibration(MIN_ROWS, 0.0)
     chosen = min(rows for rows, speed in speeds.items() if speed >= WITHIN * max(speeds.values()))
     shown = {str(rows): speed for rows, speed in speeds.items()}
     log.info("calibrated", rows_per_tick=chosen, rows_per_s=shown)
-    return chosen
+    return Calibration(chosen, speeds[chosen])
 
 
-def speeds_by_rows(bundle: Bundle, most: int) -> dict[int, float]:
-    """Return rows per second of whole ticks at the sizes up to ``most``, as many as fit in memory.
+def speeds_by_rows(
+    bundle: Bundle, rows_to_try: Sequence[int], turns: int = ROUNDS
+) -> dict[int, float]:
+    """Return rows per second of whole ticks at these ascending sizes, as many as fit in memory.
 
     The sizes take turns, so that a machine busy for a while slows all of them alike.
     """
     engines: dict[int, Engine] = {}
-    for rows in sizes(most):
+    for rows in rows_to_try:
         engine = full_engine(bundle, rows)
         engine.tick()  # warms caches
         if engine.rows_per_tick < rows:
@@ -41,7 +65,7 @@ def speeds_by_rows(bundle: Bundle, most: int) -> dict[int, float]:
         engines[rows] = engine
     seconds: dict[int, list[float]] = {rows: [] for rows in engines}
     until = perf_counter() + BUDGET_S
-    for turn in range(ROUNDS):
+    for turn in range(turns):
         if turn > 1 and perf_counter() > until:
             break
         for rows, engine in engines.items():

@@ -22,8 +22,10 @@ def sampler_entry(name: str) -> SamplerEntry:
     )
 
 
-def model_entry(info: ModelInfo) -> ModelEntry:
-    """Return a model as the catalogue lists it."""
+def model_entry(
+    info: ModelInfo, *, units_per_s: float = 0.0, cold_start_s: float = 0.0
+) -> ModelEntry:
+    """Return a model as the catalogue lists it, with what this worker measured."""
     return ModelEntry(
         name=info.name,
         title=info.title,
@@ -40,4 +42,6 @@ def model_entry(info: ModelInfo) -> ModelEntry:
         languages=info.languages,
         examples=info.examples,
         samplers=tuple(sampler_entry(name) for name in SAMPLERS),
+        units_per_s=round(units_per_s, 3),
+        cold_start_s=round(cold_start_s, 3),
     )

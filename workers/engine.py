@@ -7,7 +7,7 @@ needs no device (opening slots, drawing noise, decoding, reporting) is done besi
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
 
@@ -23,9 +23,12 @@ from workers.batcher import Batcher
 from workers.forward import Evaluated, draw_noise, evaluate
 from workers.messages import Admitted, Failed, Picture, Released, Report
 from workers.opening import Opening
+from workers.pace import Pace
 from workers.slot import Slot
 
 log = structlog.get_logger()
+SETTLED_S = 1.0
+"""Busy time with full batches after which it says more of the speed than the calibration does."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class EngineSettings:
     checkpoint_s: float = 1.0  # between two turns of saving every picture that moved
     preview_s: float = 0.2  # between two previews of a picture, about
     ageing: float = 0.25
+    units_per_s: float = 0.0  # with full batches, as measured before the start; 0: unknown
 
 
 @dataclass
@@ -55,25 +59,7 @@ class EngineStats:
     passes_used: int = 0  # forward rows that one evaluation of every slot takes
     remaining_rows: int = 0
     rows_per_s: float = 0.0  # while busy, over the last seconds
-
-
-@dataclass
-class _Pace:
-    """Rows a second over a sliding window of busy time."""
-
-    window: deque[tuple[float, int]] = field(default_factory=deque)
-    seconds: float = 0.0
-    rows: int = 0
-
-    def add(self, seconds: float, rows: int) -> float:
-        self.window.append((seconds, rows))
-        self.seconds += seconds
-        self.rows += rows
-        while self.seconds > 5 and len(self.window) > 1:
-            old_s, old_rows = self.window.popleft()
-            self.seconds -= old_s
-            self.rows -= old_rows
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
+    units_per_s: float = 0.0  # with full batches: calibrated, then over the last seconds of them
 
 
 class Engine:
@@ -95,12 +81,13 @@ class Engine:
         self._stopping = False
         self._draining = False
         self._thread: threading.Thread | None = None
-        self._pace = _Pace()
+        self._pace = Pace()
+        self._full_pace = Pace()
         self._last_tick_at = monotonic()
         self._previewed_at = 0.0
         self._saved_at = monotonic()
         self._busy = False
-        self.stats = EngineStats()
+        self.stats = EngineStats(units_per_s=settings.units_per_s)
 
     @property
     def rows_per_tick(self) -> int:
@@ -170,16 +157,23 @@ class Engine:
             self._aftermath.take()()
             self._take_stock()
             return False
+        full = self._full(chosen)
         for slots, evaluated in self._evaluate(chosen):
             self._apply(slots, evaluated)
         self._last_tick_at = monotonic()
         self._save()
         if not self._slots:
             self._aftermath.take()()  # no forward pass will come to do it beside
-        self._measure(perf_counter() - started, chosen)
+        self._measure(perf_counter() - started, chosen, full)
         return True
 
-    def _measure(self, seconds: float, chosen: Sequence[Slot]) -> None:
+    def _full(self, chosen: Sequence[Slot]) -> bool:
+        """Whether more work would not make this tick larger."""
+        rows = sum(slot.guidance.passes for slot in chosen)
+        some_wait = len(chosen) < len(self._slots) or len(self._slots) >= self._settings.slots
+        return some_wait or rows >= self.rows_per_tick
+
+    def _measure(self, seconds: float, chosen: Sequence[Slot], full: bool) -> None:
         stats = self.stats
         rows = sum(slot.guidance.passes for slot in chosen)
         stats.ticks += 1
@@ -188,7 +182,12 @@ class Engine:
         stats.evaluations += len(chosen)
         stats.overhead_s += seconds
         self._take_stock()
-        stats.rows_per_s = self._pace.add(seconds, rows)
+        self._pace.add(seconds, rows)
+        stats.rows_per_s = self._pace.per_s
+        if full:
+            self._full_pace.add(seconds, sum(slot.units for slot in chosen))
+            if self._full_pace.seconds >= SETTLED_S:
+                stats.units_per_s = self._full_pace.per_s
 
     def _take_stock(self) -> None:
         candidates = [slot.candidate for slot in self._slots.values()]

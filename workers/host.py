@@ -14,16 +14,19 @@ import uvloop
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.onnx_session import SessionSettings
+from jobs.catalogue import ModelEntry
 from jobs.errors import StoreUnavailable
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.store import WorkerEntry
 from jobs.sweeper import Sweeper
-from workers.calibrate import calibrate
+from workers.batcher import MIN_ROWS
+from workers.calibrate import Calibration, calibrate, measure
 from workers.catalogue import model_entry
 from workers.engine import Engine, EngineSettings
 from workers.memory import keep_freed_memory
 from workers.metrics import serve_metrics
+from workers.process_age import process_age_s
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 
@@ -70,31 +73,35 @@ class WorkerHost:
 
     def start(self) -> None:
         """Calibrate, start both threads, and put the model into the catalogue."""
-        settings = self._settings
-        rows = settings.rows_per_tick
-        if rows == 0:
-            rows = DETERMINISTIC_ROWS
-            if not settings.deterministic:
-                rows = calibrate(self._bundle, 2 * settings.slots)
+        calibration = self._calibrate()
         self._thread.start()
-        self._call(self._open(max(2, rows))).result()
+        self._call(self._open(calibration)).result()
 
-    async def _open(self, rows: int) -> None:
+    def _calibrate(self) -> Calibration:
+        settings = self._settings
+        rows = settings.rows_per_tick or (DETERMINISTIC_ROWS if settings.deterministic else 0)
+        if rows == 0:
+            return calibrate(self._bundle, 2 * settings.slots)
+        return measure(self._bundle, max(MIN_ROWS, rows))
+
+    async def _open(self, calibration: Calibration) -> None:
         settings = self._settings
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
         self._runtime = Runtime(self._store, self._doorbell, self._bundle, settings)
         engine_settings = EngineSettings(
             slots=settings.slots,
-            rows_per_tick=rows,
+            rows_per_tick=calibration.rows_per_tick,
             deterministic=settings.deterministic,
             checkpoint_s=settings.checkpoint_s,
             preview_s=settings.preview_s,
             ageing=settings.ageing,
+            units_per_s=calibration.rows_per_s,
         )
         self._engine = Engine(self._bundle, engine_settings, self._runtime.report)
         self._runtime.attach(self._engine)
         self._engine.start()
+        self._cold_start_s = process_age_s()
         if settings.metrics_port:
             serve_metrics(
                 self._runtime.counters,
@@ -117,13 +124,20 @@ class WorkerHost:
         while True:
             try:
                 if self._loop.time() - catalogue_at > CATALOGUE_S or catalogue_at == 0.0:
-                    await self._store.announce_model(model_entry(self._bundle.info))
+                    await self._store.announce_model(self._model_entry())
                     catalogue_at = self._loop.time()
                 await self._store.announce_worker(self._entry())
             except StoreUnavailable as error:
                 catalogue_at = 0.0
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
+
+    def _model_entry(self) -> ModelEntry:
+        return model_entry(
+            self._bundle.info,
+            units_per_s=self._engine.stats.units_per_s,
+            cold_start_s=self._cold_start_s,
+        )
 
     def _entry(self) -> WorkerEntry:
         settings = self._settings
@@ -138,6 +152,7 @@ class WorkerHost:
             jobs=self._runtime.jobs,
             rows_per_s=self._engine.stats.rows_per_s,
             started_at=self._started_at,
+            units_per_s=self._engine.stats.units_per_s,
         )
 
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":

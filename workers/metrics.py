@@ -95,6 +95,7 @@ class EngineCollector(Collector):
             ("slots_used", "Pictures that the engine holds.", float(stats.slots_used)),
             ("remaining_rows", "UNet rows that its pictures have left.", stats.remaining_rows),
             ("rows_per_second", "UNet rows a second while busy.", stats.rows_per_s),
+            ("units_per_second", "Work a second with full batches.", stats.units_per_s),
             ("rows_per_tick", "Bound on a forward pass.", float(self._engine.rows_per_tick)),
         ):
             yield GaugeMetricFamily(f"sfumato_engine_{name}", text, value=gauge)

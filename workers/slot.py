@@ -31,6 +31,7 @@ class Slot:
     state: Tensor
     identity: str
     candidate: Candidate
+    units: float  # work of one evaluation
     row: int = 0
     evaluations: int = 0  # forward rows in this attempt
     saved_row: int = 0
@@ -79,7 +80,7 @@ def open_slot(bundle: Bundle, picture: Picture, guidance: Guidance) -> tuple[Slo
         SamplerError, ScheduleError: the order cannot be compiled.
     """
     program = program_for(picture, bundle.noise_schedule)
-    table = program.table
+    table, info = program.table, bundle.info
     shape = bundle.latent_shape(picture.width, picture.height)
     state = torch.zeros((MAX_REGISTERS, *shape))
     resume = picture.resume
@@ -111,6 +112,7 @@ def open_slot(bundle: Bundle, picture: Picture, guidance: Guidance) -> tuple[Slo
         state=state.to(bundle.device),
         identity=identity(bundle, program),
         candidate=candidate,
+        units=guidance.passes * picture.width * picture.height / (info.width * info.height),
         row=row,
         saved_row=row,
     )

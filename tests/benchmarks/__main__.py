@@ -37,7 +37,7 @@ def run_policy() -> dict[str, Any]:
     few, many = (median([tick_s(engine) for _ in range(16)][1:]) for engine in engines)
     row = (many - few) / 14
     cost = policy.Cost(max(0.0, few - 2 * row), row)
-    rows_per_tick = calibrate(bundle(), 32)
+    rows_per_tick = calibrate(bundle(), 32).rows_per_tick
     chosen = {f"seed_{seed}": policy.compare(cost, rows_per_tick, seed=seed) for seed in (1, 2, 3)}
     two = {f"seed_{seed}": policy.compare(cost, 2, seed=seed) for seed in (1, 2, 3)}
     tick = {"fixed_ms": round(1000 * cost.fixed, 2), "row_ms": round(1000 * cost.row, 2)}

@@ -141,7 +141,7 @@ def in_batches(most: int) -> Serve:
 
 def measure(bundle: Bundle, *, load: float = 0.8, pairs: int = PAIRS) -> dict[str, Any]:
     """Interleave the three ways; return ratios to one job at a time."""
-    rows_per_tick = calibrate(bundle, 2 * SLOTS)
+    rows_per_tick = calibrate(bundle, 2 * SLOTS).rows_per_tick
     engines = {rows: full_engine(bundle, rows) for rows in (1, 2)}
     cost_s = {
         rows: median([tick_s(engine) for _ in range(16)][1:]) for rows, engine in engines.items()

@@ -77,7 +77,7 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS) -> dict[str, Any]:
     """Return rows a second over raw ones, by where the publisher runs."""
     batch, speeds = best_batch(bundle, 2 * SLOTS)
     speed = speeds[batch]
-    rows_per_tick = calibrate(bundle, 2 * SLOTS)
+    rows_per_tick = calibrate(bundle, 2 * SLOTS).rows_per_tick
     context = get_context("spawn")
     reports: SimpleQueue[Report | None] = context.SimpleQueue()
     process = context.Process(target=publish, args=(reports,), daemon=True)

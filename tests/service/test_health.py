@@ -26,7 +26,7 @@ async def test_figures_are_read_from_the_store(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     await redis_store.announce_worker(
-        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 3, 120.0, 1_700_000_000.0)
+        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 3, 120.0, 1_700_000_000.0, 40.0)
     )
     for _ in range(3):
         await http.post("/v1/jobs", json={"prompt": "a red apple"})
@@ -44,6 +44,9 @@ async def test_figures_are_read_from_the_store(
         'sfumato_backlog_units{model="toy",state="queued"} 10.0',
         'sfumato_workers{model="toy"} 1.0',
         'sfumato_rows_per_second{model="toy"} 120.0',
+        'sfumato_backlog_seconds{model="toy"} 0.5',
+        'sfumato_worker_units_per_second{model="toy"} 40.0',
+        'sfumato_worker_cold_start_seconds{model="toy"} 0.0',
     ):
         assert expected in lines
     workers = (await http.get("/v1/workers")).json()

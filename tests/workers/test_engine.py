@@ -304,3 +304,25 @@ def test_the_threaded_engine_serves_and_stops(bundle: Bundle) -> None:
     bench.engine.stop()
     assert bench.of(Finished)
     assert bench.engine.healthy(0.0)
+
+
+def test_a_picture_alone_does_not_make_the_engine_look_slow(bundle: Bundle) -> None:
+    settings = EngineSettings(slots=8, rows_per_tick=8, units_per_s=1e6)
+    bench = Bench(bundle, settings)
+    bench.engine.submit(order(steps=6))
+    bench.run()
+    assert bench.engine.stats.units_per_s == 1e6  # no tick was full: the calibration stands
+
+
+def test_full_batches_say_what_the_engine_does_a_second(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.SETTLED_S", 0.0)
+    bench = Bench(bundle, EngineSettings(slots=8, rows_per_tick=8, units_per_s=1e6))
+    for i in range(4):
+        bench.engine.submit(order(f"job{i}", steps=6, width=64))
+    bench.run()
+    stats = bench.engine.stats
+    seconds = stats.model_s + stats.step_s + stats.overhead_s
+    # A row of 64×32 is two units of this model of 32×32.
+    assert stats.units_per_s == pytest.approx(2 * stats.rows / seconds, rel=0.3)

@@ -16,6 +16,7 @@ from tests.faults.processes import until
 from tests.workers.test_engine import Poisoned
 from workers.catalogue import model_entry
 from workers.host import WorkerHost
+from workers.process_age import process_age_s
 from workers.settings import WorkerSettings
 
 
@@ -148,5 +149,9 @@ async def test_previews_and_progress_are_published(inside: Inside) -> None:
 async def test_the_worker_and_its_model_are_announced(inside: Inside, bundle: Bundle) -> None:
     (model,) = await until("the model", inside.store.models)
     (worker,) = await until("the worker", inside.store.workers)
-    assert model == model_entry(bundle.info)
+    speed, cold_start_s = model.units_per_s, model.cold_start_s
+    assert model == model_entry(bundle.info, units_per_s=speed, cold_start_s=cold_start_s)
     assert (worker.model, worker.slots, worker.backend) == ("tiny", 2, "torch")
+    assert worker.units_per_s == pytest.approx(speed, abs=0.001)
+    assert speed > 0
+    assert 0 < cold_start_s <= process_age_s()

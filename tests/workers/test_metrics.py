@@ -5,7 +5,7 @@ import httpx
 from diffusion.bundle import Bundle
 from service.redis_server import free_port
 from tests.workers.harness import Bench, order
-from workers.calibrate import calibrate, sizes
+from workers.calibrate import calibrate, measure, sizes
 from workers.metrics import Counters, serve_metrics
 
 
@@ -27,7 +27,13 @@ def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
 
 
 def test_calibration_takes_a_batch_within_its_bound(bundle: Bundle) -> None:
-    assert calibrate(bundle, 8) in sizes(8)
-    assert calibrate(bundle, 1) == 2
+    assert calibrate(bundle, 8).rows_per_tick in sizes(8)
+    assert calibrate(bundle, 1).rows_per_tick == 2
     assert sizes(8) == [2, 3, 4, 6, 8]
     assert sizes(1) == [2]
+
+
+def test_a_chosen_batch_size_has_its_speed_measured(bundle: Bundle) -> None:
+    measured = measure(bundle, 5)
+    assert measured.rows_per_tick == 5
+    assert measured.rows_per_s > 0

@@ -1,0 +1,51 @@
+"""``GET /v1/scaling/{model}``: what KEDA's metrics-api trigger reads."""
+
+import asyncio
+
+import httpx
+
+from jobs.redis_store import RedisStore
+from jobs.store import WorkerEntry
+from tests.jobs.examples import MODEL
+from tests.service.worker import advance, claim, draw
+
+
+async def test_backlog_is_told_in_seconds_of_one_worker(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    measured = MODEL.model_copy(update={"units_per_s": 4.0, "cold_start_s": 3.25})
+    await redis_store.announce_model(measured)
+    await redis_store.announce_worker(
+        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 1, 2.0, 1_700_000_000.0, 5.0)
+    )
+    for _ in range(3):
+        await http.post("/v1/jobs", json={"prompt": "a red apple"})
+    await advance(redis_store, await claim(redis_store), 5)
+    await asyncio.sleep(1.05)  # what a door tells is a second old at most
+    assert (await http.get("/v1/scaling/toy")).json() == {
+        "model": "toy",
+        "backlog_s": 5.0,
+        "pending_units": 20.0,
+        "running_units": 5.0,
+        "units_per_s": 5.0,
+        "workers": 1,
+        "cold_start_s": 3.25,
+    }
+
+
+async def test_backlog_is_zero_when_nothing_is_outstanding_and_only_then(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    await http.post("/v1/jobs", json={"prompt": "a"})
+    told = (await http.get("/v1/scaling/toy")).json()
+    assert told["backlog_s"] > 0  # nobody has measured a speed, and yet a worker has to come
+    await draw(redis_store)
+    await asyncio.sleep(1.05)
+    told = (await http.get("/v1/scaling/toy")).json()
+    assert (told["backlog_s"], told["workers"], told["units_per_s"]) == (0.0, 0, 0.0)
+
+
+async def test_a_model_that_nobody_announced_is_404(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/v1/scaling/unheard-of")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
+    assert answer.headers["content-type"] == "application/problem+json"
