@@ -16,6 +16,7 @@ NAMES = (
     "create", "claim", "renew", "progress", "preview", "checkpoint", "add_image",
     "finish", "requeue", "cancel", "delete", "sweep",
 )  # fmt: skip
+SHARED = ("prelude", "life")  # what every script begins with
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "events_kept", "previews_kept",
@@ -23,14 +24,16 @@ _SETTINGS = {
 
 
 class Scripts:
-    """Runs ``jobs/lua/<name>.lua`` behind the shared prelude."""
+    """Runs ``jobs/lua/<name>.lua`` behind the files that all scripts share."""
 
     def __init__(self, redis: "Redis", prefix: str, settings: JobsSettings) -> None:
         lua = files("jobs") / "lua"
-        prelude = (lua / "prelude.lua").read_text()
+
+        def text(name: str) -> str:
+            return "\n".join((lua / f"{part}.lua").read_text() for part in (*SHARED, name))
+
         self._scripts: dict[str, AsyncScript] = {
-            name: redis.register_script(f"{prelude}\n{(lua / f'{name}.lua').read_text()}")
-            for name in NAMES
+            name: redis.register_script(text(name)) for name in NAMES
         }
         self._redis = redis
         self._prefix = prefix

@@ -1,8 +1,7 @@
 """The contract of a store: every transition, every refusal."""
 
 import asyncio
-import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,41 +15,10 @@ from jobs.errors import (
     StaleFence,
     StoreFull,
 )
-from jobs.memory_store import MemoryStore
-from jobs.redis_store import RedisStore
 from jobs.schema import JobError, JobStatus, Priority
-from jobs.settings import JobsSettings
 from jobs.store import Claim, Event, Idempotency, JobStore, Lease, Preview, Progress, WorkerEntry
+from tests.jobs.conftest import MakeStore
 from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
-
-MakeStore = Callable[..., JobStore]
-
-
-@pytest.fixture(params=["redis", "memory"])
-async def make_store(
-    request: pytest.FixtureRequest, jobs_settings: JobsSettings
-) -> AsyncIterator[MakeStore]:
-    kind = RedisStore if request.param == "redis" else MemoryStore
-    stores: list[JobStore] = []
-
-    def make(**changes: object) -> JobStore:
-        settings = jobs_settings.model_copy(update=changes)
-        if kind is MemoryStore and stores:  # as two Redis stores do, they share what they hold
-            store: JobStore = copy.copy(stores[0])
-            vars(store)["_settings"] = settings
-        else:
-            store = kind(settings)
-        stores.append(store)
-        return store
-
-    yield make
-    for store in stores:
-        await store.close()
-
-
-@pytest.fixture
-def store(make_store: MakeStore) -> JobStore:
-    return make_store()
 
 
 async def submit(store: JobStore, job_id: str, **fields: Any) -> str:

@@ -1,0 +1,106 @@
+-- How a job enters the queue, leaves it, and ends.
+-- Take a job out of the queue or away from its worker; its fence is void from here on.
+local function take_out(id, t)
+  local model, status = get(id, 'model'), get(id, 'status')
+  if status == 'queued' then
+    redis.call('ZREM', key('pending', model), id)
+    work(model, 'pending_units', -remaining(id))
+  elseif status == 'running' then
+    redis.call('ZREM', key('leases'), id)
+    redis.call('SREM', key('running', model), id)
+    work(model, 'running_units', -remaining(id))
+    set(id, 'running_s', stamp(num(id, 'running_s') + t - num(id, 'claimed_at')),
+      'evaluations_before', get(id, 'evaluations') or '0')
+  end
+  set(id, 'fence', '')
+end
+
+-- fresh is 1 for a new job, 0 for one that was interrupted: it goes before those of its class.
+local function enqueue(id, t, fresh)
+  local model = get(id, 'model')
+  move(id, 'queued')
+  set(id, 'queued_at', stamp(t))
+  local score = (num(id, 'rank') * 2 + fresh) * 1e12 + num(id, 'seq')
+  redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
+  work(model, 'pending_units', remaining(id))
+  emit(id, 'status')
+end
+
+local function drop_checkpoints(id)
+  local fields = redis.call('HKEYS', key('job', id))
+  for _, f in ipairs(fields) do
+    if f:sub(1, 11) == 'checkpoint:' then
+      redis.call('DEL', cjson.decode(get(id, f)).key)
+      redis.call('HDEL', key('job', id), f)
+    end
+  end
+end
+
+local function images(id)
+  local found = {}
+  local fields = redis.call('HKEYS', key('job', id))
+  for _, f in ipairs(fields) do
+    if f:sub(1, 6) == 'image:' then found[#found + 1] = cjson.decode(get(id, f)) end
+  end
+  return found
+end
+
+local function drop_images(id)
+  for _, image in ipairs(images(id)) do redis.call('DEL', image.key) end
+  local size = redis.call('HGET', key('result_sizes'), id)
+  if size then
+    redis.call('DECRBY', key('result_bytes'), size)
+    redis.call('HDEL', key('result_sizes'), id)
+  end
+  redis.call('ZREM', key('results'), id)
+  set(id, 'results_dropped', '1')
+end
+
+-- Forget a job that has ended, and everything it left.
+local function forget(id)
+  drop_images(id)
+  local status = get(id, 'status')
+  for _, list in ipairs({key('jobs'), key('jobs', status), own(id), own(id, status)}) do
+    redis.call('ZREM', list, id)
+  end
+  redis.call('ZREM', key('ended'), id)
+  local used = get(id, 'idempotency')
+  if used and redis.call('HGET', key('idempotency', used), 'id') == id then
+    redis.call('DEL', key('idempotency', used))
+  end
+  redis.call('DEL', key('job', id), key('events', id), key('previews', id))
+end
+
+-- Count how long a job took, in its model's histogram. See jobs/latency.py for the fields.
+local function count_latency(id, t, status)
+  local seconds, bound = math.max(0, t - num(id, 'created_at')), '+Inf'
+  for _, b in ipairs(S.latency_bounds) do
+    if seconds <= tonumber(b) then bound = b; break end
+  end
+  local k = key('latency', get(id, 'model'))
+  redis.call('HINCRBY', k, status .. ':le:' .. bound, 1)
+  redis.call('HINCRBYFLOAT', k, status .. ':sum', stamp(seconds))
+  local trace, flags = (get(id, 'traceparent') or ''):match('^%x%x%-(%x+)%-%x+%-(%x%x)$')
+  if trace and tonumber(flags, 16) % 2 == 1 then
+    redis.call('HSET', k, status .. ':exemplar:' .. bound,
+      trace .. ' ' .. stamp(seconds) .. ' ' .. stamp(t))
+  end
+end
+
+-- End a job for good.
+local function finish(id, t, status, failure)
+  take_out(id, t)
+  move(id, status)
+  set(id, 'finished_at', stamp(t))
+  count_latency(id, t, status)
+  if failure then
+    set(id, 'error', failure)
+    redis.call('HINCRBY', key('totals'), 'failed:' .. cjson.decode(failure).code, 1)
+  end
+  if status ~= 'succeeded' and #images(id) > 0 then drop_images(id) end
+  drop_checkpoints(id)
+  redis.call('ZREM', key('deadlines'), id)
+  redis.call('ZADD', key('ended'), stamp(t), id)
+  redis.call('HINCRBY', key('totals'), status, 1)
+  emit(id, 'result')
+end
