@@ -8,6 +8,7 @@ JobsError
 ├── BacklogFull          more work waits than the service takes on
 ├── StoreFull            the store's memory is past its high-water mark
 ├── StaleFence           the writer no longer holds the job
+├── NewerSchema          a newer version of Sfumato wrote this record
 ├── ResultExpired        the picture's time to live is over; its record stays
 ├── InvalidCursor        a list cursor or event id that we never gave out
 └── StoreUnavailable     Redis does not answer
@@ -69,6 +70,14 @@ class StaleFence(JobsError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id} is no longer held by this claim")
+        self.job_id = job_id
+
+
+class NewerSchema(JobsError):
+    """A newer version of Sfumato wrote this record; it is left for one that knows it."""
+
+    def __init__(self, job_id: str, version: int, known: int) -> None:
+        super().__init__(f"job {job_id} has schema version {version}; this reads {known}")
         self.job_id = job_id
 
 

@@ -59,6 +59,7 @@ class MemoryStore:
         # (tenant, key) → fingerprint, job id, until
         self._keys: dict[tuple[str, str], tuple[str, str, float]] = {}
         self._models: dict[str, ModelEntry] = {}
+        self._making_room: dict[str, tuple[str, float]] = {}  # model → worker, until
         self._workers: dict[str, tuple[WorkerEntry, float]] = {}
         self._ended: dict[str, int] = {s.value: 0 for s in JobStatus if s.ended}
         self._failures = dict.fromkeys(FAILURE_CODES, 0)
@@ -252,7 +253,11 @@ class MemoryStore:
         now = self._clock()
         for job in self._waiting(model)[:64]:
             alone = job.deaths >= self._settings.suspect_deaths
-            if (job.expires_at is not None and job.expires_at <= now) or (alone and not idle):
+            if job.expires_at is not None and job.expires_at <= now:
+                continue
+            if alone and not idle:
+                if self._makes_room(job, worker, now):
+                    return None
                 continue
             self._fences += 1
             job.status, job.fence = JobStatus.RUNNING, f"{self._fences}-{secrets.token_hex(8)}"
@@ -270,6 +275,16 @@ class MemoryStore:
             )
         return None
 
+    def _makes_room(self, job: MemoryJob, worker: str, now: float) -> bool:
+        """Whether this worker has to become idle for a suspect job that has waited too long."""
+        if now - job.queued_at < self._settings.suspect_wait_s:
+            return False
+        holder, until = self._making_room.get(job.spec.model, ("", 0.0))
+        if until > now and holder != worker:
+            return False
+        self._making_room[job.spec.model] = worker, now + 2 * self._settings.lease_s
+        return True
+
     async def renew(self, leases: Sequence[Lease]) -> Renewal:
         """Prolong all leases in one call."""
         self._seen = self._clock()
@@ -280,7 +295,8 @@ class MemoryStore:
                 models.add(lease.model)
             else:
                 lost.add(lease.job_id)
-        best = [waiting[0].order[0] for model in models if (waiting := self._waiting(model))]
+        suspect = self._settings.suspect_deaths
+        best = [j.order[0] for m in models for j in self._waiting(m) if j.deaths < suspect]
         return Renewal(frozenset(lost), RANKS[min(best)] if best else None)
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 
 import orjson
 
-from jobs.errors import JobsError
+from jobs.errors import NewerSchema
 from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
 
 JobHash = Mapping[bytes, bytes]
 
 
-class NewerSchema(JobsError):
-    """A newer version of Sfumato wrote this record."""
+def readable(job: JobHash) -> bool:
+    """Whether we know the schema of a job's hash; a newer version's job is left alone."""
+    return int(job[b"schema_version"]) <= SCHEMA_VERSION
 
 
 def decode(job: JobHash) -> JobRecord:
@@ -21,10 +22,8 @@ def decode(job: JobHash) -> JobRecord:
         NewerSchema: its schema version is newer than ours.
     """
     version = int(job[b"schema_version"])
-    if version > SCHEMA_VERSION:
-        raise NewerSchema(
-            f"job {job[b'id'].decode()} has schema version {version}; this reads {SCHEMA_VERSION}"
-        )
+    if not readable(job):
+        raise NewerSchema(job[b"id"].decode(), version, SCHEMA_VERSION)
     images = sorted(
         (orjson.loads(value) for field, value in job.items() if field.startswith(b"image:")),
         key=lambda image: int(image["index"]),

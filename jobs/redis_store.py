@@ -21,13 +21,14 @@ from jobs.errors import (
     InvalidCursor,
     JobNotFound,
     JobsError,
+    NewerSchema,
     ResultExpired,
     StaleFence,
     StoreFull,
     StoreUnavailable,
 )
 from jobs.latency import Latency, latencies
-from jobs.records import JobHash, decode
+from jobs.records import JobHash, decode, readable
 from jobs.schema import (
     FAILURE_CODES,
     SCHEMA_VERSION,
@@ -198,7 +199,9 @@ class RedisStore:
         for job_id, _ in found:
             pipe.hgetall(self._key("job", job_id.decode()))
         jobs = await self._ask(pipe.execute())
-        records = tuple(decode(job) for job in jobs if job)
+        records = tuple(decode(job) for job in jobs if job and readable(job))
+        # A former version's worker moves a job without its tenant's lists.
+        records = tuple(r for r in records if status in (None, r.status))
         return JobPage(records, str(int(found[-1][1])) if len(found) == limit else None)
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:
@@ -311,14 +314,19 @@ class RedisStore:
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End the job as ``canceled`` at once."""
-        if not await self._script("cancel", {"id": job_id}):
-            raise JobNotFound(job_id)
+        await self._end("cancel", job_id)
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
         """Cancel if need be, then forget the job."""
-        if not await self._script("delete", {"id": job_id}):
+        await self._end("delete", job_id)
+
+    async def _end(self, name: str, job_id: str) -> None:
+        outcome = await self._script(name, {"id": job_id})
+        if not outcome:
             raise JobNotFound(job_id)
+        if outcome != 1:
+            raise NewerSchema(job_id, int(outcome[1]), SCHEMA_VERSION)
 
     async def sweep(self) -> Swept:
         """Requeue, expire, bound."""

@@ -10,6 +10,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 from jobs.latency import LATENCY_BOUNDS_S
+from jobs.schema import SCHEMA_VERSION
 from jobs.settings import JobsSettings
 
 NAMES = (
@@ -20,6 +21,7 @@ SHARED = ("prelude", "life")  # what every script begins with
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "events_kept", "previews_kept",
+    "suspect_wait_s",
 }  # fmt: skip
 
 
@@ -37,8 +39,11 @@ class Scripts:
         }
         self._redis = redis
         self._prefix = prefix
-        bounds = {"latency_bounds": [f"{bound:g}" for bound in LATENCY_BOUNDS_S]}
-        self._settings = orjson.dumps(settings.model_dump(include=_SETTINGS) | bounds)
+        chosen = settings.model_dump(include=_SETTINGS) | {
+            "schema_version": SCHEMA_VERSION,
+            "latency_bounds": [f"{bound:g}" for bound in LATENCY_BOUNDS_S],
+        }
+        self._settings = orjson.dumps(chosen)
 
     async def __call__(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
         """Run one transition."""

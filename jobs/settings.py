@@ -37,6 +37,7 @@ class JobsSettings(BaseSettings):
     max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running
     max_deaths: int = Field(3, ge=1)  # process deaths without a new checkpoint until a job fails
     suspect_deaths: int = Field(2, ge=1)  # from here a job runs alone
+    suspect_wait_s: float = Field(30.0, ge=0)  # after it a worker makes itself idle for such a job
     result_ttl_s: float = Field(24 * 3600.0, gt=0)
     record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)
     idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)

@@ -21,6 +21,7 @@ from jobs.errors import (
     InvalidRequest,
     JobNotFound,
     JobsError,
+    NewerSchema,
     ResultExpired,
     StoreFull,
     StoreUnavailable,
@@ -46,6 +47,7 @@ TITLES = {
     "idempotency_conflict": "The idempotency key belongs to another request",
     "invalid_idempotency_key": "The idempotency key is malformed",
     "invalid_cursor": "This cursor or event id was never given out",
+    "newer_version": "A newer version of the service made this job",
     "result_expired": "The picture is past its time to live",
     "backlog_full": "Too much work waits already",
     "store_full": "The store has no room for more jobs",
@@ -160,19 +162,23 @@ def refusal_of(error: JobsError) -> Refusal:
         case BacklogFull():
             wait = str(max(1, math.ceil(error.retry_after_s)))
             return Refusal(429, "backlog_full", text, headers={"retry-after": wait})
-        case StoreFull():
-            return Refusal(503, "store_full", text, headers={"retry-after": "30"})
-        case StoreUnavailable():
-            wait = str(RETRY_AFTER_S)
-            # The text would name hosts and ports; that is for the log.
-            return Refusal(
-                503,
-                "store_unavailable",
-                "the job store does not answer; jobs that were accepted are kept",
-                headers={"retry-after": wait},
-            )
+        case StoreFull() | StoreUnavailable() | NewerSchema():
+            return _not_now(error)
         case _:
             return Refusal(500, "internal_error", "the service made a mistake; it has been logged")
+
+
+def _not_now(error: JobsError) -> Refusal:
+    """Return a refusal of what may be served a little later."""
+    wait = {"retry-after": str(RETRY_AFTER_S)}
+    match error:
+        case StoreFull():
+            return Refusal(503, "store_full", str(error), headers={"retry-after": "30"})
+        case NewerSchema():  # an upgrade is under way: the next door may know it
+            return Refusal(503, "newer_version", str(error), headers=wait)
+        case _:  # the text would name hosts and ports; that is for the log
+            detail = "the job store does not answer; jobs that were accepted are kept"
+            return Refusal(503, "store_unavailable", detail, headers=wait)
 
 
 async def _not_valid(request: Request, error: Exception) -> Response:

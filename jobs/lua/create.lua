@@ -2,7 +2,11 @@
 -- A call whose answer was lost on its way is sent again by the client library.
 if redis.call('EXISTS', key('job', a.id)) == 1 then return {'created', a.id} end
 if a.idempotency then
-  local known = redis.call('HMGET', key('idempotency', a.idempotency.key), 'fingerprint', 'id')
+  local function look(k) return redis.call('HMGET', key('idempotency', k), 'fingerprint', 'id') end
+  local known = look(a.idempotency.key)
+  if not known[1] and a.tenant == 'public' then
+    known = look(a.idempotency.key:sub(#'public:' + 1))  -- from before there were tenants
+  end
   if known[1] then
     if known[1] ~= a.idempotency.fingerprint then return {'conflict', known[2]} end
     if redis.call('EXISTS', key('job', known[2])) == 1 then return {'replayed', known[2]} end
@@ -16,8 +20,9 @@ end
 local t = now()
 local seq = redis.call('INCR', key('seq'))
 set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model,
-  'tenant', a.tenant, 'spec', a.spec, 'rank', a.rank, 'units', stamp(a.units), 'units_done', '0', 'total_steps', a.total_steps,
-  'created_at', stamp(t), 'seq', seq, 'status', 'queued', 'fence', '', 'attempts', '0')
+  'tenant', a.tenant, 'spec', a.spec, 'rank', a.rank, 'units', stamp(a.units), 'units_done', '0',
+  'total_steps', a.total_steps, 'created_at', stamp(t), 'seq', seq, 'status', 'queued',
+  'fence', '', 'attempts', '0')
 if a.traceparent then set(a.id, 'traceparent', a.traceparent) end
 if a.deadline_s then
   set(a.id, 'expires_at', stamp(t + a.deadline_s))

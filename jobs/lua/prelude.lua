@@ -25,6 +25,9 @@ local function emit(id, kind, ...)
   redis.call('PUBLISH', key('wake'), id)
 end
 
+-- What a newer version wrote is left alone: only a process that knows it may claim, end or sweep it.
+local function readable(id) return num(id, 'schema_version') <= S.schema_version end
+
 local function remaining(id) return math.max(0, num(id, 'units') - num(id, 'units_done')) end
 
 local function work(model, field, by)

@@ -11,7 +11,12 @@ for _, lease in ipairs(a.leases) do
   end
 end
 for model in pairs(models) do
-  local first = redis.call('ZRANGE', key('pending', model), 0, 0)
-  if first[1] then best[#best + 1] = get(first[1], 'rank') end
+  -- A job that this worker would not be given is no reason to park another one.
+  for _, id in ipairs(redis.call('ZRANGE', key('pending', model), 0, 63)) do
+    if readable(id) and num(id, 'deaths') < S.suspect_deaths then
+      best[#best + 1] = get(id, 'rank')
+      break
+    end
+  end
 end
 return {lost, best}

@@ -2,21 +2,8 @@
 -- → {requeued ids, their models, expired ids, failed ids, results dropped}
 local t = now()
 local requeued, models, expired, failed, dropped = {}, {}, {}, {}, 0
-local seen = tonumber(redis.call('GET', key('seen')) or '0')
-redis.call('SET', key('seen'), stamp(t))
-if t - seen > S.lease_s / 2 then
-  -- Nobody could renew: the store itself was away. No lease ran out by its holder's fault.
-  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
-    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
-  end
-end
-local late = redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', stamp(t), 'LIMIT', 0, 200)
-for _, id in ipairs(late) do
-  finish(id, t, 'expired')
-  expired[#expired + 1] = id
-end
-local dead = redis.call('ZRANGEBYSCORE', key('leases'), '-inf', stamp(t), 'LIMIT', 0, 200)
-for _, id in ipairs(dead) do
+
+local function reap(id)
   redis.call('HINCRBY', key('totals'), 'leases_reaped', 1)
   local deaths = num(id, 'deaths') + 1
   set(id, 'deaths', deaths)
@@ -30,16 +17,56 @@ for _, id in ipairs(dead) do
     requeued[#requeued + 1], models[#models + 1] = id, get(id, 'model')
   end
 end
+
+local seen = tonumber(redis.call('GET', key('seen')) or '0')
+redis.call('SET', key('seen'), stamp(t))
+if t - seen > S.lease_s / 2 then
+  -- Nobody could renew: the store itself was away. No lease ran out by its holder's fault.
+  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
+    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
+  end
+end
+local late = redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', stamp(t), 'LIMIT', 0, 200)
+for _, id in ipairs(late) do
+  if readable(id) then
+    finish(id, t, 'expired')
+    expired[#expired + 1] = id
+  end
+end
+local dead = redis.call('ZRANGEBYSCORE', key('leases'), '-inf', stamp(t), 'LIMIT', 0, 200)
+for _, id in ipairs(dead) do
+  if readable(id) then reap(id) end
+end
 local old = redis.call('ZRANGEBYSCORE', key('results'), '-inf', stamp(t - S.result_ttl_s),
   'LIMIT', 0, 200)
-for _, id in ipairs(old) do drop_images(id); dropped = dropped + 1 end
+for _, id in ipairs(old) do
+  if readable(id) then
+    drop_images(id)
+    dropped = dropped + 1
+  end
+end
 while tonumber(redis.call('GET', key('result_bytes')) or '0') > S.max_results_bytes do
   local oldest = redis.call('ZRANGE', key('results'), 0, 0)
-  if not oldest[1] then break end
+  if not oldest[1] or not readable(oldest[1]) then break end
   drop_images(oldest[1])
   dropped = dropped + 1
 end
 local past = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', stamp(t - S.record_ttl_s),
   'LIMIT', 0, 200)
-for _, id in ipairs(past) do forget(id) end
+for _, id in ipairs(past) do
+  if readable(id) then forget(id) end
+end
+-- Jobs from before there were tenants, an upgrade's other version's too, join their tenant's lists.
+local listed = redis.call('GET', key('listed')) or '0'
+local new = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. listed, '+inf', 'WITHSCORES',
+  'LIMIT', 0, 200)
+for i = 1, #new, 2 do
+  local id, seq = new[i], new[i + 1]
+  if not get(id, 'tenant') then
+    redis.call('ZADD', own(id), seq, id)
+    redis.call('ZADD', own(id, get(id, 'status')), seq, id)
+  end
+  listed = seq
+end
+if new[1] then redis.call('SET', key('listed'), listed) end
 return {requeued, models, expired, failed, dropped}

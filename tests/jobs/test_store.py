@@ -199,6 +199,32 @@ async def test_poison_job_runs_alone_then_fails_with_the_reason(make_store: Make
     assert record.error.code == "worker_died"
 
 
+async def test_a_suspect_job_makes_one_busy_worker_idle(make_store: MakeStore) -> None:
+    store = make_store(lease_s=0.2, suspect_wait_s=0.0)
+    patient = make_store(lease_s=0.2, suspect_wait_s=60.0)
+    await submit(store, "poison")
+    for _ in range(2):
+        await claimed(store)
+        await until_swept(store, "poison")
+    await submit(store, "next")
+    assert (await claimed(patient, "busy", idle=False)).record.id == "next"
+    await submit(store, "later")
+    assert await store.claim("toy", "busy", idle=False) is None  # it makes itself idle
+    assert (await claimed(store, "other", idle=False)).record.id == "later"  # others go on
+    assert (await claimed(store, "busy", idle=True)).alone
+
+
+async def test_a_job_that_a_full_worker_would_not_get_parks_nothing(make_store: MakeStore) -> None:
+    store = make_store(lease_s=0.1)
+    await submit(store, "poison", priority=Priority.HIGH)
+    for _ in range(2):
+        await claimed(store)
+        await until_swept(store, "poison")
+    await submit(store, "a")
+    claim = await claimed(store, idle=False)
+    assert (await store.renew([claim.lease])).higher_waiting is None
+
+
 async def test_outage_of_the_store_is_nobodys_death(make_store: MakeStore) -> None:
     store = make_store(lease_s=0.2)
     await submit(store, "a")

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from redis import Redis
 
 from jobs.redis_store import RedisStore
 from jobs.schema import JobError, JobStatus
+from service.settings import ServiceSettings
 from tests.service.worker import PNG, advance, claim, draw, finish
 
 
@@ -313,3 +315,17 @@ async def test_request_id_is_kept_when_it_is_sane(http: httpx.AsyncClient) -> No
     assert kept.headers["x-request-id"] == "abc-1"
     replaced = await http.get("/healthz", headers={"x-request-id": "a b\tc"})
     assert replaced.headers["x-request-id"] != "a b\tc"
+
+
+async def test_job_of_a_newer_version_is_left_to_a_newer_door(
+    http: httpx.AsyncClient, redis_store: RedisStore, settings: ServiceSettings
+) -> None:
+    job_id = (await http.post("/v1/jobs", json={"prompt": "a red apple"})).json()["id"]
+    redis = Redis.from_url(settings.redis_url)
+    redis.hset(f"{{{settings.key_prefix}}}:job:{job_id}", "schema_version", 99)
+    redis.close()
+    for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
+        answer = await http.request(method, f"/v1/jobs/{job_id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "newer_version")
+        assert answer.headers["retry-after"] == "2"
+    assert (await http.get("/v1/jobs")).json()["jobs"] == []
