@@ -6,12 +6,13 @@ JobsError
 │   └── UnknownModel     no worker has ever announced this model
 ├── IdempotencyConflict  the key was used with another body
 ├── BacklogFull          more work waits than the service takes on
-├── StoreFull            the store's memory is past its high-water mark
 ├── StaleFence           the writer no longer holds the job
 ├── NewerSchema          a newer version of Sfumato wrote this record
 ├── ResultExpired        the picture's time to live is over; its record stays
 ├── InvalidCursor        a list cursor or event id that we never gave out
-└── StoreUnavailable     Redis does not answer
+└── StoreTrouble         a call that may succeed later
+    ├── StoreFull        the store's memory is past its high-water mark
+    └── StoreUnavailable Redis does not answer
 
 SystemExit
 └── StartError           a process that cannot start; it ends with the message
@@ -61,7 +62,11 @@ class BacklogFull(JobsError):
         self.retry_after_s = retry_after_s
 
 
-class StoreFull(JobsError):
+class StoreTrouble(JobsError):
+    """The store cannot do this now; it may later."""
+
+
+class StoreFull(StoreTrouble):
     """The store's memory is past its high-water mark; running jobs go on."""
 
 
@@ -89,5 +94,5 @@ class InvalidCursor(JobsError):
     """This is not a cursor or event id that was given out."""
 
 
-class StoreUnavailable(JobsError):
+class StoreUnavailable(StoreTrouble):
     """The store does not answer."""

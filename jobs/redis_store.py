@@ -10,7 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs import events
@@ -25,10 +25,10 @@ from jobs.errors import (
     ResultExpired,
     StaleFence,
     StoreFull,
-    StoreUnavailable,
 )
 from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode, readable
+from jobs.redis_trouble import trouble
 from jobs.schema import (
     FAILURE_CODES,
     SCHEMA_VERSION,
@@ -92,12 +92,10 @@ class RedisStore:
     async def _ask(self, call: Awaitable[Any]) -> Any:
         try:
             return await call
-        except ResponseError as error:
-            if "OOM" in str(error):
-                raise StoreFull("Redis is out of memory") from error
-            raise
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+            if (meaning := trouble(error)) is None:
+                raise
+            raise meaning from error
 
     async def _script(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
         return await self._ask(self._scripts(name, arguments, *blobs))

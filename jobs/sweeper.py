@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from jobs.errors import StoreUnavailable
+from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
 from jobs.store import JobStore, Swept
 
@@ -41,10 +41,10 @@ class Sweeper:
         return swept
 
     async def run(self, interval_s: float = 1.0) -> None:
-        """Sweep for ever; an outage of the store only skips sweeps."""
+        """Sweep for ever; trouble with the store only skips sweeps."""
         while True:
             try:
                 await self.once()
-            except StoreUnavailable as error:
+            except StoreTrouble as error:
                 log.warning("sweep skipped", reason=str(error))
             await asyncio.sleep(interval_s)

@@ -5,7 +5,8 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from time import time
+from functools import partial
+from time import monotonic, time
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ import uvloop
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.onnx_session import SessionSettings
 from jobs.catalogue import ModelEntry
-from jobs.errors import StoreUnavailable
+from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.store import WorkerEntry
@@ -24,8 +25,10 @@ from workers.batcher import MIN_ROWS
 from workers.calibrate import Calibration, calibrate, measure
 from workers.catalogue import model_entry
 from workers.engine import Engine, EngineSettings
+from workers.health import why_not_live, why_not_ready
 from workers.memory import keep_freed_memory
-from workers.metrics import serve_metrics
+from workers.metrics import add_engine
+from workers.probes import Probes
 from workers.process_age import process_age_s
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
@@ -34,6 +37,7 @@ log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
 EX_SOFTWARE = 70
 ANNOUNCE_S = 1.0
+BEAT_S = 0.5
 CATALOGUE_S = 30.0  # a model is announced again so often, should Redis have lost it
 
 
@@ -70,6 +74,7 @@ class WorkerHost:
         self._thread.daemon = True
         self._started_at = time()
         self._tasks: list[asyncio.Task[None]] = []
+        self._probes: Probes | None = None
 
     def start(self) -> None:
         """Calibrate, start both threads, and put the model into the catalogue."""
@@ -102,21 +107,32 @@ class WorkerHost:
         self._runtime.attach(self._engine)
         self._engine.start()
         self._cold_start_s = process_age_s()
+        add_engine(self._runtime.counters, self._engine, settings.slots)
         if settings.metrics_port:
-            serve_metrics(
-                self._runtime.counters,
-                self._engine,
-                settings.slots,
-                settings.metrics_host,
-                settings.metrics_port,
-            )
+            self._probes = self._open_probes()
         sweeper = Sweeper(self._store, self._doorbell)
         for work in (
-            self._runtime.publish(), self._runtime.renew(), self._announce(), sweeper.run()
+            self._runtime.publish(), self._runtime.renew(), self._announce(), self._beat(),
+            sweeper.run(),
         ):  # fmt: skip
             task = self._loop.create_task(work)
             task.add_done_callback(_must_not_end)
             self._tasks.append(task)
+
+    def _open_probes(self) -> Probes:
+        settings = self._settings
+        live, ready = (
+            partial(check, self._runtime.pulse, self._engine, settings.stall_s)
+            for check in (why_not_live, why_not_ready)
+        )
+        registry = self._runtime.counters.registry
+        return Probes(registry, live, ready, settings.metrics_host, settings.metrics_port)
+
+    async def _beat(self) -> None:
+        """Note, for ever, that the event loop runs."""
+        while True:
+            self._runtime.pulse.beat_at = monotonic()
+            await asyncio.sleep(BEAT_S)
 
     async def _announce(self) -> None:
         """Keep the model in the catalogue and this worker among the live ones."""
@@ -127,7 +143,8 @@ class WorkerHost:
                     await self._store.announce_model(self._model_entry())
                     catalogue_at = self._loop.time()
                 await self._store.announce_worker(self._entry())
-            except StoreUnavailable as error:
+                self._runtime.pulse.announced_at = monotonic()
+            except StoreTrouble as error:
                 catalogue_at = 0.0
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
@@ -179,6 +196,8 @@ class WorkerHost:
         self._thread.join()
         self._loop.close()
         self._doorbell.close()
+        if self._probes is not None:
+            self._probes.close()
 
     async def _close(self) -> None:
         await self._runtime.drain()
@@ -188,7 +207,7 @@ class WorkerHost:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self._store.retire_worker(self._settings.worker_id)
-        except StoreUnavailable:
+        except StoreTrouble:
             log.warning("not retired; the entry runs out by itself")
         await self._store.close()
         await self._loop.shutdown_default_executor()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -101,8 +101,7 @@ class EngineCollector(Collector):
             yield GaugeMetricFamily(f"sfumato_engine_{name}", text, value=gauge)
 
 
-def serve_metrics(counters: Counters, engine: Engine, slots: int, host: str, port: int) -> None:
-    """Serve ``/metrics`` from a daemon thread."""
+def add_engine(counters: Counters, engine: Engine, slots: int) -> None:
+    """Let the counters' registry show the engine's figures too."""
     counters.registry.register(EngineCollector(engine, slots))
     Gauge("sfumato_worker_up", "1 while it runs.", registry=counters.registry).set(1)
-    start_http_server(port, addr=host, registry=counters.registry)

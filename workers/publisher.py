@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from time import monotonic
 from typing import Any, TypeVar
 
 import structlog
 
 from diffusion.bundle import Bundle
-from jobs.errors import StaleFence, StoreFull, StoreUnavailable
+from jobs.errors import StaleFence, StoreTrouble
 from jobs.queue import Doorbell
 from jobs.schema import ImageRecord, JobError
 from jobs.store import Checkpoint, FinishedImage, JobStore, Preview, RequeueReason
+from workers.health import Pulse
 from workers.holdings import Holdings
 from workers.mailbox import Mailbox
 from workers.messages import (
@@ -42,6 +44,7 @@ class Publisher:
         doorbell: Doorbell,
         bundle: Bundle,
         holdings: Holdings,
+        pulse: Pulse,
         publish_s: float,
         left: Callable[[Run, Iterable[int]], None],
     ) -> None:
@@ -49,6 +52,7 @@ class Publisher:
         self._doorbell = doorbell
         self._bundle = bundle
         self._holdings = holdings
+        self._pulse = pulse
         self._publish_s = publish_s
         self._left = left  # told of pictures whose places are free again
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,7 +67,9 @@ class Publisher:
         while True:
             for report in await self._mailbox.wait():
                 self._note(report)
+            self._pulse.round_began = monotonic()
             await self._round()
+            self._pulse.round_began = None
             await asyncio.sleep(self._publish_s)
 
     def _note(self, report: Report) -> None:
@@ -111,7 +117,7 @@ class Publisher:
             updates.append(run.progress(self._eta_s(run)))
         try:
             lost = await self._store.progress(updates)
-        except StoreUnavailable as error:
+        except StoreTrouble as error:
             for run in moved:
                 run.moved = True
             self._holdings.trouble(error)
@@ -140,7 +146,7 @@ class Publisher:
         try:
             self._holdings.lose(await self._store.preview(previews))
             self._holdings.counters.previewed(len(previews))
-        except (StoreUnavailable, StoreFull) as error:
+        except StoreTrouble as error:
             self._holdings.trouble(error)
 
     async def _checkpoint(self, run: Run) -> None:
@@ -162,7 +168,7 @@ class Publisher:
             await self._store.checkpoint(run.claim.lease, checkpoints)
         except StaleFence:
             self._holdings.lose([run.id])
-        except (StoreUnavailable, StoreFull) as error:
+        except StoreTrouble as error:
             run.saved = saved | run.saved
             self._holdings.trouble(error)
 
@@ -232,7 +238,7 @@ class Publisher:
         """Ring for a job again that leaves this worker unfinished."""
         try:
             await self._doorbell.ring(self._bundle.info.name, ring)
-        except StoreUnavailable:
+        except StoreTrouble:
             log.warning("ring lost; a sweep makes up for it")
 
     async def _insist(self, run: Run, call: Callable[[], Awaitable[T]]) -> T:
@@ -248,7 +254,7 @@ class Publisher:
             except StaleFence:
                 self._holdings.lose([run.id])
                 raise
-            except (StoreUnavailable, StoreFull) as error:
+            except StoreTrouble as error:
                 self._holdings.trouble(error)
                 if run.leaving == "lost":
                     raise StaleFence(run.id) from error

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 import structlog
 
 from diffusion.bundle import Bundle
-from jobs.errors import StoreUnavailable
+from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
 from jobs.store import JobStore
 from workers.engine import Engine
+from workers.health import Pulse
 from workers.holdings import Holdings
 from workers.messages import Report
 from workers.metrics import Counters
@@ -36,10 +37,10 @@ class Runtime:
         self._permits = Permits(settings.slots)
         self._claiming = asyncio.Lock()
         self._holdings = Holdings()
+        self.pulse = Pulse()
         self._publisher = Publisher(
-            store, doorbell, bundle, self._holdings, settings.publish_s, self._left
+            store, doorbell, bundle, self._holdings, self.pulse, settings.publish_s, self._left
         )
-        self._draining = False
 
     @property
     def model(self) -> str:
@@ -82,7 +83,7 @@ class Runtime:
             raise
         if run is None:
             self._permits.release()
-            if self._draining:
+            if self.pulse.draining:
                 await self._publisher.ring(ring)
             return
         self._enter(run)
@@ -95,14 +96,14 @@ class Runtime:
         async with self._claiming:
             while any(run.claim.alone for run in runs.values()):
                 await asyncio.wait([run.done for run in runs.values()])
-            return None if self._draining else await self._claim()
+            return None if self.pulse.draining else await self._claim()
 
     async def _claim(self) -> Run | None:
         try:
             claim = await self._store.claim(
                 self.model, self._settings.worker_id, idle=not self._holdings.runs
             )
-        except StoreUnavailable as error:
+        except StoreTrouble as error:
             log.warning("no claim", reason=str(error))
             return None
         if claim is None:
@@ -157,7 +158,7 @@ class Runtime:
             leases = [run.claim.lease for run in holdings.runs.values()]
             try:
                 renewal = await self._store.renew(leases)
-            except StoreUnavailable as error:
+            except StoreTrouble as error:
                 holdings.trouble(error)
                 continue
             holdings.lose(renewal.lost)
@@ -183,7 +184,7 @@ class Runtime:
 
     async def drain(self) -> None:
         """Checkpoint and give back every job; return when none is left."""
-        self._draining = True
+        self.pulse.draining = True
         self._permits.close()
         runs = list(self._holdings.runs.values())
         for run in runs:

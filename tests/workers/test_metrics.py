@@ -1,21 +1,20 @@
 """A worker's figures for Prometheus."""
 
-import httpx
+from prometheus_client import generate_latest
 
 from diffusion.bundle import Bundle
-from service.redis_server import free_port
 from tests.workers.harness import Bench, order
 from workers.calibrate import calibrate, measure, sizes
-from workers.metrics import Counters, serve_metrics
+from workers.metrics import Counters, add_engine
 
 
 def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
-    bench, port = Bench(bundle), free_port()
-    serve_metrics(Counters(), bench.engine, 16, "127.0.0.1", port)
+    bench, counters = Bench(bundle), Counters()
+    add_engine(counters, bench.engine, 16)
     for i in range(3):
         bench.engine.submit(order(f"job{i}", steps=4))
     bench.run()
-    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    lines = generate_latest(counters.registry).decode().splitlines()
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert float(figures["sfumato_engine_evaluations_total"]) == 12
     assert float(figures["sfumato_engine_rows_total"]) == 24

@@ -1,0 +1,75 @@
+"""``/livez``, ``/readyz`` and ``/metrics`` of a worker, on one port, from threads of their own."""
+
+import socket
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+Check = Callable[[], list[str]]
+"""Returns what is wrong; empty where nothing is."""
+SLOW_CLIENT_S = 10
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = SLOW_CLIENT_S
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: a probe comes every few seconds."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class Probes:
+    """The server; it listens from its making until it is closed."""
+
+    def __init__(
+        self, registry: CollectorRegistry, live: Check, ready: Check, host: str, port: int
+    ) -> None:
+        metrics: Any = make_wsgi_app(registry)
+        checks = {"/livez": live, "/readyz": ready}
+
+        def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+            path = environ.get("PATH_INFO", "")
+            if path == "/metrics":
+                answered: Iterable[bytes] = metrics(environ, start)
+                return answered
+            if path not in checks:
+                return _text(start, "404 Not Found", "there are /livez, /readyz and /metrics")
+            reasons = checks[path]()
+            if reasons:
+                return _text(start, "503 Service Unavailable", "\n".join(reasons))
+            return _text(start, "200 OK", "ok")
+
+        kind = _Server6 if ":" in host else _Server
+        self._server = make_server(host, port, answer, server_class=kind, handler_class=_Handler)
+        self._thread = Thread(target=self._server.serve_forever, name="probes", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _text(start: StartResponse, status: str, text: str) -> list[bytes]:
+    body = f"{text}\n".encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start(status, headers)
+    return [body]
