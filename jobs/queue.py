@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from jobs.connection import broker_tls, tls_options
 from jobs.errors import StoreUnavailable
 from jobs.settings import JobsSettings
 
@@ -43,6 +44,7 @@ def celery_app(settings: JobsSettings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
+        broker_use_ssl=broker_tls(settings),
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -66,7 +68,7 @@ class Doorbell:
         self._settings = settings
         self._app = celery_app(settings)
         self._redis = Redis.from_url(
-            settings.redis_url, socket_timeout=10, socket_connect_timeout=3
+            settings.redis_url, socket_timeout=10, socket_connect_timeout=3, **tls_options(settings)
         )
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="doorbell")
 

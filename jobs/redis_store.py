@@ -6,15 +6,11 @@ from time import monotonic
 from typing import Any, cast
 
 import orjson
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs import events
 from jobs.catalogue import ModelEntry
+from jobs.connection import ask, connect
 from jobs.errors import (
     BacklogFull,
     IdempotencyConflict,
@@ -28,7 +24,6 @@ from jobs.errors import (
 )
 from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode, readable
-from jobs.redis_trouble import trouble
 from jobs.schema import (
     FAILURE_CODES,
     SCHEMA_VERSION,
@@ -72,16 +67,7 @@ class RedisStore:
     def __init__(self, settings: JobsSettings) -> None:
         self._settings = settings
         self._prefix = f"{{{settings.key_prefix}}}"
-        pool = BlockingConnectionPool.from_url(
-            settings.redis_url,
-            timeout=10,  # a burst waits for a connection
-            max_connections=64,
-            socket_timeout=10,
-            socket_connect_timeout=3,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
-            retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        )
-        self._redis: Redis = Redis.from_pool(pool)
+        self._redis = connect(settings)
         self._scripts = Scripts(self._redis, self._prefix, settings)
         self._hub = events.EventHub(self._redis, self._prefix)
         self._memory = (0.0, 0)
@@ -90,12 +76,7 @@ class RedisStore:
         return ":".join((self._prefix, *parts))
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
-        try:
-            return await call
-        except (RedisError, OSError) as error:
-            if (meaning := trouble(error)) is None:
-                raise
-            raise meaning from error
+        return await ask(call)
 
     async def _script(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
         return await self._ask(self._scripts(name, arguments, *blobs))

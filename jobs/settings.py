@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import StartError
@@ -31,7 +31,10 @@ class JobsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = "redis://127.0.0.1:6379/0"  # rediss:// for TLS
+    redis_ca_file: FilePath | None = None  # PEM; None: the system's authorities
+    redis_cert_file: FilePath | None = None  # PEM; this process' own, where Redis asks for one
+    redis_key_file: FilePath | None = None
     key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
     lease_s: float = Field(6.0, gt=0.1, le=600)
     max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running

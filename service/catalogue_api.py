@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from service.caller import GUARDED, AnyCaller, MetricsCaller
 from service.documented import problems
 from service.door import DoorDep
 from service.representations import (
@@ -15,14 +16,14 @@ from service.representations import (
 router = APIRouter(tags=["catalogue"])
 
 
-@router.get("/v1/models", summary="List models", responses=problems())
-async def list_models(door: DoorDep) -> ModelList:
+@router.get("/v1/models", summary="List models", responses=problems(*GUARDED))
+async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
     """Return every model that a worker has announced, with its limits and samplers."""
     return ModelList(models=await door.models.get())
 
 
-@router.get("/v1/samplers", summary="List samplers", responses=problems())
-async def list_samplers(door: DoorDep) -> SamplerList:
+@router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))
+async def list_samplers(door: DoorDep, caller: AnyCaller) -> SamplerList:
     """Return every sampler with the models that offer it."""
     found: dict[str, SamplerView] = {}
     for model in await door.models.get():
@@ -33,7 +34,7 @@ async def list_samplers(door: DoorDep) -> SamplerList:
     return SamplerList(samplers=tuple(found.values()))
 
 
-@router.get("/v1/workers", summary="List live workers", responses=problems())
-async def list_workers(door: DoorDep) -> list[WorkerView]:
+@router.get("/v1/workers", summary="List live workers", responses=problems(*GUARDED))
+async def list_workers(door: DoorDep, caller: MetricsCaller) -> list[WorkerView]:
     """Return the workers that have announced themselves within the last seconds."""
     return [worker_view(worker) for worker in await door.workers.get()]

@@ -1,4 +1,4 @@
-"""The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo``, ``sfumato models``."""
+"""The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo`` and more."""
 
 import json
 import re
@@ -15,10 +15,11 @@ from rich.console import Console
 from service import drawing as drawing_module
 from service.client import Client
 from service.client_errors import ClientError, ConnectionFailed
+from service.keys_command import app as keys_app
 from service.models_command import app as models_app
 from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
-from service.terminal import DEFAULT_URL, complain
+from service.terminal import DEFAULT_URL, ApiKeyOption, complain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
 DEFAULT_DATA = Path("var")
 
 
@@ -85,6 +87,7 @@ def draw(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     model: Annotated[str | None, typer.Option(help="A name from /v1/models.")] = None,
     url: Annotated[str, typer.Option(help="The service's address.")] = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
@@ -104,7 +107,7 @@ def draw(
     }
     console = Console(stderr=as_json)
     try:
-        with Client(url) as client:
+        with Client(url, api_key=api_key) as client:
             (drawing,) = drawing_module.draw(client, [fields], out, console)
     except ConnectionFailed as error:
         complain(f"nobody answers at {url}; start the service with `sfumato up`")

@@ -5,6 +5,8 @@ ClientError
 ├── StreamLost            an event stream broke and could not be taken up again
 └── ProblemError          the door said no; ``problem`` says why
     ├── InvalidRequest    400, 413, 415, 422: the request has to change
+    ├── Unauthorized      401: no API key, or one that is not good
+    ├── Forbidden         403: the API key lacks the right
     ├── NotFound          404
     ├── Gone              410: the picture is past its time to live
     ├── TooBusy           429: come back after ``retry_after_s``
@@ -42,6 +44,14 @@ class InvalidRequest(ProblemError):
     """The request has to change before it can be served."""
 
 
+class Unauthorized(ProblemError):
+    """There is no API key, or it is not good."""
+
+
+class Forbidden(ProblemError):
+    """The API key lacks the right for this."""
+
+
 class NotFound(ProblemError):
     """There is no such job or picture."""
 
@@ -60,6 +70,8 @@ class ServiceUnavailable(ProblemError):
 
 _KINDS: dict[int, type[ProblemError]] = {
     400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     410: Gone,
     413: InvalidRequest,

@@ -29,7 +29,7 @@ def run(door: Door, out: Path, console: Console) -> int:
         console.print("starting Redis, one worker and the door …")
         with running(options, tell=lambda line: print(line, file=sys.stderr)) as stack:
             console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
-            with Client(stack.url) as client:
+            with Client(stack.url, api_key=stack.api_key) as client:
                 drawings = draw(client, REQUESTS, out, console)
             show(drawings, console)
             for drawing in drawings:

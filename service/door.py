@@ -18,6 +18,8 @@ from jobs.store import Backlog, JobStore, WorkerEntry
 from jobs.sweeper import Sweeper
 from service.cancelling import end
 from service.eta import eta_s
+from service.key_store import KeyStore
+from service.keyring import Keyring
 from service.metrics import DoorCounters
 from service.problem import Refusal
 from service.recent import Recent
@@ -34,6 +36,7 @@ class Door:
     settings: ServiceSettings
     store: JobStore
     doorbell: Doorbell
+    keyring: Keyring | None  # None: anyone may do anything
     counters: DoorCounters
     models: Recent[tuple[ModelEntry, ...]]
     workers: Recent[tuple[WorkerEntry, ...]]
@@ -130,10 +133,14 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
     loop = asyncio.get_running_loop()
     store = RedisStore(settings)
     doorbell = Doorbell(settings)
+    keyring = Keyring(KeyStore(settings)) if settings.auth == "keys" else None
+    if keyring is None:
+        log.warning("SFUMATO_AUTH is off: whoever reaches this door may see and end every job")
     door = Door(
         settings,
         store,
         doorbell,
+        keyring,
         counters,
         Recent(store.models),
         Recent(store.workers),
@@ -147,8 +154,10 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
         door.close_streams()
         await end(sweeping, *door.tasks)
         doorbell.close()
-        with contextlib.suppress(JobsError):
-            await store.close()
+        for holder in (store, keyring):
+            with contextlib.suppress(JobsError):
+                if holder is not None:
+                    await holder.close()
 
 
 async def open_door(request: Request) -> Door:

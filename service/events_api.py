@@ -14,10 +14,10 @@ from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.events import parse_id
 from jobs.schema import JobRecord
 from jobs.store import Event
+from service.caller import GUARDED, OwnJob
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.event_stream import EventStream
-from service.job_ids import JobId
 
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
@@ -56,19 +56,18 @@ _STREAM: Responses = {
     "/v1/jobs/{job_id}/events",
     summary="Follow a job",
     response_class=Response,
-    responses={**_STREAM, **problems(400, 404)},
+    responses={**_STREAM, **problems(*GUARDED, 400, 404)},
 )
 async def follow_job(
     door: DoorDep,
-    job_id: JobId,
+    record: OwnJob,
     last_event_id: Annotated[
         str | None, Header(description="Go on after this event; sent by browsers by themselves.")
     ] = None,
 ) -> Response:
     """Stream a job's events: first a snapshot, then what is kept of its past, then the present."""
     parse_id(last_event_id)
-    record = await door.store.get(job_id)
-    events = door.store.events(job_id, last_event_id)
+    events = door.store.events(record.id, last_event_id)
     first: tuple[Event, ...] = ()
     if record.status.ended and last_event_id is not None:
         try:
@@ -78,7 +77,7 @@ async def follow_job(
 
     def on_left() -> None:
         if record.spec.on_disconnect == "cancel" and not record.status.ended:
-            door.departed(job_id)
+            door.departed(record.id)
 
     return EventStream(
         frames(door, record, first, events),

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from jobs.scaling import scaling_signal
+from service.caller import GUARDED, MetricsCaller
 from service.documented import problems
 from service.door import DoorDep
 from service.metrics import StoreFigures, store_metrics
@@ -52,10 +53,10 @@ async def readyz(door: DoorDep) -> Ready:
             "description": "Figures read from the store, the same through every door.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **problems(),
+        **problems(*GUARDED),
     },
 )
-async def metrics(door: DoorDep) -> Response:
+async def metrics(door: DoorDep, caller: MetricsCaller) -> Response:
     """Return the store's figures in Prometheus' text format."""
     totals, models, workers = await asyncio.gather(
         door.store.totals(), door.models.get(), door.workers.get()

@@ -8,9 +8,9 @@ from fastapi.responses import Response
 
 from jobs.errors import JobNotFound
 from jobs.schema import MAX_IMAGES
+from service.caller import GUARDED, OwnJob
 from service.documented import Responses, problems
 from service.door import DoorDep
-from service.job_ids import JobId
 from service.problem import Refusal
 
 router = APIRouter(tags=["pictures"])
@@ -35,12 +35,12 @@ _PICTURE: Responses = {
     responses={
         **_PICTURE,
         304: {"description": "The client's copy is the same."},
-        **problems(404, 410, 422),
+        **problems(*GUARDED, 404, 410, 422),
     },
 )
 async def get_image(
     door: DoorDep,
-    job_id: JobId,
+    job: OwnJob,
     index: Annotated[int, Path(ge=0, lt=MAX_IMAGES, description="The picture's number, from 0.")],
     if_none_match: Annotated[
         str | None, Header(description="ETags of the client's copies.")
@@ -48,15 +48,15 @@ async def get_image(
 ) -> Response:
     """Return one finished picture's bytes; 410 once it is past its time to live."""
     try:
-        image = await door.store.image(job_id, index)
+        image = await door.store.image(job.id, index)
     except JobNotFound as error:
-        raise missing(error, job_id, f"picture {index}") from error
+        raise missing(error, job.id, f"picture {index}") from error
     tag = etag(image.data)
     headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
     if if_none_match is not None and matches(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     suffix = image.record.content_type.rpartition("/")[2]
-    headers["content-disposition"] = f'inline; filename="{job_id}-{index}.{suffix}"'
+    headers["content-disposition"] = f'inline; filename="{job.id}-{index}.{suffix}"'
     return Response(image.data, headers=headers, media_type=image.record.content_type)
 
 
@@ -64,13 +64,13 @@ async def get_image(
     "/v1/jobs/{job_id}/preview",
     summary="Get the newest preview",
     response_class=Response,
-    responses={**_PICTURE, **problems(404)},
+    responses={**_PICTURE, **problems(*GUARDED, 404)},
 )
-async def get_preview(door: DoorDep, job_id: JobId) -> Response:
+async def get_preview(door: DoorDep, job: OwnJob) -> Response:
     """Return the newest kept estimate of the finished picture."""
-    found = await door.store.latest_preview(job_id)
+    found = await door.store.latest_preview(job.id)
     if found is None:
-        raise Refusal(404, "not_found", f"job {job_id} has no preview")
+        raise Refusal(404, "not_found", f"job {job.id} has no preview")
     content_type, data = found
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(data, headers=headers, media_type=content_type)

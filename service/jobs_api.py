@@ -10,10 +10,11 @@ from fastapi.responses import Response
 from jobs.catalogue import resolve, units
 from jobs.errors import StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
+from service.caller import GUARDED, Caller, JobsCaller, OwnJob
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.idempotency import KEY_PATTERN, idempotency, parse_key
-from service.job_ids import JobId, new_job_id
+from service.job_ids import new_job_id
 from service.prefer import wait_s
 from service.problem import Refusal
 from service.representations import JobList, JobView, job_view
@@ -69,13 +70,14 @@ async def require_json(request: Request) -> None:
     summary="Submit a job",
     response_model=JobView,
     dependencies=[Depends(require_json)],
-    responses={**_SUBMITTED, **problems(400, 413, 415, 422, 429)},
+    responses={**_SUBMITTED, **problems(*GUARDED, 400, 413, 415, 422, 429)},
     openapi_extra={"requestBody": {"content": {_JSON: {"examples": _EXAMPLES}}}},
 )
 async def submit(
     request: Request,
     body: JobRequest,
     door: DoorDep,
+    caller: JobsCaller,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -89,7 +91,7 @@ async def submit(
 ) -> Response:
     """Take a job on: 202 with its address, or with `Prefer: wait=N` 200 with the finished job."""
     key = parse_key(request.headers.getlist("idempotency-key"))
-    record = await create(door, body, key)
+    record = await create(door, caller, body, key)
     wanted_s = wait_s(",".join(request.headers.getlist("prefer")))
     if wanted_s is None:
         return accepted(await door.view(record))
@@ -103,14 +105,14 @@ async def submit(
     return Response(job_view(record).model_dump_json(), headers=headers, media_type=_JSON)
 
 
-async def create(door: Door, request: JobRequest, key: str | None) -> JobRecord:
+async def create(door: Door, caller: Caller, request: JobRequest, key: str | None) -> JobRecord:
     """Store the job that was asked for and ring for a worker; a known key gives its first job.
 
     Raises:
         JobsError: the request cannot be served, or not now.
     """
     model = await door.model(request.model)
-    spec = resolve(request, model)
+    spec = resolve(request, model, caller.tenant)
     job_id = new_job_id()
     created = await door.store.create(
         job_id, spec, units(spec, model), idempotency=idempotency(key, request)
@@ -150,9 +152,15 @@ def _path(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
 
-@router.get("/v1/jobs", summary="List jobs", response_model=JobList, responses=problems(400, 422))
+@router.get(
+    "/v1/jobs",
+    summary="List jobs",
+    response_model=JobList,
+    responses=problems(*GUARDED, 400, 422),
+)
 async def list_jobs(
     door: DoorDep,
+    caller: JobsCaller,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
     cursor: Annotated[
@@ -163,18 +171,21 @@ async def list_jobs(
         ),
     ] = None,
 ) -> Response:
-    """Return a page of jobs, newest first."""
-    page = await door.store.list(status=status, limit=limit, cursor=cursor)
+    """Return a page of the caller's jobs, newest first; an operator sees those of all."""
+    page = await door.store.list(tenant=caller.view, status=status, limit=limit, cursor=cursor)
     jobs = JobList(jobs=tuple(job_view(record) for record in page.records), cursor=page.cursor)
     return Response(jobs.model_dump_json(), media_type=_JSON)
 
 
 @router.get(
-    "/v1/jobs/{job_id}", summary="Look at a job", response_model=JobView, responses=problems(404)
+    "/v1/jobs/{job_id}",
+    summary="Look at a job",
+    response_model=JobView,
+    responses=problems(*GUARDED, 404),
 )
-async def get_job(door: DoorDep, job_id: JobId) -> Response:
+async def get_job(door: DoorDep, job: OwnJob) -> Response:
     """Return a job with its progress, its place in the queue and its ETA."""
-    view = await door.view(await door.store.get(job_id))
+    view = await door.view(job)
     headers = {"cache-control": "no-store"}
     return Response(view.model_dump_json(), headers=headers, media_type=_JSON)
 
@@ -183,18 +194,21 @@ async def get_job(door: DoorDep, job_id: JobId) -> Response:
     "/v1/jobs/{job_id}/cancel",
     summary="Cancel a job",
     response_model=JobView,
-    responses=problems(404),
+    responses=problems(*GUARDED, 404),
 )
-async def cancel_job(door: DoorDep, job_id: JobId) -> Response:
+async def cancel_job(door: DoorDep, job: OwnJob) -> Response:
     """End a job now; one that has ended stays as it is."""
-    view = await door.view(await door.store.cancel(job_id))
+    view = await door.view(await door.store.cancel(job.id))
     return Response(view.model_dump_json(), media_type=_JSON)
 
 
 @router.delete(
-    "/v1/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404)
+    "/v1/jobs/{job_id}",
+    status_code=204,
+    summary="Delete a job",
+    responses=problems(*GUARDED, 404),
 )
-async def delete_job(door: DoorDep, job_id: JobId) -> Response:
+async def delete_job(door: DoorDep, job: OwnJob) -> Response:
     """Cancel a job if need be, then forget it, its pictures and its events."""
-    await door.store.delete(job_id)
+    await door.store.delete(job.id)
     return Response(status_code=204)

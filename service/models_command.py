@@ -12,7 +12,7 @@ from rich.table import Table
 
 from service.client import Client
 from service.client_errors import ClientError, ConnectionFailed
-from service.terminal import DEFAULT_URL, complain
+from service.terminal import DEFAULT_URL, ApiKeyOption, complain
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -20,10 +20,11 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 @app.command("list")
 def list_command(
     url: Annotated[str, typer.Option(help="The service's address.")] = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """List the models that a service offers."""
     try:
-        with Client(url) as client:
+        with Client(url, api_key=api_key) as client:
             models = client.models().models
     except ConnectionFailed as error:
         complain(f"nobody answers at {url}; start the service with `sfumato up`")

@@ -1,5 +1,7 @@
 """What the door reads from its ``SFUMATO_*`` environment variables, once, at start."""
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +15,7 @@ class ServiceSettings(JobsSettings):
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
     default_model: str | None = Field(None, max_length=64)  # None: the first that is announced
+    auth: Literal["off", "keys"] = "off"  # "keys": every request needs an API key
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
     keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream

@@ -14,6 +14,13 @@ from typing import IO, Literal
 from service.client import Client
 from service.client_errors import ClientError
 from service.redis_server import free_port, redis_command, wait_ready
+from service.stack_secrets import (
+    OPERATOR_KEY,
+    REDIS_URL,
+    keys_wanted,
+    operator_key,
+    write_private,
+)
 from service.supervisor import Child, Supervisor
 
 Door = Literal["serve", "uvicorn"]
@@ -42,6 +49,7 @@ class Stack:
 
     url: str
     supervisor: Supervisor
+    api_key: str | None = None  # an operator's, where the door asks for keys
 
 
 @contextlib.contextmanager
@@ -61,9 +69,14 @@ def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stac
         since = time.time()
         try:
             url = f"http://{options.host}:{port}"
-            _start(options, port, supervisor)
-            wait_until_ready(url, supervisor, options.workers, since)
-            yield Stack(url, supervisor)
+            redis_url = _start(options, port, supervisor)
+            write_private(options.data / REDIS_URL, redis_url)
+            api_key = None
+            if keys_wanted():
+                api_key = operator_key(options.data, redis_url)
+                tell(f"the door asks for keys; yours is in {options.data / OPERATOR_KEY}")
+            wait_until_ready(url, supervisor, options.workers, since, api_key)
+            yield Stack(url, supervisor, api_key)
         finally:
             supervisor.stop()
 
@@ -89,10 +102,11 @@ def locked(data: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _start(options: StackOptions, port: int, supervisor: Supervisor) -> None:
+def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
     env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
     logs = options.data / "logs"
-    env["SFUMATO_REDIS_URL"] = _redis(options, env, logs, supervisor)
+    redis_url = _redis(options, env, logs, supervisor)
+    env["SFUMATO_REDIS_URL"] = redis_url
     env.setdefault("SFUMATO_LOG_FORMAT", "json")
     python = sys.executable
     door_module = "service.serve_door" if options.door == "serve" else "service.uvicorn_door"
@@ -109,6 +123,7 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> None:
     command = [python, "-m", door_module, "--host", options.host, "--port", str(port)]
     command += ["--data", str(options.data / "door")]
     supervisor.start(Child("door", command, env, logs / "door.log", grace_s=6.0))
+    return redis_url
 
 
 def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
@@ -142,7 +157,9 @@ def _redis(options: StackOptions, env: dict[str, str], logs: Path, supervisor: S
     return f"redis://127.0.0.1:{port}/0"
 
 
-def wait_until_ready(url: str, supervisor: Supervisor, workers: int, since: float) -> None:
+def wait_until_ready(
+    url: str, supervisor: Supervisor, workers: int, since: float, api_key: str | None = None
+) -> None:
     """Wait until the door answers and every worker started since then has announced itself.
 
     Raises:
@@ -152,17 +169,17 @@ def wait_until_ready(url: str, supervisor: Supervisor, workers: int, since: floa
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         supervisor.check_starting()
-        live = live_workers(url, since)
+        live = live_workers(url, since, api_key)
         if live is not None and live >= workers:
             return
         time.sleep(0.1)
     raise TimeoutError(f"the stack was not ready within {START_LIMIT_S:.0f} s")
 
 
-def live_workers(url: str, since: float) -> int | None:
+def live_workers(url: str, since: float, api_key: str | None = None) -> int | None:
     """Return how many workers started since then the door knows, None while it is not ready."""
     try:
-        with Client(url, timeout_s=2) as client:
+        with Client(url, api_key=api_key, timeout_s=2) as client:
             if not client.ready():
                 return None
             return sum(worker.started_at.timestamp() >= since for worker in client.workers())

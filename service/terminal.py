@@ -1,7 +1,9 @@
 """Pictures, progress and complaints in a terminal."""
 
 from io import BytesIO
+from typing import Annotated
 
+import typer
 from PIL import Image
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -9,6 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key", envvar="SFUMATO_API_KEY", help="Where the service asks for one.",
+        show_envvar=True, show_default=False,
+    ),
+]  # fmt: skip
 PREVIEW_COLUMNS = 32
 FULL_BLOCK = "▀"
 

@@ -1,0 +1,54 @@
+"""What `sfumato up` keeps in its data folder for the machine's owner: mode 0600, made once."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from jobs.schema import PUBLIC
+from jobs.settings import JobsSettings, read_environment
+from service.api_key import parse
+from service.key_store import KeyStore
+from service.scope import Scope
+
+REDIS_URL = "redis-url"
+OPERATOR_KEY = "operator-key"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads."""
+    path.unlink(missing_ok=True)  # one that exists would keep its mode
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text + "\n")
+
+
+def read_private(path: Path) -> str | None:
+    """Return what :func:`write_private` wrote, None where it did not."""
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def keys_wanted() -> bool:
+    """Whether the environment asks the door to ask for keys."""
+    return os.environ.get("SFUMATO_AUTH", "off") == "keys"
+
+
+def operator_key(data: Path, redis_url: str) -> str:
+    """Return the data folder's operator key; a new one where there is none that is good."""
+    settings = read_environment(JobsSettings).model_copy(update={"redis_url": redis_url})
+    return asyncio.run(_operator_key(data / OPERATOR_KEY, settings))
+
+
+async def _operator_key(path: Path, settings: JobsSettings) -> str:
+    store = KeyStore(settings)
+    try:
+        kept = read_private(path)
+        parts = parse(kept) if kept else None
+        if kept and parts and await store.find(parts[0]):
+            return kept
+        _, text = await store.create(PUBLIC, frozenset({Scope.OPERATOR}), label="sfumato up")
+        write_private(path, text)
+        return text
+    finally:
+        await store.close()

@@ -1,0 +1,66 @@
+"""``sfumato up`` that asks for keys: the owner has one, and logs tell no prompt."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.client import Client
+from service.client_errors import Unauthorized
+from service.redis_server import free_port
+from tests.stack.up import Up
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+WORKER_PORT = free_port()
+MARKER = "zebra-crossing-4711"
+
+
+@pytest.fixture
+def stack(tiny: Path, tmp_path: Path) -> Iterator[Up]:
+    options = {"auth": "keys", "log_level": "DEBUG", "metrics_port": WORKER_PORT}
+    started = Up(tmp_path / "data", tiny, "--door", "uvicorn", **options)
+    yield started
+    started.end()
+
+
+def test_owner_has_a_key_and_no_log_or_figure_tells_a_prompt(stack: Up, tmp_path: Path) -> None:
+    url = stack.ready()
+    with Client(url) as client, pytest.raises(Unauthorized):
+        client.submit("a")
+    file = stack.data / "operator-key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = file.read_text().strip()
+    command = [sys.executable, "-m", "service.cli", "draw", MARKER, "--negative", MARKER]
+    drawn = subprocess.run(
+        [*command, "--url", url, "--out", str(tmp_path / "out")],
+        env=os.environ | {"SFUMATO_API_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert drawn.returncode == 0, drawn.stderr + stack.story()
+    with Client(url, api_key=key) as client:
+        assert MARKER in client.jobs().jobs[0].request.prompt
+    # A request that is refused is logged too.
+    headers = {"authorization": f"Bearer {key}"}
+    body = {"prompt": MARKER, "metadata": {MARKER: 1}, MARKER: MARKER}
+    assert httpx.post(f"{url}/v1/jobs", json=body, headers=headers).status_code == 422
+    figures = httpx.get(f"{url}/metrics", headers=headers).text
+    assert "sfumato_jobs_created_total 1.0" in figures
+    figures += httpx.get(f"http://127.0.0.1:{WORKER_PORT}/metrics").text
+    assert "sfumato_worker_jobs_total" in figures
+    assert MARKER not in figures
+    assert stack.stop() == 0
+    logs = [stack.log, *sorted((stack.data / "logs").glob("*.log"))]
+    assert len(logs) == 4
+    for log in logs:
+        told = log.read_text()
+        assert MARKER not in told, log.name
+        assert key not in told, log.name
+    assert "job claimed" in (stack.data / "logs" / "worker-1.log").read_text()
