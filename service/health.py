@@ -3,14 +3,14 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from jobs.scaling import scaling_signal
 from service.caller import GUARDED, MetricsCaller
 from service.documented import problems
 from service.door import DoorDep
+from service.latency_metrics import LatencyFigures
 from service.metrics import StoreFigures, store_metrics
 from service.representations import View
 
@@ -51,18 +51,31 @@ async def readyz(door: DoorDep) -> Ready:
     responses={
         200: {
             "description": "Figures read from the store, the same through every door.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/openmetrics-text": {"schema": {"type": "string"}},
+            },
         },
         **problems(*GUARDED),
     },
 )
-async def metrics(door: DoorDep, caller: MetricsCaller) -> Response:
-    """Return the store's figures in Prometheus' text format."""
+async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Response:
+    """Return the store's figures, as Prometheus' text or as OpenMetrics, which has exemplars."""
     totals, models, workers = await asyncio.gather(
         door.store.totals(), door.models.get(), door.workers.get()
     )
     backlogs = await asyncio.gather(*(door.store.backlog(model.name) for model in models))
+    latencies = await asyncio.gather(*(door.store.latencies(model.name) for model in models))
     by_name = {model.name: backlog for model, backlog in zip(models, backlogs, strict=True)}
-    signals = [scaling_signal(model, by_name[model.name], workers) for model in models]
-    figures = StoreFigures(totals, by_name, workers, signals)
-    return Response(store_metrics(figures), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    figures = StoreFigures(
+        totals,
+        by_name,
+        workers,
+        [scaling_signal(model, by_name[model.name], workers) for model in models],
+        door.settings.memory_high_water_bytes,
+        door.settings.max_results_bytes,
+    )
+    names = (model.name for model in models)
+    seconds = LatencyFigures(dict(zip(names, latencies, strict=True)))
+    body, content_type = store_metrics(request.headers.get("accept", ""), figures, seconds)
+    return Response(body, headers={"content-type": content_type})

@@ -12,10 +12,11 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    generate_latest,
+    ProcessCollector,
     start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from jobs.scaling import ScalingSignal
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+WATCHED_PROBLEMS = ("backlog_full", "store_full", "store_unavailable", "internal_error")
 PORTS_TRIED = 32
 
 
@@ -36,26 +38,40 @@ class StoreFigures(Collector):
     backlogs: dict[str, Backlog]  # by model
     workers: Sequence[WorkerEntry]
     signals: Sequence[ScalingSignal]
+    memory_limit_bytes: int  # admission closes above it
+    results_limit_bytes: int  # the oldest pictures are dropped above it
 
     def collect(self) -> Iterator[Metric]:
         """Yield the figures."""
-        yield CounterMetricFamily("sfumato_jobs_created", "Jobs taken on.", self.totals.created)
+        yield CounterMetricFamily("sfumato_jobs_accepted", "Jobs taken on.", self.totals.created)
         ended = CounterMetricFamily("sfumato_jobs", "Jobs ended, by outcome.", labels=["outcome"])
         for outcome, count in sorted(self.totals.ended.items()):
             ended.add_metric([outcome], count)
         yield ended
+        failed = CounterMetricFamily(
+            "sfumato_job_failures", "Jobs failed, by reason.", labels=["code"]
+        )
+        for code, count in sorted(self.totals.failures.items()):
+            failed.add_metric([code], count)
+        yield failed
         yield CounterMetricFamily(
             "sfumato_leases_reaped", "Leases that ran out.", self.totals.leases_reaped
         )
-        yield GaugeMetricFamily(
-            "sfumato_results_bytes", "Memory held by finished pictures.", self.totals.results_bytes
-        )
-        yield GaugeMetricFamily(
-            "sfumato_store_memory_bytes", "Memory used by Redis.", self.totals.memory_bytes
-        )
+        yield from self._memory()
         yield from self._backlog()
         yield from self._workers()
         yield from self._scaling()
+
+    def _memory(self) -> Iterator[Metric]:
+        used, limit = self.totals.memory_bytes, self.memory_limit_bytes
+        kept, most = self.totals.results_bytes, self.results_limit_bytes
+        for name, text, value in (
+            ("results_bytes", "Memory held by finished pictures.", kept),
+            ("results_limit_bytes", "Above it pictures go, the oldest first.", most),
+            ("store_memory_bytes", "Memory used by Redis.", used),
+            ("store_memory_limit_bytes", "Above it no job is taken on.", limit),
+        ):
+            yield GaugeMetricFamily(f"sfumato_{name}", text, value)
 
     def _backlog(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily(
@@ -112,11 +128,13 @@ class StoreFigures(Collector):
         yield cold
 
 
-def store_metrics(figures: StoreFigures) -> bytes:
-    """Return the store's figures in Prometheus' text format."""
+def store_metrics(accept: str, *figures: Collector) -> tuple[bytes, str]:
+    """Return the store's figures and their content type: OpenMetrics for those who accept it."""
     registry = CollectorRegistry()
-    registry.register(figures)
-    return generate_latest(registry)
+    for each in figures:
+        registry.register(each)
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
 
 
 class DoorCounters:
@@ -124,33 +142,46 @@ class DoorCounters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._requests = Counter(
             "sfumato_http_requests", "Requests answered.", ["method", "route", "status"],
             registry=self.registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            "sfumato_http_request_seconds", "Time to the end of the answer; streams left out.",
-            ["method", "route"], buckets=SECONDS, registry=self.registry,
+            "sfumato_http_request_seconds",
+            "Time to the end of the answer; streams and waits left out.", ["method", "route"],
+            buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=self.registry)
+        self._problems = Counter(
+            "sfumato_http_problems", "Requests answered with a problem, by its code.", ["code"],
+            registry=self.registry,
+        )  # fmt: skip
+        for code in WATCHED_PROBLEMS:
+            self._problems.labels(code)  # shown at zero, so that the first one is a rise
         self._redis_errors = Counter(
             "sfumato_door_redis_errors", "Requests refused because Redis was away.",
             registry=self.registry,
         )  # fmt: skip
 
     def answered(
-        self, method: str, route: str | None, status: int, seconds: float, *, stream: bool
+        self, method: str, route: str | None, status: int, seconds: float, *, long: bool
     ) -> None:
-        """Count an answer; a path that is no route counts as ``none``."""
+        """Count an answer; a path that is no route counts as ``none``.
+
+        ``long`` says that it took as long as the client wished, so that its time tells nothing.
+        """
         method = method if method in METHODS else "other"
         route = route or "none"
         self._requests.labels(method, route, str(status)).inc()
-        if not stream:
+        if not long:
             self._seconds.labels(method, route).observe(seconds)
 
-    def store_away(self) -> None:
-        """Count a request that was refused because Redis was away."""
-        self._redis_errors.inc()
+    def refused(self, code: str) -> None:
+        """Count a problem by its stable word."""
+        self._problems.labels(code).inc()
+        if code == "store_unavailable":
+            self._redis_errors.inc()
 
 
 @contextlib.contextmanager

@@ -94,7 +94,8 @@ def problem_response(
     errors: Sequence[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the answer that tells of a problem."""
+    """Return the answer that tells of a problem; its code is left in the request's state."""
+    scope.setdefault("state", {})["problem"] = code
     problem = Problem(
         type=f"urn:sfumato:problem:{code}",
         title=TITLES.get(code) or HTTPStatus(status).phrase,

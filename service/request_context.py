@@ -53,7 +53,9 @@ class RequestContext:
     def _ended(self, scope: Scope, answer: "_Answer", seconds: float) -> None:
         method, path = scope["method"], scope["path"]
         route = getattr(scope.get("route"), "path", None)
-        self._counters.answered(method, route, answer.status, seconds, stream=answer.stream)
+        self._counters.answered(method, route, answer.status, seconds, long=answer.long)
+        if (code := scope["state"].get("problem")) is not None:
+            self._counters.refused(code)
         write = log.debug if path in _QUIET else log.info
         write(
             "request",
@@ -77,7 +79,7 @@ class _Answer:
         self._send = send
         self._request_id = request_id
         self.status = 0  # until the answer has begun
-        self.stream = False
+        self.long = False  # a stream, or a wait: as long as the client wished
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -85,5 +87,6 @@ class _Answer:
             if self._request_id is not None:
                 headers["x-request-id"] = self._request_id
             self.status = message["status"]
-            self.stream = headers.get("content-type", "").startswith("text/event-stream")
+            stream = headers.get("content-type", "").startswith("text/event-stream")
+            self.long = stream or "preference-applied" in headers
         await self._send(message)

@@ -123,7 +123,12 @@ class Engine:
 
     def healthy(self, limit_s: float) -> bool:
         """Whether the engine is idle or has ticked within ``limit_s``."""
-        return not self._busy or monotonic() - self._last_tick_at < limit_s
+        return self.silent_s < limit_s
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last tick while there is something to do, else 0."""
+        return max(0.0, monotonic() - self._last_tick_at) if self._busy else 0.0
 
     def _command(self, call: Callable[[], None]) -> None:
         with self._wake:

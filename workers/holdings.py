@@ -16,9 +16,9 @@ log = structlog.get_logger()
 class Holdings:
     """Every job here, by id, with the engine that draws them."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str) -> None:
         self.runs: dict[str, Run] = {}
-        self.counters = Counters()
+        self.counters = Counters(model)
         self._engine: Engine | None = None
 
     @property
@@ -37,6 +37,7 @@ class Holdings:
             run = self.runs.get(job_id)
             if run is not None and run.leaving != "lost":
                 log.info("job is no longer ours", job_id=job_id)
+                self.counters.departed("lost")
                 self.depart(run, "lost")
 
     def depart(self, run: Run, reason: Leaving) -> None:

@@ -107,7 +107,7 @@ class WorkerHost:
         self._runtime.attach(self._engine)
         self._engine.start()
         self._cold_start_s = process_age_s()
-        add_engine(self._runtime.counters, self._engine, settings.slots)
+        add_engine(self._runtime.counters, self._engine, settings.slots, self._bundle.info.name)
         if settings.metrics_port:
             self._probes = self._open_probes()
         sweeper = Sweeper(self._store, self._doorbell)

@@ -36,7 +36,7 @@ class Runtime:
         self._settings = settings
         self._permits = Permits(settings.slots)
         self._claiming = asyncio.Lock()
-        self._holdings = Holdings()
+        self._holdings = Holdings(bundle.info.name)
         self.pulse = Pulse()
         self._publisher = Publisher(
             store, doorbell, bundle, self._holdings, self.pulse, settings.publish_s, self._left
@@ -178,6 +178,7 @@ class Runtime:
         if lower:
             run = max(lower, key=lambda r: (r.claim.record.spec.priority.rank, r.rows_left))
             log.info("job parked", job_id=run.id, waiting=waiting)
+            self.counters.departed("parked")
             self._holdings.depart(run, "parked")
 
     # Stopping ------------------------------------------------------------------------------
@@ -185,10 +186,12 @@ class Runtime:
     async def drain(self) -> None:
         """Checkpoint and give back every job; return when none is left."""
         self.pulse.draining = True
+        self.counters.draining()
         self._permits.close()
         runs = list(self._holdings.runs.values())
         for run in runs:
             if run.leaving is None and len(run.inside) + len(run.waiting) > 0:
+                self.counters.departed("drain")
                 self._holdings.depart(run, "drain")
         if runs:
             await asyncio.wait([run.done for run in runs])

@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
@@ -14,7 +16,7 @@ from service.application import create_app
 from service.metrics import DoorCounters
 from service.redis_server import free_port, redis_server
 from service.settings import ServiceSettings
-from tests.jobs.examples import MODEL
+from tests.jobs.examples import MODEL, spec, work
 from tests.service.worker import claim, draw
 
 
@@ -36,7 +38,7 @@ async def test_figures_are_read_from_the_store(
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
     for expected in (
-        "sfumato_jobs_created_total 3.0",
+        "sfumato_jobs_accepted_total 3.0",
         'sfumato_jobs_total{outcome="succeeded"} 1.0',
         'sfumato_jobs_total{outcome="failed"} 0.0',
         'sfumato_backlog_jobs{model="toy",state="queued"} 1.0',
@@ -47,6 +49,9 @@ async def test_figures_are_read_from_the_store(
         'sfumato_backlog_seconds{model="toy"} 0.5',
         'sfumato_worker_units_per_second{model="toy"} 40.0',
         'sfumato_worker_cold_start_seconds{model="toy"} 0.0',
+        'sfumato_job_failures_total{code="worker_died"} 0.0',
+        'sfumato_job_seconds_bucket{le="+Inf",model="toy",outcome="succeeded"} 1.0',
+        'sfumato_job_seconds_count{model="toy",outcome="canceled"} 0.0',
     ):
         assert expected in lines
     workers = (await http.get("/v1/workers")).json()
@@ -143,6 +148,40 @@ async def test_replica_counts_requests_by_route_with_bounded_labels(
     assert count("GET", "/v1/jobs/{job_id}", "404") == 2
     assert count("GET", "none", "404") == 2
     assert count("other", "/v1/jobs", "405") == 1
+
+
+async def test_refusals_count_by_their_code_and_waits_have_no_time(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    value = app.state.door.counters.registry.get_sample_value
+    assert value("sfumato_http_problems_total", {"code": "backlog_full"}) == 0
+    await http.post("/v1/jobs", json={"prompt": "a", "unheard": "of"})
+    await http.get("/v1/jobs/x")
+    body = {"prompt": "a", "deadline_s": 0.05}
+    await http.post("/v1/jobs", json=body, headers={"prefer": "wait=10"})
+    assert value("sfumato_http_problems_total", {"code": "invalid_request"}) == 1
+    assert value("sfumato_http_problems_total", {"code": "not_found"}) == 1
+    submits = {"method": "POST", "route": "/v1/jobs"}
+    assert value("sfumato_http_requests_total", submits | {"status": "200"}) == 1
+    assert value("sfumato_http_request_seconds_count", submits) == 1  # the refused one
+
+
+async def test_openmetrics_shows_one_trace_a_bucket(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    wanted = spec()
+    parent = f"00-{trace}-b7ad6b7169203331-01"
+    await redis_store.create("a", wanted, work(wanted), traceparent=parent)
+    await draw(redis_store)
+    accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+    answer = await http.get("/metrics", headers=accept)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    parse: Any = openmetrics_parser.text_string_to_metric_families
+    samples = [sample for family in parse(answer.text) for sample in family.samples]
+    (exemplar,) = [sample.exemplar for sample in samples if sample.exemplar]
+    assert exemplar.labels == {"trace_id": trace}
+    assert trace not in (await http.get("/metrics")).text
 
 
 async def test_full_store_is_503(jobs_settings: JobsSettings, redis_store: RedisStore) -> None:

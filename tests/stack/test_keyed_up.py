@@ -52,7 +52,7 @@ def test_owner_has_a_key_and_no_log_or_figure_tells_a_prompt(stack: Up, tmp_path
     body = {"prompt": MARKER, "metadata": {MARKER: 1}, MARKER: MARKER}
     assert httpx.post(f"{url}/v1/jobs", json=body, headers=headers).status_code == 422
     figures = httpx.get(f"{url}/metrics", headers=headers).text
-    assert "sfumato_jobs_created_total 1.0" in figures
+    assert "sfumato_jobs_accepted_total 1.0" in figures
     figures += httpx.get(f"http://127.0.0.1:{WORKER_PORT}/metrics").text
     assert "sfumato_worker_jobs_total" in figures
     assert MARKER not in figures

@@ -9,17 +9,17 @@ from workers.metrics import Counters, add_engine
 
 
 def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
-    bench, counters = Bench(bundle), Counters()
-    add_engine(counters, bench.engine, 16)
+    bench, counters = Bench(bundle), Counters("tiny")
+    add_engine(counters, bench.engine, 16, "tiny")
     for i in range(3):
         bench.engine.submit(order(f"job{i}", steps=4))
     bench.run()
     lines = generate_latest(counters.registry).decode().splitlines()
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    assert float(figures["sfumato_engine_evaluations_total"]) == 12
-    assert float(figures["sfumato_engine_rows_total"]) == 24
-    assert float(figures["sfumato_engine_slots"]) == 16
-    assert float(figures["sfumato_engine_slots_used"]) == 0
+    assert float(figures['sfumato_engine_evaluations_total{model="tiny"}']) == 12
+    assert float(figures['sfumato_engine_rows_total{model="tiny"}']) == 24
+    assert float(figures['sfumato_engine_slots{model="tiny"}']) == 16
+    assert float(figures['sfumato_engine_slots_used{model="tiny"}']) == 0
     parts = [float(v) for k, v in figures.items() if k.startswith("sfumato_engine_tick_seconds")]
     assert len(parts) == 3
     assert all(part > 0 for part in parts)

@@ -81,7 +81,7 @@ async def test_a_worker_that_has_announced_itself_is_live_and_ready(probed: Prob
     await probed.says("/readyz", 200, "ok")
     await probed.says("/livez", 200, "ok")
     metrics = await probed.get("/metrics")
-    assert "sfumato_worker_up 1.0" in metrics.text
+    assert "sfumato_worker_up{" in metrics.text
     assert metrics.headers["content-type"].startswith("text/plain")
     assert (await probed.get("/else")).status_code == 404
 
