@@ -11,8 +11,8 @@ from service.caller import GUARDED, MetricsCaller
 from service.documented import problems
 from service.door import DoorDep
 from service.latency_metrics import LatencyFigures
-from service.metrics import StoreFigures, store_metrics
 from service.representations import View
+from service.store_figures import StoreFigures, store_metrics
 
 router = APIRouter(tags=["operation"])
 

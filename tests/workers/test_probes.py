@@ -137,7 +137,7 @@ async def test_a_redis_that_is_full_ends_no_worker(probed: Probed) -> None:
 
     async def refused() -> bool:
         figures = (await probed.get("/metrics")).text
-        (line,) = re.findall(r"^sfumato_worker_redis_errors_total (.*)$", figures, re.MULTILINE)
+        (line,) = re.findall(r"^sfumato_worker_redis_errors_total{.*} (.*)$", figures, re.MULTILINE)
         return float(line) > 20  # more than a second's, announcements and sweeps among them
 
     await until("writes to be refused", refused)
