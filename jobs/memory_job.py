@@ -19,9 +19,11 @@ class MemoryJob:
     created_at: float
     queued_at: float
     expires_at: float | None
+    due: float  # its deadline, or when it has waited as long as a job without one should
     traceparent: str | None = None
     status: JobStatus = JobStatus.QUEUED
-    fresh: bool = True  # False once interrupted: it goes before those of its class
+    fresh: bool = True  # False once interrupted: it goes before its tenant's others
+    served_as: int = 0  # the rank of the class that its claim was in the place of
     fence: str = ""
     units_done: float = 0.0
     step: int = 0
@@ -49,9 +51,9 @@ class MemoryJob:
         return max(0.0, self.units - self.units_done)
 
     @property
-    def order(self) -> tuple[int, bool, int]:
-        """Its place among the waiting: class, interrupted first, age."""
-        return self.spec.priority.rank, self.fresh, self.seq
+    def order(self) -> tuple[bool, float, int]:
+        """Its place among its tenant's: interrupted ones first, then by when they are due."""
+        return self.fresh, self.due, self.seq
 
     @property
     def size_bytes(self) -> int:

@@ -20,6 +20,7 @@ from jobs.errors import (
     StoreFull,
 )
 from jobs.events import RECHECK_S, parse_id
+from jobs.fair_order import FairOrder
 from jobs.latency import Latency, bound_of, latencies, traced_id
 from jobs.memory_job import MemoryJob
 from jobs.schema import FAILURE_CODES, JobError, JobRecord, JobSpec, JobStatus
@@ -61,6 +62,7 @@ class MemoryStore:
         self._models: dict[str, ModelEntry] = {}
         self._making_room: dict[str, tuple[str, float]] = {}  # model → worker, until
         self._workers: dict[str, tuple[WorkerEntry, float]] = {}
+        self._orders: dict[str, FairOrder] = {}
         self._ended: dict[str, int] = {s.value: 0 for s in JobStatus if s.ended}
         self._failures = dict.fromkeys(FAILURE_CODES, 0)
         self._latency: dict[str, dict[str, str]] = {}  # by model, as jobs/latency.py reads it
@@ -89,8 +91,13 @@ class MemoryStore:
     def _of(self, model: str, status: JobStatus) -> list[MemoryJob]:
         return [j for j in self._jobs.values() if j.status is status and j.spec.model == model]
 
-    def _waiting(self, model: str) -> list[MemoryJob]:
-        return sorted(self._of(model, JobStatus.QUEUED), key=lambda job: job.order)
+    def _order(self, model: str) -> FairOrder:
+        if model not in self._orders:
+            self._orders[model] = FairOrder(lambda _: self._settings.tenant_weight)
+        return self._orders[model]
+
+    def _in_time(self, job: MemoryJob) -> bool:
+        return job.expires_at is None or job.expires_at > self._clock()
 
     def _emit(self, job: MemoryJob, kind: str, **data: Any) -> Event:
         self._events += 1
@@ -109,14 +116,18 @@ class MemoryStore:
         task.add_done_callback(self._wakes.discard)
 
     def _take_out(self, job: MemoryJob) -> None:
-        if job.status is JobStatus.RUNNING:
+        if job.status is JobStatus.QUEUED:
+            self._order(job.spec.model).fall_out(job)
+        elif job.status is JobStatus.RUNNING:
             job.running_s += self._clock() - job.claimed_at
             job.evaluations_before = job.evaluations
+            self._order(job.spec.model).give_back(job)
         job.fence = ""
 
     def _enqueue(self, job: MemoryJob) -> None:
         self._take_out(job)
         job.status, job.fresh, job.queued_at = JobStatus.QUEUED, False, self._clock()
+        self._order(job.spec.model).line_up(job)
         self._emit(job, "status")
 
     def _finish(self, job: MemoryJob, status: JobStatus, error: JobError | None = None) -> None:
@@ -170,12 +181,14 @@ class MemoryStore:
             raise BacklogFull(self._retry_after(spec.model, units, outstanding))
         self._seq += 1
         expires = None if spec.deadline_s is None else now + spec.deadline_s
-        job = MemoryJob(job_id, spec, units, self._seq, now, now, expires, traceparent)
+        due = now + self._settings.patience_s if expires is None else expires
+        job = MemoryJob(job_id, spec, units, self._seq, now, now, expires, due, traceparent)
         self._jobs[job_id] = job
         if idempotency is not None:
             until = now + self._settings.idempotency_ttl_s
             self._keys[spec.tenant, idempotency.key] = (idempotency.fingerprint, job_id, until)
         self._created += 1
+        self._order(spec.model).line_up(job)
         self._emit(job, "status")
         return Created(job.record(), replayed=False)
 
@@ -221,13 +234,12 @@ class MemoryStore:
         )
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:
-        """Return a queued job's place; the work ahead is estimated from the queue's mean."""
-        waiting = self._waiting(record.spec.model)
-        for rank, job in enumerate(waiting):
-            if job.id == record.id:
-                mean = sum(each.remaining for each in waiting) / len(waiting)
-                return QueuePosition(rank + 1, rank * mean)
-        return None
+        """Return a queued job's place, an estimate where several tenants wait."""
+        job = self._jobs.get(record.id)
+        if job is None or job.status is not JobStatus.QUEUED:
+            return None
+        jobs, units = self._order(job.spec.model).ahead(job)
+        return QueuePosition(jobs + 1, units)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End the job as ``canceled`` at once."""
@@ -251,29 +263,37 @@ class MemoryStore:
     async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
         """Hand the next waiting job of this model to the worker."""
         now = self._clock()
-        for job in self._waiting(model)[:64]:
-            alone = job.deaths >= self._settings.suspect_deaths
-            if job.expires_at is not None and job.expires_at <= now:
-                continue
-            if alone and not idle:
-                if self._makes_room(job, worker, now):
-                    return None
-                continue
-            self._fences += 1
-            job.status, job.fence = JobStatus.RUNNING, f"{self._fences}-{secrets.token_hex(8)}"
-            job.attempts += 1
-            job.worker, job.claimed_at = worker, now
-            job.started_at = now if job.started_at is None else job.started_at
-            job.lease_until = now + self._settings.lease_s
-            self._emit(job, "status")
-            return Claim(
-                job.record(),
-                Lease(job.id, model, worker, job.fence),
-                tuple(job.checkpoints.values()),
-                tuple(sorted(job.images)),
-                alone,
-            )
-        return None
+        order = self._order(model)
+        making_room = False
+
+        def may(job: MemoryJob) -> bool:
+            nonlocal making_room
+            if idle or job.deaths < self._settings.suspect_deaths:
+                return True
+            making_room = making_room or self._makes_room(job, worker, now)
+            return False
+
+        found = order.choose(lambda job: self._in_time(job) and may(job))
+        if found is None or making_room:
+            return None
+        job, served_as = found
+        order.serve(job, served_as, self._settings.class_share)
+        self._take_out(job)
+        self._fences += 1
+        job.status, job.fence = JobStatus.RUNNING, f"{self._fences}-{secrets.token_hex(8)}"
+        job.attempts += 1
+        job.worker, job.claimed_at = worker, now
+        job.started_at = now if job.started_at is None else job.started_at
+        job.lease_until = now + self._settings.lease_s
+        self._emit(job, "status")
+        return Claim(
+            job.record(),
+            Lease(job.id, model, worker, job.fence),
+            tuple(job.checkpoints.values()),
+            tuple(sorted(job.images)),
+            job.deaths >= self._settings.suspect_deaths,
+            served_as,
+        )
 
     def _makes_room(self, job: MemoryJob, worker: str, now: float) -> bool:
         """Whether this worker has to become idle for a suspect job that has waited too long."""
@@ -296,7 +316,14 @@ class MemoryStore:
             else:
                 lost.add(lease.job_id)
         suspect = self._settings.suspect_deaths
-        best = [j.order[0] for m in models for j in self._waiting(m) if j.deaths < suspect]
+        best = [
+            rank
+            for model in models
+            for rank in range(len(RANKS))
+            if self._order(model).first(
+                rank, lambda job: self._in_time(job) and job.deaths < suspect
+            )
+        ]
         return Renewal(frozenset(lost), RANKS[min(best)] if best else None)
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:

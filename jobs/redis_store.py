@@ -184,16 +184,9 @@ class RedisStore:
         return JobPage(records, str(int(found[-1][1])) if len(found) == limit else None)
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:
-        """Return a queued job's place; the work ahead is estimated from the queue's mean."""
-        pending = self._key("pending", record.spec.model)
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.zrank(pending, record.id)
-        pipe.zcard(pending)
-        pipe.hget(self._key("work", record.spec.model), "pending_units")
-        rank, waiting, units = await self._ask(pipe.execute())
-        if rank is None:
-            return None
-        return QueuePosition(rank + 1, rank * max(0.0, float(units or 0)) / waiting)
+        """Return a queued job's place, an estimate where several tenants wait."""
+        found = await self._script("position", {"id": record.id})
+        return QueuePosition(int(found[0]) + 1, float(found[1])) if found else None
 
     async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
         """Hand the next waiting job of this model to the worker."""
@@ -210,6 +203,7 @@ class RedisStore:
             await self._checkpoints(job),
             tuple(image.index for image in record.images),
             record.deaths >= self._settings.suspect_deaths,
+            int(job[b"served_as"]),
         )
 
     async def _checkpoints(self, job: JobHash) -> tuple[Checkpoint, ...]:

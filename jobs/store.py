@@ -61,6 +61,7 @@ class Claim:
     checkpoints: tuple[Checkpoint, ...] = ()
     finished: tuple[int, ...] = ()  # pictures already stored by an earlier attempt
     alone: bool = False  # suspected of killing its worker: run it without neighbours
+    rank: int = 0  # the class that it is served as, 0 first: its own, or one that passed it by
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 -- Hand the next waiting job of a model to a worker. → the job's hash, or nothing
 local t = now()
+local making_room = false
 
 -- Whether this worker has to become idle for a suspect job that has waited too long; one does.
 local function makes_room(id)
@@ -11,23 +12,28 @@ local function makes_room(id)
   return true
 end
 
-local waiting = redis.call('ZRANGE', key('pending', a.model), 0, 63)
-for _, id in ipairs(waiting) do
-  local expires = tonumber(get(id, 'expires_at') or 'inf')
-  if expires > t and readable(id) then
-    if a.idle or num(id, 'deaths') < S.suspect_deaths then
-      take_out(id, t)
-      move(id, 'running')
-      set(id, 'attempts', num(id, 'attempts') + 1, 'worker', a.worker, 'claimed_at', stamp(t),
-        'fence', redis.call('INCR', key('fence')) .. '-' .. a.token)
-      redis.call('HSETNX', key('job', id), 'started_at', stamp(t))
-      redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
-      redis.call('SADD', key('running', a.model), id)
-      work(a.model, 'running_units', remaining(id))
-      emit(id, 'status')
-      return redis.call('HGETALL', key('job', id))
-    end
-    if makes_room(id) then return false end
-  end
+local function may(id)
+  if a.idle or safe(id) then return true end
+  making_room = making_room or makes_room(id)
+  return false
 end
-return false
+
+if redis.call('ZCARD', key('pending', a.model)) > redis.call('HLEN', key('lined_up', a.model)) then
+  adopt(a.model, 0, 64)
+end
+local id, who, rank, served_as = choose(a.model, t, may)
+if not id and adopt(a.model, 0, 64) > 0 then
+  id, who, rank, served_as = choose(a.model, t, may)
+end
+if not id or making_room then return false end
+serve(a.model, rank, who, remaining(id), served_as)
+take_out(id, t)
+move(id, 'running')
+set(id, 'attempts', num(id, 'attempts') + 1, 'worker', a.worker, 'claimed_at', stamp(t),
+  'fence', redis.call('INCR', key('fence')) .. '-' .. a.token, 'served_as', served_as)
+redis.call('HSETNX', key('job', id), 'started_at', stamp(t))
+redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
+redis.call('SADD', key('running', a.model), id)
+work(a.model, 'running_units', remaining(id))
+emit(id, 'status')
+return redis.call('HGETALL', key('job', id))

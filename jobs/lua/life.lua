@@ -1,27 +1,39 @@
 -- How a job enters the queue, leaves it, and ends.
+-- Its tenant, and its class where it was served for another, get back what it has not used.
+local function give_back(id, model)
+  local served_as, rank = tonumber(get(id, 'served_as')), num(id, 'rank')
+  if not served_as then return end  -- claimed by a process of a former version
+  charge(model, rank, tenant(id), -remaining(id))
+  if served_as < rank then credit(model, rank, remaining(id)) end
+  redis.call('HDEL', key('job', id), 'served_as')
+end
+
 -- Take a job out of the queue or away from its worker; its fence is void from here on.
 local function take_out(id, t)
   local model, status = get(id, 'model'), get(id, 'status')
   if status == 'queued' then
     redis.call('ZREM', key('pending', model), id)
+    fall_out(model, id)
     work(model, 'pending_units', -remaining(id))
   elseif status == 'running' then
     redis.call('ZREM', key('leases'), id)
     redis.call('SREM', key('running', model), id)
     work(model, 'running_units', -remaining(id))
+    give_back(id, model)
     set(id, 'running_s', stamp(num(id, 'running_s') + t - num(id, 'claimed_at')),
       'evaluations_before', get(id, 'evaluations') or '0')
   end
   set(id, 'fence', '')
 end
 
--- fresh is 1 for a new job, 0 for one that was interrupted: it goes before those of its class.
+-- fresh is 1 for a new job, 0 for one that was interrupted: it goes before its tenant's others.
 local function enqueue(id, t, fresh)
   local model = get(id, 'model')
   move(id, 'queued')
   set(id, 'queued_at', stamp(t))
   local score = (num(id, 'rank') * 2 + fresh) * 1e12 + num(id, 'seq')
   redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
+  line_up(id, fresh == 1)
   work(model, 'pending_units', remaining(id))
   emit(id, 'status')
 end

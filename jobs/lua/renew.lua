@@ -12,11 +12,8 @@ for _, lease in ipairs(a.leases) do
 end
 for model in pairs(models) do
   -- A job that this worker would not be given is no reason to park another one.
-  for _, id in ipairs(redis.call('ZRANGE', key('pending', model), 0, 63)) do
-    if readable(id) and num(id, 'deaths') < S.suspect_deaths then
-      best[#best + 1] = get(id, 'rank')
-      break
-    end
+  for rank = 0, 2 do
+    if first(model, rank, t, safe) then best[#best + 1] = rank; break end
   end
 end
 return {lost, best}

@@ -69,4 +69,15 @@ for i = 1, #new, 2 do
   listed = seq
 end
 if new[1] then redis.call('SET', key('listed'), listed) end
+for _, model in ipairs(redis.call('HKEYS', key('models'))) do
+  local waiting = redis.call('ZCARD', key('pending', model))
+  if waiting ~= redis.call('HLEN', key('lined_up', model)) then  -- a former version is at work too
+    local from = tonumber(redis.call('HGET', key('adopting'), model) or '0')
+    adopt(model, from, 1000)
+    redis.call('HSET', key('adopting'), model, from + 1000 < waiting and from + 1000 or 0)
+    for _, id in ipairs(redis.call('HRANDFIELD', key('lined_up', model), 100)) do
+      if get(id, 'status') ~= 'queued' then fall_out(model, id) end
+    end
+  end
+end
 return {requeued, models, expired, failed, dropped}

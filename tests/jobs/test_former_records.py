@@ -139,12 +139,12 @@ async def test_a_newer_job_is_left_for_a_newer_process(
     redis: Any, prefix: str, jobs_settings: JobsSettings
 ) -> None:
     store = RedisStore(jobs_settings.model_copy(update={"lease_s": 0.1, "record_ttl_s": 0.01}))
-    for name in ("runs", "waits", "late", "ended", "ours"):
-        wanted = spec(deadline_s=0.05 if name == "late" else None)
-        await store.create(name, wanted, work(wanted))
+    for name in ("runs", "waits", "ended", "ours"):
+        await store.create(name, spec(), 10)
     running = await store.claim("toy", "newer-worker", idle=True)
     assert running is not None
     assert running.record.id == "runs"
+    await store.create("late", spec(deadline_s=0.05), 10)
     await store.cancel("ended")
     newer = ("runs", "waits", "late", "ended")
     for name in newer:

@@ -482,7 +482,6 @@ async def test_latency_counts_every_way_to_end(make_store: MakeStore) -> None:
     store = make_store(suspect_deaths=9, max_deaths=1, lease_s=0.2)
     for job_id in ("drawn", "broken", "unwanted", "forgotten", "dead"):
         await submit(store, job_id)
-    await submit(store, "late", deadline_s=0.01)
     drawn = await claimed(store)
     await store.add_image(drawn.lease, picture())
     await store.finish(drawn.lease, 10)
@@ -490,6 +489,7 @@ async def test_latency_counts_every_way_to_end(make_store: MakeStore) -> None:
     await store.cancel("unwanted")
     await store.delete("forgotten")
     assert (await claimed(store)).record.id == "dead"
+    await submit(store, "late", deadline_s=0.01)
     async with asyncio.timeout(5):
         while (await store.totals()).failures["worker_died"] == 0:
             await store.sweep()

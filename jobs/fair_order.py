@@ -1,0 +1,122 @@
+"""The order of claims as the in-memory store keeps it; ``lua/order.lua`` says what it means."""
+
+import math
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobs.memory_job import MemoryJob
+
+RANKS = range(3)
+
+
+@dataclass
+class _Class:
+    """One class of a model: its tenants' lanes, and where each stands."""
+
+    lanes: dict[str, list[MemoryJob]] = field(default_factory=dict)
+    virtual_of: dict[str, float] = field(default_factory=dict)  # units claimed over weight
+    virtual: float = 0.0
+    credit: float = 0.0
+
+    def standing(self, tenant: str, *, fresh: bool) -> float:
+        own = self.virtual_of.get(tenant, self.virtual)
+        return max(own, self.virtual) if fresh and tenant not in self.lanes else own
+
+    def by_turn(self) -> list[str]:
+        return sorted(self.lanes, key=lambda tenant: (self.virtual_of[tenant], tenant))
+
+    @property
+    def units(self) -> float:
+        return sum(job.remaining for lane in self.lanes.values() for job in lane)
+
+
+class FairOrder:
+    """A model's waiting jobs. ``weight`` returns a tenant's."""
+
+    def __init__(self, weight: Callable[[str], float]) -> None:
+        self._weight = weight
+        self._classes = tuple(_Class() for _ in RANKS)
+
+    def line_up(self, job: MemoryJob) -> None:
+        """Let a job wait."""
+        mine, tenant = self._classes[job.spec.priority.rank], job.spec.tenant
+        mine.virtual_of[tenant] = mine.standing(tenant, fresh=job.fresh)
+        insort(mine.lanes.setdefault(tenant, []), job, key=lambda each: each.order)
+
+    def fall_out(self, job: MemoryJob) -> None:
+        """Let a job wait no longer."""
+        mine, tenant = self._classes[job.spec.priority.rank], job.spec.tenant
+        mine.lanes[tenant].remove(job)
+        if not mine.lanes[tenant]:
+            del mine.lanes[tenant]
+        if not mine.lanes:
+            mine.credit = 0.0
+
+    def first(self, rank: int, may: Callable[[MemoryJob], bool]) -> MemoryJob | None:
+        """Return the next job of a class among those that may be served."""
+        mine = self._classes[rank]
+        jobs = (job for tenant in mine.by_turn() for job in mine.lanes[tenant])
+        return next(filter(may, jobs), None)
+
+    def choose(self, may: Callable[[MemoryJob], bool]) -> tuple[MemoryJob, int] | None:
+        """Return the next job and the rank that it is served as."""
+        best: tuple[MemoryJob, int] | None = None
+        for rank in RANKS:
+            job = self.first(rank, may)
+            if job is None:
+                self._classes[rank].credit = 0.0
+            elif best is None:
+                best = job, rank
+            elif job.remaining <= self._classes[rank].credit:
+                return job, best[1]
+        return best
+
+    def serve(self, job: MemoryJob, served_as: int, share: float) -> None:
+        """Account for a claim, before the job leaves the queue."""
+        rank = job.spec.priority.rank
+        mine = self._classes[rank]
+        mine.virtual = max(mine.virtual, mine.virtual_of[job.spec.tenant])
+        self._charge(job, job.remaining)
+        job.served_as = served_as
+        if served_as < rank:
+            mine.credit -= job.remaining
+        for lower in RANKS[served_as + 1 :]:
+            if lower != rank and self._classes[lower].lanes:
+                self._classes[lower].credit += share * job.remaining
+
+    def give_back(self, job: MemoryJob) -> None:
+        """Take back what a job that leaves its worker has not used."""
+        rank = job.spec.priority.rank
+        self._charge(job, -job.remaining)
+        if job.served_as < rank:
+            self._classes[rank].credit += job.remaining
+
+    def _charge(self, job: MemoryJob, units: float) -> None:
+        mine, tenant = self._classes[job.spec.priority.rank], job.spec.tenant
+        own = mine.virtual_of.get(tenant, mine.virtual)
+        mine.virtual_of[tenant] = own + units / self._weight(tenant)
+
+    def ahead(self, job: MemoryJob) -> tuple[int, float]:
+        """Return how many jobs and units stand before a job, waiting here or about to."""
+        rank, tenant = job.spec.priority.rank, job.spec.tenant
+        mine = self._classes[rank]
+        above = self._classes[:rank]
+        jobs = sum(len(lane) for each in above for lane in each.lanes.values())
+        units = sum(each.units for each in above)
+        lane = mine.lanes.get(tenant, [])
+        before = sum(other.order < job.order for other in lane)
+        own = before * _mean(lane)
+        turn = mine.standing(tenant, fresh=job.fresh) + own / self._weight(tenant)
+        for name, other in mine.lanes.items():
+            if name == tenant or mine.virtual_of[name] > turn:
+                continue
+            turns = (turn - mine.virtual_of[name]) * self._weight(name) / _mean(other)
+            served = min(len(other), math.floor(turns) + 1 if name < tenant else math.ceil(turns))
+            jobs += served
+            units += served * _mean(other)
+        return jobs + before, units + own
+
+
+def _mean(lane: list[MemoryJob]) -> float:
+    return max(sum(job.remaining for job in lane) / len(lane), 1e-9) if lane else 0.0
