@@ -1,11 +1,13 @@
 """The FastAPI application: the same object behind Ray Serve and behind uvicorn."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import catalogue_api, events_api, health, images_api, jobs_api, problem, scaling_api
 from service.body_limit import BodyLimit
@@ -49,8 +51,30 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     # The last one added is the outermost: it sees the answers of all the others.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, counters=counters, echo_id=echo_id)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cross_origin(settings.cors_origins))
+    if settings.trusted_proxies:
+        trusted = list(settings.trusted_proxies)
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     _document_problems(app)
     return app
+
+
+def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
+    """Return what a page of these origins may send and read; keys go in a header, not a cookie."""
+    return {
+        "allow_origins": list(origins),
+        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_headers": [
+            "authorization", "content-type", "idempotency-key", "last-event-id", "prefer",
+            "x-request-id",
+        ],
+        "expose_headers": [
+            "etag", "location", "preference-applied", "ratelimit", "ratelimit-policy",
+            "retry-after", "x-request-id",
+        ],
+        "max_age": 600,
+    }  # fmt: skip
 
 
 def _document_problems(app: FastAPI) -> None:

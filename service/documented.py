@@ -12,7 +12,7 @@ Responses = dict[int | str, dict[str, Any]]
 _TEXTS = {
     400: "The request cannot be read.",
     401: "There is no API key, or it is not good.",
-    403: "The API key lacks the right for this.",
+    403: "The API key lacks the right for this, or the link is not good any more.",
     404: "There is no such job or model.",
     410: "The picture is past its time to live; the job's record stays.",
     413: "The body is too large.",

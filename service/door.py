@@ -20,11 +20,13 @@ from service.cancelling import end
 from service.eta import eta_s
 from service.key_store import KeyStore
 from service.keyring import Keyring
+from service.links import Links
 from service.metrics import DoorCounters
 from service.problem import Refusal
 from service.recent import Recent
 from service.representations import JobView, job_view
 from service.settings import ServiceSettings
+from service.signing import Signer
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ class Door:
     store: JobStore
     doorbell: Doorbell
     keyring: Keyring | None  # None: anyone may do anything
+    links: Links
     counters: DoorCounters
     models: Recent[tuple[ModelEntry, ...]]
     workers: Recent[tuple[WorkerEntry, ...]]
@@ -68,7 +71,7 @@ class Door:
     async def view(self, record: JobRecord) -> JobView:
         """Return the job as clients see it, with its place in the queue and its ETA."""
         if record.status.ended:
-            return job_view(record)
+            return job_view(record, self.links)
         position = None
         if record.status is JobStatus.QUEUED:
             position = await self.store.queue_position(record)
@@ -76,6 +79,7 @@ class Door:
         speed = sum(w.rows_per_s for w in await self.workers.get() if w.model == model)
         return job_view(
             record,
+            self.links,
             queue_position=None if position is None else position.position,
             eta_s=eta_s(record, position, await self.backlog(model), speed),
         )
@@ -127,6 +131,14 @@ class Door:
             self.closing.set_result(None)
 
 
+def links_of(settings: ServiceSettings) -> Links:
+    """Return how this door's links are made."""
+    if settings.auth == "off":
+        return Links(settings.public_url)
+    secrets = [secret.get_secret_value().encode() for secret in settings.url_secrets]
+    return Links(settings.public_url, Signer(secrets, settings.url_ttl_s))
+
+
 @contextlib.asynccontextmanager
 async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIterator[Door]:
     """Open a door, sweep in the background, and close it with the block."""
@@ -141,6 +153,7 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
         store,
         doorbell,
         keyring,
+        links_of(settings),
         counters,
         Recent(store.models),
         Recent(store.workers),

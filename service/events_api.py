@@ -14,10 +14,11 @@ from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.events import parse_id
 from jobs.schema import JobRecord
 from jobs.store import Event
-from service.caller import GUARDED, OwnJob
+from service.caller import GUARDED
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.event_stream import EventStream
+from service.link_access import EventsJob
 
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
@@ -60,7 +61,7 @@ _STREAM: Responses = {
 )
 async def follow_job(
     door: DoorDep,
-    record: OwnJob,
+    record: EventsJob,
     last_event_id: Annotated[
         str | None, Header(description="Go on after this event; sent by browsers by themselves.")
     ] = None,

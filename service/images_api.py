@@ -8,9 +8,10 @@ from fastapi.responses import Response
 
 from jobs.errors import JobNotFound
 from jobs.schema import MAX_IMAGES
-from service.caller import GUARDED, OwnJob
+from service.caller import GUARDED
 from service.documented import Responses, problems
 from service.door import DoorDep
+from service.link_access import ImagesJob, PreviewJob
 from service.problem import Refusal
 
 router = APIRouter(tags=["pictures"])
@@ -40,7 +41,7 @@ _PICTURE: Responses = {
 )
 async def get_image(
     door: DoorDep,
-    job: OwnJob,
+    job: ImagesJob,
     index: Annotated[int, Path(ge=0, lt=MAX_IMAGES, description="The picture's number, from 0.")],
     if_none_match: Annotated[
         str | None, Header(description="ETags of the client's copies.")
@@ -66,7 +67,7 @@ async def get_image(
     response_class=Response,
     responses={**_PICTURE, **problems(*GUARDED, 404)},
 )
-async def get_preview(door: DoorDep, job: OwnJob) -> Response:
+async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
     """Return the newest kept estimate of the finished picture."""
     found = await door.store.latest_preview(job.id)
     if found is None:

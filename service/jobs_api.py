@@ -102,7 +102,9 @@ async def submit(
     if not record.status.ended:
         return accepted(await door.view(record), applied=wait)
     headers = {"preference-applied": f"wait={wait:g}", "content-location": _path(record.id)}
-    return Response(job_view(record).model_dump_json(), headers=headers, media_type=_JSON)
+    return Response(
+        job_view(record, door.links).model_dump_json(), headers=headers, media_type=_JSON
+    )
 
 
 async def create(door: Door, caller: Caller, request: JobRequest, key: str | None) -> JobRecord:
@@ -173,7 +175,8 @@ async def list_jobs(
 ) -> Response:
     """Return a page of the caller's jobs, newest first; an operator sees those of all."""
     page = await door.store.list(tenant=caller.view, status=status, limit=limit, cursor=cursor)
-    jobs = JobList(jobs=tuple(job_view(record) for record in page.records), cursor=page.cursor)
+    views = tuple(job_view(record, door.links) for record in page.records)
+    jobs = JobList(jobs=views, cursor=page.cursor)
     return Response(jobs.model_dump_json(), media_type=_JSON)
 
 

@@ -8,6 +8,7 @@ from jobs.catalogue import ModelEntry, SamplerEntry
 from jobs.scaling import ScalingSignal
 from jobs.schema import JobRecord, JobSpec, JobStatus
 from jobs.store import WorkerEntry
+from service.links import Links
 
 
 class View(BaseModel):
@@ -78,6 +79,7 @@ class JobView(View):
     request: JobSpec = Field(description="The request with every default filled in.")
     images: tuple[ImageView, ...]
     preview_url: str | None
+    events_url: str
     attempts: int
     worker: str | None
     error: Problem | None
@@ -147,10 +149,13 @@ def moment(seconds: float | None) -> datetime | None:
 
 
 def job_view(
-    record: JobRecord, *, queue_position: int | None = None, eta_s: float | None = None
+    record: JobRecord,
+    links: Links,
+    *,
+    queue_position: int | None = None,
+    eta_s: float | None = None,
 ) -> JobView:
     """Return a record as clients see it."""
-    path = f"/v1/jobs/{record.id}"
     fraction = min(1.0, record.units_done / record.units) if record.units > 0 else 0.0
     done = record.status is JobStatus.SUCCEEDED
     return JobView(
@@ -168,10 +173,11 @@ def job_view(
         eta_s=None if eta_s is None else round(eta_s, 3),
         request=record.spec,
         images=tuple(
-            ImageView(url=f"{path}/images/{image.index}", **image.model_dump())
+            ImageView(url=links.image(record.id, image.index), **image.model_dump())
             for image in record.images
         ),
-        preview_url=f"{path}/preview" if record.preview_step is not None else None,
+        preview_url=links.preview(record.id) if record.preview_step is not None else None,
+        events_url=links.events(record.id),
         attempts=record.attempts,
         worker=record.worker,
         error=_failure(record),

@@ -1,12 +1,25 @@
 """What the door reads from its ``SFUMATO_*`` environment variables, once, at start."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from jobs.logs import LogFormat
 from jobs.settings import JobsSettings
+
+LEAST_SECRET_CHARS = 32
+T = TypeVar("T")
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 
 
 class ServiceSettings(JobsSettings):
@@ -16,6 +29,12 @@ class ServiceSettings(JobsSettings):
 
     default_model: str | None = Field(None, max_length=64)  # None: the first that is announced
     auth: Literal["off", "keys"] = "off"  # "keys": every request needs an API key
+    # Links to pictures, previews and events are signed with the first and checked with all of them.
+    url_secrets: CommaSeparated[SecretStr] = Field((), validate_default=True)
+    url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # that a signed link is good for, at least
+    public_url: str = Field("", max_length=2048)  # before every link; "": paths on this host
+    cors_origins: CommaSeparated[str] = ()  # pages of these may call from a browser; "*": of any
+    trusted_proxies: CommaSeparated[str] = ("127.0.0.1", "::1")  # whose X-Forwarded-* are believed
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
     keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream
@@ -26,3 +45,23 @@ class ServiceSettings(JobsSettings):
     door_metrics_port: int = Field(0, ge=0, le=65535)  # this replica's own counters; 0: none
     log_format: LogFormat = "auto"
     log_level: str = "INFO"
+
+    @field_validator("url_secrets")
+    @classmethod
+    def _long_enough(
+        cls, secrets: tuple[SecretStr, ...], info: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        if any(len(secret.get_secret_value()) < LEAST_SECRET_CHARS for secret in secrets):
+            raise ValueError(
+                f"a secret needs {LEAST_SECRET_CHARS} characters: openssl rand -hex 32"
+            )
+        if not secrets and info.data.get("auth") == "keys":
+            raise ValueError("SFUMATO_AUTH=keys needs one to sign links: openssl rand -hex 32")
+        return secrets
+
+    @field_validator("public_url")
+    @classmethod
+    def _a_web_address(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^\s?#]+", url):
+            raise ValueError(f"{url!r} is not an http or https URL without a query")
+        return url.rstrip("/")

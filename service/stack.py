@@ -19,6 +19,7 @@ from service.stack_secrets import (
     REDIS_URL,
     keys_wanted,
     operator_key,
+    url_secret,
     write_private,
 )
 from service.supervisor import Child, Supervisor
@@ -108,6 +109,8 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
     redis_url = _redis(options, env, logs, supervisor)
     env["SFUMATO_REDIS_URL"] = redis_url
     env.setdefault("SFUMATO_LOG_FORMAT", "json")
+    if keys_wanted():
+        env.setdefault("SFUMATO_URL_SECRETS", url_secret(options.data))
     python = sys.executable
     door_module = "service.serve_door" if options.door == "serve" else "service.uvicorn_door"
     worker_env = env | {"SFUMATO_SLOTS": str(options.slots)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 from pathlib import Path
 
 from jobs.schema import PUBLIC
@@ -12,6 +13,7 @@ from service.scope import Scope
 
 REDIS_URL = "redis-url"
 OPERATOR_KEY = "operator-key"
+URL_SECRET = "url-secret"
 
 
 def write_private(path: Path, text: str) -> None:
@@ -32,6 +34,15 @@ def read_private(path: Path) -> str | None:
 def keys_wanted() -> bool:
     """Whether the environment asks the door to ask for keys."""
     return os.environ.get("SFUMATO_AUTH", "off") == "keys"
+
+
+def url_secret(data: Path) -> str:
+    """Return the data folder's secret that links are signed with."""
+    path = data / URL_SECRET
+    if (kept := read_private(path)) is None:
+        kept = secrets.token_hex(32)
+        write_private(path, kept)
+    return kept
 
 
 def operator_key(data: Path, redis_url: str) -> str:

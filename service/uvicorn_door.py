@@ -53,6 +53,7 @@ def server(app: FastAPI, host: str, port: int) -> DoorServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # the application has its own list of proxies
         timeout_graceful_shutdown=STOP_S,
         lifespan="on",
     )

@@ -12,6 +12,8 @@ from service.key_store import KeyStore
 from service.scope import Scope
 from service.settings import ServiceSettings
 
+SECRET = "0123456789abcdef" * 4
+
 
 class Keyed:
     """A door that asks for keys."""
@@ -35,7 +37,11 @@ class Keyed:
 @contextlib.asynccontextmanager
 async def keyed_door(shared: JobsSettings, **changes: object) -> AsyncIterator[Keyed]:
     """Yield a door that asks for keys."""
-    fields = shared.model_dump() | {"auth": "keys", "disconnect_grace_s": 0.05} | changes
+    fields = (
+        shared.model_dump()
+        | {"auth": "keys", "url_secrets": SECRET, "disconnect_grace_s": 0.05}
+        | changes
+    )
     settings = ServiceSettings.model_validate(fields)
     app, keys = create_app(settings), KeyStore(settings)
     try:

@@ -1,0 +1,55 @@
+"""What a key of the job's tenant opens, or a link that was signed for it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from jobs.schema import JobRecord
+from service.caller import Bearer, caller, having, own_job
+from service.door import DoorDep
+from service.job_ids import JobId
+from service.problem import Refusal
+from service.scope import Scope
+from service.signing import Thing, Verdict
+
+Expires = Annotated[str | None, Query(description="Of a signed link: when it ends.")]
+Signature = Annotated[str | None, Query(description="Of a signed link; in place of a key.")]
+_has_jobs = having(Scope.JOBS)
+
+
+def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
+    """Return a dependency that gives the job in the path to whoever may see this thing of it."""
+
+    async def linked_job(
+        door: DoorDep,
+        request: Request,
+        job_id: JobId,
+        bearer: Bearer,
+        expires: Expires = None,
+        signature: Signature = None,
+    ) -> JobRecord:
+        """Return the job. Raises: JobNotFound, Refusal."""
+        signer = door.links.signer
+        if signer is None or signature is None or bearer is not None:
+            calling = await _has_jobs(await caller(door, request, bearer))
+            return await own_job(door, calling, job_id)
+        verdict = signer.verdict(job_id, thing, expires, signature, time.time())
+        if verdict is not Verdict.GOOD:
+            raise _refused(verdict)
+        return await door.store.get(job_id)
+
+    return linked_job
+
+
+def _refused(verdict: Verdict) -> Refusal:
+    if verdict is Verdict.EXPIRED:
+        detail = "this link's time is over; look at the job again for a new one"
+        return Refusal(403, "link_expired", detail, field="expires")
+    return Refusal(403, "invalid_signature", "this link's signature is not good", field="signature")
+
+
+ImagesJob = Annotated[JobRecord, Depends(opening(Thing.IMAGES))]
+PreviewJob = Annotated[JobRecord, Depends(opening(Thing.PREVIEW))]
+EventsJob = Annotated[JobRecord, Depends(opening(Thing.EVENTS))]
