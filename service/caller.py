@@ -10,12 +10,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from jobs.errors import JobNotFound
 from jobs.schema import PUBLIC, JobRecord
-from service.door import DoorDep
+from service.door import Door, DoorDep
 from service.job_ids import JobId
 from service.problem import Refusal
+from service.rate_limit import Bucket, meter
 from service.scope import Scope
+from service.settings import ServiceSettings
 
-GUARDED = (401, 403)
+GUARDED = (401, 403, 429)
 """Statuses that any route behind a key may answer with."""
 
 _bearer = HTTPBearer(
@@ -53,9 +55,12 @@ async def caller(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
     """Return who calls.
 
     Raises:
-        Refusal: 401, there is no key, or it is not good.
+        Refusal: 401, there is no key, or it is not good; 429, it has called too often.
     """
+    settings = door.settings
     if door.keyring is None:
+        address = "" if request.client is None else request.client.host
+        await meter(door.limiter, request, [_bucket(settings, "client", address)])
         return ANYONE
     if bearer is None:
         detail = "this service asks for an API key: Authorization: Bearer sfu_…"
@@ -65,7 +70,23 @@ async def caller(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
         detail = "the API key is unknown, revoked or expired"
         raise _unauthorized("invalid_key", detail, 'Bearer error="invalid_token"')
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
+    if Scope.OPERATOR not in key.scopes:
+        of_key = _bucket(settings, "key", key.id, key.rate_limit)
+        of_tenant = _bucket(settings, "tenant", key.tenant, settings.tenant_rate_limit)
+        await meter(door.limiter, request, [of_key, of_tenant])
     return Caller(key.tenant, key.scopes, key.id)
+
+
+async def meter_link(door: Door, request: Request, job_id: str) -> None:
+    """Count a request that came with a signed link. Raises: Refusal."""
+    await meter(door.limiter, request, [_bucket(door.settings, "link", job_id)])
+
+
+def _bucket(
+    settings: ServiceSettings, policy: str, holder: str, requests: int | None = None
+) -> Bucket:
+    most = settings.rate_limit if requests is None else requests
+    return Bucket(policy, holder, most, settings.rate_window_s)
 
 
 def _unauthorized(code: str, detail: str, challenge: str) -> Refusal:

@@ -18,7 +18,7 @@ _TEXTS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The request is not valid; `errors` names the fields.",
-    429: "Too much work waits already; `Retry-After` says when to come back.",
+    429: "Too many requests, or too much work waits; `Retry-After` says when to come back.",
     500: "The service made a mistake.",
     503: "The store does not answer, or has no room; `Retry-After` says when to come back.",
 }

@@ -23,6 +23,7 @@ from service.keyring import Keyring
 from service.links import Links
 from service.metrics import DoorCounters
 from service.problem import Refusal
+from service.rate_limit import RateLimiter
 from service.recent import Recent
 from service.representations import JobView, job_view
 from service.settings import ServiceSettings
@@ -39,6 +40,7 @@ class Door:
     store: JobStore
     doorbell: Doorbell
     keyring: Keyring | None  # None: anyone may do anything
+    limiter: RateLimiter
     links: Links
     counters: DoorCounters
     models: Recent[tuple[ModelEntry, ...]]
@@ -146,6 +148,7 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
     store = RedisStore(settings)
     doorbell = Doorbell(settings)
     keyring = Keyring(KeyStore(settings)) if settings.auth == "keys" else None
+    limiter = RateLimiter(settings)
     if keyring is None:
         log.warning("SFUMATO_AUTH is off: whoever reaches this door may see and end every job")
     door = Door(
@@ -153,6 +156,7 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
         store,
         doorbell,
         keyring,
+        limiter,
         links_of(settings),
         counters,
         Recent(store.models),
@@ -167,7 +171,7 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
         door.close_streams()
         await end(sweeping, *door.tasks)
         doorbell.close()
-        for holder in (store, keyring):
+        for holder in (store, keyring, limiter):
             with contextlib.suppress(JobsError):
                 if holder is not None:
                     await holder.close()

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from jobs.schema import JobRecord
-from service.caller import Bearer, caller, having, own_job
+from service.caller import Bearer, caller, having, meter_link, own_job
 from service.door import DoorDep
 from service.job_ids import JobId
 from service.problem import Refusal
@@ -38,6 +38,7 @@ def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
         verdict = signer.verdict(job_id, thing, expires, signature, time.time())
         if verdict is not Verdict.GOOD:
             raise _refused(verdict)
+        await meter_link(door, request, job_id)
         return await door.store.get(job_id)
 
     return linked_job

@@ -45,6 +45,7 @@ TITLES = {
     "forbidden": "The API key lacks the right for this",
     "invalid_signature": "The link's signature is not good",
     "link_expired": "The link's time is over",
+    "rate_limited": "Too many requests",
     "not_found": "There is nothing here",
     "method_not_allowed": "This method is not for this path",
     "unsupported_media_type": "The body has the wrong content type",

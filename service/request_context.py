@@ -37,7 +37,7 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id if self._echo_id else None)
+        answer = _Answer(scope, send, request_id if self._echo_id else None)
         started_at = perf_counter()
         try:
             await self._app(scope, receive, answer.send)
@@ -73,9 +73,10 @@ def chosen_id(scope: Scope) -> str:
 
 
 class _Answer:
-    """Adds the id to an answer on its way out and remembers what it was."""
+    """Adds the id and other headers to an answer on its way out and remembers what it was."""
 
-    def __init__(self, send: Send, request_id: str | None) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str | None) -> None:
+        self._scope = scope
         self._send = send
         self._request_id = request_id
         self.status = 0  # until the answer has begun
@@ -86,6 +87,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             if self._request_id is not None:
                 headers["x-request-id"] = self._request_id
+            headers.update(self._scope["state"].get("answer_headers", {}))
             self.status = message["status"]
             stream = headers.get("content-type", "").startswith("text/event-stream")
             self.long = stream or "preference-applied" in headers

@@ -35,6 +35,9 @@ class ServiceSettings(JobsSettings):
     public_url: str = Field("", max_length=2048)  # before every link; "": paths on this host
     cors_origins: CommaSeparated[str] = ()  # pages of these may call from a browser; "*": of any
     trusted_proxies: CommaSeparated[str] = ("127.0.0.1", "::1")  # whose X-Forwarded-* are believed
+    rate_limit: int = Field(0, ge=0)  # requests a window and key (or address); 0: any number
+    tenant_rate_limit: int = Field(0, ge=0)  # of all of a tenant's keys together; 0: any number
+    rate_window_s: float = Field(60.0, ge=1, le=86400)
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
     keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream

@@ -1,0 +1,117 @@
+"""Rate limits: by key, tenant, address and link, with the headers that tell of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+
+import httpx
+import pytest
+
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
+from service.application import create_app
+from service.rate_limit import Bucket, RateLimiter
+from service.scope import Scope
+from service.settings import ServiceSettings
+from tests.jobs.examples import MODEL
+from tests.service.keyed import keyed_door
+
+
+@pytest.fixture
+async def limiter(jobs_settings: JobsSettings) -> AsyncIterator[RateLimiter]:
+    opened = RateLimiter(jobs_settings)
+    yield opened
+    await opened.close()
+
+
+async def test_a_bucket_gives_its_number_at_once_and_refills_evenly(limiter: RateLimiter) -> None:
+    bucket = Bucket("key", "a", 10, 2.0)
+    began = monotonic()
+    outcomes = await asyncio.gather(*(limiter.take([bucket]) for _ in range(30)))
+    took = monotonic() - began
+    assert 10 <= sum(taken for taken, _ in outcomes) <= 10 + took / 0.2 + 1
+    _, (level,) = await limiter.take([bucket])
+    assert level.left == 0
+    assert 0 < level.wait_s <= 0.2
+    assert 1.5 < level.full_s <= 2.0
+    async with asyncio.timeout(2):
+        while not (await limiter.take([bucket]))[0]:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_request_is_taken_from_all_buckets_or_from_none(limiter: RateLimiter) -> None:
+    wide, narrow = Bucket("key", "b", 100, 600.0), Bucket("tenant", "t", 1, 600.0)
+    assert (await limiter.take([wide, narrow]))[0]
+    for _ in range(5):
+        taken, levels = await limiter.take([wide, narrow])
+        assert not taken
+        assert [level.left for level in levels] == [99, 0]
+
+
+async def test_a_key_that_calls_too_often_is_told_when_to_come_back(
+    jobs_settings: JobsSettings,
+) -> None:
+    limits = {"rate_limit": 3, "tenant_rate_limit": 5, "rate_window_s": 600}
+    async with (
+        keyed_door(jobs_settings, **limits) as door,
+        await door.caller("a") as first,
+        await door.caller("a") as second,
+        await door.caller("b") as other,
+        await door.caller("a", Scope.OPERATOR) as operator,
+    ):
+        for left in (2, 1, 0):
+            answer = await first.get("/v1/jobs")
+            assert answer.status_code == 200
+            assert answer.headers["ratelimit-policy"] == '"key";q=3;w=600, "tenant";q=5;w=600'
+            assert answer.headers["ratelimit"].startswith(f'"key";r={left};t=')
+        refused = await first.get("/v1/jobs")
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 200
+        assert refused.headers["ratelimit"].startswith('"key";r=0;t=')
+        codes = [(await second.get("/v1/jobs")).status_code for _ in range(3)]
+        assert codes == [200, 200, 429]  # the tenant's five are used up
+        assert (await other.get("/v1/jobs")).status_code == 200
+        codes = [(await operator.get("/v1/jobs")).status_code for _ in range(10)]
+        assert codes == [200] * 10
+
+
+async def test_a_key_may_have_a_limit_of_its_own(jobs_settings: JobsSettings) -> None:
+    async with keyed_door(jobs_settings, rate_limit=1) as door:
+        _, text = await door.keys.create("a", frozenset({Scope.JOBS}), rate_limit=50)
+        async with door.client(text) as http:
+            answer = await http.get("/v1/jobs")
+    assert answer.headers["ratelimit-policy"] == '"key";q=50;w=60'
+
+
+async def test_links_are_counted_by_job_and_strangers_by_address(
+    jobs_settings: JobsSettings, redis_store: RedisStore
+) -> None:
+    await redis_store.announce_model(MODEL)
+    async with (
+        keyed_door(jobs_settings, rate_limit=2) as door,
+        await door.caller("a") as owner,
+        door.client(None) as anyone,
+    ):
+        link = (await owner.post("/v1/jobs", json={"prompt": "a"})).json()["events_url"]
+        await owner.delete(link.rpartition("/events")[0])
+        codes = [(await anyone.get(link)).status_code for _ in range(3)]
+        assert codes == [404, 404, 429]
+    settings = ServiceSettings(**jobs_settings.model_dump(), rate_limit=2)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        for address in ("192.0.2.1", "192.0.2.2"):
+            transport = httpx.ASGITransport(app, client=(address, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
+                codes = [(await http.get("/v1/models")).status_code for _ in range(3)]
+                assert codes == [200, 200, 429]
+                assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_nothing_is_refused_for_want_of_a_count(jobs_settings: JobsSettings) -> None:
+    away = jobs_settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    app = create_app(ServiceSettings(**away.model_dump(), rate_limit=1))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
+            codes = [(await http.get("/v1/jobs")).status_code for _ in range(2)]
+    assert codes == [503, 503]
