@@ -6,6 +6,9 @@ JobsError
 │   └── UnknownModel     no worker has ever announced this model
 ├── IdempotencyConflict  the key was used with another body
 ├── BacklogFull          more work waits than the service takes on
+├── QuotaExceeded        the tenant has as much outstanding as it may have
+├── LargerThanQuota      the job by itself is more than its tenant may have outstanding
+├── DeadlineUnmeetable   the work before the job leaves no time for it
 ├── StaleFence           the writer no longer holds the job
 ├── NewerSchema          a newer version of Sfumato wrote this record
 ├── ResultExpired        the picture's time to live is over; its record stays
@@ -60,6 +63,42 @@ class BacklogFull(JobsError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"the backlog is full; try again in {retry_after_s:.0f} s")
         self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(JobsError):
+    """The tenant has as much outstanding as it may have."""
+
+    def __init__(
+        self, tenant: str, quota_units: float, outstanding_units: float, retry_after_s: float
+    ) -> None:
+        super().__init__(
+            f"tenant {tenant!r} may have {quota_units:.0f} units outstanding and has "
+            f"{outstanding_units:.0f}; try again in {retry_after_s:.0f} s"
+        )
+        self.quota_units = quota_units
+        self.retry_after_s = retry_after_s
+
+
+class LargerThanQuota(JobsError):
+    """The job by itself is more than its tenant may have outstanding."""
+
+    def __init__(self, tenant: str, quota_units: float, units: float) -> None:
+        super().__init__(
+            f"the job takes {units:.0f} units; tenant {tenant!r} may have {quota_units:.0f} "
+            "outstanding"
+        )
+        self.quota_units = quota_units
+
+
+class DeadlineUnmeetable(JobsError):
+    """The work before the job leaves no time for it."""
+
+    def __init__(self, deadline_s: float, earliest_s: float) -> None:
+        super().__init__(
+            f"the job cannot end within {deadline_s:g} s; with the work before it and the workers "
+            f"there are, {earliest_s:.1f} s is the least"
+        )
+        self.earliest_s = earliest_s
 
 
 class StoreTrouble(JobsError):

@@ -9,9 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from jobs.admission import full_speed, over_quota, retry_after_s
 from jobs.catalogue import ModelEntry
 from jobs.errors import (
     BacklogFull,
+    DeadlineUnmeetable,
     IdempotencyConflict,
     InvalidCursor,
     JobNotFound,
@@ -23,6 +25,7 @@ from jobs.events import RECHECK_S, parse_id
 from jobs.fair_order import FairOrder
 from jobs.latency import Latency, bound_of, latencies, traced_id
 from jobs.memory_job import MemoryJob
+from jobs.memory_tenants import MemoryTenants
 from jobs.schema import FAILURE_CODES, JobError, JobRecord, JobSpec, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import (
@@ -47,7 +50,6 @@ from jobs.store import (
 
 RANKS = ("high", "normal", "low")
 WORKER_TTL_S = 5
-DEFAULT_RETRY_AFTER_S = 30.0
 
 
 class MemoryStore:
@@ -63,6 +65,7 @@ class MemoryStore:
         self._making_room: dict[str, tuple[str, float]] = {}  # model → worker, until
         self._workers: dict[str, tuple[WorkerEntry, float]] = {}
         self._orders: dict[str, FairOrder] = {}
+        self.tenants = MemoryTenants(self._jobs.values, settings)
         self._ended: dict[str, int] = {s.value: 0 for s in JobStatus if s.ended}
         self._failures = dict.fromkeys(FAILURE_CODES, 0)
         self._latency: dict[str, dict[str, str]] = {}  # by model, as jobs/latency.py reads it
@@ -93,7 +96,7 @@ class MemoryStore:
 
     def _order(self, model: str) -> FairOrder:
         if model not in self._orders:
-            self._orders[model] = FairOrder(lambda _: self._settings.tenant_weight)
+            self._orders[model] = FairOrder(self.tenants.weight)
         return self._orders[model]
 
     def _in_time(self, job: MemoryJob) -> bool:
@@ -176,13 +179,12 @@ class MemoryStore:
                     raise IdempotencyConflict
                 if known in self._jobs:
                     return Created(self._jobs[known].record(), replayed=True)
-        outstanding = (await self.backlog(spec.model)).units
-        if outstanding > 0 and outstanding + units > self._settings.max_backlog_units:
-            raise BacklogFull(self._retry_after(spec.model, units, outstanding))
+        self._admit(spec, units, (await self.backlog(spec.model)).units)
         self._seq += 1
         expires = None if spec.deadline_s is None else now + spec.deadline_s
         due = now + self._settings.patience_s if expires is None else expires
         job = MemoryJob(job_id, spec, units, self._seq, now, now, expires, due, traceparent)
+        self._check_deadline(job)
         self._jobs[job_id] = job
         if idempotency is not None:
             until = now + self._settings.idempotency_ttl_s
@@ -192,11 +194,27 @@ class MemoryStore:
         self._emit(job, "status")
         return Created(job.record(), replayed=False)
 
-    def _retry_after(self, model: str, units: float, outstanding: float) -> float:
-        rate = sum(w.rows_per_s for w, _ in self._workers.values() if w.model == model)
-        if rate <= 0:
-            return DEFAULT_RETRY_AFTER_S
-        return max(1.0, (outstanding + units - self._settings.max_backlog_units) / rate)
+    def _admit(self, spec: JobSpec, units: float, outstanding: float) -> None:
+        workers = [worker for worker, _ in self._workers.values()]
+        over = outstanding + units - self._settings.max_backlog_units
+        if outstanding > 0 and over > 0:
+            raise BacklogFull(retry_after_s(workers, spec.model, over))
+        mine = self.tenants.load(spec.tenant)
+        over = mine.outstanding_units + units - mine.max_units
+        if mine.max_units > 0 and over > 0:
+            busy = {j.spec.tenant for j in self._jobs.values() if not j.status.ended}
+            others = len(busy - {spec.tenant}) * self._settings.tenant_weight
+            wait_s = retry_after_s(workers, spec.model, over * (mine.weight + others) / mine.weight)
+            raise over_quota(spec.tenant, units, mine.max_units, mine.outstanding_units, wait_s)
+
+    def _check_deadline(self, job: MemoryJob) -> None:
+        speed = full_speed((worker for worker, _ in self._workers.values()), job.spec.model)
+        if job.spec.deadline_s is None or speed is None:
+            return
+        _, before = self._order(job.spec.model).ahead(job)
+        earliest_s = before / speed.all + job.units / speed.one
+        if earliest_s > job.spec.deadline_s:
+            raise DeadlineUnmeetable(job.spec.deadline_s, earliest_s)
 
     def _bytes(self) -> int:
         return sum(job.size_bytes for job in self._jobs.values())

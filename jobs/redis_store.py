@@ -9,10 +9,12 @@ import orjson
 from redis.exceptions import RedisError
 
 from jobs import events
+from jobs.admission import full_speed, over_quota, retry_after_s
 from jobs.catalogue import ModelEntry
 from jobs.connection import ask, connect
 from jobs.errors import (
     BacklogFull,
+    DeadlineUnmeetable,
     IdempotencyConflict,
     InvalidCursor,
     JobNotFound,
@@ -24,6 +26,7 @@ from jobs.errors import (
 )
 from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode, readable
+from jobs.redis_tenants import RedisTenants
 from jobs.schema import (
     FAILURE_CODES,
     SCHEMA_VERSION,
@@ -58,7 +61,6 @@ from jobs.store import (
 RANKS = ("high", "normal", "low")
 ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
 WORKER_TTL_S = 5
-DEFAULT_RETRY_AFTER_S = 30.0
 
 
 class RedisStore:
@@ -69,6 +71,7 @@ class RedisStore:
         self._prefix = f"{{{settings.key_prefix}}}"
         self._redis = connect(settings)
         self._scripts = Scripts(self._redis, self._prefix, settings)
+        self.tenants = RedisTenants(self._redis, self._key, settings)
         self._hub = events.EventHub(self._redis, self._prefix)
         self._memory = (0.0, 0)
 
@@ -117,6 +120,9 @@ class RedisStore:
         }
         if spec.deadline_s is not None:
             arguments["deadline_s"] = spec.deadline_s
+            speed = full_speed(await self.workers(), spec.model)
+            if speed is not None:
+                arguments["speed"] = speed
         if traceparent is not None:
             arguments["traceparent"] = traceparent
         if idempotency is not None:
@@ -124,18 +130,28 @@ class RedisStore:
                 "key": f"{spec.tenant}:{idempotency.key}",
                 "fingerprint": idempotency.fingerprint,
             }
-        outcome, value = await self._script("create", arguments)
+        outcome, *found = await self._script("create", arguments)
+        if outcome in (b"created", b"replayed"):
+            return Created(await self.get(found[0].decode()), replayed=outcome == b"replayed")
         if outcome == b"conflict":
             raise IdempotencyConflict
-        if outcome == b"full":
-            raise BacklogFull(await self._retry_after(spec.model, units, float(value)))
-        return Created(await self.get(value.decode()), replayed=outcome == b"replayed")
+        raise await self._refusal(outcome, spec, units, [float(value) for value in found])
 
-    async def _retry_after(self, model: str, units: float, outstanding: float) -> float:
-        rate = sum(w.rows_per_s for w in await self.workers() if w.model == model)
-        if rate <= 0:
-            return DEFAULT_RETRY_AFTER_S
-        return max(1.0, (outstanding + units - self._settings.max_backlog_units) / rate)
+    async def _refusal(
+        self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]
+    ) -> JobsError:
+        """Return why a job was not taken on."""
+        if outcome == b"late":
+            assert spec.deadline_s is not None
+            return DeadlineUnmeetable(spec.deadline_s, found[0])
+        workers = await self.workers()
+        if outcome == b"full":
+            over = found[0] + units - self._settings.max_backlog_units
+            return BacklogFull(retry_after_s(workers, spec.model, over))
+        quota, outstanding, share = found
+        over = (outstanding + units - quota) / share
+        wait_s = retry_after_s(workers, spec.model, over)
+        return over_quota(spec.tenant, units, quota, outstanding, wait_s)
 
     async def _memory_bytes(self) -> int:
         asked_at, value = self._memory

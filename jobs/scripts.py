@@ -17,11 +17,11 @@ NAMES = (
     "create", "claim", "renew", "progress", "preview", "checkpoint", "add_image",
     "finish", "requeue", "cancel", "delete", "sweep", "position",
 )  # fmt: skip
-SHARED = ("prelude", "order", "life")  # what every script begins with
+SHARED = ("prelude", "quota", "order", "life")  # what every script begins with
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "events_kept", "previews_kept",
-    "suspect_wait_s", "tenant_weight", "class_share", "patience_s",
+    "suspect_wait_s", "tenant_weight", "tenant_max_units", "class_share", "patience_s",
 }  # fmt: skip
 
 

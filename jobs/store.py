@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from jobs.catalogue import ModelEntry
 from jobs.latency import Latency
 from jobs.schema import ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.tenants import Tenants
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
 
@@ -188,6 +189,11 @@ class JobStore(Protocol):
     Every method raises :class:`~jobs.errors.StoreUnavailable` when the store does not answer.
     """
 
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants' terms, and what each has outstanding."""
+        ...
+
     async def create(
         self,
         job_id: str,
@@ -204,6 +210,9 @@ class JobStore(Protocol):
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
             BacklogFull: the model's remaining work is past its bound.
+            QuotaExceeded, LargerThanQuota: the tenant's own is, or would be by this job alone.
+            DeadlineUnmeetable: the work before it and its own take longer than ``deadline_s``;
+                not raised while the workers' speed is unknown.
             StoreFull: memory is past its high-water mark.
         """
         ...
@@ -224,7 +233,10 @@ class JobStore(Protocol):
         ...
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:
-        """Return a queued job's place, or None when it does not wait. O(log n)."""
+        """Return a queued job's place, or None when it does not wait. O(log n).
+
+        It is exact while one tenant waits and an estimate where several do.
+        """
         ...
 
     async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:

@@ -19,6 +19,7 @@ from service.keys_command import app as keys_app
 from service.models_command import app as models_app
 from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
+from service.tenants_command import app as tenants_app
 from service.terminal import DEFAULT_URL, ApiKeyOption, complain
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
+app.add_typer(tenants_app, name="tenants")
 DEFAULT_DATA = Path("var")
 
 

@@ -16,12 +16,15 @@ from starlette.types import Scope
 
 from jobs.errors import (
     BacklogFull,
+    DeadlineUnmeetable,
     IdempotencyConflict,
     InvalidCursor,
     InvalidRequest,
     JobNotFound,
     JobsError,
+    LargerThanQuota,
     NewerSchema,
+    QuotaExceeded,
     ResultExpired,
     StoreFull,
     StoreUnavailable,
@@ -56,6 +59,9 @@ TITLES = {
     "newer_version": "A newer version of the service made this job",
     "result_expired": "The picture is past its time to live",
     "backlog_full": "Too much work waits already",
+    "quota_exceeded": "The tenant has as much outstanding as it may have",
+    "larger_than_quota": "The job is larger than the tenant's quota",
+    "deadline_unmeetable": "The deadline cannot be met",
     "store_full": "The store has no room for more jobs",
     "store_unavailable": "The store does not answer",
 }
@@ -79,6 +85,7 @@ class Refusal(Exception):
         *,
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
+        figures: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -86,6 +93,7 @@ class Refusal(Exception):
         self.detail = detail
         self.errors = () if field is None else (FieldProblem(field=field, detail=detail),)
         self.headers = dict(headers or {})
+        self.figures = dict(figures or {})  # members of the problem beside those of RFC 9457
 
 
 def problem_response(
@@ -96,6 +104,7 @@ def problem_response(
     *,
     errors: Sequence[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
+    figures: Mapping[str, float] | None = None,
 ) -> Response:
     """Return the answer that tells of a problem; its code is left in the request's state."""
     scope.setdefault("state", {})["problem"] = code
@@ -108,6 +117,7 @@ def problem_response(
         code=code,
         errors=tuple(errors),
         request_id=scope.get("state", {}).get("request_id"),
+        **(figures or {}),
     )
     return Response(
         problem.model_dump_json(),
@@ -139,6 +149,7 @@ async def _refused(request: Request, error: Exception) -> Response:
         error.detail,
         errors=error.errors,
         headers=error.headers,
+        figures=error.figures,
     )
 
 
@@ -166,13 +177,32 @@ def refusal_of(error: JobsError) -> Refusal:
             return Refusal(404, "not_found", text)
         case ResultExpired():
             return Refusal(410, "result_expired", text)
-        case BacklogFull():
-            wait = str(max(1, math.ceil(error.retry_after_s)))
-            return Refusal(429, "backlog_full", text, headers={"retry-after": wait})
+        case BacklogFull() | QuotaExceeded() | LargerThanQuota() | DeadlineUnmeetable():
+            return _too_much(error)
         case StoreFull() | StoreUnavailable() | NewerSchema():
             return _not_now(error)
         case _:
             return Refusal(500, "internal_error", "the service made a mistake; it has been logged")
+
+
+def _too_much(
+    error: BacklogFull | QuotaExceeded | LargerThanQuota | DeadlineUnmeetable,
+) -> Refusal:
+    """Return a refusal for the work that is outstanding already."""
+    match error:
+        case LargerThanQuota():
+            figures = {"quota_units": error.quota_units}
+            return Refusal(422, "larger_than_quota", str(error), figures=figures)
+        case DeadlineUnmeetable():
+            figures = {"earliest_s": round(error.earliest_s, 3)}
+            return Refusal(
+                422, "deadline_unmeetable", str(error), field="deadline_s", figures=figures
+            )
+    wait = {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
+    if isinstance(error, QuotaExceeded):
+        figures = {"quota_units": error.quota_units}
+        return Refusal(429, "quota_exceeded", str(error), headers=wait, figures=figures)
+    return Refusal(429, "backlog_full", str(error), headers=wait)
 
 
 def _not_now(error: JobsError) -> Refusal:

@@ -35,6 +35,12 @@ class Problem(View):
     code: str = Field(examples=["invalid_request"])
     errors: tuple[FieldProblem, ...] = ()
     request_id: str | None = None
+    earliest_s: float | None = Field(
+        None, description="The least `deadline_s` that might be met now, where one was refused."
+    )
+    quota_units: float | None = Field(
+        None, description="What the tenant may have outstanding, where that is why."
+    )
 
 
 class ProgressView(View):
@@ -74,7 +80,9 @@ class JobView(View):
     started_at: datetime | None
     finished_at: datetime | None
     progress: ProgressView
-    queue_position: int | None = Field(description="1 is next; null when it does not wait.")
+    queue_position: int | None = Field(
+        description="1 is next; an estimate where several tenants wait; null when it does not wait."
+    )
     eta_s: float | None = Field(description="Seconds to its end; null while no speed is known.")
     request: JobSpec = Field(description="The request with every default filled in.")
     images: tuple[ImageView, ...]

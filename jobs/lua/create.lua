@@ -1,4 +1,4 @@
--- Store a new job as queued. → {outcome, id or remaining units}
+-- Store a new job as queued. → {outcome, and with it an id, units, or seconds}
 -- A call whose answer was lost on its way is sent again by the client library.
 if redis.call('EXISTS', key('job', a.id)) == 1 then return {'created', a.id} end
 if a.idempotency then
@@ -17,7 +17,20 @@ local outstanding = tonumber(load[1] or '0') + tonumber(load[2] or '0')
 if outstanding + a.units > S.max_backlog_units and outstanding > 0 then
   return {'full', stamp(outstanding)}
 end
+local quota = terms(a.tenant).max_units or S.tenant_max_units
+local open = tonumber(redis.call('HGET', key('outstanding'), a.tenant) or '0')
+if quota > 0 and open + a.units > quota then
+  local others = redis.call('HLEN', key('outstanding')) - (open > 0 and 1 or 0)
+  local w = weight(a.tenant)
+  return {'quota', stamp(quota), stamp(open), stamp(w / (w + others * S.tenant_weight))}
+end
 local t = now()
+if a.deadline_s and a.speed then
+  local place = string.format('%.0f', (t + a.deadline_s) * 1e6 + FRESH)
+  local _, before = ahead(a.model, a.rank, a.tenant, place, true)
+  local earliest = before / a.speed.all + a.units / a.speed.one
+  if earliest > a.deadline_s then return {'late', stamp(earliest)} end
+end
 local seq = redis.call('INCR', key('seq'))
 set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model,
   'tenant', a.tenant, 'spec', a.spec, 'rank', a.rank, 'units', stamp(a.units), 'units_done', '0',

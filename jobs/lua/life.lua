@@ -35,6 +35,7 @@ local function enqueue(id, t, fresh)
   redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
   line_up(id, fresh == 1)
   work(model, 'pending_units', remaining(id))
+  owe(id, remaining(id))
   emit(id, 'status')
 end
 
@@ -111,6 +112,7 @@ local function finish(id, t, status, failure)
   end
   if status ~= 'succeeded' and #images(id) > 0 then drop_images(id) end
   drop_checkpoints(id)
+  owe(id)
   redis.call('ZREM', key('deadlines'), id)
   redis.call('ZADD', key('ended'), stamp(t), id)
   redis.call('HINCRBY', key('totals'), status, 1)

@@ -13,11 +13,6 @@ local SAMPLED = 32  -- lanes looked at to say how much stands before a job
 
 local function precise(x) return string.format('%.17g', x) end
 
-local function weight(who)
-  local known = redis.call('HGET', key('tenants'), who)
-  return known and cjson.decode(known).weight or S.tenant_weight
-end
-
 local function virtual(model, rank)
   return tonumber(redis.call('HGET', key('virtual', model), rank) or '0')
 end
@@ -95,6 +90,7 @@ local function adopt(model, from, count)
   for i = 1, #found, 2 do
     if redis.call('HEXISTS', lined_up, found[i]) == 0 and get(found[i], 'status') == 'queued' then
       line_up(found[i], math.floor(tonumber(found[i + 1]) / 1e12) % 2 == 1)
+      owe(found[i], remaining(found[i]))
       adopted = adopted + 1
     end
   end

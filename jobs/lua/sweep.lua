@@ -80,4 +80,5 @@ for _, model in ipairs(redis.call('HKEYS', key('models'))) do
     end
   end
 end
+audit(50)
 return {requeued, models, expired, failed, dropped}

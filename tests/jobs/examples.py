@@ -2,7 +2,7 @@
 
 from jobs.catalogue import ModelEntry, SamplerEntry, resolve, units
 from jobs.schema import PUBLIC, ImageRecord, JobRequest, JobSpec
-from jobs.store import Checkpoint, FinishedImage
+from jobs.store import Checkpoint, FinishedImage, WorkerEntry
 
 EULER = SamplerEntry(
     name="euler",
@@ -56,3 +56,8 @@ def picture(index: int = 0, data: bytes = b"picture") -> FinishedImage:
         index=index, seed=7, width=64, height=64, content_type="image/png", size_bytes=len(data)
     )
     return FinishedImage(record, data)
+
+
+def worker(units_per_s: float, name: str = "w") -> WorkerEntry:
+    """Return a live worker of the toy model with this speed."""
+    return WorkerEntry(name, "h", 1, "toy", "torch", 16, 0, units_per_s, 0.0, units_per_s)
