@@ -1,6 +1,6 @@
 """What door and workers must agree on, read once from ``SFUMATO_*`` environment variables."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,14 +10,14 @@ from jobs.errors import StartError
 S = TypeVar("S", bound=BaseSettings)
 
 
-def read_environment(kind: type[S]) -> S:
-    """Return the settings that the environment gives.
+def read_environment(kind: type[S], **given: Any) -> S:
+    """Return the settings that the environment gives; those given here go before it.
 
     Raises:
         StartError: a variable has a bad value; the message names each.
     """
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         prefix = kind.model_config.get("env_prefix", "")
         lines = [

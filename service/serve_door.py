@@ -5,14 +5,9 @@
 import contextlib
 import logging
 import os
-import shutil
-import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import structlog
@@ -21,12 +16,11 @@ from jobs.logs import configure
 from jobs.settings import read_environment
 from service.door_arguments import arguments
 from service.file_limit import raise_file_limit
-from service.serve_settings import private_environment
+from service.private_ray import leave, on_stop, private_ray
 from service.settings import ServiceSettings
 
 log = structlog.get_logger()
 
-OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's least; the door puts nothing there
 READY_LIMIT_S = 120.0
 LOOK_EVERY_S = 5.0
 LOOKS_FAILED = 12  # in a row, until the process gives up and its supervisor starts it anew
@@ -40,60 +34,19 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every look at the door
     raise_file_limit()
     on_stop(leave)
-    options.data.mkdir(parents=True, exist_ok=True)
-    with short_folder(options.data) as folder:
-        os.environ.pop("RAY_ADDRESS", None)
-        os.environ.update(private_environment(folder))
-        return serve_until_stopped(options.host, options.port, folder)
+    started_at = time.monotonic()
+    # num_cpus is bookkeeping only: nothing here asks for a share.
+    with private_ray(options.data, num_cpus=4):
+        return serve_until_stopped(options.host, options.port, started_at)
 
 
-@contextlib.contextmanager
-def short_folder(data: Path) -> Iterator[Path]:
-    """Make a folder with a short path and remove it afterwards, one that a kill left included."""
-    note = data / "ray-folder"
-    with contextlib.suppress(FileNotFoundError):
-        left = Path(note.read_text())
-        if left.name.startswith("sfumato-"):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="sfumato-", dir="/tmp"))
-    note.write_text(str(folder))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        note.unlink(missing_ok=True)
-
-
-def on_stop(act: Callable[[], None]) -> None:
-    """Do this when SIGTERM or SIGINT comes."""
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: act())
-
-
-def leave() -> None:
-    """End this process from wherever it is, cleaning up on the way. Raises: SystemExit."""
-    on_stop(lambda: None)
-    raise SystemExit(0)
-
-
-def serve_until_stopped(host: str, port: int, folder: Path) -> int:
-    """Start Ray and Serve, watch until asked to stop, and shut both down."""
-    import ray  # reads its settings from the environment as it is imported
+def serve_until_stopped(host: str, port: int, started_at: float) -> int:
+    """Start Serve, watch until asked to stop, and shut it down."""
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation
 
     from service import deployment
 
-    started_at = time.monotonic()
-    ray.init(
-        address="local",
-        num_cpus=4,  # bookkeeping only: nothing here asks for a share
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder / "r"),
-        _node_ip_address="127.0.0.1",
-        namespace="serve",
-    )
     try:
         on_stop(leave)  # Ray has put handlers of its own there
         serve.start(
@@ -117,7 +70,6 @@ def serve_until_stopped(host: str, port: int, folder: Path) -> int:
             serve.delete(deployment.NAME)
         with contextlib.suppress(Exception):
             serve.shutdown()
-        ray.shutdown()
         log.info("door stopped", seconds=round(time.monotonic() - asked_at, 1))
 
 

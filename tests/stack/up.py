@@ -11,6 +11,20 @@ from time import monotonic, sleep
 MARK = "SFUMATO_TEST_MARK"
 
 
+def marked(mark: str) -> dict[int, str]:
+    """Return the command lines of all live processes that carry this mark, by process id."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            carries = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if carries and command:
+            found[int(folder.name)] = command
+    return found
+
+
 class Up:
     """A running stack."""
 
@@ -46,16 +60,7 @@ class Up:
 
     def processes(self) -> dict[int, str]:
         """Return all live processes of this stack, the supervisor left out."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                marked = f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if marked and command and int(folder.name) != self.process.pid:
-                found[int(folder.name)] = command
-        return found
+        return {pid: line for pid, line in marked(self.mark).items() if pid != self.process.pid}
 
     def pid_of(self, word: str) -> int:
         """Return the process whose command has this word, its keeper left out."""

@@ -1,0 +1,133 @@
+"""How many workers the backlog wants, and what Serve is told where it is not known."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobs.errors import StartError
+from jobs.redis_store import RedisStore
+from jobs.scaling import ScalingSignal
+from jobs.settings import JobsSettings
+from service.autoscaling import BacklogPolicy, workers_wanted
+from service.backlog_watch import UNKNOWN_MODEL, BacklogWatch
+from service.redis_server import free_port
+from service.worker_process import own_metrics_port, reachable
+from service.worker_settings import worker_settings
+from tests.faults.processes import until
+from tests.jobs.examples import MODEL, spec, work
+
+
+def signal(backlog_s: float, cold_start_s: float = 0.0) -> ScalingSignal:
+    return ScalingSignal("toy", backlog_s, backlog_s, 0.0, 1.0, 0, cold_start_s)
+
+
+@pytest.mark.parametrize(
+    ("backlog_s", "running", "expected"),
+    [(0, 3, 0), (0.01, 0, 1), (10, 1, 1), (10.1, 1, 2), (35, 1, 4), (35, 0, 4), (5, 3, 1)],
+)
+def test_as_many_workers_as_end_the_work_in_the_target(
+    backlog_s: float, running: int, expected: int
+) -> None:
+    assert workers_wanted(signal(backlog_s), 10, running) == expected
+
+
+@pytest.mark.parametrize(
+    ("backlog_s", "running", "expected"),
+    [(35, 1, 1), (41, 1, 5), (79, 2, 2), (81, 2, 9), (35, 0, 4), (5, 3, 1)],
+)
+def test_a_worker_that_would_come_too_late_is_not_started(
+    backlog_s: float, running: int, expected: int
+) -> None:
+    assert workers_wanted(signal(backlog_s, cold_start_s=40), 10, running) == expected
+
+
+@pytest.fixture
+async def watch(jobs_settings: JobsSettings) -> AsyncIterator[BacklogWatch]:
+    watch = BacklogWatch("toy", jobs_settings)
+    yield watch
+    await watch.close()
+
+
+async def test_a_watch_tells_the_newest_signal_without_waiting(
+    watch: BacklogWatch, redis_store: RedisStore
+) -> None:
+    assert watch.latest() is None
+
+    async def unknown() -> bool:
+        return watch.latest() == UNKNOWN_MODEL
+
+    await until("an unknown model", unknown)
+    await redis_store.announce_model(MODEL)
+    await redis_store.create("a", spec(), work(spec()))
+
+    async def told() -> bool:
+        seen = watch.latest()
+        return isinstance(seen, ScalingSignal) and seen.backlog_s > 0
+
+    await until("the backlog", told)
+
+
+async def test_a_watch_has_nothing_to_tell_while_the_store_is_away() -> None:
+    settings = JobsSettings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    watch = BacklogWatch("toy", settings)
+    assert watch.latest() is None
+    await watch.close()  # its reading has failed by then
+    assert watch.latest() is None
+
+
+async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_for_a_new_model(
+    jobs_settings: JobsSettings, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
+    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
+    policy = BacklogPolicy("toy", target_s=1.0)
+    standing = SimpleNamespace(target_num_replicas=7, current_num_replicas=0)
+    assert policy(standing) == (7, {})
+
+    async def wants(count: int) -> bool:
+        return policy(standing) == (count, {})
+
+    await until("one worker, to announce the model", lambda: wants(1))
+    measured = MODEL.model_copy(update={"units_per_s": 4.0})
+    await redis_store.announce_model(measured)
+    await until("none for no work", lambda: wants(0))
+    await redis_store.create("a", spec(), work(spec()))
+    await until("three for 2.5 s of work", lambda: wants(3))
+    await policy._watch.close()
+
+
+def test_settings_come_as_arguments_or_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SFUMATO_RAY_MAX_WORKERS", "3")
+    settings = worker_settings({"ray_target_s": "20", "model": "/models/x", "model_name": "x"})
+    assert (settings.ray_max_workers, settings.ray_target_s, settings.name) == (3, 20.0, "x")
+    assert settings.worker_env == {"SFUMATO_MODEL": "/models/x", "SFUMATO_MODEL_NAME": "x"}
+    assert worker_settings({}).name == "emoji"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"max_workers": "3"}, "max_workers"),
+        ({"ray_max_workers": "many"}, "SFUMATO_RAY_MAX_WORKERS"),
+        ({"ray_min_workers": 5, "ray_max_workers": 3}, "SFUMATO_RAY_MIN_WORKERS"),
+        ({"model": Path("/models/x")}, "SFUMATO_MODEL_NAME"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_and_is_named(
+    arguments: dict[str, object], named: str
+) -> None:
+    with pytest.raises(StartError, match=named):
+        worker_settings(arguments)
+
+
+def test_workers_of_one_machine_take_ports_of_their_own() -> None:
+    assert own_metrics_port("127.0.0.1", 0, 3) > 0
+    first = free_port()
+    assert own_metrics_port("127.0.0.1", first, 0) >= first
+    assert reachable("0.0.0.0") == "127.0.0.1"
+    assert reachable("::") == "[::1]"
+    assert reachable("10.0.0.7") == "10.0.0.7"

@@ -1,0 +1,102 @@
+"""Workers under Ray come with the backlog, go without it, and leave no job behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from diffusion.bundle import load_bundle
+from jobs.settings import JobsSettings
+from tests.faults.processes import Client, until
+from tests.stack.scaled import ScaledWorkers, Watch, all_succeeded, give_load
+from tests.stack.up import MARK, marked
+from workers.calibrate import measure
+from workers.catalogue import model_entry
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+async def test_workers_follow_the_backlog_from_zero_and_back_and_no_job_is_lost(
+    jobs_settings: JobsSettings, tiny: Path, tmp_path: Path
+) -> None:
+    client = Client(jobs_settings)
+    bundle = load_bundle(tiny)
+    speed = measure(bundle, 8).rows_per_s
+    await client.store.announce_model(model_entry(bundle.info, units_per_s=speed))
+    scaled = ScaledWorkers(
+        jobs_settings, tiny, tmp_path, ray_max_workers=2, ray_target_s=3, ray_upscale_delay_s=0.2,
+        ray_downscale_delay_s=0.5, ray_idle_s=1,
+    )  # fmt: skip
+    watch = Watch(client)
+    try:
+        await scaled.ready()
+        names = await give_load(client, "job", seconds=9, jobs=12)
+        up_s = await watch.reach(2)
+        down_s = await watch.reach(1)
+        await all_succeeded(client, names)
+        gone_s = await watch.reach(0)
+        print(
+            f"0 to 2 in {up_s:.1f} s, to 1 in {down_s:.1f} s, to 0 in {gone_s:.1f} s: {watch.seen}"
+        )
+        assert (await client.store.backlog("tiny")).units == 0
+        assert scaled.stop() == 0
+        assert scaled.processes() == {}
+    finally:
+        await watch.close()
+        await client.close()
+        print(scaled.story())
+        scaled.end()
+
+
+HOLDER = """
+import os, sys, time
+from service.worker_process import WorkerProcess, own_metrics_port
+port = own_metrics_port("127.0.0.1", 0, 0)
+WorkerProcess("held", os.environ, ("127.0.0.1", port), 20.0)
+print("holding", flush=True)
+time.sleep(600)
+"""
+
+
+async def test_a_worker_gives_its_jobs_back_and_ends_when_who_started_it_is_killed(
+    jobs_settings: JobsSettings, tiny: Path, tmp_path: Path
+) -> None:
+    client = Client(jobs_settings)
+    mark = os.urandom(8).hex()
+    env = os.environ | {
+        MARK: mark,
+        "SFUMATO_REDIS_URL": jobs_settings.redis_url,
+        "SFUMATO_KEY_PREFIX": jobs_settings.key_prefix,
+        "SFUMATO_MODEL": str(tiny),
+        "SFUMATO_ROWS_PER_TICK": "8",
+        "SFUMATO_THREADS": "1",
+    }
+    with (tmp_path / "held.log").open("ab") as log:
+        holder = subprocess.Popen([sys.executable, "-c", HOLDER], env=env, stdout=log, stderr=log)
+    try:
+        await client.workers({"held"})
+        await client.submit("job", num_inference_steps=1000, sampler="heun")
+        await client.at_step("job", 5)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+
+        async def given_back() -> bool:
+            return (await client.store.get("job")).status == "queued"
+
+        await until("the job is given back", given_back, 10)
+        record = await client.store.get("job")
+        assert (record.deaths, record.step > 0) == (0, True)  # drained, not reaped
+        deadline = monotonic() + 20
+        while marked(mark) and monotonic() < deadline:
+            sleep(0.1)
+        assert marked(mark) == {}
+    finally:
+        holder.kill()
+        holder.wait()
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+        await client.close()
