@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.schema import JobError, JobRecord, JobSpec, JobStatus
 from jobs.store import Checkpoint, Event, FinishedImage
+from jobs.webhook import Webhook, WebhookRecord, WebhookState
 
 
 @dataclass(eq=False)
@@ -39,6 +40,14 @@ class MemoryJob:
     evaluations_before: int = 0
     running_s: float = 0.0
     preview_step: int | None = None
+    webhook: Webhook | None = None
+    webhook_state: WebhookState | None = None
+    webhook_attempts: int = 0
+    webhook_token: str = ""  # of the door that tries
+    webhook_next: float | None = None  # when another may
+    webhook_due: float | None = None
+    webhook_delivered_at: float | None = None
+    webhook_error: str | None = None
     images: dict[int, FinishedImage] = field(default_factory=dict)
     results_dropped: bool = False
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
@@ -93,7 +102,20 @@ class MemoryJob:
             evaluations=self.evaluations,
             running_s=self.running_s,
             preview_step=self.preview_step,
+            webhook=self._webhook(),
             traceparent=self.traceparent,
+        )
+
+    def _webhook(self) -> WebhookRecord | None:
+        if self.webhook is None or self.webhook_state is None:
+            return None
+        return WebhookRecord(
+            webhook=self.webhook,
+            state=self.webhook_state,
+            attempts=self.webhook_attempts,
+            due_at=self.webhook_due,
+            delivered_at=self.webhook_delivered_at,
+            error=self.webhook_error,
         )
 
     def emit(self, event_id: str, kind: Any, kept: int, data: dict[str, Any]) -> Event:

@@ -25,6 +25,7 @@ from jobs.events import RECHECK_S, parse_id
 from jobs.fair_order import FairOrder
 from jobs.latency import Latency, bound_of, latencies, traced_id
 from jobs.memory_job import MemoryJob
+from jobs.memory_outbox import MemoryOutbox, post
 from jobs.memory_tenants import MemoryTenants
 from jobs.schema import FAILURE_CODES, JobError, JobRecord, JobSpec, JobStatus
 from jobs.settings import JobsSettings
@@ -47,6 +48,7 @@ from jobs.store import (
     Totals,
     WorkerEntry,
 )
+from jobs.webhook import Webhook, WebhookState
 
 RANKS = ("high", "normal", "low")
 WORKER_TTL_S = 5
@@ -71,6 +73,7 @@ class MemoryStore:
         self._latency: dict[str, dict[str, str]] = {}  # by model, as jobs/latency.py reads it
         self._created = self._reaped = self._seq = self._fences = self._events = 0
         self._seen = clock()
+        self.outbox = MemoryOutbox(self._jobs.values, clock)
         self._changed = asyncio.Condition()
         self._wakes: set[asyncio.Task[None]] = set()
 
@@ -143,6 +146,7 @@ class MemoryStore:
         if error is not None:
             self._failures[error.code] = self._failures.get(error.code, 0) + 1
         self._count_latency(job, status.value)
+        post(job, job.finished_at, status)
         self._emit(job, "result")
 
     def _count_latency(self, job: MemoryJob, outcome: str) -> None:
@@ -164,6 +168,7 @@ class MemoryStore:
         *,
         idempotency: Idempotency | None = None,
         traceparent: str | None = None,
+        webhook: Webhook | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
         if self._memory_bytes() > self._settings.memory_high_water_bytes:
@@ -185,6 +190,8 @@ class MemoryStore:
         due = now + self._settings.patience_s if expires is None else expires
         job = MemoryJob(job_id, spec, units, self._seq, now, now, expires, due, traceparent)
         self._check_deadline(job)
+        if webhook is not None:
+            job.webhook, job.webhook_state = webhook, WebhookState.WAITING
         self._jobs[job_id] = job
         if idempotency is not None:
             until = now + self._settings.idempotency_ttl_s

@@ -6,6 +6,7 @@ import orjson
 
 from jobs.errors import NewerSchema
 from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.webhook import Webhook, WebhookRecord, WebhookState
 
 JobHash = Mapping[bytes, bytes]
 
@@ -50,7 +51,21 @@ def decode(job: JobHash) -> JobRecord:
         evaluations=int(job.get(b"evaluations", 0)),
         running_s=float(job.get(b"running_s", 0)),
         preview_step=int(job[b"preview_step"]) if b"preview_step" in job else None,
+        webhook=_webhook(job),
         traceparent=job[b"traceparent"].decode() if b"traceparent" in job else None,
+    )
+
+
+def _webhook(job: JobHash) -> WebhookRecord | None:
+    if b"webhook" not in job:
+        return None
+    return WebhookRecord(
+        webhook=Webhook.model_validate_json(job[b"webhook"]),
+        state=WebhookState(job[b"webhook_state"].decode()),
+        attempts=int(job.get(b"webhook_attempts", 0)),
+        due_at=_seconds(job, b"webhook_due"),
+        delivered_at=_seconds(job, b"webhook_delivered_at"),
+        error=job[b"webhook_error"].decode() if b"webhook_error" in job else None,
     )
 
 

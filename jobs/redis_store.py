@@ -26,6 +26,7 @@ from jobs.errors import (
 )
 from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode, readable
+from jobs.redis_outbox import RedisOutbox
 from jobs.redis_tenants import RedisTenants
 from jobs.schema import (
     FAILURE_CODES,
@@ -57,6 +58,7 @@ from jobs.store import (
     Totals,
     WorkerEntry,
 )
+from jobs.webhook import Webhook
 
 RANKS = ("high", "normal", "low")
 ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
@@ -74,6 +76,7 @@ class RedisStore:
         self.tenants = RedisTenants(self._redis, self._key, settings)
         self._hub = events.EventHub(self._redis, self._prefix)
         self._memory = (0.0, 0)
+        self.outbox = RedisOutbox(self._redis, self._key, self._scripts)
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
@@ -104,6 +107,7 @@ class RedisStore:
         *,
         idempotency: Idempotency | None = None,
         traceparent: str | None = None,
+        webhook: Webhook | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
         if await self._memory_bytes() > self._settings.memory_high_water_bytes:
@@ -125,6 +129,8 @@ class RedisStore:
                 arguments["speed"] = speed
         if traceparent is not None:
             arguments["traceparent"] = traceparent
+        if webhook is not None:
+            arguments["webhook"] = webhook.model_dump_json()
         if idempotency is not None:
             arguments["idempotency"] = {
                 "key": f"{spec.tenant}:{idempotency.key}",

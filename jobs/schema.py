@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from jobs.webhook import Webhook, WebhookRecord
+
 SCHEMA_VERSION = 1
 """Written into every record; a reader refuses a version that is newer than its own."""
 
@@ -101,6 +103,7 @@ class JobRequest(BaseModel):
         1, ge=0, le=MAX_STEPS, description="Steps between two previews; 0 for none."
     )
     output_format: OutputFormat = Field("png", description="File format of the pictures.")
+    webhook: Webhook | None = Field(None, description="Whom to tell of the job's end.")
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=32, description="Strings of yours, returned as given."
     )
@@ -185,4 +188,5 @@ class JobRecord(BaseModel):
     evaluations: int = 0  # UNet rows evaluated, recomputed ones included
     running_s: float = 0.0  # time held by workers, over all attempts
     preview_step: int | None = None  # the step of the newest preview kept
+    webhook: WebhookRecord | None = None
     traceparent: str | None = None  # W3C trace context of the span that created it

@@ -16,8 +16,9 @@ from jobs.settings import JobsSettings
 NAMES = (
     "create", "claim", "renew", "progress", "preview", "checkpoint", "add_image",
     "finish", "requeue", "cancel", "delete", "sweep", "position",
+    "take_deliveries", "settle_delivery", "redeliver",
 )  # fmt: skip
-SHARED = ("prelude", "quota", "order", "life")  # what every script begins with
+SHARED = ("prelude", "quota", "order", "outbox", "life")  # what every script begins with
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "events_kept", "previews_kept",

@@ -10,8 +10,10 @@ from typing import Any, Literal, Protocol
 
 from jobs.catalogue import ModelEntry
 from jobs.latency import Latency
+from jobs.outbox import Outbox
 from jobs.schema import ImageRecord, JobError, JobRecord, JobSpec, JobStatus
 from jobs.tenants import Tenants
+from jobs.webhook import Webhook
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
 
@@ -194,6 +196,11 @@ class JobStore(Protocol):
         """The tenants' terms, and what each has outstanding."""
         ...
 
+    @property
+    def outbox(self) -> Outbox:
+        """The ends of jobs that clients are to be told of."""
+        ...
+
     async def create(
         self,
         job_id: str,
@@ -202,6 +209,7 @@ class JobStore(Protocol):
         *,
         idempotency: Idempotency | None = None,
         traceparent: str | None = None,
+        webhook: Webhook | None = None,
     ) -> Created:
         """Store a new job as ``queued``; the caller then rings its model's doorbell.
 

@@ -37,6 +37,7 @@ set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model,
   'total_steps', a.total_steps, 'created_at', stamp(t), 'seq', seq, 'status', 'queued',
   'fence', '', 'attempts', '0')
 if a.traceparent then set(a.id, 'traceparent', a.traceparent) end
+if a.webhook then set(a.id, 'webhook', a.webhook, 'webhook_state', 'waiting') end
 if a.deadline_s then
   set(a.id, 'expires_at', stamp(t + a.deadline_s))
   redis.call('ZADD', key('deadlines'), stamp(t + a.deadline_s), a.id)

@@ -76,7 +76,9 @@ local function forget(id)
   for _, list in ipairs({key('jobs'), key('jobs', status), own(id), own(id, status)}) do
     redis.call('ZREM', list, id)
   end
-  redis.call('ZREM', key('ended'), id)
+  for _, list in ipairs({key('ended'), key('outbox'), key('undelivered')}) do
+    redis.call('ZREM', list, id)
+  end
   local used = get(id, 'idempotency')
   if used and redis.call('HGET', key('idempotency', used), 'id') == id then
     redis.call('DEL', key('idempotency', used))
@@ -116,5 +118,6 @@ local function finish(id, t, status, failure)
   redis.call('ZREM', key('deadlines'), id)
   redis.call('ZADD', key('ended'), stamp(t), id)
   redis.call('HINCRBY', key('totals'), status, 1)
+  post(id, t, status)
   emit(id, 'result')
 end

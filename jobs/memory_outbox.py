@@ -1,0 +1,87 @@
+"""The outbox in memory."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+
+from jobs.errors import JobNotFound
+from jobs.memory_job import MemoryJob
+from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts, Outcome
+from jobs.schema import JobStatus
+from jobs.webhook import WebhookState
+
+
+def post(job: MemoryJob, now: float, status: JobStatus) -> None:
+    """Put the job's end into the outbox, where its client wants to be told of it."""
+    if job.webhook is None:
+        return
+    wanted = f"job.{status.value}" in job.webhook.events
+    job.webhook_state = WebhookState.PENDING if wanted else WebhookState.UNWANTED
+    job.webhook_due = job.webhook_next = now if wanted else None
+
+
+class MemoryOutbox:
+    """The :class:`jobs.outbox.Outbox` of a store in memory. ``jobs`` returns all of its jobs."""
+
+    def __init__(self, jobs: Callable[[], Iterable[MemoryJob]], clock: Callable[[], float]) -> None:
+        self._jobs = jobs
+        self._clock = clock
+
+    def _in(self, state: WebhookState) -> list[MemoryJob]:
+        return [job for job in self._jobs() if job.webhook_state is state]
+
+    async def take(
+        self, limit: int, terms: DeliveryTerms, busy: Mapping[str, int]
+    ) -> tuple[Delivery, ...]:
+        """Lease deliveries that are due."""
+        now, token, at_work = self._clock(), secrets.token_hex(8), dict(busy)
+        due = [job for job in self._in(WebhookState.PENDING) if (job.webhook_next or 0.0) <= now]
+        taken: list[Delivery] = []
+        for job in sorted(due, key=lambda job: job.webhook_next or 0.0)[:256]:
+            tenant = job.spec.tenant
+            if len(taken) >= limit or at_work.get(tenant, 0) >= terms.limit_of_tenant:
+                continue
+            if job.webhook_attempts >= terms.max_attempts:
+                self._bury(job, "every door that tried died")
+                continue
+            at_work[tenant] = at_work.get(tenant, 0) + 1
+            job.webhook_attempts += 1
+            job.webhook_token, job.webhook_next = token, now + terms.lease_s
+            taken.append(Delivery(job.id, tenant, job.webhook_attempts, token))
+        return tuple(taken)
+
+    def _bury(self, job: MemoryJob, note: str) -> None:
+        job.webhook_state, job.webhook_error, job.webhook_due = WebhookState.FAILED, note, None
+
+    async def settle(
+        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
+    ) -> bool:
+        """Write down how it went."""
+        job = next((job for job in self._jobs() if job.id == delivery.job_id), None)
+        if job is None or job.webhook_token != delivery.token:
+            return False
+        if job.webhook_state is not WebhookState.PENDING:
+            return False
+        now, job.webhook_token = self._clock(), ""
+        if outcome == "delivered":
+            job.webhook_state, job.webhook_delivered_at = WebhookState.DELIVERED, now
+            job.webhook_error = job.webhook_due = None
+        elif outcome == "retried":
+            job.webhook_due = job.webhook_next = now + delay_s
+            job.webhook_error = note
+        else:
+            self._bury(job, note)
+        return True
+
+    async def again(self, job_id: str) -> None:
+        """Make a delivery due now."""
+        job = next((job for job in self._jobs() if job.id == job_id), None)
+        if job is None or job.webhook_state in (None, WebhookState.WAITING):
+            raise JobNotFound(f"{job_id}/webhook")
+        job.webhook_state, job.webhook_attempts = WebhookState.PENDING, 0
+        job.webhook_error, job.webhook_token = None, ""
+        job.webhook_due = job.webhook_next = self._clock()
+
+    async def counts(self) -> OutboxCounts:
+        """Return how much waits and how much was given up."""
+        pending, failed = self._in(WebhookState.PENDING), self._in(WebhookState.FAILED)
+        return OutboxCounts(len(pending), len(failed))

@@ -1,0 +1,66 @@
+"""The outbox: ends of jobs that clients are to be told of, kept until they have been.
+
+An entry is written in the transition that ends the job, so none is lost; it is leased to one door
+at a time, so that it is delivered at least once and seldom twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Outcome = Literal["delivered", "retried", "failed"]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One attempt at telling a client, leased to a door."""
+
+    job_id: str
+    tenant: str
+    attempt: int  # from 1
+    token: str
+
+
+@dataclass(frozen=True)
+class OutboxCounts:
+    """How many deliveries wait, and how many were given up and are still in sight."""
+
+    pending: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class DeliveryTerms:
+    """How deliveries are handed out."""
+
+    lease_s: float  # silence after which another door tries
+    max_attempts: int
+    limit_of_tenant: int  # at once and door
+
+
+class Outbox(Protocol):
+    """A store's outbox. Every method raises StoreTrouble where the store does not answer."""
+
+    async def take(
+        self, limit: int, terms: DeliveryTerms, busy: Mapping[str, int]
+    ) -> tuple[Delivery, ...]:
+        """Lease deliveries that are due; ``busy`` counts what the door has under way by tenant."""
+        ...
+
+    async def settle(
+        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
+    ) -> bool:
+        """Write down how it went; False where the lease has gone to another door."""
+        ...
+
+    async def again(self, job_id: str) -> None:
+        """Make a delivery due now, from the first attempt on.
+
+        Raises:
+            JobNotFound: there is no such job, it has not ended, or it has no webhook.
+        """
+        ...
+
+    async def counts(self) -> OutboxCounts:
+        """Return how much waits and how much was given up."""
+        ...

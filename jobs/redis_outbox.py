@@ -1,0 +1,61 @@
+"""The outbox in Redis: a sorted set of job ids by when they are due."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+
+from jobs.connection import ask
+from jobs.errors import JobNotFound
+from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts, Outcome
+from jobs.scripts import Scripts
+
+
+class RedisOutbox:
+    """The :class:`jobs.outbox.Outbox` of a Redis store."""
+
+    def __init__(self, redis: "Redis", key: Callable[..., str], scripts: Scripts) -> None:
+        self._redis = redis
+        self._key = key
+        self._scripts = scripts
+
+    async def take(
+        self, limit: int, terms: DeliveryTerms, busy: Mapping[str, int]
+    ) -> tuple[Delivery, ...]:
+        """Lease deliveries that are due."""
+        token = secrets.token_hex(8)
+        arguments = {
+            "limit": limit,
+            "lease_s": terms.lease_s,
+            "max_attempts": terms.max_attempts,
+            "limit_of_tenant": terms.limit_of_tenant,
+            "busy": dict(busy),
+            "token": token,
+        }
+        found = await ask(self._scripts("take_deliveries", arguments))
+        return tuple(
+            Delivery(job_id.decode(), tenant.decode(), int(attempt), token)
+            for job_id, tenant, attempt in found
+        )
+
+    async def settle(
+        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
+    ) -> bool:
+        """Write down how it went."""
+        arguments: dict[str, Any] = {"id": delivery.job_id, "token": delivery.token}
+        arguments |= {"outcome": outcome, "note": note, "delay_s": delay_s}
+        return bool(await ask(self._scripts("settle_delivery", arguments)))
+
+    async def again(self, job_id: str) -> None:
+        """Make a delivery due now."""
+        if not await ask(self._scripts("redeliver", {"id": job_id})):
+            raise JobNotFound(f"{job_id}/webhook")
+
+    async def counts(self) -> OutboxCounts:
+        """Return how much waits and how much was given up."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zcard(self._key("outbox"))
+        pipe.zcard(self._key("undelivered"))
+        pending, failed = await ask(pipe.execute())
+        return OutboxCounts(pending, failed)

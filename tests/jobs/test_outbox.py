@@ -1,0 +1,166 @@
+"""The contract of an outbox: nothing that ended is lost, and one door at a time delivers it."""
+
+import asyncio
+
+import pytest
+
+from jobs.errors import JobNotFound
+from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts
+from jobs.schema import JobError
+from jobs.store import JobStore
+from jobs.webhook import Webhook, WebhookEvent, WebhookRecord, WebhookState
+from tests.jobs.conftest import MakeStore
+from tests.jobs.examples import picture, spec
+
+TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=100)
+URL = "https://shop.example/hook"
+
+
+async def submit(
+    store: JobStore, job_id: str, *events: WebhookEvent, tenant: str = "public"
+) -> None:
+    webhook = Webhook(url=URL, events=events) if events else Webhook(url=URL)
+    await store.create(job_id, spec(tenant=tenant), 10, webhook=webhook)
+
+
+async def taken(
+    store: JobStore, limit: int = 100, terms: DeliveryTerms = TERMS, **busy: int
+) -> list[Delivery]:
+    return list(await store.outbox.take(limit, terms, busy))
+
+
+async def told(store: JobStore, job_id: str) -> WebhookRecord:
+    webhook = (await store.get(job_id)).webhook
+    assert webhook is not None
+    return webhook
+
+
+async def test_every_way_of_ending_is_posted(make_store: MakeStore) -> None:
+    store = make_store(max_deaths=1, lease_s=0.2)
+    for name in ("succeeded", "failed", "died"):
+        await submit(store, name)
+        claim = await store.claim("toy", "w", idle=True)
+        assert claim is not None
+        if name == "succeeded":
+            await store.add_image(claim.lease, picture())
+            await store.finish(claim.lease, 1)
+        elif name == "failed":
+            await store.fail(claim.lease, JobError(code="internal", detail="x"))
+    await submit(store, "canceled")
+    await store.cancel("canceled")
+    webhook = Webhook(url=URL)
+    await store.create("expired", spec(deadline_s=0.01), 10, webhook=webhook)
+    await store.create("silent", spec(), 10)
+    await store.cancel("silent")
+    await submit(store, "open")
+    assert (await told(store, "open")).state is WebhookState.WAITING
+    ends = {"succeeded", "failed", "died", "canceled", "expired"}
+    async with asyncio.timeout(5):
+        while (await store.outbox.counts()).pending < len(ends):
+            await store.sweep()
+            await asyncio.sleep(0.02)
+    assert {delivery.job_id for delivery in await taken(store)} == ends
+    assert (await told(store, "died")).state is WebhookState.PENDING
+
+
+async def test_an_end_that_was_not_asked_for_is_not_posted(store: JobStore) -> None:
+    await submit(store, "a", "job.succeeded", "job.failed")
+    await store.cancel("a")
+    assert await taken(store) == []
+    assert (await told(store, "a")).state is WebhookState.UNWANTED
+
+
+async def test_two_doors_never_hold_one_delivery(store: JobStore) -> None:
+    for number in range(20):
+        await submit(store, f"j{number}")
+        await store.cancel(f"j{number}")
+    found = await asyncio.gather(*(taken(store, 3) for _ in range(20)))
+    ids = [delivery.job_id for group in found for delivery in group]
+    assert sorted(ids) == sorted(f"j{number}" for number in range(20))
+    assert max(len(group) for group in found) == 3
+
+
+async def test_a_door_that_dies_leaves_the_delivery_to_another(store: JobStore) -> None:
+    await submit(store, "a")
+    await store.cancel("a")
+    short = DeliveryTerms(lease_s=0.05, max_attempts=3, limit_of_tenant=9)
+    (first,) = await taken(store, terms=short)
+    assert await taken(store, terms=short) == []
+    await asyncio.sleep(0.06)
+    (second,) = await taken(store, terms=short)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert not await store.outbox.settle(first, "delivered")  # it woke up too late
+    assert (await told(store, "a")).state is WebhookState.PENDING
+    assert await store.outbox.settle(second, "delivered")
+    record = await told(store, "a")
+    assert (record.state, record.attempts, record.error) == (WebhookState.DELIVERED, 2, None)
+    assert record.delivered_at is not None
+    assert await store.outbox.counts() == OutboxCounts(0, 0)
+
+
+async def test_doors_that_keep_dying_end_a_delivery(store: JobStore) -> None:
+    await submit(store, "a")
+    await store.cancel("a")
+    brief = DeliveryTerms(lease_s=0.0, max_attempts=3, limit_of_tenant=9)
+    for _ in range(3):
+        assert len(await taken(store, terms=brief)) == 1
+        await asyncio.sleep(0.002)
+    assert await taken(store, terms=brief) == []
+    assert (await told(store, "a")).state is WebhookState.FAILED
+    assert await store.outbox.counts() == OutboxCounts(0, 1)
+
+
+async def test_a_failed_attempt_is_due_again_and_tells_why(store: JobStore) -> None:
+    await submit(store, "a")
+    await store.cancel("a")
+    (delivery,) = await taken(store)
+    assert await store.outbox.settle(delivery, "retried", note="HTTP 503", delay_s=0.1)
+    assert await taken(store) == []
+    record = await told(store, "a")
+    assert (record.state, record.error) == (WebhookState.PENDING, "HTTP 503")
+    assert record.due_at is not None
+    await asyncio.sleep(0.11)
+    (again,) = await taken(store)
+    assert again.attempt == 2
+    assert await store.outbox.settle(again, "failed", note="HTTP 410")
+    record = await told(store, "a")
+    assert (record.state, record.error, record.due_at) == (WebhookState.FAILED, "HTTP 410", None)
+    assert await store.outbox.counts() == OutboxCounts(0, 1)
+
+
+async def test_a_delivery_that_was_given_up_can_be_asked_for_again(store: JobStore) -> None:
+    await submit(store, "a")
+    await submit(store, "open")
+    await store.cancel("a")
+    (delivery,) = await taken(store)
+    await store.outbox.settle(delivery, "failed", note="HTTP 410")
+    await store.outbox.again("a")
+    (again,) = await taken(store)
+    assert (again.job_id, again.attempt) == ("a", 1)
+    assert await store.outbox.counts() == OutboxCounts(1, 0)
+    for job_id in ("open", "nobody"):
+        with pytest.raises(JobNotFound):
+            await store.outbox.again(job_id)
+
+
+async def test_one_tenant_does_not_take_all_places(store: JobStore) -> None:
+    for number in range(10):
+        await submit(store, f"a{number}", tenant="a")
+        await store.cancel(f"a{number}")
+    await submit(store, "b", tenant="b")
+    await store.cancel("b")
+    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4)
+    tenants = [delivery.tenant for delivery in await taken(store, 8, terms, a=1)]
+    assert sorted(tenants) == ["a", "a", "a", "b"]
+
+
+async def test_a_forgotten_job_is_not_told_of(store: JobStore) -> None:
+    for name in ("a", "b"):
+        await submit(store, name)
+        await store.cancel(name)
+    (first, _) = await taken(store)
+    await store.outbox.settle(first, "failed", note="x")
+    for name in ("a", "b"):
+        await store.delete(name)
+    assert await store.outbox.counts() == OutboxCounts(0, 0)
+    assert not await store.outbox.settle(first, "delivered")
