@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := service,worker,export,dev
+EXTRAS := service,worker,export,otel,dev
 # One torch thread a process, and none that spins: right on small and on shared machines.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive

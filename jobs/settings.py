@@ -1,5 +1,6 @@
 """What door and workers must agree on, read once from ``SFUMATO_*`` environment variables."""
 
+import os
 from typing import Any, TypeVar
 
 from pydantic import Field, FilePath, ValidationError
@@ -52,3 +53,8 @@ class JobsSettings(BaseSettings):
     memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)  # admission closes above it
     events_kept: int = Field(256, ge=8)  # progress and status events kept per job
     previews_kept: int = Field(8, ge=1)  # newest previews kept per job
+    otlp_endpoint: str | None = Field(  # a collector's base URL: http://collector:4318; None: off
+        default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        pattern=r"^(https?://.*)?$",
+    )
+    trace_ratio: float = Field(1.0, ge=0, le=1)  # of the traces that begin here are recorded

@@ -1,7 +1,9 @@
 """The FastAPI application: the same object behind Ray Serve and behind uvicorn."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -9,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from jobs.tracing import Tracing, open_tracing
 from service import catalogue_api, events_api, health, images_api, jobs_api, problem, scaling_api
 from service.body_limit import BodyLimit
 from service.documented import only_problem_json
@@ -33,9 +36,9 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         host, port = settings.door_metrics_host, settings.door_metrics_port
-        with counters_served(counters, host, port):
-            async with opened(settings, counters) as door:
-                app.state.door = door
+        with counters_served(counters, host, port), tracing_open(settings) as tracing:
+            async with opened(settings, counters, tracing) as door:
+                app.state.door, app.state.tracing = door, tracing
                 yield
 
     app = FastAPI(
@@ -75,6 +78,16 @@ def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
         ],
         "max_age": 600,
     }  # fmt: skip
+
+
+@contextlib.contextmanager
+def tracing_open(settings: ServiceSettings) -> Iterator[Tracing]:
+    """Open this replica's tracing for the length of the block."""
+    tracing = open_tracing(settings, "sfumato-door", f"{socket.gethostname()}-{os.getpid()}")
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def _document_problems(app: FastAPI) -> None:

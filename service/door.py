@@ -16,6 +16,7 @@ from jobs.redis_store import RedisStore
 from jobs.schema import JobRecord, JobStatus
 from jobs.store import Backlog, JobStore, WorkerEntry
 from jobs.sweeper import Sweeper
+from jobs.tracing import Tracing
 from service.cancelling import end
 from service.eta import eta_s
 from service.key_store import KeyStore
@@ -43,6 +44,7 @@ class Door:
     limiter: RateLimiter
     links: Links
     counters: DoorCounters
+    tracing: Tracing
     models: Recent[tuple[ModelEntry, ...]]
     workers: Recent[tuple[WorkerEntry, ...]]
     closing: asyncio.Future[None]  # done when streams and waits have to end
@@ -142,7 +144,9 @@ def links_of(settings: ServiceSettings) -> Links:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIterator[Door]:
+async def opened(
+    settings: ServiceSettings, counters: DoorCounters, tracing: Tracing
+) -> AsyncIterator[Door]:
     """Open a door, sweep in the background, and close it with the block."""
     loop = asyncio.get_running_loop()
     store = RedisStore(settings)
@@ -159,6 +163,7 @@ async def opened(settings: ServiceSettings, counters: DoorCounters) -> AsyncIter
         limiter,
         links_of(settings),
         counters,
+        tracing,
         Recent(store.models),
         Recent(store.workers),
         loop.create_future(),

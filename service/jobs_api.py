@@ -6,10 +6,12 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
+from opentelemetry.trace import SpanKind
 
 from jobs.catalogue import resolve, units
 from jobs.errors import StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
+from jobs.tracing import traceparent
 from service.caller import GUARDED, Caller, JobsCaller, OwnJob
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
@@ -115,22 +117,33 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
     """
     model = await door.model(request.model)
     spec = resolve(request, model, caller.tenant)
-    job_id = new_job_id()
-    created = await door.store.create(
-        job_id, spec, units(spec, model), idempotency=idempotency(key, request)
-    )
-    record = created.record
-    structlog.contextvars.bind_contextvars(job_id=record.id)
-    if created.replayed:
-        log.info("job replayed")
-        return record
-    log.info("job accepted", model=spec.model, sampler=spec.sampler, units=record.units)
-    try:
-        await door.doorbell.ring(spec.model, record.id)
-    except StoreUnavailable as error:
-        # The job is kept; the sweep finds more jobs than rings and makes up for this one.
-        log.warning("ring lost", reason=str(error))
+    with door.tracing.tracer.start_as_current_span("job submit", kind=SpanKind.PRODUCER) as span:
+        with door.tracing.tracer.start_as_current_span("store create"):
+            created = await door.store.create(
+                new_job_id(),
+                spec,
+                units(spec, model),
+                idempotency=idempotency(key, request),
+                traceparent=traceparent(span),
+            )
+        record = created.record
+        structlog.contextvars.bind_contextvars(job_id=record.id)
+        span.set_attributes({"sfumato.job_id": record.id, "sfumato.units": record.units})
+        if created.replayed:
+            log.info("job replayed")
+            return record
+        log.info("job accepted", model=spec.model, sampler=spec.sampler, units=record.units)
+        with door.tracing.tracer.start_as_current_span("ring"):
+            await ring(door, record)
     return record
+
+
+async def ring(door: Door, record: JobRecord) -> None:
+    """Ring for a worker; where the broker is away, the sweep makes up for it."""
+    try:
+        await door.doorbell.ring(record.spec.model, record.id)
+    except StoreUnavailable as error:
+        log.warning("ring lost", reason=str(error))
 
 
 async def latest(door: Door, record: JobRecord) -> JobRecord:

@@ -51,7 +51,14 @@ class DoorCounters:
         )  # fmt: skip
 
     def answered(
-        self, method: str, route: str | None, status: int, seconds: float, *, long: bool
+        self,
+        method: str,
+        route: str | None,
+        status: int,
+        seconds: float,
+        *,
+        long: bool,
+        trace_id: str | None = None,
     ) -> None:
         """Count an answer; a path that is no route counts as ``none``.
 
@@ -61,7 +68,8 @@ class DoorCounters:
         route = route or "none"
         self._requests.labels(method, route, str(status)).inc()
         if not long:
-            self._seconds.labels(method, route).observe(seconds)
+            exemplar = None if trace_id is None else {"trace_id": trace_id}
+            self._seconds.labels(method, route).observe(seconds, exemplar)
 
     def refused(self, code: str) -> None:
         """Count a problem by its stable word."""

@@ -5,15 +5,17 @@ import uuid
 from time import perf_counter
 
 import structlog
+from opentelemetry.trace import Span
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobs.tracing import recorded_id
 from service.metrics import DoorCounters
 from service.problem import problem_response
+from service.request_trace import QUIET, answered, traced
 
 log = structlog.get_logger()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestContext:
@@ -33,10 +35,16 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with traced(scope) as span:
+            await self._serve(scope, receive, send, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         request_id = chosen_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        if (trace_id := recorded_id(span)) is not None:
+            structlog.contextvars.bind_contextvars(trace_id=trace_id)
         answer = _Answer(scope, send, request_id if self._echo_id else None)
         started_at = perf_counter()
         try:
@@ -48,15 +56,18 @@ class RequestContext:
                 response = problem_response(scope, 500, "internal_error", detail)
                 await response(scope, receive, answer.send)
         finally:
-            self._ended(scope, answer, perf_counter() - started_at)
+            self._ended(scope, answer, perf_counter() - started_at, span)
 
-    def _ended(self, scope: Scope, answer: "_Answer", seconds: float) -> None:
+    def _ended(self, scope: Scope, answer: "_Answer", seconds: float, span: Span) -> None:
         method, path = scope["method"], scope["path"]
         route = getattr(scope.get("route"), "path", None)
-        self._counters.answered(method, route, answer.status, seconds, long=answer.long)
+        answered(span, method, route, answer.status)
+        self._counters.answered(
+            method, route, answer.status, seconds, long=answer.long, trace_id=recorded_id(span)
+        )
         if (code := scope["state"].get("problem")) is not None:
             self._counters.refused(code)
-        write = log.debug if path in _QUIET else log.info
+        write = log.debug if path in QUIET else log.info
         write(
             "request",
             method=method,

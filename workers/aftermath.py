@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import time
 
 import structlog
 import torch
@@ -35,11 +36,15 @@ class Aftermath:
         """Report something after what was collected before."""
         self._errands.append(partial(self._report, report))
 
-    def advanced(self, tick: int, slots: Sequence[Slot]) -> None:
-        """Tell where the slots stand."""
-        self._errands.append(
-            lambda: self._report(Advanced(tick, tuple(slot.standing() for slot in slots)))
-        )
+    def advanced(self, tick: int, slots: Sequence[Slot], rows: int, seconds: float) -> None:
+        """Tell where the slots stand after a forward pass of so many rows, which has just ended."""
+        at = time()
+
+        def tell() -> None:
+            standings = tuple(slot.standing() for slot in slots)
+            self._report(Advanced(tick, standings, rows, seconds, at))
+
+        self._errands.append(tell)
 
     def save(self, slots: Sequence[Slot]) -> None:
         """Report the states of all slots that have moved since they were saved."""

@@ -123,7 +123,7 @@ class Engine:
 
     def healthy(self, limit_s: float) -> bool:
         """Whether the engine is idle or has ticked within ``limit_s``."""
-        return self.silent_s < limit_s
+        return not self._busy or self.silent_s < limit_s
 
     @property
     def silent_s(self) -> float:
@@ -278,7 +278,9 @@ class Engine:
             slot.state = evaluated.state[i]
             slot.row += 1
             moved.append(slot)
-        self._aftermath.advanced(self.stats.ticks, moved)
+        rows = sum(slot.guidance.passes for slot in slots)
+        seconds = evaluated.model_s + evaluated.step_s
+        self._aftermath.advanced(self.stats.ticks, moved, rows, seconds)
         self._preview(slots, evaluated)
         for slot in moved:
             if slot.done:

@@ -36,7 +36,7 @@ class Holdings:
         for job_id in job_ids:
             run = self.runs.get(job_id)
             if run is not None and run.leaving != "lost":
-                log.info("job is no longer ours", job_id=job_id)
+                run.log.info("job is no longer ours")
                 self.counters.departed("lost")
                 self.depart(run, "lost")
 
@@ -50,9 +50,10 @@ class Holdings:
         """Forget a job; ``record`` is its end, None where it goes on elsewhere."""
         run.ended = True
         self.runs.pop(run.id, None)
+        run.attempt.end(str(run.leaving or "lost") if record is None else str(record.status))
         if record is not None:
             self.counters.ended(record)
-            log.info("job ended", job_id=run.id, status=str(record.status))
+            run.log.info("job ended", status=str(record.status))
         if not run.done.done():
             run.done.set_result(None)
 

@@ -21,6 +21,7 @@ from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.store import WorkerEntry
 from jobs.sweeper import Sweeper
+from jobs.tracing import open_tracing
 from workers.batcher import MIN_ROWS
 from workers.calibrate import Calibration, calibrate, measure
 from workers.catalogue import model_entry
@@ -93,7 +94,8 @@ class WorkerHost:
         settings = self._settings
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
-        self._runtime = Runtime(self._store, self._doorbell, self._bundle, settings)
+        self._tracing = open_tracing(settings, "sfumato-worker", settings.worker_id)
+        self._runtime = Runtime(self._store, self._doorbell, self._bundle, settings, self._tracing)
         engine_settings = EngineSettings(
             slots=settings.slots,
             rows_per_tick=calibration.rows_per_tick,
@@ -210,6 +212,7 @@ class WorkerHost:
         except StoreTrouble:
             log.warning("not retired; the entry runs out by itself")
         await self._store.close()
+        await asyncio.to_thread(self._tracing.close)
         await self._loop.shutdown_default_executor()
 
 

@@ -5,6 +5,7 @@ thread-safe queue. A report holds host memory only, so that no other thread touc
 """
 
 from dataclasses import dataclass, field
+from time import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class Admitted:
     row: int  # where it starts: 0, or where an earlier attempt left it
     rows: int
     refused: bool = False  # an earlier state was not taken up: other weights, backend or table
+    at: float = field(default_factory=time, compare=False)  # seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Advanced:
 
     tick: int
     pictures: tuple["Standing", ...]
+    rows: int  # of the forward pass
+    seconds: float  # it and the step took
+    at: float = field(default_factory=time, compare=False)  # its end, seconds since 1970
 
 
 @dataclass(frozen=True)

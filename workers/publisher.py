@@ -78,6 +78,7 @@ class Publisher:
                 if (run := self._holdings.runs.get(standing.job_id)) is not None:
                     run.standings[standing.image] = standing
                     run.moved = True
+                    run.attempt.advanced(report, standing)
         elif (run := self._holdings.runs.get(report.job_id)) is None:
             return
         elif isinstance(report, Previewed):
@@ -90,9 +91,10 @@ class Publisher:
     def _turn(self, run: Run, report: Admitted | Finished | Failed | Released) -> None:
         """Act on a report that changes where a picture is."""
         if isinstance(report, Admitted):
-            log.info("picture admitted", job_id=run.id, image=report.image, row=report.row)
+            run.attempt.admitted(report)
+            run.log.info("picture admitted", image=report.image, row=report.row)
             if report.refused:
-                log.warning("checkpoint of another build refused", job_id=run.id)
+                run.log.warning("checkpoint of another build refused")
         elif isinstance(report, Finished):
             self._left(run, [report.image])
             self.spawn(self._store_picture(run, report))
@@ -146,6 +148,8 @@ class Publisher:
         try:
             self._holdings.lose(await self._store.preview(previews))
             self._holdings.counters.previewed(len(previews))
+            for run, _ in due:
+                run.attempt.previewed()
         except StoreTrouble as error:
             self._holdings.trouble(error)
 
@@ -166,6 +170,7 @@ class Publisher:
         ]
         try:
             await self._store.checkpoint(run.claim.lease, checkpoints)
+            run.attempt.checkpointed(max(checkpoint.row for checkpoint in checkpoints))
         except StaleFence:
             self._holdings.lose([run.id])
         except StoreTrouble as error:
@@ -178,7 +183,8 @@ class Publisher:
         async with run.lock:
             if run.ended:
                 return
-            data = await asyncio.to_thread(encode, report.pixels, spec.output_format, values)
+            with run.attempt.stage("encode"):
+                data = await asyncio.to_thread(encode, report.pixels, spec.output_format, values)
             record = ImageRecord(
                 index=report.image,
                 seed=spec.seed,
@@ -188,7 +194,8 @@ class Publisher:
                 size_bytes=len(data),
             )
             image = FinishedImage(record, data)
-            await self._insist(run, lambda: self._store.add_image(run.claim.lease, image))
+            with run.attempt.stage("store picture"):
+                await self._insist(run, lambda: self._store.add_image(run.claim.lease, image))
             run.stored.add(report.image)
         if len(run.stored) == spec.num_images:
             await self.end(run)
@@ -198,17 +205,19 @@ class Publisher:
         async with run.lock:
             if run.ended:
                 return
-            record = await self._insist(
-                run, lambda: self._store.finish(run.claim.lease, run.evaluations)
-            )
+            with run.attempt.stage("finish"):
+                record = await self._insist(
+                    run, lambda: self._store.finish(run.claim.lease, run.evaluations)
+                )
             self._holdings.close(run, record)
 
     async def _fail(self, run: Run, error: JobError) -> None:
         async with run.lock:
             if run.ended:
                 return
-            log.error("job failed", job_id=run.id, code=error.code, detail=error.detail)
+            run.log.error("job failed", code=error.code, detail=error.detail)
             record = await self._insist(run, lambda: self._store.fail(run.claim.lease, error))
+            run.attempt.end(str(record.status), error)
             self._holdings.counters.ended(record)
             self._holdings.depart(run, "lost")
 
@@ -231,7 +240,7 @@ class Publisher:
             record = await self._insist(run, lambda: self._store.requeue(run.claim.lease, reason))
         except StaleFence:
             return
-        log.info("job given back", job_id=run.id, reason=reason, step=record.step)
+        run.log.info("job given back", reason=reason, step=record.step)
         await self.ring(run.id)
 
     async def ring(self, ring: str) -> None:

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import structlog
+from structlog.typing import FilteringBoundLogger as BoundLogger
 
+from jobs.latency import traced_id
 from jobs.store import Claim, Progress, RequeueReason
+from workers.attempt import Attempt
 from workers.messages import Picture, Previewed, Resume, Saved, Standing
 
 Leaving = Literal["lost"] | RequeueReason
@@ -21,6 +25,8 @@ class Run:
     waiting: deque[Picture]  # pictures without a place in the engine
     unit: float  # units of one forward row
     done: asyncio.Future[None]
+    attempt: Attempt
+    log: BoundLogger  # says whose job it is, and in which trace
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # orders writes that end things
     inside: set[int] = field(default_factory=set)  # pictures that hold a place
     stored: set[int] = field(default_factory=set)
@@ -66,7 +72,7 @@ class Run:
         return max(ahead, default=0) + later
 
 
-def open_run(claim: Claim, unit: float) -> Run:
+def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
     """Return a run with an order for each picture that no earlier attempt has finished."""
     record = claim.record
     resumes = {
@@ -102,4 +108,12 @@ def open_run(claim: Claim, unit: float) -> Run:
         if image not in claim.finished
     )
     done = asyncio.get_running_loop().create_future()
-    return Run(claim, pictures, unit, done, stored=set(claim.finished))
+    return Run(claim, pictures, unit, done, attempt, log_of(claim), stored=set(claim.finished))
+
+
+def log_of(claim: Claim) -> BoundLogger:
+    """Return a logger whose lines carry the job's id and its trace's."""
+    trace_id = traced_id(claim.record.traceparent)
+    ids = {"job_id": claim.record.id} | ({} if trace_id is None else {"trace_id": trace_id})
+    bound: BoundLogger = structlog.get_logger().bind(**ids)
+    return bound

@@ -5,6 +5,7 @@ All of it runs on one event loop in a thread of its own; Celery's tasks only wai
 
 import asyncio
 from collections.abc import Iterable
+from time import time_ns
 
 import structlog
 
@@ -12,6 +13,8 @@ from diffusion.bundle import Bundle
 from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
 from jobs.store import JobStore
+from jobs.tracing import Tracing
+from workers.attempt import Attempt
 from workers.engine import Engine
 from workers.health import Pulse
 from workers.holdings import Holdings
@@ -29,11 +32,17 @@ class Runtime:
     """Claims jobs for the engine and keeps them until they have left."""
 
     def __init__(
-        self, store: JobStore, doorbell: Doorbell, bundle: Bundle, settings: WorkerSettings
+        self,
+        store: JobStore,
+        doorbell: Doorbell,
+        bundle: Bundle,
+        settings: WorkerSettings,
+        tracing: Tracing,
     ) -> None:
         self._store = store
         self._bundle = bundle
         self._settings = settings
+        self._tracing = tracing
         self._permits = Permits(settings.slots)
         self._claiming = asyncio.Lock()
         self._holdings = Holdings(bundle.info.name)
@@ -99,6 +108,7 @@ class Runtime:
             return None if self.pulse.draining else await self._claim()
 
     async def _claim(self) -> Run | None:
+        began_ns = time_ns()
         try:
             claim = await self._store.claim(
                 self.model, self._settings.worker_id, idle=not self._holdings.runs
@@ -109,12 +119,12 @@ class Runtime:
         if claim is None:
             return None
         spec, info = claim.record.spec, self._bundle.info
-        run = open_run(claim, spec.width * spec.height / (info.width * info.height))
+        unit = spec.width * spec.height / (info.width * info.height)
+        run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))
         self._holdings.runs[run.id] = run
         self.counters.claimed(claim)
-        log.info(
+        run.log.info(
             "job claimed",
-            job_id=run.id,
             attempt=claim.record.attempts,
             resumed=bool(claim.checkpoints),
             alone=claim.alone,
@@ -129,6 +139,7 @@ class Runtime:
             return
         picture = run.waiting.popleft()
         run.inside.add(picture.image)
+        run.attempt.entered(picture.image)
         self._holdings.engine.submit(picture)
 
     def _fill(self) -> None:
@@ -177,7 +188,7 @@ class Runtime:
         ]
         if lower:
             run = max(lower, key=lambda r: (r.claim.record.spec.priority.rank, r.rows_left))
-            log.info("job parked", job_id=run.id, waiting=waiting)
+            run.log.info("job parked", waiting=waiting)
             self.counters.departed("parked")
             self._holdings.depart(run, "parked")
 

@@ -1,0 +1,44 @@
+"""A request as a span, under its client's ``traceparent``."""
+
+import contextlib
+from collections.abc import Iterator
+
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from jobs.tracing import OFF, Tracing, parent
+
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked for every few seconds by machines: neither traced nor told of in the log."""
+
+
+@contextlib.contextmanager
+def traced(scope: Scope) -> Iterator[Span]:
+    """Yield the request's span, the current one within the block; an empty one where none is."""
+    tracing: Tracing = getattr(scope["app"].state, "tracing", OFF)
+    if not tracing.on or scope["path"] in QUIET:
+        yield INVALID_SPAN
+        return
+    method = scope["method"]
+    attributes = {"http.request.method": method, "url.path": scope["path"]}
+    with tracing.tracer.start_as_current_span(
+        method,
+        context=parent(Headers(scope=scope).get("traceparent")),
+        kind=SpanKind.SERVER,
+        attributes=attributes,
+    ) as span:
+        yield span
+
+
+def answered(span: Span, method: str, route: str | None, status: int) -> None:
+    """Name a request's span after its route, and tell how it ended; 0 is no answer at all."""
+    if not span.is_recording():
+        return
+    if route is not None:
+        span.update_name(f"{method} {route}")
+        span.set_attribute("http.route", route)
+    if status:
+        span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_status(Status(StatusCode.ERROR))

@@ -1,0 +1,166 @@
+"""A door, a worker and a collector in action: jobs drawn, failed, canceled and expired."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from jobs.catalogue import resolve, units
+from jobs.queue import Doorbell
+from jobs.redis_store import RedisStore
+from jobs.schema import JobRequest
+from jobs.settings import JobsSettings
+from service.client import Client
+from service.redis_server import free_port
+from tests.faults.processes import Worker
+from tests.observation.collector import Collector, collecting
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER = "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
+
+
+@dataclass
+class Live:
+    """What runs, and the jobs that went through it."""
+
+    url: str
+    metrics: list[str]  # host:port of the door's store figures, the replica's own, the worker's
+    collector: Collector
+    logs: dict[str, Path]  # of the door and the worker
+    jobs: dict[str, str]  # what became of it → id
+
+
+def wait(what: str, probe: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait until the probe is true."""
+    deadline = time.monotonic() + timeout_s
+    while not probe():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
+
+
+@contextmanager
+def process(command: list[str], log: Path, **env: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process; it is told to end with the block, and killed if it does not."""
+    variables = {name.upper(): str(value) for name, value in env.items()}
+    with log.open("ab") as out:
+        child = subprocess.Popen(command, env=os.environ | variables, stdout=out, stderr=out)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def door_answers(url: str) -> bool:
+    """Return whether the door is ready and knows a model with a live worker."""
+    try:
+        ready = httpx.get(f"{url}/readyz", trust_env=False, timeout=2)
+    except httpx.HTTPError:
+        return False
+    return ready.status_code == 200 and ready.json()["workers"] > 0
+
+
+@contextmanager
+def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]:
+    """Run a door and a worker that send their spans to a collector."""
+    port, own, worker_port = free_port(), free_port(), free_port()
+    logs = {name: folder / f"{name}.log" for name in ("door", "worker")}
+    with ExitStack() as stack:
+        collector = stack.enter_context(collecting())
+        env = {
+            "sfumato_redis_url": settings.redis_url,
+            "sfumato_key_prefix": settings.key_prefix,
+            "sfumato_door_metrics_port": own,
+            "sfumato_otlp_endpoint": collector.url,
+            "otel_bsp_schedule_delay": 300,
+        }
+        door = [sys.executable, "-m", "service.uvicorn_door", "--port", str(port)]
+        stack.enter_context(process(door, logs["door"], **env))
+        os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "300"
+        worker = Worker(
+            settings, model, "observed", logs["worker"], metrics_port=worker_port,
+            otlp_endpoint=collector.url, preview_s=0,
+        )  # fmt: skip
+        del os.environ["OTEL_BSP_SCHEDULE_DELAY"]
+        stack.callback(worker.end)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait("the door with a worker", lambda: door_answers(url))
+        except AssertionError:
+            print(*(f"== {log}\n{log.read_text()[-3000:]}" for log in logs.values()), sep="\n")
+            raise
+        metrics = [f"127.0.0.1:{number}" for number in (port, own, worker_port)]
+        yield Live(url, metrics, collector, logs, {})
+
+
+async def submit_broken(settings: JobsSettings, job_id: str) -> None:
+    """Store a job that no worker can draw, as no door would."""
+    store, bell = RedisStore(settings), Doorbell(settings)
+    (model,) = await store.models()
+    spec = resolve(JobRequest(prompt="a red apple"), model)
+    await store.create(job_id, spec.model_copy(update={"sampler": "none"}), units(spec, model))
+    await bell.ring(model.name, job_id)
+    await store.close()
+    bell.close()
+
+
+def draw(live: Live, settings: JobsSettings) -> None:
+    """Send jobs of every fate through, and wait until all have met it."""
+    with Client(live.url) as client, httpx.Client(base_url=live.url, trust_env=False) as http:
+        body = {"prompt": "a red apple", "num_inference_steps": 60, "num_images": 2}
+        traced = http.post("/v1/jobs", json=body, headers={"traceparent": TRACEPARENT}).json()
+        live.jobs["succeeded"] = traced["id"]
+        long = client.submit("a red apple", num_inference_steps=1000)
+        late = client.submit("a red apple", num_inference_steps=1000, deadline_s=0.5)
+        for _ in client.follow(traced["id"]):
+            pass
+        client.cancel(long.id)
+        live.jobs["canceled"], live.jobs["expired"] = long.id, late.id
+        asyncio.run(submit_broken(settings, "broken"))
+        live.jobs["failed"] = "broken"
+        for job_id in live.jobs.values():
+            client.wait(job_id)
+        assert http.post("/v1/jobs", json={"prompt": 7}).status_code == 422
+
+
+@contextmanager
+def prometheus(live: Live, rules: Path, folder: Path) -> Iterator[str]:
+    """Run a Prometheus that reads the run and evaluates the rules each second; yield its URL."""
+    port = free_port()
+    config = folder / "prometheus.yaml"
+    targets = ", ".join(f"'{target}'" for target in live.metrics)
+    config.write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        f"rule_files: ['{rules}']\n"
+        f"scrape_configs: [{{job_name: sfumato, static_configs: [{{targets: [{targets}]}}]}}]\n"
+    )
+    binary = shutil.which("prometheus")
+    assert binary is not None
+    command = [
+        binary, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with process(command, folder / "prometheus.log"):
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        wait("Prometheus", ready)
+        yield url
