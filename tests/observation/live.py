@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from diffusion.bundle import load_bundle
 from jobs.catalogue import resolve, units
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
@@ -22,6 +23,7 @@ from service.client import Client
 from service.redis_server import free_port
 from tests.faults.processes import Worker
 from tests.observation.collector import Collector, collecting
+from workers.catalogue import model_entry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -64,13 +66,13 @@ def process(command: list[str], log: Path, **env: object) -> Iterator[subprocess
             child.wait()
 
 
-def door_answers(url: str) -> bool:
-    """Return whether the door is ready and knows a model with a live worker."""
+def door_answers(url: str, workers: int) -> bool:
+    """Return whether the door is ready and knows so many workers."""
     try:
         ready = httpx.get(f"{url}/readyz", trust_env=False, timeout=2)
     except httpx.HTTPError:
         return False
-    return ready.status_code == 200 and ready.json()["workers"] > 0
+    return ready.status_code == 200 and ready.json()["workers"] >= workers
 
 
 @contextmanager
@@ -89,6 +91,9 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         }
         door = [sys.executable, "-m", "service.uvicorn_door", "--port", str(port)]
         stack.enter_context(process(door, logs["door"], **env))
+        url = f"http://127.0.0.1:{port}"
+        wait("the door", lambda: door_answers(url, 0))
+        late = submit_late(url, settings, model)
         os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "300"
         worker = Worker(
             settings, model, "observed", logs["worker"], metrics_port=worker_port,
@@ -96,14 +101,26 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         )  # fmt: skip
         del os.environ["OTEL_BSP_SCHEDULE_DELAY"]
         stack.callback(worker.end)
-        url = f"http://127.0.0.1:{port}"
         try:
-            wait("the door with a worker", lambda: door_answers(url))
+            wait("the door with a worker", lambda: door_answers(url, 1))
         except AssertionError:
             print(*(f"== {log}\n{log.read_text()[-3000:]}" for log in logs.values()), sep="\n")
             raise
         metrics = [f"127.0.0.1:{number}" for number in (port, own, worker_port)]
-        yield Live(url, metrics, collector, logs, {})
+        yield Live(url, metrics, collector, logs, {"expired": late})
+
+
+def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
+    """Submit a job that expires while no worker is there that would refuse its deadline."""
+
+    async def announce() -> None:
+        store = RedisStore(settings)
+        await store.announce_model(model_entry(load_bundle(model).info))
+        await store.close()
+
+    asyncio.run(announce())
+    with Client(url) as client:
+        return client.submit("a red apple", deadline_s=0.2).id
 
 
 async def submit_broken(settings: JobsSettings, job_id: str) -> None:
@@ -124,11 +141,10 @@ def draw(live: Live, settings: JobsSettings) -> None:
         traced = http.post("/v1/jobs", json=body, headers={"traceparent": TRACEPARENT}).json()
         live.jobs["succeeded"] = traced["id"]
         long = client.submit("a red apple", num_inference_steps=1000)
-        late = client.submit("a red apple", num_inference_steps=1000, deadline_s=0.5)
         for _ in client.follow(traced["id"]):
             pass
         client.cancel(long.id)
-        live.jobs["canceled"], live.jobs["expired"] = long.id, late.id
+        live.jobs["canceled"] = long.id
         asyncio.run(submit_broken(settings, "broken"))
         live.jobs["failed"] = "broken"
         for job_id in live.jobs.values():
