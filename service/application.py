@@ -12,7 +12,16 @@ from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jobs.tracing import Tracing, open_tracing
-from service import catalogue_api, events_api, health, images_api, jobs_api, problem, scaling_api
+from service import (
+    catalogue_api,
+    events_api,
+    health,
+    images_api,
+    jobs_api,
+    problem,
+    scaling_api,
+    webhooks_api,
+)
 from service.body_limit import BodyLimit
 from service.documented import only_problem_json
 from service.door import opened
@@ -49,7 +58,7 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
         redoc_url=None,
     )
     problem.install(app)
-    for api in (jobs_api, events_api, images_api, catalogue_api, scaling_api, health):
+    for api in (jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health):
         app.include_router(api.router)
     # The last one added is the outermost: it sees the answers of all the others.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

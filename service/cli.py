@@ -21,6 +21,7 @@ from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
 from service.tenants_command import app as tenants_app
 from service.terminal import DEFAULT_URL, ApiKeyOption, complain
+from service.webhooks_command import app as webhooks_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
+app.add_typer(webhooks_app, name="webhooks")
 app.add_typer(tenants_app, name="tenants")
 DEFAULT_DATA = Path("var")
 

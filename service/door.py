@@ -29,6 +29,9 @@ from service.recent import Recent
 from service.representations import JobView, job_view
 from service.settings import ServiceSettings
 from service.signing import Signer
+from service.webhook_client import WebhookClient
+from service.webhook_delivery import Deliverer
+from service.webhook_secrets import WebhookSecrets
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ class Door:
     doorbell: Doorbell
     keyring: Keyring | None  # None: anyone may do anything
     limiter: RateLimiter
+    webhook_secrets: WebhookSecrets
     links: Links
     counters: DoorCounters
     tracing: Tracing
@@ -153,6 +157,9 @@ async def opened(
     doorbell = Doorbell(settings)
     keyring = Keyring(KeyStore(settings)) if settings.auth == "keys" else None
     limiter = RateLimiter(settings)
+    secrets = WebhookSecrets(settings)
+    links = links_of(settings)
+    calling = WebhookClient(settings)
     if keyring is None:
         log.warning("SFUMATO_AUTH is off: whoever reaches this door may see and end every job")
     door = Door(
@@ -161,7 +168,8 @@ async def opened(
         doorbell,
         keyring,
         limiter,
-        links_of(settings),
+        secrets,
+        links,
         counters,
         tracing,
         Recent(store.models),
@@ -169,14 +177,18 @@ async def opened(
         loop.create_future(),
         loop,
     )
-    sweeping = asyncio.create_task(Sweeper(store, doorbell).run(settings.sweep_s))
+    working = [asyncio.create_task(Sweeper(store, doorbell).run(settings.sweep_s))]
+    if settings.webhooks_at_once:
+        deliverer = Deliverer(settings, store, secrets, links, counters, calling)
+        working.append(asyncio.create_task(deliverer.run()))
     try:
         yield door
     finally:
         door.close_streams()
-        await end(sweeping, *door.tasks)
+        await end(*working, *door.tasks)
         doorbell.close()
-        for holder in (store, keyring, limiter):
+        await calling.close()
+        for holder in (store, keyring, limiter, secrets):
             with contextlib.suppress(JobsError):
                 if holder is not None:
                     await holder.close()

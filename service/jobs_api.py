@@ -21,6 +21,7 @@ from service.prefer import wait_s
 from service.problem import Refusal
 from service.representations import JobList, JobView, job_view
 from service.waiting import wait_for_end
+from service.webhook_url import check_url
 
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
@@ -117,6 +118,8 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
     """
     model = await door.model(request.model)
     spec = resolve(request, model, caller.tenant)
+    if request.webhook is not None:
+        check_url(request.webhook.url, door.settings)
     with door.tracing.tracer.start_as_current_span("job submit", kind=SpanKind.PRODUCER) as span:
         with door.tracing.tracer.start_as_current_span("store create"):
             created = await door.store.create(
@@ -125,6 +128,7 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
                 units(spec, model),
                 idempotency=idempotency(key, request),
                 traceparent=traceparent(span),
+                webhook=request.webhook,
             )
         record = created.record
         structlog.contextvars.bind_contextvars(job_id=record.id)

@@ -38,6 +38,10 @@ class DoorCounters:
             "Time to the end of the answer; streams and waits left out.", ["method", "route"],
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.webhooks = Counter(
+            "sfumato_webhooks", "Attempts to deliver a webhook, by outcome.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=self.registry)
         self._problems = Counter(
             "sfumato_http_problems", "Requests answered with a problem, by its code.", ["code"],

@@ -8,6 +8,7 @@ from jobs.catalogue import ModelEntry, SamplerEntry
 from jobs.scaling import ScalingSignal
 from jobs.schema import JobRecord, JobSpec, JobStatus
 from jobs.store import WorkerEntry
+from jobs.webhook import WebhookEvent, WebhookRecord, WebhookState
 from service.links import Links
 
 
@@ -71,6 +72,20 @@ class TimingsView(View):
     evaluations: int = Field(description="UNet rows evaluated, recomputed ones included.")
 
 
+class WebhookView(View):
+    """A job's webhook and what has come of it."""
+
+    url: str
+    events: tuple[WebhookEvent, ...]
+    state: WebhookState = Field(
+        description="`waiting` for the end, `pending`, `delivered`, `failed` or `unwanted`."
+    )
+    attempts: int
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    error: str | None = Field(description="Why the last attempt did not succeed.")
+
+
 class JobView(View):
     """A job."""
 
@@ -91,6 +106,7 @@ class JobView(View):
     attempts: int
     worker: str | None
     error: Problem | None
+    webhook: WebhookView | None = None
     timings: TimingsView
 
 
@@ -189,11 +205,25 @@ def job_view(
         attempts=record.attempts,
         worker=record.worker,
         error=_failure(record),
+        webhook=None if record.webhook is None else webhook_view(record.webhook),
         timings=TimingsView(
             queued_s=_queued_s(record),
             running_s=round(record.running_s, 6),
             evaluations=record.evaluations,
         ),
+    )
+
+
+def webhook_view(record: WebhookRecord) -> WebhookView:
+    """Return a webhook as clients see it."""
+    return WebhookView(
+        url=record.webhook.url,
+        events=record.webhook.events,
+        state=record.state,
+        attempts=record.attempts,
+        next_attempt_at=moment(record.due_at),
+        delivered_at=moment(record.delivered_at),
+        error=record.error,
     )
 
 

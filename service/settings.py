@@ -3,7 +3,15 @@
 import re
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FilePath,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from jobs.logs import LogFormat
@@ -38,6 +46,14 @@ class ServiceSettings(JobsSettings):
     rate_limit: int = Field(0, ge=0)  # requests a window and key (or address); 0: any number
     tenant_rate_limit: int = Field(0, ge=0)  # of all of a tenant's keys together; 0: any number
     rate_window_s: float = Field(60.0, ge=1, le=86400)
+    webhook_networks: CommaSeparated[IPvAnyNetwork] = ()  # private ones that may be called too
+    webhook_allow_http: bool = False  # webhooks without TLS
+    webhook_ca_file: FilePath | None = None  # PEM, beside none: the system's authorities
+    webhook_timeout_s: float = Field(10.0, gt=0, le=120)  # for one call, from name to answer
+    webhook_max_attempts: int = Field(10, ge=1, le=50)  # until a delivery is given up
+    webhook_retry_s: float = Field(5.0, gt=0, le=3600)  # the first pause; each is four times longer
+    webhook_poll_s: float = Field(1.0, gt=0, le=60)  # between two looks for deliveries
+    webhooks_at_once: int = Field(32, ge=0, le=1024)  # from this replica; 0: others deliver
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
     keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream

@@ -1,0 +1,57 @@
+"""Each tenant's secret that its webhooks are signed with: ``whsec_…``, kept as it is."""
+
+import base64
+import secrets
+import time
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import orjson
+from redis.exceptions import RedisError
+
+from jobs.connection import ask, connect
+from jobs.errors import JobsError
+from jobs.settings import JobsSettings
+
+
+def new_secret() -> str:
+    """Return 256 random bits as Standard Webhooks writes a secret."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+class WebhookSecrets:
+    """Finds and rotates secrets. Every method raises StoreTrouble where Redis is away."""
+
+    def __init__(self, settings: JobsSettings) -> None:
+        self._redis = connect(settings)
+        self._key = f"{{{settings.key_prefix}}}:webhook_secrets"
+
+    async def of(self, tenant: str) -> tuple[str, ...]:
+        """Return the tenant's secrets, the newest first; one is made where there is none."""
+        fields = {"secret": new_secret(), "previous": "", "previous_until": 0}
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hsetnx(self._key, tenant, orjson.dumps(fields))
+        pipe.hget(self._key, tenant)
+        kept = orjson.loads((await ask(pipe.execute()))[1])
+        if kept["previous"] and time.time() < kept["previous_until"]:
+            return kept["secret"], kept["previous"]
+        return (kept["secret"],)
+
+    async def rotate(self, tenant: str, overlap_s: float) -> str:
+        """Give the tenant a new secret; both sign for a while, so that receivers can change."""
+        old = (await self.of(tenant))[0]
+        fields = {
+            "secret": new_secret(),
+            "previous": old,
+            "previous_until": time.time() + overlap_s,
+        }
+        call = self._redis.hset(self._key, tenant, cast(Any, orjson.dumps(fields)))
+        await ask(cast(Awaitable[Any], call))
+        return str(fields["secret"])
+
+    async def close(self) -> None:
+        """Release connections."""
+        try:
+            await self._redis.aclose()
+        except (RedisError, OSError) as error:
+            raise JobsError(f"closing the webhook secrets: {error}") from error
