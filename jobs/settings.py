@@ -7,6 +7,7 @@ from pydantic import Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import StartError
+from jobs.schema import Durable
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -37,6 +38,9 @@ class JobsSettings(BaseSettings):
     redis_cert_file: FilePath | None = None  # PEM; this process' own, where Redis asks for one
     redis_key_file: FilePath | None = None
     key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
+    durable: Durable = "relaxed"  # "strict": a job is acknowledged once it would survive
+    durable_replicas: int = Field(0, ge=0, le=16)  # that have to have it; 0: Redis' own disk
+    durable_timeout_s: float = Field(5.0, gt=0, le=9)
     lease_s: float = Field(6.0, gt=0.1, le=600)
     max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running
     tenant_weight: float = Field(1.0, gt=0, le=1e6)  # of tenants that have no terms of their own
@@ -58,3 +62,11 @@ class JobsSettings(BaseSettings):
         pattern=r"^(https?://.*)?$",
     )
     trace_ratio: float = Field(1.0, ge=0, le=1)  # of the traces that begin here are recorded
+
+    @property
+    def beat_s(self) -> float:
+        """Seconds between two sweeps and two renewals: several fit into a lease.
+
+        Sweeps further apart than half a lease would take every gap for an outage of the store.
+        """
+        return min(1.0, self.lease_s / 6)

@@ -40,7 +40,7 @@ class Sweeper:
             self._short[entry.name] = max(0, missing - max(0, lost))
         return swept
 
-    async def run(self, interval_s: float = 1.0) -> None:
+    async def run(self, interval_s: float) -> None:
         """Sweep for ever; trouble with the store only skips sweeps."""
         while True:
             try:

@@ -177,7 +177,8 @@ async def opened(
         loop.create_future(),
         loop,
     )
-    working = [asyncio.create_task(Sweeper(store, doorbell).run(settings.sweep_s))]
+    every_s = min(settings.sweep_s, settings.beat_s)
+    working = [asyncio.create_task(Sweeper(store, doorbell).run(every_s))]
     if settings.webhooks_at_once:
         deliverer = Deliverer(settings, store, secrets, links, counters, calling)
         working.append(asyncio.create_task(deliverer.run()))

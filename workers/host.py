@@ -115,7 +115,7 @@ class WorkerHost:
         sweeper = Sweeper(self._store, self._doorbell)
         for work in (
             self._runtime.publish(), self._runtime.renew(), self._announce(), self._beat(),
-            sweeper.run(),
+            sweeper.run(settings.beat_s),
         ):  # fmt: skip
             task = self._loop.create_task(work)
             task.add_done_callback(_must_not_end)

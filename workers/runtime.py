@@ -160,7 +160,7 @@ class Runtime:
         """Prolong the leases of all jobs here, for ever, unless the engine has stalled."""
         holdings = self._holdings
         while True:
-            await asyncio.sleep(self._settings.renew_s)
+            await asyncio.sleep(min(self._settings.renew_s, self._settings.beat_s))
             if not holdings.runs:
                 continue
             if not holdings.engine.healthy(self._settings.stall_s):

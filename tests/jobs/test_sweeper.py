@@ -1,0 +1,29 @@
+"""The sweep as every worker and door runs it."""
+
+import asyncio
+import contextlib
+
+from jobs.queue import Doorbell
+from jobs.redis_store import RedisStore
+from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
+from jobs.sweeper import Sweeper
+from tests.jobs.examples import spec, work
+
+
+async def test_a_lone_sweeper_reaps_the_shortest_lease(jobs_settings: JobsSettings) -> None:
+    # One sweep a second took every gap for an outage of the store and prolonged such leases.
+    settings = jobs_settings.model_copy(update={"lease_s": 0.6})
+    store, doorbell = RedisStore(settings), Doorbell(settings)
+    await store.create("a", spec(), work(spec()))
+    assert await store.claim("toy", "dies", idle=True) is not None
+    sweeping = asyncio.create_task(Sweeper(store, doorbell).run(settings.beat_s))
+    async with asyncio.timeout(5):
+        while (await store.get("a")).status is JobStatus.RUNNING:
+            await asyncio.sleep(0.02)
+    sweeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sweeping
+    assert (await store.get("a")).deaths == 1
+    await store.close()
+    doorbell.close()
