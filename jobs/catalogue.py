@@ -96,7 +96,7 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
     height = _side("height", request.height or model.height, model)
     if width * height > model.max_pixels:
         raise InvalidRequest("width", f"{width}x{height} is more than {model.max_pixels} pixels")
-    fields = request.model_dump(exclude={"webhook"})  # no worker needs it
+    fields = request.model_dump(exclude={"webhook", "durable"})  # no worker needs them
     fields |= {
         "tenant": tenant,
         "model": model.name,

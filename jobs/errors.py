@@ -9,11 +9,13 @@ JobsError
 ├── QuotaExceeded        the tenant has as much outstanding as it may have
 ├── LargerThanQuota      the job by itself is more than its tenant may have outstanding
 ├── DeadlineUnmeetable   the work before the job leaves no time for it
+├── DurabilityUnsupported this Redis cannot confirm that a job would survive its machine
 ├── StaleFence           the writer no longer holds the job
 ├── NewerSchema          a newer version of Sfumato wrote this record
 ├── ResultExpired        the picture's time to live is over; its record stays
 ├── InvalidCursor        a list cursor or event id that we never gave out
 └── StoreTrouble         a call that may succeed later
+    ├── NotDurable       the job is not known to survive Redis' machine
     ├── StoreFull        the store's memory is past its high-water mark
     └── StoreUnavailable Redis does not answer
 
@@ -105,8 +107,28 @@ class StoreTrouble(JobsError):
     """The store cannot do this now; it may later."""
 
 
+class NotDurable(StoreTrouble):
+    """The job is not known to survive the loss of Redis' machine.
+
+    ``kept`` says that it exists nevertheless: it will be drawn, unless Redis fails first.
+    """
+
+    def __init__(self, job_id: str, reason: str, *, kept: bool = False) -> None:
+        fate = f"job {job_id} is kept, but" if kept else "the job was not taken on:"
+        super().__init__(f"{fate} {reason}")
+        self.job_id = job_id
+        self.kept = kept
+
+
 class StoreFull(StoreTrouble):
     """The store's memory is past its high-water mark; running jobs go on."""
+
+
+class DurabilityUnsupported(JobsError):
+    """This store cannot confirm that a job would survive its machine."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"durable=strict cannot be had here: {reason}")
 
 
 class StaleFence(JobsError):

@@ -14,6 +14,7 @@ from jobs.catalogue import ModelEntry
 from jobs.errors import (
     BacklogFull,
     DeadlineUnmeetable,
+    DurabilityUnsupported,
     IdempotencyConflict,
     InvalidCursor,
     JobNotFound,
@@ -27,7 +28,7 @@ from jobs.latency import Latency, bound_of, latencies, traced_id
 from jobs.memory_job import MemoryJob
 from jobs.memory_outbox import MemoryOutbox, post
 from jobs.memory_tenants import MemoryTenants
-from jobs.schema import FAILURE_CODES, JobError, JobRecord, JobSpec, JobStatus
+from jobs.schema import FAILURE_CODES, Durable, JobError, JobRecord, JobSpec, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import (
     Backlog,
@@ -169,8 +170,11 @@ class MemoryStore:
         idempotency: Idempotency | None = None,
         traceparent: str | None = None,
         webhook: Webhook | None = None,
+        durable: Durable | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
+        if (durable or self._settings.durable) == "strict":
+            raise DurabilityUnsupported("the store is this process' memory")
         if self._memory_bytes() > self._settings.memory_high_water_bytes:
             raise StoreFull
         if job_id in self._jobs:

@@ -12,6 +12,7 @@ from jobs import events
 from jobs.admission import full_speed, over_quota, retry_after_s
 from jobs.catalogue import ModelEntry
 from jobs.connection import ask, connect
+from jobs.durability import Durability
 from jobs.errors import (
     BacklogFull,
     DeadlineUnmeetable,
@@ -31,6 +32,7 @@ from jobs.redis_tenants import RedisTenants
 from jobs.schema import (
     FAILURE_CODES,
     SCHEMA_VERSION,
+    Durable,
     ImageRecord,
     JobError,
     JobRecord,
@@ -74,6 +76,7 @@ class RedisStore:
         self._redis = connect(settings)
         self._scripts = Scripts(self._redis, self._prefix, settings)
         self.tenants = RedisTenants(self._redis, self._key, settings)
+        self._durability = Durability(self._redis, settings)
         self._hub = events.EventHub(self._redis, self._prefix)
         self._memory = (0.0, 0)
         self.outbox = RedisOutbox(self._redis, self._key, self._scripts)
@@ -108,6 +111,7 @@ class RedisStore:
         idempotency: Idempotency | None = None,
         traceparent: str | None = None,
         webhook: Webhook | None = None,
+        durable: Durable | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
         if await self._memory_bytes() > self._settings.memory_high_water_bytes:
@@ -136,12 +140,29 @@ class RedisStore:
                 "key": f"{spec.tenant}:{idempotency.key}",
                 "fingerprint": idempotency.fingerprint,
             }
-        outcome, *found = await self._script("create", arguments)
+        outcome, *found = await self._create(job_id, arguments, durable)
         if outcome in (b"created", b"replayed"):
             return Created(await self.get(found[0].decode()), replayed=outcome == b"replayed")
         if outcome == b"conflict":
             raise IdempotencyConflict
         raise await self._refusal(outcome, spec, units, [float(value) for value in found])
+
+    async def _create(
+        self, job_id: str, arguments: dict[str, Any], durable: Durable | None
+    ) -> Sequence[bytes]:
+        """Run the script; where it is wanted, wait until what it wrote or found would survive."""
+        if not self._durability.wanted(durable):
+            return cast(Sequence[bytes], await self._script("create", arguments))
+        await self._durability.check(job_id)
+
+        def fill(pipe: Any) -> None:
+            self._scripts.queue(pipe, "create", arguments)
+            self._durability.queue(pipe)
+
+        outcome, confirmed = await self._ask(self._scripts.execute(fill))
+        if outcome[0] in (b"created", b"replayed"):
+            self._durability.confirm(outcome[1].decode(), confirmed)
+        return cast(Sequence[bytes], outcome)
 
     async def _refusal(
         self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]

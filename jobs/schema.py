@@ -47,6 +47,7 @@ class Priority(StrEnum):
         return ("high", "normal", "low").index(self.value)
 
 
+Durable = Literal["relaxed", "strict"]
 OutputFormat = Literal["png", "webp"]
 OnDisconnect = Literal["continue", "cancel"]
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
@@ -104,6 +105,11 @@ class JobRequest(BaseModel):
     )
     output_format: OutputFormat = Field("png", description="File format of the pictures.")
     webhook: Webhook | None = Field(None, description="Whom to tell of the job's end.")
+    durable: Durable | None = Field(
+        None,
+        description="`strict`: answer once the job would survive the loss of Redis' machine; "
+        "the service's own choice by default.",
+    )
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=32, description="Strings of yours, returned as given."
     )

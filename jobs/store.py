@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from jobs.catalogue import ModelEntry
 from jobs.latency import Latency
 from jobs.outbox import Outbox
-from jobs.schema import ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
 from jobs.tenants import Tenants
 from jobs.webhook import Webhook
 
@@ -210,10 +210,13 @@ class JobStore(Protocol):
         idempotency: Idempotency | None = None,
         traceparent: str | None = None,
         webhook: Webhook | None = None,
+        durable: Durable | None = None,
     ) -> Created:
         """Store a new job as ``queued``; the caller then rings its model's doorbell.
 
         ``traceparent`` is the W3C trace context that the job's later spans belong under.
+        ``durable``: ``strict`` returns once the job would survive the loss of the store's machine;
+        None leaves it to the store's settings. A known key's job is confirmed too.
 
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
@@ -221,6 +224,8 @@ class JobStore(Protocol):
             QuotaExceeded, LargerThanQuota: the tenant's own is, or would be by this job alone.
             DeadlineUnmeetable: the work before it and its own take longer than ``deadline_s``;
                 not raised while the workers' speed is unknown.
+            DurabilityUnsupported: ``strict`` cannot be had from this store.
+            NotDurable: it could not be confirmed in time; ``kept`` says whether the job exists.
             StoreFull: memory is past its high-water mark.
         """
         ...

@@ -20,6 +20,7 @@ _TEXTS = {
     422: "The request is not valid; `errors` names the fields.",
     429: "Too many requests, or too much work waits; `Retry-After` says when to come back.",
     500: "The service made a mistake.",
+    501: "The service cannot do this as it is set up.",
     503: "The store does not answer, or has no room; `Retry-After` says when to come back.",
 }
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from opentelemetry.trace import SpanKind
 
 from jobs.catalogue import resolve, units
-from jobs.errors import StoreUnavailable
+from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.tracing import traceparent
 from service.caller import GUARDED, Caller, JobsCaller, OwnJob
@@ -122,14 +122,20 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
         check_url(request.webhook.url, door.settings)
     with door.tracing.tracer.start_as_current_span("job submit", kind=SpanKind.PRODUCER) as span:
         with door.tracing.tracer.start_as_current_span("store create"):
-            created = await door.store.create(
-                new_job_id(),
-                spec,
-                units(spec, model),
-                idempotency=idempotency(key, request),
-                traceparent=traceparent(span),
-                webhook=request.webhook,
-            )
+            try:
+                created = await door.store.create(
+                    new_job_id(),
+                    spec,
+                    units(spec, model),
+                    idempotency=idempotency(key, request),
+                    traceparent=traceparent(span),
+                    webhook=request.webhook,
+                    durable=request.durable,
+                )
+            except NotDurable as error:
+                if error.kept:
+                    await ring(door, spec.model, error.job_id)
+                raise
         record = created.record
         structlog.contextvars.bind_contextvars(job_id=record.id)
         span.set_attributes({"sfumato.job_id": record.id, "sfumato.units": record.units})
@@ -138,14 +144,14 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
             return record
         log.info("job accepted", model=spec.model, sampler=spec.sampler, units=record.units)
         with door.tracing.tracer.start_as_current_span("ring"):
-            await ring(door, record)
+            await ring(door, spec.model, record.id)
     return record
 
 
-async def ring(door: Door, record: JobRecord) -> None:
+async def ring(door: Door, model: str, job_id: str) -> None:
     """Ring for a worker; where the broker is away, the sweep makes up for it."""
     try:
-        await door.doorbell.ring(record.spec.model, record.id)
+        await door.doorbell.ring(model, job_id)
     except StoreUnavailable as error:
         log.warning("ring lost", reason=str(error))
 

