@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test check format lint types extras bench clean
+.PHONY: help setup demo up test check format lint types extras bench faults clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,9 @@ extras:  ## install the GPU worker's extra by itself and see that a worker of it
 
 bench: setup  ## measure, print, and write out/bench.json
 	$(BIN)/python -m tests.benchmarks
+
+faults: setup  ## break things on real processes, print what held, and write out/faults.json
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 clean:  ## forget the virtual environment and everything that was produced
 	rm -rf $(VENV) build out var .mypy_cache .pytest_cache .ruff_cache

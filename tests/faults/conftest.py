@@ -1,11 +1,13 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
-from tests.faults.processes import Client, Worker
+from tests.faults.client import Client
+from tests.faults.processes import Worker
 
 Start = Callable[..., Worker]
 
@@ -20,7 +22,7 @@ def start(jobs_settings: JobsSettings, tiny: Path, tmp_path: Path) -> Iterator[S
     """Start workers by name; all are ended with the test."""
     started: list[Worker] = []
 
-    def begin(name: str, settings: JobsSettings = jobs_settings, **env: object) -> Worker:
+    def begin(name: str, settings: JobsSettings = jobs_settings, **env: Any) -> Worker:
         worker = Worker(settings, tiny, name, tmp_path / f"{name}.log", **env)
         started.append(worker)
         return worker

@@ -8,8 +8,8 @@ from time import monotonic
 import pytest
 
 from jobs.schema import JobStatus
+from tests.faults.client import Client
 from tests.faults.conftest import Start
-from tests.faults.processes import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

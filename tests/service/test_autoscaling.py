@@ -15,7 +15,7 @@ from service.backlog_watch import UNKNOWN_MODEL, BacklogWatch
 from service.redis_server import free_port
 from service.worker_process import own_metrics_port, reachable
 from service.worker_settings import worker_settings
-from tests.faults.processes import until
+from tests.faults.client import until
 from tests.jobs.examples import MODEL, spec, work
 
 

@@ -13,7 +13,7 @@ from jobs.scaling import ScalingSignal, read_signal
 from jobs.schema import JobRecord, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
-from tests.faults.processes import Client, until
+from tests.faults.client import Client, until
 from tests.stack.up import MARK, marked
 
 MODEL_NAME = "tiny"

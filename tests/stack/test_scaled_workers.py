@@ -11,7 +11,7 @@ import pytest
 
 from diffusion.bundle import load_bundle
 from jobs.settings import JobsSettings
-from tests.faults.processes import Client, until
+from tests.faults.client import Client, until
 from tests.stack.scaled import ScaledWorkers, Watch, all_succeeded, give_load
 from tests.stack.up import MARK, marked
 from workers.calibrate import measure

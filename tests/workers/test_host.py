@@ -12,7 +12,7 @@ from jobs.catalogue import resolve, units
 from jobs.redis_store import RedisStore
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.settings import JobsSettings
-from tests.faults.processes import until
+from tests.faults.client import until
 from tests.workers.test_engine import Poisoned
 from workers.catalogue import model_entry
 from workers.host import WorkerHost

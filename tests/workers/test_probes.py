@@ -18,7 +18,8 @@ from jobs.redis_store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
 from service.redis_server import free_port
-from tests.faults.processes import RedisProcess, until
+from tests.faults.client import until
+from tests.faults.processes import RedisProcess
 from tests.workers.harness import Bench
 from tests.workers.test_engine import Wrapped
 from workers.health import Pulse, why_not_live, why_not_ready

@@ -1,0 +1,44 @@
+"""What runs in a forked child: the very entry points of the processes that operators start."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from celery.__main__ import main as celery
+
+from service import uvicorn_door
+from workers.messages import Picture
+from workers.opening import Opening
+
+POISON = "poison"
+"""A job with this prompt kills the process that draws it, in a poisoned worker."""
+
+
+def worker(_words: list[str]) -> None:
+    """Run the celery command."""
+    sys.exit(celery())
+
+
+def poisoned_worker(words: list[str]) -> None:
+    """Run a worker whose process dies soon after it has begun to draw a poison job."""
+    open_picture = Opening.open
+
+    def opening(self: Opening, picture: Picture) -> object:
+        if picture.prompt == POISON:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return open_picture(self, picture)
+
+    Opening.open = opening  # type: ignore[assignment,method-assign]
+    worker(words)
+
+
+def door(_words: list[str]) -> None:
+    """Run the door under uvicorn."""
+    sys.exit(uvicorn_door.main())
+
+
+def repository() -> Path:
+    """Return the folder that the packages are imported from."""
+    return Path(uvicorn_door.__file__).parents[1]

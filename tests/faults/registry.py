@@ -1,0 +1,85 @@
+"""All scenarios: each with the size it is measured at and the size the test suite runs."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.outcome import Outcome
+from tests.faults.scenarios import (
+    cancel_many,
+    clock_jump,
+    door_kill,
+    full_disk,
+    idempotency,
+    lost_ring,
+    out_of_memory,
+    poison,
+    redis_away,
+    redis_kill,
+    rolling_stop,
+    stalled_worker,
+    upgrade,
+    worker_kill,
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault with its sizes; ``run`` takes a stage and a size."""
+
+    name: str
+    title: str
+    run: Callable[..., Awaitable[Outcome]]
+    long: dict[str, Any]
+    short: dict[str, Any]
+    missing: Callable[[], str | None] = field(default=lambda: None)  # a tool, or None
+
+
+def _no_faketime() -> str | None:
+    return None if clock_jump.library() else "libfaketime (Debian package faketime)"
+
+
+SCENARIOS = (
+    Scenario(
+        "worker_kill", "workers killed with -9", worker_kill.run,
+        {"jobs": 1000, "kills": 20, "lease_s": 6.0}, {"jobs": 60, "kills": 3, "lease_s": 1.5},
+    ),
+    Scenario(
+        "lost_ring", "worker killed with a ring in hand", lost_ring.run,
+        {"rounds": 20}, {"rounds": 1},
+    ),
+    Scenario(
+        "rolling_stop", "workers restarted in turn", rolling_stop.run,
+        {"jobs": 500, "restarts": 10}, {"jobs": 30, "restarts": 2},
+    ),
+    Scenario(
+        "redis_kill", "Redis killed with -9", redis_kill.run,
+        {"jobs": 500, "kills": 5}, {"jobs": 30, "kills": 2},
+    ),
+    Scenario("redis_away", "Redis away", redis_away.run, {"away_s": 30.0}, {"away_s": 2.0}),
+    Scenario(
+        "stalled_worker", "worker wakes after its lease", stalled_worker.run,
+        {"stalls": 50}, {"stalls": 2},
+    ),
+    Scenario(
+        "poison", "job kills its worker's process", poison.run,
+        {"neighbours": 100, "lease_s": 6.0}, {"neighbours": 10, "lease_s": 1.2},
+    ),
+    Scenario("cancel_many", "many jobs cancelled at once", cancel_many.run,
+             {"jobs": 200}, {"jobs": 60}),
+    Scenario("idempotency", "every key sent twice at once", idempotency.run,
+             {"keys": 1000}, {"keys": 50}),
+    Scenario("door_kill", "door killed in mid-submit", door_kill.run, {"kills": 10}, {"kills": 1}),
+    Scenario("out_of_memory", "Redis out of memory", out_of_memory.run,
+             {"full_s": 15.0}, {"full_s": 2.0}),
+    Scenario("full_disk", "Redis' disk full", full_disk.run, {"full_s": 15.0}, {"full_s": 2.5}),
+    Scenario(
+        "clock_jump", "clocks jump by an hour", clock_jump.run,
+        {"jobs": 200, "lease_s": 6.0, "workers_off": True},
+        {"jobs": 40, "lease_s": 1.5, "workers_off": False}, _no_faketime,
+    ),
+    Scenario(
+        "upgrade", "two versions on one Redis", upgrade.run,
+        {"jobs": 100, "steps": 60}, {"jobs": 12, "steps": 80},
+    ),
+)  # fmt: skip

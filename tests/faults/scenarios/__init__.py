@@ -1,0 +1,1 @@
+"""One fault a file: what is broken, and what must hold nevertheless."""

@@ -1,0 +1,54 @@
+"""Many queued and running jobs are cancelled at once."""
+
+import asyncio
+from time import monotonic
+
+from redis.asyncio import Redis
+
+from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
+from tests.faults.client import until
+from tests.faults.outcome import Outcome
+from tests.faults.stage import Stage
+
+LIMIT_S = 2.0
+
+
+async def run(stage: Stage, *, jobs: int) -> Outcome:
+    """All have ended within 2 s, the workers are empty, and nothing of them appears later."""
+    outcome = Outcome()
+    settings = JobsSettings(redis_url=stage.redis().url)
+    await stage.fleet(settings, 2)
+    client = stage.client(settings)
+    names = [f"job{i}" for i in range(jobs)]
+    for name in names:
+        await client.submit(name, num_inference_steps=1000)
+    await client.at_step(names[0], 5)
+    running = len((await client.store.list(status=JobStatus.RUNNING, limit=100)).records)
+    began = monotonic()
+    await asyncio.gather(*(client.store.cancel(name) for name in names))
+    outcome.note("canceled_s", monotonic() - began)
+    ends = [[e.id async for e in client.store.events(name)][-1] for name in names]
+
+    async def empty() -> bool:
+        return not any(worker.jobs for worker in await client.store.workers())
+
+    await until("empty workers", empty)
+    outcome.note("workers_empty_s", monotonic() - began)  # workers tell once a second
+    await asyncio.sleep(1.0)
+    records = [await client.store.get(name) for name in names]
+    redis: Redis = Redis.from_url(settings.redis_url)
+    left = [key async for key in redis.scan_iter("*:image:*")]
+    left += [key async for key in redis.scan_iter("*:checkpoint:*")]
+    await redis.aclose()
+    later = [[e.id async for e in client.store.events(name)][-1] for name in names]
+    outcome.note("jobs", jobs)
+    outcome.note("running", running)
+    outcome.note("results_after", len(left))
+    statuses = {str(record.status) for record in records}
+    outcome.expect(statuses == {"canceled"}, f"every job is canceled, not {statuses}")
+    outcome.expect(outcome.figures["canceled_s"] <= LIMIT_S, f"all end within {LIMIT_S} s")
+    outcome.expect(not left, f"nothing is left: {left[:3]}")
+    outcome.expect(later == ends, "nothing is told of a job after its end")
+    outcome.expect((await client.store.backlog("tiny")).units == 0, "no work is left")
+    return outcome

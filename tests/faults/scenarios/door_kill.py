@@ -1,0 +1,45 @@
+"""The door is killed with -9 while clients submit."""
+
+import asyncio
+import random
+
+import httpx
+
+from jobs.settings import JobsSettings
+from tests.faults.outcome import Outcome
+from tests.faults.scenarios.audit import audit
+from tests.faults.scenarios.submitter import Submitter, door_ready
+from tests.faults.stage import Stage
+
+
+async def run(stage: Stage, *, kills: int) -> Outcome:
+    """Every id that was acknowledged completes."""
+    outcome, chooser = Outcome(), random.Random(4)
+    settings = JobsSettings(redis_url=stage.redis().url)
+    await stage.fleet(settings, 2)
+    client = stage.client(settings)
+    door = stage.door(settings)
+    async with httpx.AsyncClient(base_url=door.url, timeout=30) as http:
+        await door_ready(http)
+        submitter = Submitter(http, pause_s=0.05)
+        submitting = asyncio.create_task(submitter.run(8))
+        for _ in range(kills):
+            await asyncio.sleep(chooser.uniform(0.5, 1.5))
+            door.kill()
+            door.start()
+            await door_ready(http)
+        submitter.stop()
+        await submitting
+    stored = (await client.store.totals()).created
+    await client.all_ended(stored, 300)
+    checked = Outcome()
+    await audit(client, submitter.accepted, checked)
+    outcome.note("acknowledged", len(submitter.accepted))
+    outcome.note("completed", checked.figures["jobs"])
+    outcome.note("cut_off", submitter.answers[0])
+    outcome.note("kept_though_cut_off", stored - len(submitter.accepted))
+    outcome.expect(
+        checked.figures["lost"] == 0, f"every acknowledged id completes: {checked.broken}"
+    )
+    outcome.expect(submitter.answers[0] > 0, "a kill meets a submission")
+    return outcome

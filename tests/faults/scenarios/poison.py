@@ -1,0 +1,40 @@
+"""A job kills the process of whatever worker draws it."""
+
+from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
+from tests.faults import children
+from tests.faults.outcome import Outcome
+from tests.faults.stage import Stage
+
+
+async def run(stage: Stage, *, neighbours: int, lease_s: float) -> Outcome:
+    """It runs alone after two deaths and fails after three; its neighbours finish."""
+    outcome = Outcome()
+    settings = JobsSettings(redis_url=stage.redis().url, lease_s=lease_s)
+    fleet = await stage.fleet(settings, 2, target=children.poisoned_worker, checkpoint_s=60)
+    fleet.supervise()
+    client = stage.client(settings)
+    names = [f"job{i}" for i in range(neighbours)]
+    for name in names[: neighbours // 2]:
+        await client.submit(name, num_inference_steps=60)
+    await client.submit("poison", prompt=children.POISON, num_inference_steps=60)
+    for name in names[neighbours // 2 :]:
+        await client.submit(name, num_inference_steps=60)
+    record = await client.ended("poison", 300)
+    outcome.note("poison_s", (record.finished_at or 0) - record.created_at)
+    outcome.note("worker_deaths", len(fleet.ever) - 2)
+    outcome.note("poison_attempts", record.attempts)
+    code = record.error.code if record.error else None
+    outcome.expect(
+        (record.status, code) == (JobStatus.FAILED, "worker_died"), f"it fails: {record}"
+    )
+    outcome.expect(record.attempts == 3, f"it is tried three times, not {record.attempts}")
+    await client.all_ended(neighbours + 1, 300)
+    records = [await client.store.get(name) for name in names]
+    done = sum(record.status is JobStatus.SUCCEEDED for record in records)
+    outcome.note("neighbours_done", done)
+    outcome.note("neighbours_hit", sum(record.attempts > 1 for record in records))
+    outcome.expect(done == neighbours, f"every neighbour succeeds, {neighbours - done} did not")
+    alone = '"alone": true' in "".join(w.log.read_text() for w in fleet.ever)
+    outcome.expect(alone, "the third time it runs alone")
+    return outcome

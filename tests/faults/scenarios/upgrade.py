@@ -1,0 +1,101 @@
+"""Workers and doors of the former version and of this one work on one Redis.
+
+The former version is its very code, kept as an archive of ``jobs``, ``workers`` and ``diffusion``;
+it runs on the libraries of today.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.settings import JobsSettings
+from tests.faults.client import Client
+from tests.faults.outcome import Outcome
+from tests.faults.processes import environment
+from tests.faults.scenarios.audit import audit
+from tests.faults.stage import Fleet, Stage
+
+FORMER = Path(__file__).parents[1] / "former" / "version-1.zip"
+SUBMIT = """
+import asyncio, sys
+from jobs.catalogue import resolve, units
+from jobs.queue import Doorbell
+from jobs.redis_store import RedisStore
+from jobs.schema import JobRequest
+from jobs.settings import JobsSettings
+
+async def main(steps, names):
+    settings = JobsSettings()
+    store, bell = RedisStore(settings), Doorbell(settings)
+    (model,) = await store.models()
+    request = JobRequest(prompt="a red apple", seed=5, preview=0, num_inference_steps=steps)
+    spec = resolve(request, model)
+    for name in names:
+        await store.create(name, spec, units(spec, model))
+        await bell.ring(model.name, name)
+    await store.close()
+    bell.close()
+
+asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))
+"""
+
+
+async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
+    """Jobs of both are drawn by both; what one gives back or loses, the other goes on with."""
+    outcome = Outcome()
+    settings = JobsSettings(redis_url=stage.redis().url, lease_s=3.0)
+    former, ours = await asyncio.gather(
+        stage.fleet(settings, 1, name="former", code=FORMER, checkpoint_s=0.3),
+        stage.fleet(settings, 1, name="new", checkpoint_s=0.3),
+    )
+    client = stage.client(settings)
+    await client.model()
+    names = [f"job{i}" for i in range(2 * jobs)]
+    await asyncio.gather(
+        _submit(settings, steps, names[:jobs]),
+        *(client.submit(name, num_inference_steps=steps) for name in names[jobs:]),
+    )
+    await client.all_ended(2 * jobs, 300)
+    records = await audit(client, names, outcome)
+    for kind, fleet in (("former", former), ("new", ours)):
+        drawn = sum(record.worker in fleet.names for record in records)
+        outcome.note(f"drawn_by_{kind}", drawn)
+        outcome.expect(drawn > 0, f"the {kind} version's worker takes part")
+    left = [f"stop-{fleet.workers[0].name}" for fleet in (former, ours)]
+    repeated = await _hand_over(client, former, ours, left[0], die=False)
+    repeated += await _hand_over(client, ours, former, left[1], die=False)
+    outcome.note("repeated_steps", repeated)
+    outcome.expect(repeated == 0, f"what is given back goes on where it was: {repeated}")
+    await _hand_over(client, former, ours, "lost", die=True)
+    all_names = [*names, *left, "lost"]
+    records = await audit(client, all_names, outcome)
+    backlog = await client.store.backlog("tiny")
+    outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no work is left: {backlog}")
+    listed = await client.store.list(tenant="public", limit=100)
+    missing = set(all_names[-100:]) - {record.id for record in listed.records}
+    outcome.expect(not missing, f"every job is listed: {sorted(missing)[:5]}")
+    return outcome
+
+
+async def _submit(settings: JobsSettings, steps: int, names: Sequence[str]) -> None:
+    env = os.environ | environment(settings) | {"PYTHONPATH": str(FORMER)}
+    words = [sys.executable, "-P", "-c", SUBMIT, str(steps), *names]
+    process = await asyncio.create_subprocess_exec(*words, env=env)
+    assert await process.wait() == 0, "the former version's door failed"
+
+
+async def _hand_over(client: Client, giver: Fleet, taker: Fleet, job: str, *, die: bool) -> float:
+    """Let one worker begin a job and the other end it; return the steps done again."""
+    giver.restart()
+    await client.workers(giver.names)
+    await asyncio.to_thread(taker.workers[0].stop)
+    await client.submit(job, num_inference_steps=600)
+    await client.at_step(job, 30)
+    giving = giver.workers[0]
+    taker.restart()
+    await (asyncio.to_thread(giving.kill) if die else asyncio.to_thread(giving.stop))
+    record = await client.ended(job, 120)
+    assert record.worker == taker.workers[0].name, f"{record.worker} drew {job}"
+    return record.evaluations - record.units

@@ -1,0 +1,120 @@
+"""What scenarios play on: servers, workers and clients that are all gone at the end."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jobs.settings import JobsSettings
+from service.redis_server import free_port
+from tests.faults.client import Client
+from tests.faults.processes import Door, RedisProcess, Worker
+
+
+class Fleet:
+    """Workers that are started again when they die, as a supervisor does; each start a new id."""
+
+    def __init__(self, name: str, start: Callable[[str], Worker], places: int) -> None:
+        self._name = name
+        self._start = start
+        self._starts = 0
+        self.workers: list[Worker] = [self._next(place) for place in range(places)]
+        self.ever = list(self.workers)
+        self._task: asyncio.Task[None] | None = None
+
+    def _next(self, place: int) -> Worker:
+        self._starts += 1
+        return self._start(f"{self._name}{place}-{self._starts}")
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self.workers)
+
+    @property
+    def names(self) -> set[str]:
+        """The workers' ids."""
+        return {worker.name for worker in self.workers}
+
+    def get(self, name: str | None) -> Worker:
+        """Return a worker that was ever started, by its id."""
+        return next(worker for worker in self.ever if worker.name == name)
+
+    def supervise(self) -> None:
+        """Start what has died again from now on."""
+        self._task = asyncio.create_task(self._supervise())
+
+    async def _supervise(self) -> None:
+        while True:
+            self.restart()
+            await asyncio.sleep(0.1)
+
+    def restart(self) -> None:
+        """Start again what has died."""
+        for place, worker in enumerate(self.workers):
+            if not worker.alive:
+                self.workers[place] = self._next(place)
+                self.ever.append(self.workers[place])
+
+    async def close(self) -> None:
+        """End all workers."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        for worker in self.ever:
+            worker.end()
+
+
+class Stage:
+    """Starts what a scenario asks for, in a folder of its own."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder = folder
+        self.model = model
+        self._closing = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> "Stage":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._closing.aclose()
+
+    def redis(self, *options: str, name: str = "redis", **how: Any) -> RedisProcess:
+        """Start a Redis that may be killed."""
+        server = RedisProcess(self.folder / name, free_port(), *options, **how)
+        self._closing.callback(server.kill)
+        server.start()
+        return server
+
+    async def fleet(
+        self, settings: JobsSettings, places: int, *, name: str = "w", **how: Any
+    ) -> Fleet:
+        """Start workers; return when all have announced themselves."""
+
+        def start(worker: str) -> Worker:
+            return Worker(settings, self.model, worker, self.folder / f"{worker}.log", **how)
+
+        fleet = Fleet(name, start, places)
+        self._closing.push_async_callback(fleet.close)
+        await self.client(settings).workers(fleet.names)
+        return fleet
+
+    def client(self, settings: JobsSettings) -> Client:
+        """Open a client of the store."""
+        client = Client(settings)
+        self._closing.push_async_callback(client.close)
+        return client
+
+    def door(self, settings: JobsSettings, **env: object) -> Door:
+        """Start a door; it answers a little later."""
+        door = Door(settings, free_port(), self.folder / "door.log", **env)
+        self._closing.callback(door.kill)
+        door.start()
+        return door
