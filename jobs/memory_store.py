@@ -283,6 +283,14 @@ class MemoryStore:
         self._forget(job_id)
         self._wake()
 
+    async def purge(self, tenant: str, limit: int) -> int:
+        """Delete at most so many of a tenant's jobs."""
+        theirs = [job for job in self._jobs.values() if job.spec.tenant == tenant]
+        oldest = sorted(theirs, key=lambda job: job.seq)[:limit]
+        for job in oldest:
+            await self.delete(job.id)
+        return len(oldest)
+
     def _forget(self, job_id: str) -> None:
         del self._jobs[job_id]
         self._keys = {key: kept for key, kept in self._keys.items() if kept[1] != job_id}

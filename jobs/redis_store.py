@@ -344,6 +344,10 @@ class RedisStore:
         if outcome != 1:
             raise NewerSchema(job_id, int(outcome[1]), SCHEMA_VERSION)
 
+    async def purge(self, tenant: str, limit: int) -> int:
+        """Delete at most so many of a tenant's jobs."""
+        return int(await self._script("purge", {"tenant": tenant, "limit": limit}))
+
     async def sweep(self) -> Swept:
         """Requeue, expire, bound."""
         requeued, models, expired, failed, dropped = await self._script("sweep", {})

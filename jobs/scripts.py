@@ -16,7 +16,7 @@ from jobs.settings import JobsSettings
 NAMES = (
     "create", "claim", "renew", "progress", "preview", "checkpoint", "add_image",
     "finish", "requeue", "cancel", "delete", "sweep", "position",
-    "take_deliveries", "settle_delivery", "redeliver",
+    "take_deliveries", "settle_delivery", "redeliver", "purge",
 )  # fmt: skip
 SHARED = ("prelude", "quota", "order", "outbox", "life")  # what every script begins with
 _SETTINGS = {

@@ -302,6 +302,10 @@ class JobStore(Protocol):
         """Cancel if need be, then forget the job, its pictures and its events."""
         ...
 
+    async def purge(self, tenant: str, limit: int) -> int:
+        """Delete at most so many of a tenant's jobs, the oldest first; return how many it was."""
+        ...
+
     async def sweep(self) -> Swept:
         """Requeue jobs with expired leases, end jobs past their deadline, bound the results.
 

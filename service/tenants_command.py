@@ -1,4 +1,4 @@
-"""``sfumato tenants``: weights and quotas, straight in Redis, with API keys or without.
+"""``sfumato tenants``: weights, quotas and deletion, straight in Redis, with API keys or without.
 
 It talks to the Redis of ``SFUMATO_REDIS_URL``, or to that of a running `sfumato up`.
 """
@@ -18,6 +18,7 @@ from jobs.errors import JobsError
 from jobs.redis_store import RedisStore
 from jobs.tenants import TenantLoad, Tenants, TenantTerms
 from service.keys_command import DEFAULT_DATA, DataOption, parse_tenant, store_settings
+from service.tenant_purge import purge_tenant
 from service.terminal import complain
 
 T = TypeVar("T")
@@ -92,3 +93,20 @@ def set_command(
 def remove_command(name: NameArgument, data: DataOption = DEFAULT_DATA) -> None:
     """Put a tenant back on the defaults; its jobs stay."""
     with_tenants(data, lambda tenants: tenants.remove(name))
+
+
+@app.command("purge")
+def purge_command(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Revoke a tenant's keys and delete all that is kept of it: jobs, pictures, webhooks, terms."""
+    tenant = parse_tenant(name)
+    if not yes:
+        typer.confirm(f"delete everything that is kept of tenant {tenant!r}?", abort=True)
+    try:
+        asyncio.run(purge_tenant(store_settings(data), tenant, typer.echo))
+    except JobsError as error:
+        complain(str(error))
+        raise typer.Exit(1) from error

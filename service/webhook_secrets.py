@@ -49,6 +49,10 @@ class WebhookSecrets:
         await ask(cast(Awaitable[Any], call))
         return str(fields["secret"])
 
+    async def forget(self, tenant: str) -> None:
+        """Drop a tenant's secrets; new ones are made if it is ever asked for them again."""
+        await ask(cast(Awaitable[Any], self._redis.hdel(self._key, tenant)))
+
     async def close(self) -> None:
         """Release connections."""
         try:

@@ -526,3 +526,20 @@ async def test_trace_context_stays_with_the_job_and_its_latency(store: JobStore)
     assert exemplar.trace_id == trace
     assert exemplar.seconds == pytest.approx(record.finished_at - record.created_at, abs=1e-4)
     assert exemplar.at == pytest.approx(record.finished_at, abs=1e-4)
+
+
+async def test_a_tenants_jobs_are_purged_in_batches_and_others_stay(store: JobStore) -> None:
+    await submit(store, "other", tenant="b")
+    for number in range(5):
+        await submit(store, f"a{number}", tenant="a")
+    held = await claimed(store)
+    while held.record.spec.tenant != "a":
+        held = await claimed(store)
+    await store.add_image(held.lease, picture())
+    await store.finish(held.lease, 1)
+    await claimed(store)
+    assert [await store.purge("a", 2) for _ in range(4)] == [2, 2, 1, 0]
+    assert (await store.list(tenant="a")).records == ()
+    assert [record.id for record in (await store.list()).records] == ["other"]
+    assert (await store.totals()).results_bytes == 0
+    assert (await store.tenants.get("a")).open_jobs == 0

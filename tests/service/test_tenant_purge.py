@@ -1,0 +1,87 @@
+"""Deleting a tenant: nothing that names it is left in Redis."""
+
+import asyncio
+
+import pytest
+from redis import Redis
+from typer.testing import CliRunner
+
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
+from jobs.tenants import TenantTerms
+from service.cli import app as command
+from service.key_store import KeyStore
+from service.scope import Scope
+from service.webhook_secrets import WebhookSecrets
+from tests.jobs.examples import MODEL
+from tests.service.keyed import keyed_door
+from tests.service.worker import draw
+
+NAME = "leaving-tenant"
+
+
+def everything(settings: JobsSettings) -> str:
+    """Return all keys and values of a deployment."""
+    found = []
+    with Redis.from_url(settings.redis_url) as redis:
+        for name in redis.scan_iter(match=f"*{settings.key_prefix}*"):
+            found.append(name)
+            match redis.type(name):
+                case b"hash":
+                    found.append(redis.hgetall(name))
+                case b"string":
+                    found.append(redis.get(name))
+                case b"set":
+                    found.append(redis.smembers(name))
+                case b"zset":
+                    found.append(redis.zrange(name, 0, -1))
+                case b"stream":
+                    found.append(redis.xrange(name))
+    return repr(found)
+
+
+async def furnish(settings: JobsSettings, store: RedisStore, name: str) -> list[str]:
+    """Leave a tenant with keys, a secret, terms, jobs and pictures; return its jobs."""
+    await store.announce_model(MODEL)
+    await store.tenants.set(TenantTerms(name=name, weight=2.0))
+    keys, secrets = KeyStore(settings), WebhookSecrets(settings)
+    await keys.create(name, frozenset({Scope.JOBS}))
+    await secrets.of(name)
+    await keys.close()
+    await secrets.close()
+    jobs = []
+    async with keyed_door(settings, webhooks_at_once=0) as door, await door.caller(name) as http:
+        for number in range(4):
+            webhook = {"url": "https://shop.example/"}
+            answer = await http.post(
+                "/v1/jobs",
+                json={"prompt": f"a secret of {name}", "webhook": webhook},
+                headers={"idempotency-key": f"k{number}"},
+            )
+            jobs.append(answer.json()["id"])
+    await draw(store)
+    await store.cancel(jobs[-1])
+    return jobs
+
+
+@pytest.mark.timeout(60)
+async def test_nothing_of_a_purged_tenant_is_left(
+    jobs_settings: JobsSettings, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = await furnish(jobs_settings, redis_store, NAME)
+    staying = await furnish(jobs_settings, redis_store, "staying")
+    before = everything(jobs_settings)
+    assert all(word in before for word in (NAME, *jobs))
+    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
+    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
+
+    run = asyncio.to_thread(CliRunner().invoke, command, ["tenants", "purge", NAME], input="n\n")
+    assert (await run).exit_code == 1
+    assert everything(jobs_settings).count(NAME) == before.count(NAME)
+    run = asyncio.to_thread(CliRunner().invoke, command, ["tenants", "purge", NAME, "--yes"])
+    outcome = await run
+    assert outcome.exit_code == 0, outcome.output
+    assert "4 jobs forgotten" in outcome.output
+    after = everything(jobs_settings)
+    assert [word for word in (NAME, *jobs) if word in after] == []
+    assert all(job in after for job in staying)
