@@ -12,6 +12,7 @@ from jobs.catalogue import resolve, units
 from jobs.redis_store import RedisStore
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.settings import JobsSettings
+from jobs.store import WorkerEntry
 from tests.faults.client import until
 from tests.workers.test_engine import Poisoned
 from workers.catalogue import model_entry
@@ -95,6 +96,9 @@ async def test_a_cancelled_job_frees_its_slot(inside: Inside) -> None:
 
 
 async def test_a_job_past_its_deadline_leaves(inside: Inside) -> None:
+    (model,) = await until("the model", inside.store.models)
+    unmeasured = WorkerEntry("former", "here", 1, model.name, "torch", 1, 0, 0.0, 0.0)
+    await inside.store.announce_worker(unmeasured)  # so that no deadline is refused
     await inside.submit("job", num_inference_steps=1000, sampler="heun", deadline_s=0.5)
     assert (await inside.ended("job")).status is JobStatus.EXPIRED
     await inside.submit("next", num_inference_steps=3)
