@@ -19,7 +19,10 @@ log = structlog.get_logger()
 
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
-WATCHED_PROBLEMS = ("backlog_full", "store_full", "store_unavailable", "internal_error")
+WATCHED_PROBLEMS = (
+    "backlog_full", "quota_exceeded", "deadline_unmeetable", "rate_limited", "store_full",
+    "store_unavailable", "internal_error",
+)  # fmt: skip
 PORTS_TRIED = 32
 
 
@@ -49,6 +52,8 @@ class DoorCounters:
         )  # fmt: skip
         for code in WATCHED_PROBLEMS:
             self._problems.labels(code)  # shown at zero, so that the first one is a rise
+        for outcome in ("delivered", "retried", "failed"):
+            self.webhooks.labels(outcome)
         self._redis_errors = Counter(
             "sfumato_door_redis_errors", "Requests refused because Redis was away.",
             registry=self.registry,
