@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test check format lint types extras bench faults clean
+.PHONY: help setup demo up test check format lint types extras bench faults scale clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ bench: setup  ## measure, print, and write out/bench.json
 
 faults: setup  ## break things on real processes, print what held, and write out/faults.json
 	$(BIN)/python -m tests.faults $(FAULTS)
+
+scale: setup  ## start and stop workers under Ray with a load; print how long each change takes
+	$(BIN)/python -m tests.benchmarks scaling
 
 clean:  ## forget the virtual environment and everything that was produced
 	rm -rf $(VENV) build out var .mypy_cache .pytest_cache .ruff_cache

@@ -61,12 +61,15 @@ def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the door; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 1,
+    autoscale: Annotated[
+        int, typer.Option(min=0, help="Let Ray run up to so many, as the work asks; 0: not.")
+    ] = 0,
     slots: Annotated[int, typer.Option(min=1, help="Pictures a worker holds at once.")] = 16,
     door: Annotated[str, typer.Option(help="serve (Ray Serve) or uvicorn.")] = "serve",
     data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = DEFAULT_DATA,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    options = StackOptions(data, host, port, workers, slots, parse_door(door))
+    options = StackOptions(data, host, port, workers, autoscale, slots, parse_door(door))
     stop_on_signals()
     try:
         with running(options, tell=lambda line: print(line, file=sys.stderr, flush=True)) as stack:

@@ -24,6 +24,8 @@ def private_environment(folder: Path) -> dict[str, str]:
     first = free_block(REPLICA_PORTS)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",  # a line of a worker's log is not noise because it is like another
+        "RAY_COLOR_PREFIX": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray keeps one in the user's home
         # Ray's word for "this is one machine": its node then has the address 127.0.0.1.

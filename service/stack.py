@@ -23,9 +23,11 @@ from service.stack_secrets import (
     write_private,
 )
 from service.supervisor import Child, Supervisor
+from service.worker_process import worker_command
 
 Door = Literal["serve", "uvicorn"]
 START_LIMIT_S = 180.0
+SCALER_GRACE_S = 40.0  # for all workers to drain, and for Ray
 
 
 class StackError(RuntimeError):
@@ -40,6 +42,7 @@ class StackOptions:
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any free one
     workers: int = 1
+    autoscale: int = 0  # let Ray start up to so many workers instead; 0: not
     slots: int = 16
     door: Door = "serve"
 
@@ -76,7 +79,7 @@ def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stac
             if keys_wanted():
                 api_key = operator_key(options.data, redis_url)
                 tell(f"the door asks for keys; yours is in {options.data / OPERATOR_KEY}")
-            wait_until_ready(url, supervisor, options.workers, since, api_key)
+            wait_until_ready(url, supervisor, options, since, api_key)
             yield Stack(url, supervisor, api_key)
         finally:
             supervisor.stop()
@@ -116,17 +119,25 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
     worker_env = env | {"SFUMATO_SLOTS": str(options.slots)}
     # A thread that spins while it waits for a busy core makes torch many times slower.
     worker_env.setdefault("OMP_WAIT_POLICY", "passive")
-    worker_env.setdefault("SFUMATO_THREADS", str(threads(options.workers)))
-    for number in range(1, options.workers + 1):
-        name = f"worker-{number}"
-        command = [python, "-m", "celery", "-q", "-A", "workers.app", "worker", "-P", "threads"]
-        command += ["-n", f"{name}@%h"]
-        own_env = worker_env | metrics_port(env, number - 1)
-        supervisor.start(Child(name, command, own_env, logs / f"{name}.log", grace_s=6.0))
+    worker_env.setdefault("SFUMATO_THREADS", str(threads(options.autoscale or options.workers)))
+    if options.autoscale:
+        worker_env["SFUMATO_RAY_MAX_WORKERS"] = str(options.autoscale)
+        command = [python, "-m", "service.serve_workers", "--data", str(options.data / "scaler")]
+        supervisor.start(Child("scaler", command, worker_env, logs / "scaler.log", SCALER_GRACE_S))
+    else:
+        _start_workers(options.workers, worker_env, logs, supervisor)
     command = [python, "-m", door_module, "--host", options.host, "--port", str(port)]
     command += ["--data", str(options.data / "door")]
     supervisor.start(Child("door", command, env, logs / "door.log", grace_s=6.0))
     return redis_url
+
+
+def _start_workers(count: int, env: Mapping[str, str], logs: Path, supervisor: Supervisor) -> None:
+    for number in range(1, count + 1):
+        name = f"worker-{number}"
+        own_env = dict(env) | metrics_port(env, number - 1)
+        command = worker_command(name)
+        supervisor.start(Child(name, command, own_env, logs / f"{name}.log", grace_s=6.0))
 
 
 def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
@@ -161,30 +172,38 @@ def _redis(options: StackOptions, env: dict[str, str], logs: Path, supervisor: S
 
 
 def wait_until_ready(
-    url: str, supervisor: Supervisor, workers: int, since: float, api_key: str | None = None
+    url: str,
+    supervisor: Supervisor,
+    options: StackOptions,
+    since: float,
+    api_key: str | None = None,
 ) -> None:
     """Wait until the door answers and every worker started since then has announced itself.
+
+    Workers that come with the backlog are not waited for, only for their model to be known.
 
     Raises:
         ChildFailed: a part ended while starting.
         TimeoutError: it was not ready in time.
     """
+    models, workers = (1, 0) if options.autoscale else (0, options.workers)
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         supervisor.check_starting()
-        live = live_workers(url, since, api_key)
-        if live is not None and live >= workers:
+        known = announced(url, since, api_key)
+        if known is not None and known[0] >= models and known[1] >= workers:
             return
         time.sleep(0.1)
     raise TimeoutError(f"the stack was not ready within {START_LIMIT_S:.0f} s")
 
 
-def live_workers(url: str, since: float, api_key: str | None = None) -> int | None:
-    """Return how many workers started since then the door knows, None while it is not ready."""
+def announced(url: str, since: float, api_key: str | None = None) -> tuple[int, int] | None:
+    """Return how many models and workers started since then the door knows, None if not ready."""
     try:
         with Client(url, api_key=api_key, timeout_s=2) as client:
             if not client.ready():
                 return None
-            return sum(worker.started_at.timestamp() >= since for worker in client.workers())
+            workers = sum(worker.started_at.timestamp() >= since for worker in client.workers())
+            return len(client.models().models), workers
     except ClientError:
         return None

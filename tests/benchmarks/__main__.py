@@ -14,7 +14,16 @@ from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle import Bundle, load_bundle
 from jobs.logs import configure
-from tests.benchmarks import comparison, door, efficiency, policy, publisher, store, threads
+from tests.benchmarks import (
+    comparison,
+    door,
+    efficiency,
+    policy,
+    publisher,
+    scaling,
+    store,
+    threads,
+)
 from tests.benchmarks.figures import median
 from workers.calibrate import calibrate, full_engine, tick_s
 from workers.memory import keep_freed_memory
@@ -56,6 +65,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "store": store.measure,
     "door_serve": lambda: door.measure("serve"),
     "door_uvicorn": lambda: door.measure("uvicorn"),
+    "scaling": scaling.measure,
 }
 
 

@@ -1,79 +1,33 @@
 """Workers under Ray, in a process of their own, and a client that watches them come and go."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import uuid
+from math import ceil
 from pathlib import Path
 from time import monotonic
 
 from jobs.scaling import ScalingSignal, read_signal
-from jobs.schema import JobRecord, JobStatus
+from jobs.schema import MAX_STEPS, JobRecord, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
 from tests.faults.client import Client, until
-from tests.stack.up import MARK, marked
+from tests.stack.up import Up
 
 MODEL_NAME = "tiny"
 PATIENCE_S = 120.0
 
 
-class ScaledWorkers:
-    """``python -m service.serve_workers`` on a tiny model, every process of it marked."""
-
-    def __init__(self, settings: JobsSettings, model: Path, folder: Path, **env: object) -> None:
-        self.mark = uuid.uuid4().hex
-        variables = {
-            MARK: self.mark,
-            "SFUMATO_REDIS_URL": settings.redis_url,
-            "SFUMATO_KEY_PREFIX": settings.key_prefix,
-            "SFUMATO_MODEL": str(model),
-            "SFUMATO_MODEL_NAME": MODEL_NAME,
-            "SFUMATO_RAY_NUM_CPUS": "0.1",
-            "SFUMATO_THREADS": "1",
-            "SFUMATO_SLOTS": "4",
-            "SFUMATO_ROWS_PER_TICK": "8",
-            "SFUMATO_LOG_FORMAT": "json",
-            "OMP_NUM_THREADS": "1",
-        } | {f"SFUMATO_{key.upper()}": str(value) for key, value in env.items()}
-        self.log = folder / "scaled.log"
-        command = [sys.executable, "-m", "service.serve_workers", "--data", str(folder / "ray")]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=os.environ | variables, stdout=log, stderr=log
-            )
-
-    async def ready(self) -> None:
-        """Wait until Serve looks after the workers."""
-
-        async def said() -> bool:
-            assert self.process.poll() is None, self.story()
-            return b"ready workers" in self.log.read_bytes()
-
-        await until("ready workers", said, PATIENCE_S)
-
-    def stop(self, timeout_s: float = 60.0) -> int:
-        """Send SIGTERM and return the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout_s)
-
-    def processes(self) -> dict[int, str]:
-        """Return all live processes that it started."""
-        return {pid: line for pid, line in marked(self.mark).items() if pid != self.process.pid}
-
-    def end(self) -> None:
-        """End everything, whatever state it is in."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
-
-    def story(self) -> str:
-        """Return the end of its log."""
-        return self.log.read_text(errors="replace")[-6000:]
+def scaled_up(data: Path, model: Path, most: int, settings: JobsSettings, **env: object) -> Up:
+    """Start a stack whose workers Ray starts and stops, on a Redis that the test sees too."""
+    variables: dict[str, object] = {
+        "redis_url": settings.redis_url,
+        "key_prefix": settings.key_prefix,
+        "model_name": MODEL_NAME,
+        "ray_num_cpus": 0.1,
+        "rows_per_tick": 8,
+        "threads": 1,
+    }
+    options = ("--door", "uvicorn", "--autoscale", str(most), "--slots", "4")
+    return Up(data, model, *options, **(variables | env))
 
 
 class Watch:
@@ -107,6 +61,8 @@ class Watch:
         asked = self.now
 
         async def there() -> bool:
+            if self._task.done():
+                self._task.result()
             return self.seen[-1:] != [] and self.seen[-1][1] == count
 
         await until(f"{count} workers, after {self.seen}", there, PATIENCE_S)
@@ -128,9 +84,10 @@ async def signal_of(client: Client) -> ScalingSignal:
 
 
 async def give_load(client: Client, prefix: str, seconds: float, jobs: int) -> list[str]:
-    """Submit jobs that one worker would need so many seconds for; return their ids."""
-    speed = (await signal_of(client)).units_per_s
-    steps = max(10, min(1000, round(speed * seconds / jobs / 2)))  # a guided step is two units
+    """Submit at least so many jobs that one worker needs so many seconds for; return their ids."""
+    steps_in_all = (await signal_of(client)).units_per_s * seconds / 2  # a guided step is two units
+    jobs = max(jobs, ceil(steps_in_all / MAX_STEPS))
+    steps = max(10, round(steps_in_all / jobs))
     names = [f"{prefix}{number}" for number in range(jobs)]
     for name in names:
         await client.submit(name, num_inference_steps=steps, sampler="euler")

@@ -1,5 +1,6 @@
 """Workers under Ray come with the backlog, go without it, and leave no job behind."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from diffusion.bundle import load_bundle
 from jobs.settings import JobsSettings
 from tests.faults.client import Client, until
-from tests.stack.scaled import ScaledWorkers, Watch, all_succeeded, give_load
+from tests.stack.scaled import Watch, all_succeeded, give_load, scaled_up
 from tests.stack.up import MARK, marked
 from workers.calibrate import measure
 from workers.catalogue import model_entry
@@ -27,13 +28,13 @@ async def test_workers_follow_the_backlog_from_zero_and_back_and_no_job_is_lost(
     bundle = load_bundle(tiny)
     speed = measure(bundle, 8).rows_per_s
     await client.store.announce_model(model_entry(bundle.info, units_per_s=speed))
-    scaled = ScaledWorkers(
-        jobs_settings, tiny, tmp_path, ray_max_workers=2, ray_target_s=3, ray_upscale_delay_s=0.2,
+    stack = scaled_up(
+        tmp_path / "data", tiny, 2, jobs_settings, ray_target_s=3, ray_upscale_delay_s=0.2,
         ray_downscale_delay_s=0.5, ray_idle_s=1,
     )  # fmt: skip
     watch = Watch(client)
     try:
-        await scaled.ready()
+        await asyncio.to_thread(stack.ready)  # at none: the model is known
         names = await give_load(client, "job", seconds=9, jobs=12)
         up_s = await watch.reach(2)
         down_s = await watch.reach(1)
@@ -43,13 +44,13 @@ async def test_workers_follow_the_backlog_from_zero_and_back_and_no_job_is_lost(
             f"0 to 2 in {up_s:.1f} s, to 1 in {down_s:.1f} s, to 0 in {gone_s:.1f} s: {watch.seen}"
         )
         assert (await client.store.backlog("tiny")).units == 0
-        assert scaled.stop() == 0
-        assert scaled.processes() == {}
+        assert await asyncio.to_thread(stack.stop) == 0
+        assert stack.gone(0) == {}
     finally:
         await watch.close()
         await client.close()
-        print(scaled.story())
-        scaled.end()
+        print(stack.story())
+        stack.end()
 
 
 HOLDER = """

@@ -1,0 +1,76 @@
+"""A door alone: what workers owe, and what is owed to them, goes on without any."""
+
+import asyncio
+
+import httpx
+from redis import Redis
+
+from jobs.queue import queue_name
+from jobs.settings import JobsSettings
+from service.application import create_app
+from service.door import Door
+from service.settings import ServiceSettings
+from tests.faults.client import until
+from tests.jobs.examples import MODEL
+from tests.service.worker import claim
+
+
+async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_worker(
+    jobs_settings: JobsSettings,
+) -> None:
+    short = jobs_settings.model_copy(update={"lease_s": 0.4})
+    settings = ServiceSettings(**short.model_dump(), sweep_s=0.05)
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://door") as http,
+    ):
+        door: Door = app.state.door
+        await door.store.announce_model(MODEL)
+        job_id = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
+        await claim(door.store)  # by a worker that is never heard of again
+        with Redis.from_url(settings.redis_url) as redis:
+            redis.delete(queue_name(settings, "toy"))  # the ring that it answered
+
+        async def waits() -> bool:
+            job = (await http.get(f"/v1/jobs/{job_id}")).json()
+            return job["status"] == "queued" and await door.doorbell.waiting("toy") == 1
+
+        await until("the job waits again, with a ring", waits)
+        assert (await http.get("/v1/scaling/toy")).json()["backlog_s"] > 0
+        await asyncio.sleep(0.5)  # later sweeps ring no second time
+        assert await door.doorbell.waiting("toy") == 1
+
+
+async def test_a_lost_ring_is_made_up_for_and_a_deadline_passes(
+    jobs_settings: JobsSettings,
+) -> None:
+    settings = ServiceSettings(**jobs_settings.model_dump(), sweep_s=0.05)
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://door") as http,
+    ):
+        door: Door = app.state.door
+        await door.store.announce_model(MODEL)
+        body = {"prompt": "a", "deadline_s": 2}
+        job_id = (await http.post("/v1/jobs", json=body)).json()["id"]
+        with Redis.from_url(settings.redis_url) as redis:
+            redis.delete(queue_name(settings, "toy"))
+
+        async def rung() -> bool:
+            return await door.doorbell.waiting("toy") == 1
+
+        async def expired() -> bool:
+            status: str = (await http.get(f"/v1/jobs/{job_id}")).json()["status"]
+            return status == "expired"
+
+        async def nothing_outstanding() -> bool:
+            backlog_s: float = (await http.get("/v1/scaling/toy")).json()["backlog_s"]
+            return backlog_s == 0
+
+        await until("the ring is made up for", rung)
+        await until("the deadline", expired)
+        await until("no backlog", nothing_outstanding)
