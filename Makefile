@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test check format lint types extras bench faults scale clean
+.PHONY: help setup demo up test check format lint types extras tools manifests settings bench faults scale clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,13 @@ extras:  ## install the GPU worker's extra by itself and see that a worker of it
 	build/worker-gpu/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt '.[worker-gpu]'
 	cd build && worker-gpu/bin/python -W ignore -m workers.check --provider cuda
+
+tools:  ## fetch into build/tools what looks over deploy/
+	deploy/tools.sh
+
+manifests: tools  ## write deploy/kustomize/base from the Helm chart
+	deploy/kustomize/render.sh build/tools/bin/helm >build/sfumato.yaml
+	mv build/sfumato.yaml deploy/kustomize/base/sfumato.yaml
 
 bench: setup  ## measure, print, and write out/bench.json
 	$(BIN)/python -m tests.benchmarks

@@ -1,0 +1,166 @@
+{{/* The common beginning of all names. */}}
+{{- define "sfumato.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that selectors use: they never change. (dict "root" $ "component" "door") */}}
+{{- define "sfumato.selector" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- with .model }}
+sfumato/model: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "sfumato.labels" -}}
+{{ include "sfumato.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "image" .Values.door.image "suffix" "-gpu") */}}
+{{- define "sfumato.image" -}}
+{{- if .image.digest -}}
+{{ printf "%s@%s" .image.repository .image.digest }}
+{{- else -}}
+{{ printf "%s:%s%s" .image.repository (default .root.Chart.AppVersion .image.tag) (default "" .suffix) }}
+{{- end -}}
+{{- end -}}
+
+{{/* What every pod has: nobody's root, no token, no variables from other services' names. */}}
+{{- define "sfumato.podSecurity" -}}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "sfumato.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Where pods run: (dict "root" $ "part" $part "component" "door") */}}
+{{- define "sfumato.placement" -}}
+{{- with .part.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .part.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .part.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .part.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .part.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range .part.topologySpreadConstraints }}
+  - labelSelector:
+      matchLabels:
+        {{- include "sfumato.selector" $ | nindent 8 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* How a role reaches Redis: (dict "root" $ "role" "door") */}}
+{{- define "sfumato.redisEnv" -}}
+{{- $redis := .root.Values.redis -}}
+{{- $user := index $redis.users .role -}}
+{{- if $user.urlSecret }}
+- name: SFUMATO_REDIS_URL
+  valueFrom:
+    secretKeyRef: {name: {{ $user.urlSecret }}, key: {{ $user.urlKey }}}
+{{- else }}
+{{- $url := include "sfumato.redisUrl" .root -}}
+{{- if $user.passwordSecret }}
+{{- $parts := splitn "://" 2 $url }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ $user.passwordSecret }}, key: {{ $user.passwordKey }}}
+- name: SFUMATO_REDIS_URL
+  value: {{ printf "%s://%s:$(REDIS_PASSWORD)@%s" $parts._0 $user.username $parts._1 | quote }}
+{{- else }}
+- name: SFUMATO_REDIS_URL
+  value: {{ $url | quote }}
+{{- end }}
+{{- end }}
+{{- with $redis.tls }}
+{{- if .secret }}
+- {name: SFUMATO_REDIS_CA_FILE, value: /etc/sfumato/redis/{{ .ca }}}
+{{- if .cert }}
+- {name: SFUMATO_REDIS_CERT_FILE, value: /etc/sfumato/redis/{{ .cert }}}
+- {name: SFUMATO_REDIS_KEY_FILE, value: /etc/sfumato/redis/{{ .key }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "sfumato.redisUrl" -}}
+{{- if .Values.redis.external.url -}}
+{{ .Values.redis.external.url }}
+{{- else if .Values.redis.bundled.enabled -}}
+redis://{{ include "sfumato.fullname" . }}-redis:6379/0
+{{- else -}}
+{{- fail "say redis.external.url, or redis.users.*.urlSecret for each role, or switch redis.bundled on" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* SFUMATO_* from maps, later ones first: (list $worker.env .Values.settings) */}}
+{{- define "sfumato.settings" -}}
+{{- $merged := dict -}}
+{{- range . }}{{- $merged = merge $merged . }}{{- end }}
+{{- range $name := keys $merged | sortAlpha }}
+- {name: {{ $name }}, value: {{ get $merged $name | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* A place to write, and what else each container mounts. */}}
+{{- define "sfumato.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.redis.tls.secret }}
+- {name: redis-tls, mountPath: /etc/sfumato/redis, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "sfumato.volumes" -}}
+- name: tmp
+  emptyDir: {sizeLimit: 4Gi}
+{{- with .Values.redis.tls.secret }}
+- name: redis-tls
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- end -}}
+
+{{/* A model's worker settings: those under `worker`, and over them the model's own. */}}
+{{- define "sfumato.worker" -}}
+{{- $own := omit .model "name" "modelName" "weights" "gpus" -}}
+{{- mergeOverwrite (deepCopy .root.Values.worker) $own | toYaml -}}
+{{- end -}}

@@ -1,0 +1,210 @@
+"""What the rendered manifests say, where a schema cannot tell right from wrong."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from service.settings import ServiceSettings
+from tests.deploy.tools import (
+    CHART,
+    Document,
+    documents,
+    environment,
+    only,
+    pod_of,
+    pods,
+    rendered,
+    templates,
+)
+from tests.scaling.scaled_object import scaled_objects
+from workers.settings import WorkerSettings
+
+PRODUCTION = CHART / "ci" / "gpu-production.yaml"
+TRIAL = CHART / "ci" / "trial-uvicorn.yaml"
+ACL = CHART / "ci" / "restored-acl.yaml"
+PART = "app.kubernetes.io/component"
+SECRET = "s" * 64
+DRAIN_S = 2.0
+"""The longest drain that was measured."""
+
+
+@cache
+def manifest(*values: Path) -> str:
+    return rendered(*values)
+
+
+def parsed(*values: Path) -> list[Document]:
+    return documents(manifest(*values))
+
+
+def worker(name: str, *values: Path) -> Document:
+    return only(parsed(*values), "Deployment", f"sfumato-worker-{name}")
+
+
+@pytest.mark.parametrize("values", [(), (PRODUCTION,), (TRIAL,), (ACL,)])
+def test_no_container_runs_as_root_or_writes_to_its_image(values: tuple[Path, ...]) -> None:
+    for pod in pods(parsed(*values)):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False, "a Service's name would become a setting"
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+            assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("values", [(), (PRODUCTION,), (TRIAL,)])
+def test_every_setting_that_is_given_exists_and_is_good(values: tuple[Path, ...]) -> None:
+    known = {
+        f"SFUMATO_{n.upper()}"
+        for n in (*ServiceSettings.model_fields, *WorkerSettings.model_fields)
+    }
+    for pod in pods(parsed(*values)):
+        for container in pod["containers"]:
+            if "env" not in container:
+                continue
+            given = environment(container)
+            names = {name for name in given if name.startswith("SFUMATO_")}
+            assert names <= known
+            kind = WorkerSettings if container["name"] == "worker" else ServiceSettings
+            plain = {
+                name.removeprefix("SFUMATO_").lower(): value if isinstance(value, str) else SECRET
+                for name, value in given.items()
+                if name in names and "_FILE" not in name
+            }
+            kind.model_validate(plain)
+
+
+def test_a_worker_is_probed_where_it_answers() -> None:
+    (container,) = pod_of(worker("emoji"))["containers"]
+    port = environment(container)["SFUMATO_METRICS_PORT"]
+    assert {"name": "metrics", "containerPort": int(port)} in container["ports"]
+    paths = {
+        name: container[f"{name}Probe"]["httpGet"]["path"]
+        for name in ("startup", "liveness", "readiness")
+    }
+    assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
+
+
+def test_the_grace_period_is_many_drains() -> None:
+    for name in ("emoji", "sdxl", "sd15"):
+        pod = pod_of(worker(name, PRODUCTION))
+        assert pod["terminationGracePeriodSeconds"] >= 10 * DRAIN_S
+
+
+def test_a_gpu_worker_takes_its_gpu_and_its_own_image() -> None:
+    pod = pod_of(worker("sdxl", PRODUCTION))
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-gpu")
+    assert environment(container)["SFUMATO_DEVICE"] == "cuda:0"
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L40S"}
+    assert [toleration["key"] for toleration in pod["tolerations"]] == ["nvidia.com/gpu"]
+    assert pod["runtimeClassName"] == "nvidia"
+    (cpu,) = pod_of(worker("emoji", PRODUCTION))["containers"]
+    assert "nvidia.com/gpu" not in cpu["resources"]["limits"]
+    assert not cpu["image"].endswith("-gpu")
+
+
+def test_a_model_overrides_what_workers_share() -> None:
+    sets = "models[0].name=a,models[0].podDisruptionBudget.enabled=false,models[0].slots=3"
+    found = documents(rendered(sets=sets))
+    budgets = {d["metadata"]["name"] for d in found if d["kind"] == "PodDisruptionBudget"}
+    assert budgets == {"sfumato-door"}
+    (container,) = pod_of(only(found, "Deployment", "sfumato-worker-a"))["containers"]
+    assert environment(container)["SFUMATO_SLOTS"] == "3"
+    assert container["image"] == "sfumato-worker:0.1.0"
+
+
+def test_each_model_is_scaled_on_the_work_that_the_door_tells_of() -> None:
+    for scaled in (d for d in parsed(PRODUCTION) if d["kind"] == "ScaledObject"):
+        target = scaled["spec"]["scaleTargetRef"]["name"]
+        (container,) = pod_of(only(parsed(PRODUCTION), "Deployment", target))["containers"]
+        name = environment(container)["SFUMATO_MODEL_NAME"]
+        (trigger,) = scaled["spec"]["triggers"]
+        url = f"http://sfumato-door.sfumato.svc:8000/v1/scaling/{name}"
+        assert trigger["metadata"]["url"] == url
+        assert trigger["metadata"]["authMode"] == "bearer"
+        reference = trigger["authenticationRef"]["name"]
+        secret = only(parsed(PRODUCTION), "TriggerAuthentication", reference)
+        assert secret["spec"]["secretTargetRef"][0]["name"] == "sfumato-metrics-key"
+    (read,) = scaled_objects(manifest())
+    assert (read.min_replica_count, read.trigger.target, read.trigger.activation) == (0, 30, 0)
+    assert read.fallback is not None
+    assert read.fallback.replicas >= 1, "a model that was never announced would never start"
+
+
+def test_a_scaled_deployment_says_no_number_of_its_own() -> None:
+    assert "replicas" not in worker("emoji")["spec"]
+    assert worker("emoji", TRIAL)["spec"]["replicas"] == 1
+    assert not any(d["kind"] == "ScaledObject" for d in parsed(TRIAL))
+
+
+def test_roles_log_in_to_redis_as_themselves() -> None:
+    door, acl_worker = (
+        next(c for p in pods(parsed(ACL)) for c in p["containers"] if c["name"] == name)
+        for name in ("ray-head", "worker")
+    )
+    for container, role in ((door, "door"), (acl_worker, "worker")):
+        given = environment(container)
+        assert given["SFUMATO_REDIS_URL"] == (
+            f"redis://{role}:$(REDIS_PASSWORD)@sfumato-redis:6379/0"
+        )
+        assert given["REDIS_PASSWORD"]["secretKeyRef"]["name"] == f"redis-{role}"
+        names = [entry["name"] for entry in container["env"]]
+        assert names.index("REDIS_PASSWORD") < names.index("SFUMATO_REDIS_URL")
+
+
+def test_certificates_are_mounted_where_the_settings_look() -> None:
+    (container,) = pod_of(worker("emoji", PRODUCTION))["containers"]
+    files = [v for k, v in environment(container).items() if re.fullmatch(r"SFUMATO_.*_FILE", k)]
+    assert len(files) == 3
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {str(Path(file).parent) for file in files} <= mounts
+
+
+def test_weights_are_checked_before_a_worker_reads_them() -> None:
+    fetched, kept = (pod_of(worker(name, PRODUCTION)) for name in ("sdxl", "sd15"))
+    for pod, verb in ((fetched, "fetch"), (kept, "check")):
+        (init,) = pod["initContainers"]
+        assert init["command"][:4] == ["python", "-m", "workers.weights", verb]
+        assert re.fullmatch("[0-9a-f]{64}", init["command"][-1])
+        (container,) = pod["containers"]
+        (mount,) = (m for m in container["volumeMounts"] if m["name"] == "model")
+        assert mount["readOnly"] is True
+        assert environment(container)["SFUMATO_MODEL"].startswith(mount["mountPath"])
+
+
+def test_only_what_needs_redis_may_reach_it() -> None:
+    policy = only(parsed(ACL), "NetworkPolicy", "sfumato-redis")
+    (rule,) = policy["spec"]["ingress"]
+    parts = [peer["podSelector"]["matchLabels"][PART] for peer in rule["from"]]
+    assert parts == ["door", "worker", "backup"]
+    assert policy["spec"]["egress"] == []
+    workers = only(parsed(), "NetworkPolicy", "sfumato-worker")["spec"]
+    assert [rule["ports"] for rule in workers["ingress"]] == [[{"port": "metrics"}]]
+    reached = [port["port"] for rule in workers["egress"] for port in rule["ports"]]
+    assert reached == [53, 53, "redis"]
+
+
+def test_every_pod_is_under_a_policy() -> None:
+    for values in ((), (PRODUCTION,), (TRIAL,), (ACL,)):
+        found = parsed(*values)
+        selected = {
+            d["spec"]["podSelector"]["matchLabels"][PART]
+            for d in found
+            if d["kind"] == "NetworkPolicy"
+        }
+        made = {template["metadata"]["labels"][PART] for template in templates(found)}
+        assert made == selected
+
+
+def test_the_door_keeps_its_name_in_both_modes() -> None:
+    (ray,) = (d for d in parsed() if d["kind"] == "RayService")
+    assert ray["spec"]["serveService"]["metadata"]["name"] == "sfumato-door"
+    assert only(parsed(TRIAL), "Service", "sfumato-door")["spec"]["ports"][0]["port"] == 8000

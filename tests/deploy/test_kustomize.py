@@ -1,0 +1,21 @@
+"""The plain manifests: written from the chart, and what kubectl makes of them."""
+
+from tests.deploy.tools import ROOT, documents, program, run
+
+BASE = ROOT / "deploy" / "kustomize" / "base"
+
+
+def test_the_manifests_are_the_charts_of_today() -> None:
+    outcome = run("deploy/kustomize/render.sh", program("helm"))
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout == (BASE / "sfumato.yaml").read_text(), "run `make manifests`"
+
+
+def test_kubectl_builds_the_base_without_a_change() -> None:
+    built = run(program("kubectl"), "kustomize", BASE)
+    assert built.returncode == 0, built.stderr
+    names = [
+        sorted((d["kind"], d["metadata"]["name"]) for d in documents(text))
+        for text in (built.stdout, (BASE / "sfumato.yaml").read_text())
+    ]
+    assert names[0] == names[1]
