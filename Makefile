@@ -56,6 +56,9 @@ manifests: tools  ## write deploy/kustomize/base from the Helm chart
 	deploy/kustomize/render.sh build/tools/bin/helm >build/sfumato.yaml
 	mv build/sfumato.yaml deploy/kustomize/base/sfumato.yaml
 
+settings: setup  ## write docs/settings.md from the settings classes
+	$(BIN)/python -m tests.deploy.settings_page
+
 bench: setup  ## measure, print, and write out/bench.json
 	$(BIN)/python -m tests.benchmarks
 

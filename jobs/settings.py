@@ -36,12 +36,14 @@ class JobsSettings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"  # rediss:// for TLS
     redis_ca_file: FilePath | None = None  # PEM; None: the system's authorities
     redis_cert_file: FilePath | None = None  # PEM; this process' own, where Redis asks for one
-    redis_key_file: FilePath | None = None
+    redis_key_file: FilePath | None = None  # PEM; the key of that certificate
+    # Before every key and queue; services on one Redis need their own.
     key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
     durable: Durable = "relaxed"  # "strict": a job is acknowledged once it would survive
     durable_replicas: int = Field(0, ge=0, le=16)  # that have to have it; 0: Redis' own disk
+    # For the proof; without it the door answers 503.
     durable_timeout_s: float = Field(5.0, gt=0, le=9)
-    lease_s: float = Field(6.0, gt=0.1, le=600)
+    lease_s: float = Field(6.0, gt=0.1, le=600)  # silence after which a worker loses its jobs
     max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running
     tenant_weight: float = Field(1.0, gt=0, le=1e6)  # of tenants that have no terms of their own
     tenant_max_units: float = Field(0.0, ge=0)  # outstanding units of such a tenant; 0: no bound
@@ -50,9 +52,10 @@ class JobsSettings(BaseSettings):
     max_deaths: int = Field(3, ge=1)  # process deaths without a new checkpoint until a job fails
     suspect_deaths: int = Field(2, ge=1)  # from here a job runs alone
     suspect_wait_s: float = Field(30.0, ge=0)  # after it a worker makes itself idle for such a job
-    result_ttl_s: float = Field(24 * 3600.0, gt=0)
-    record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)
-    idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)
+    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # that a picture is kept
+    record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)  # that a job's record is kept after its end
+    idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)  # that an idempotency key is remembered
+    # Of finished pictures; the oldest go first.
     max_results_bytes: int = Field(512 * 1024 * 1024, gt=0)
     memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)  # admission closes above it
     events_kept: int = Field(256, ge=8)  # progress and status events kept per job

@@ -45,7 +45,7 @@ class ServiceSettings(JobsSettings):
     trusted_proxies: CommaSeparated[str] = ("127.0.0.1", "::1")  # whose X-Forwarded-* are believed
     rate_limit: int = Field(0, ge=0)  # requests a window and key (or address); 0: any number
     tenant_rate_limit: int = Field(0, ge=0)  # of all of a tenant's keys together; 0: any number
-    rate_window_s: float = Field(60.0, ge=1, le=86400)
+    rate_window_s: float = Field(60.0, ge=1, le=86400)  # of both limits
     webhook_networks: CommaSeparated[IPvAnyNetwork] = ()  # private ones that may be called too
     webhook_allow_http: bool = False  # webhooks without TLS
     webhook_ca_file: FilePath | None = None  # PEM, beside none: the system's authorities
@@ -54,16 +54,16 @@ class ServiceSettings(JobsSettings):
     webhook_retry_s: float = Field(5.0, gt=0, le=3600)  # the first pause; each is four times longer
     webhook_poll_s: float = Field(1.0, gt=0, le=60)  # between two looks for deliveries
     webhooks_at_once: int = Field(32, ge=0, le=1024)  # from this replica; 0: others deliver
-    max_body_bytes: int = Field(1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(1024 * 1024, ge=1024)  # of a request; a larger one is 413
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
     keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream
     disconnect_grace_s: float = Field(2.0, gt=0)  # to come back before "on_disconnect" cancels
     sweep_s: float = Field(1.0, gt=0)  # between two sweeps for dead leases and deadlines
     door_replicas: int = Field(1, ge=1, le=256)  # of the Ray Serve deployment
-    door_metrics_host: str = "127.0.0.1"
+    door_metrics_host: str = "127.0.0.1"  # that the counters are served on
     door_metrics_port: int = Field(0, ge=0, le=65535)  # this replica's own counters; 0: none
-    log_format: LogFormat = "auto"
-    log_level: str = "INFO"
+    log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR
 
     @field_validator("url_secrets")
     @classmethod

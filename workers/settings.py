@@ -21,26 +21,28 @@ class WorkerSettings(JobsSettings):
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
     model: Path = DEFAULT_MODEL  # a directory in the diffusers layout
+    # What requests call it; None: the model's own name.
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     backend: Literal["auto", "torch", "onnx"] = "auto"  # "auto": ONNX on the CPU where exported
     onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # which of the model's exports
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"  # "auto": the device's own
     device: str = "auto"  # "auto" takes the first CUDA device, else the CPU
     threads: int = Field(0, ge=0, le=256)  # that compute on the CPU; 0: one a physical core
-    slots: int = Field(16, ge=1, le=1024)
+    slots: int = Field(16, ge=1, le=1024)  # pictures held at once
     rows_per_tick: int = Field(0, ge=0, le=4096)  # 0: measured at start
     deterministic: bool = False  # one batch shape, so that a picture's bits never depend on others
-    ageing: float = Field(0.25, ge=0)
-    checkpoint_s: float = Field(1.0, gt=0)
+    ageing: float = Field(0.25, ge=0)  # rows served count so much against shortest-first; 0: none
+    checkpoint_s: float = Field(1.0, gt=0)  # at most so much work is repeated after a crash
     preview_s: float = Field(0.2, ge=0)  # between two previews of a picture, about
     publish_s: float = Field(0.1, gt=0)  # between two batches of progress and previews
-    renew_s: float = Field(1.0, gt=0)
+    renew_s: float = Field(1.0, gt=0)  # between two renewals of all leases
     stall_s: float = Field(30.0, gt=0)  # an engine that has not ticked for so long loses its jobs
+    # host and process id
     worker_id: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", max_length=128
     )
     pod_name: str | None = None  # of its own pod, to note its deletion cost there
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = "127.0.0.1"  # that /metrics, /livez and /readyz are served on
     metrics_port: int = Field(0, ge=0, le=65535)  # 0: none
-    log_format: LogFormat = "auto"
-    log_level: str = "INFO"
+    log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR
