@@ -51,7 +51,6 @@ from jobs.store import (
 )
 from jobs.webhook import Webhook, WebhookState
 
-RANKS = ("high", "normal", "low")
 WORKER_TTL_S = 5
 
 
@@ -68,6 +67,7 @@ class MemoryStore:
         self._making_room: dict[str, tuple[str, float]] = {}  # model → worker, until
         self._workers: dict[str, tuple[WorkerEntry, float]] = {}
         self._orders: dict[str, FairOrder] = {}
+        self._calls: dict[str, list[float]] = {}  # by model, when a worker was told to park
         self.tenants = MemoryTenants(self._jobs.values, settings)
         self._ended: dict[str, int] = {s.value: 0 for s in JobStatus if s.ended}
         self._failures = dict.fromkeys(FAILURE_CODES, 0)
@@ -342,26 +342,36 @@ class MemoryStore:
         self._making_room[job.spec.model] = worker, now + 2 * self._settings.lease_s
         return True
 
-    async def renew(self, leases: Sequence[Lease]) -> Renewal:
+    async def renew(self, leases: Sequence[Lease], *, parkable: int | None = None) -> Renewal:
         """Prolong all leases in one call."""
         self._seen = self._clock()
-        lost, models = set(), set()
+        lost, model = set(), None
         for lease in leases:
             if self._holds(lease):
                 self._jobs[lease.job_id].lease_until = self._seen + self._settings.lease_s
-                models.add(lease.model)
+                model = lease.model
             else:
                 lost.add(lease.job_id)
+        called = None if model is None or parkable is None else self._called(model, parkable)
+        return Renewal(frozenset(lost), called)
+
+    def _called(self, model: str, parkable: int) -> int | None:
+        """Return the rank of a waiting job that a lower one should be parked for."""
         suspect = self._settings.suspect_deaths
-        best = [
-            rank
-            for model in models
-            for rank in range(len(RANKS))
-            if self._order(model).first(
+        for rank in range(parkable):
+            job = self._order(model).first(
                 rank, lambda job: self._in_time(job) and job.deaths < suspect
             )
-        ]
-        return Renewal(frozenset(lost), RANKS[min(best)] if best else None)
+            if job is None:
+                continue
+            if self._seen - job.queued_at < self._settings.park_after_s:
+                return None
+            calls = [at for at in self._calls.get(model, ()) if at > self._seen - 1]
+            self._calls[model] = [*calls, self._seen]
+            waiting = self._of(model, JobStatus.QUEUED)
+            above = sum(each.spec.priority.rank <= rank for each in waiting)
+            return rank if len(calls) < above else None
+        return None
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:
         """Record and publish progress in one call."""

@@ -62,7 +62,6 @@ from jobs.store import (
 )
 from jobs.webhook import Webhook
 
-RANKS = ("high", "normal", "low")
 ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
 WORKER_TTL_S = 5
 
@@ -260,13 +259,13 @@ class RedisStore:
             if blob is not None
         )
 
-    async def renew(self, leases: Sequence[Lease]) -> Renewal:
+    async def renew(self, leases: Sequence[Lease], *, parkable: int | None = None) -> Renewal:
         """Prolong all leases in one call."""
-        lost, waiting = await self._script("renew", {"leases": [_fence(x) for x in leases]})
-        best = min((int(rank) for rank in waiting), default=None)
-        return Renewal(
-            frozenset(job_id.decode() for job_id in lost), None if best is None else RANKS[best]
-        )
+        arguments: dict[str, Any] = {"leases": [_fence(lease) for lease in leases]}
+        if parkable is not None:
+            arguments["parkable"] = parkable
+        lost, *waiting = await self._script("renew", arguments)
+        return Renewal(frozenset(job_id.decode() for job_id in lost), next(iter(waiting), None))
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:
         """Record and publish progress in one call."""

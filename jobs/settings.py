@@ -48,6 +48,7 @@ class JobsSettings(BaseSettings):
     tenant_weight: float = Field(1.0, gt=0, le=1e6)  # of tenants that have no terms of their own
     tenant_max_units: float = Field(0.0, ge=0)  # outstanding units of such a tenant; 0: no bound
     class_share: float = Field(0.05, gt=0, le=0.3)  # of units, to a class that higher ones pass by
+    park_after_s: float = Field(0.25, ge=0)  # a higher job waits so long before a lower is parked
     patience_s: float = Field(3600.0, gt=0)  # a job without a deadline is due after it, in order
     max_deaths: int = Field(3, ge=1)  # process deaths without a new checkpoint until a job fails
     suspect_deaths: int = Field(2, ge=1)  # from here a job runs alone

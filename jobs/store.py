@@ -72,7 +72,7 @@ class Renewal:
     """What the store says to a batch of renewals."""
 
     lost: frozenset[str] = frozenset()  # job ids whose lease this worker no longer holds
-    higher_waiting: str | None = None  # the highest priority class that waits in the queue
+    higher_waiting: int | None = None  # rank of a waiting job that a lower one should be parked for
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,13 @@ class JobStore(Protocol):
         """
         ...
 
-    async def renew(self, leases: Sequence[Lease]) -> Renewal:
-        """Prolong all leases in one call and report those that are void; raises nothing stale."""
+    async def renew(self, leases: Sequence[Lease], *, parkable: int | None = None) -> Renewal:
+        """Prolong all leases in one call and report those that are void; raises nothing stale.
+
+        ``parkable`` comes from a full worker: the rank of the lowest class that it could park. It
+        is told of a job above that which has waited ``park_after_s``; in a second no more workers
+        are told than such jobs wait.
+        """
         ...
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:

@@ -41,6 +41,7 @@ class EngineSettings:
     checkpoint_s: float = 1.0  # between two turns of saving every picture that moved
     preview_s: float = 0.2  # between two previews of a picture, about
     ageing: float = 0.25
+    class_share: float = 0.05
     units_per_s: float = 0.0  # with full batches, as measured before the start; 0: unknown
 
 
@@ -73,7 +74,7 @@ class Engine:
         self._aside = aside_for(bundle.device)
         self._opening = Opening(bundle)
         self._aftermath = Aftermath(bundle, report)
-        self._batcher = Batcher(settings.rows_per_tick, settings.ageing)
+        self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}
         self._waiting: deque[tuple[Picture, Errand[tuple[Slot, bool]]]] = deque()
         self._commands: deque[Callable[[], None]] = deque()

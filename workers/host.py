@@ -104,6 +104,7 @@ class WorkerHost:
             checkpoint_s=settings.checkpoint_s,
             preview_s=settings.preview_s,
             ageing=settings.ageing,
+            class_share=settings.class_share,
             units_per_s=calibration.rows_per_s,
         )
         self._engine = Engine(self._bundle, engine_settings, self._runtime.report)

@@ -38,7 +38,7 @@ class Picture:
     width: int
     height: int
     preview: int  # steps between previews, 0 for none
-    rank: int  # priority class, 0 first
+    rank: int  # the class that it is served as, 0 first
     age: float  # when its job was created, seconds; older is served first where all else is equal
     alone: bool = False  # share the device with no other job
     resume: Resume | None = None

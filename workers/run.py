@@ -100,7 +100,7 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
             width=spec.width,
             height=spec.height,
             preview=spec.preview,
-            rank=spec.priority.rank,
+            rank=claim.rank,
             age=record.created_at,
             resume=resumes.get(image),
         )

@@ -20,6 +20,7 @@ from workers.health import Pulse
 from workers.holdings import Holdings
 from workers.messages import Report
 from workers.metrics import Counters
+from workers.parking import lowest_rank, to_park
 from workers.permits import Permits
 from workers.publisher import Publisher
 from workers.run import Run, open_run
@@ -166,9 +167,13 @@ class Runtime:
             if not holdings.engine.healthy(self._settings.stall_s):
                 log.error("the engine has stalled; its leases are left to run out")
                 continue
-            leases = [run.claim.lease for run in holdings.runs.values()]
+            runs = holdings.runs.values()
+            full = self._permits.free <= 0
             try:
-                renewal = await self._store.renew(leases)
+                renewal = await self._store.renew(
+                    [run.claim.lease for run in runs],
+                    parkable=lowest_rank(runs) if full else None,
+                )
             except StoreTrouble as error:
                 holdings.trouble(error)
                 continue
@@ -176,21 +181,17 @@ class Runtime:
             if renewal.higher_waiting is not None and self._permits.free <= 0:
                 self._park(renewal.higher_waiting)
 
-    def _park(self, waiting: str) -> None:
-        """Give back the lowest job that a waiting class goes before, the longest of its class."""
-        ranks = ("high", "normal", "low")
-        lower = [
-            run
-            for run in self._holdings.runs.values()
-            if run.leaving is None
-            and run.inside
-            and run.claim.record.spec.priority.rank > ranks.index(waiting)
-        ]
-        if lower:
-            run = max(lower, key=lambda r: (r.claim.record.spec.priority.rank, r.rows_left))
+    def _park(self, waiting: int) -> None:
+        """Give a lower job back for a waiting one of this rank, and claim in its place.
+
+        The waiting job's ring may be held by another worker that is full.
+        """
+        run = to_park(self._holdings.runs.values(), waiting)
+        if run is not None:
             run.log.info("job parked", waiting=waiting)
             self.counters.departed("parked")
             self._holdings.depart(run, "parked")
+            self._publisher.spawn(self.answer(""))
 
     # Stopping ------------------------------------------------------------------------------
 

@@ -138,7 +138,9 @@ def test_a_new_field_of_a_spec_takes_a_new_schema_version() -> None:
 async def test_a_newer_job_is_left_for_a_newer_process(
     redis: Any, prefix: str, jobs_settings: JobsSettings
 ) -> None:
-    store = RedisStore(jobs_settings.model_copy(update={"lease_s": 0.1, "record_ttl_s": 0.01}))
+    store = RedisStore(
+        jobs_settings.model_copy(update={"lease_s": 0.1, "record_ttl_s": 0.01, "park_after_s": 0.0})
+    )
     for name in ("runs", "waits", "ended", "ours"):
         await store.create(name, spec(), 10)
     running = await store.claim("toy", "newer-worker", idle=True)
@@ -164,6 +166,6 @@ async def test_a_newer_job_is_left_for_a_newer_process(
             with pytest.raises(NewerSchema, match=f"job {name} has schema version"):
                 await call(name)
     assert [record.id for record in (await store.list()).records] == ["ours"]
-    assert (await store.renew([claim.lease])).higher_waiting is None
+    assert (await store.renew([claim.lease], parkable=2)).higher_waiting is None
     assert {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer} == before
     await store.close()

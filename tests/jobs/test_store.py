@@ -215,14 +215,14 @@ async def test_a_suspect_job_makes_one_busy_worker_idle(make_store: MakeStore) -
 
 
 async def test_a_job_that_a_full_worker_would_not_get_parks_nothing(make_store: MakeStore) -> None:
-    store = make_store(lease_s=0.1)
+    store = make_store(lease_s=0.1, park_after_s=0.0)
     await submit(store, "poison", priority=Priority.HIGH)
     for _ in range(2):
         await claimed(store)
         await until_swept(store, "poison")
     await submit(store, "a")
     claim = await claimed(store, idle=False)
-    assert (await store.renew([claim.lease])).higher_waiting is None
+    assert (await store.renew([claim.lease], parkable=1)).higher_waiting is None
 
 
 async def test_outage_of_the_store_is_nobodys_death(make_store: MakeStore) -> None:
@@ -396,14 +396,6 @@ async def test_only_the_newest_previews_are_kept(make_store: MakeStore) -> None:
     await store.cancel("a")
     kept = [event.data["step"] for event in await history(store, "a") if event.kind == "preview"]
     assert kept == [3, 4]
-
-
-async def test_renewal_tells_of_a_higher_class(store: JobStore) -> None:
-    await submit(store, "a")
-    claim = await claimed(store)
-    assert (await store.renew([claim.lease])).higher_waiting is None
-    await submit(store, "b", priority=Priority.HIGH)
-    assert (await store.renew([claim.lease])).higher_waiting == "high"
 
 
 async def test_workers_are_live_until_they_retire(store: JobStore) -> None:

@@ -1,10 +1,18 @@
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from diffusion.bundle import Bundle, load_bundle
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
 from tests.exports import exported
+from tests.workers.inside import Inside
+from workers.host import WorkerHost
+from workers.settings import WorkerSettings
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +25,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     work = tmp_path_factory.mktemp("exported")
     return load_bundle(exported(tiny_bundle(work / "tiny"), work / "onnx"), backend="onnx")
+
+
+@pytest.fixture
+async def inside(
+    request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings
+) -> AsyncIterator[Inside]:
+    options = {"slots": 2, "rows_per_tick": 4} | getattr(request, "param", {})
+    settings = WorkerSettings.model_validate(
+        jobs_settings.model_dump() | {"renew_s": 0.2} | options
+    )
+    host = WorkerHost(bundle, settings)
+    host.start()
+    threads = ThreadPoolExecutor(32)
+    store = RedisStore(jobs_settings)
+    yield Inside(host, store, threads)
+    threads.shutdown(wait=False, cancel_futures=True)
+    await asyncio.to_thread(host.stop)
+    await store.close()

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from workers.batcher import Batcher, Candidate
 
 
@@ -16,6 +18,27 @@ def keys(batcher: Batcher, *candidates: Candidate) -> list[object]:
 def test_higher_class_goes_first() -> None:
     low, high = candidate("low", rank=2, remaining=1), candidate("high", rank=0, remaining=99)
     assert keys(Batcher(2), low, high) == ["high"]
+
+
+def test_a_lower_class_gets_its_share_of_rows_beside_a_higher_one() -> None:
+    batcher = Batcher(4, class_share=0.1)
+    low = candidate("low", rank=2, remaining=1000)
+    highs = [candidate(str(n), rank=0, remaining=1000) for n in range(2)]
+    served = 0
+    for _ in range(200):
+        chosen = batcher.choose([low, *highs])
+        served += sum(each.passes for each in chosen if each is low)
+        batcher.served(chosen)
+    assert served == pytest.approx(0.1 * (800 - served), abs=2)
+
+
+def test_rows_that_a_lower_class_gets_anyway_count_for_its_share() -> None:
+    batcher = Batcher(8, class_share=0.3)
+    low, high = candidate("low", rank=2, remaining=1000), candidate("high", rank=0, remaining=1000)
+    for _ in range(50):
+        chosen = batcher.choose([low, high])
+        assert [each.key for each in chosen] == ["high", "low"]
+        batcher.served(chosen)
 
 
 def test_first_evaluation_goes_before_those_under_way() -> None:

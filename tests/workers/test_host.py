@@ -1,74 +1,15 @@
 """A worker's inside on a real store: what happens to jobs, without Celery in between."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-
 import pytest
 
 from diffusion.bundle import Bundle
-from jobs.catalogue import resolve, units
-from jobs.redis_store import RedisStore
-from jobs.schema import JobRecord, JobRequest, JobStatus
-from jobs.settings import JobsSettings
+from jobs.schema import JobStatus
 from jobs.store import WorkerEntry
 from tests.faults.client import until
+from tests.workers.inside import Inside
 from tests.workers.test_engine import Poisoned
 from workers.catalogue import model_entry
-from workers.host import WorkerHost
 from workers.process_age import process_age_s
-from workers.settings import WorkerSettings
-
-
-@dataclass
-class Inside:
-    """A host whose rings are answered by threads of the test."""
-
-    host: WorkerHost
-    store: RedisStore
-    threads: ThreadPoolExecutor
-
-    async def submit(self, job_id: str, **fields: object) -> None:
-        """Store a job and have its ring answered."""
-        (model,) = await until("the model", self.store.models)
-        values = {"prompt": "a red apple", "seed": 5} | fields
-        spec = resolve(JobRequest.model_validate(values), model)
-        await self.store.create(job_id, spec, units(spec, model))
-        self.threads.submit(self.host.answer, job_id)
-
-    async def ended(self, job_id: str) -> JobRecord:
-        """Return the job once it has ended."""
-
-        async def look() -> JobRecord | None:
-            record = await self.store.get(job_id)
-            return record if record.status.ended else None
-
-        return await until(f"the end of {job_id}", look)
-
-    async def moving(self, job_id: str, step: int = 3) -> None:
-        """Wait until the job is under way."""
-
-        async def look() -> bool:
-            return (await self.store.get(job_id)).step >= step
-
-        await until(f"{job_id} at step {step}", look)
-
-
-@pytest.fixture
-async def inside(
-    request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings
-) -> AsyncIterator[Inside]:
-    options = {"slots": 2, "rows_per_tick": 4} | getattr(request, "param", {})
-    settings = WorkerSettings(**jobs_settings.model_dump(), renew_s=0.2, **options)
-    host = WorkerHost(bundle, settings)
-    host.start()
-    threads = ThreadPoolExecutor(32)
-    store = RedisStore(jobs_settings)
-    yield Inside(host, store, threads)
-    await asyncio.to_thread(host.stop)
-    threads.shutdown()
-    await store.close()
 
 
 async def test_a_job_of_many_pictures_stores_each_with_its_own_noise(inside: Inside) -> None:
@@ -103,21 +44,6 @@ async def test_a_job_past_its_deadline_leaves(inside: Inside) -> None:
     assert (await inside.ended("job")).status is JobStatus.EXPIRED
     await inside.submit("next", num_inference_steps=3)
     assert (await inside.ended("next")).status is JobStatus.SUCCEEDED
-
-
-@pytest.mark.parametrize("inside", [{"slots": 1}], indirect=True)
-async def test_a_higher_class_parks_a_lower_job_which_repeats_nothing(inside: Inside) -> None:
-    await inside.submit("low", priority="low", num_inference_steps=150)
-    await inside.moving("low", 10)
-    await inside.submit("high", priority="high", num_inference_steps=5)
-    high = await inside.ended("high")
-    parked = await inside.store.get("low")
-    assert not parked.status.ended
-    inside.threads.submit(inside.host.answer, "low")
-    low = await inside.ended("low")
-    assert (high.status, low.status) == (JobStatus.SUCCEEDED, JobStatus.SUCCEEDED)
-    assert (low.attempts, low.deaths) == (2, 0)
-    assert low.evaluations == 300, "parking repeated a step"
 
 
 async def test_non_finite_values_fail_one_job_with_the_reason(

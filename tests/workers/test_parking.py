@@ -1,0 +1,127 @@
+"""Which job gives its place, and that nothing is drawn twice for it."""
+
+import pytest
+
+from jobs.catalogue import resolve, units
+from jobs.schema import JobRecord, JobRequest, JobStatus, Priority
+from jobs.store import Claim, Lease
+from jobs.tracing import OFF
+from tests.faults.client import until
+from tests.jobs.examples import spec
+from tests.workers.inside import Inside
+from workers.attempt import Attempt
+from workers.messages import Standing
+from workers.parking import lowest_rank, to_park
+from workers.run import Run, open_run
+
+LONG = {"sampler": "euler_ancestral", "num_inference_steps": 600}
+one_slot = pytest.mark.parametrize(
+    "inside",
+    [{"slots": 1, "deterministic": True, "park_after_s": 0.02, "renew_s": 0.05}],
+    indirect=True,
+)
+
+
+def run_of(job_id: str, rank: int, row: int, rows: int = 10, evaluated: int = 1) -> Run:
+    """Return a run that holds a place."""
+    wanted = spec(priority=list(Priority)[rank])
+    record = JobRecord(
+        id=job_id, status=JobStatus.RUNNING, spec=wanted, units=rows, total_steps=rows,
+        created_at=0.0, queued_at=0.0,
+    )  # fmt: skip
+    claim = Claim(record, Lease(job_id, "toy", "w", "1-f"), rank=rank)
+    run = open_run(claim, 1.0, Attempt(OFF, claim, 0))
+    run.waiting.clear()
+    run.inside.add(0)
+    run.standings[0] = Standing(job_id, 0, row, rows, row, evaluated)
+    return run
+
+
+async def test_the_most_work_left_of_the_lowest_class_is_parked() -> None:
+    runs = [run_of("high", 0, 0), run_of("a", 1, 0), run_of("b", 2, 5), run_of("c", 2, 3)]
+    chosen = to_park(runs, 0)
+    assert chosen is not None
+    assert chosen.id == "c"
+    assert lowest_rank(runs) == 2
+    assert to_park(runs[:1], 0) is None
+    assert to_park(runs, 2) is None
+
+
+async def test_a_job_that_has_not_moved_since_it_came_is_not_parked_again() -> None:
+    runs = [run_of("back", 2, 50, rows=100, evaluated=0), run_of("other", 1, 3)]
+    assert lowest_rank(runs) == 1
+    chosen = to_park(runs, 0)
+    assert chosen is not None
+    assert chosen.id == "other"
+
+
+async def returned(inside: Inside, attempts: int) -> None:
+    """Wait until the low job has been given back, and answer the ring of its return."""
+
+    async def look() -> bool:
+        low = await inside.store.get("low")
+        return low.status is JobStatus.QUEUED or low.attempts > attempts
+
+    await until("the low job's return", look)
+    inside.threads.submit(inside.host.answer, "low")
+
+
+@one_slot
+async def test_a_parked_job_repeats_nothing_and_draws_the_same_picture(inside: Inside) -> None:
+    await inside.submit("calm", **LONG)
+    calm = await inside.ended("calm")
+    await inside.submit("low", priority="low", **LONG)
+    for i in range(2):
+        at = (await inside.store.get("low")).step
+        await inside.moving("low", at + 10)
+        await inside.submit(f"high{i}", priority="high", num_inference_steps=5)
+        high = await inside.ended(f"high{i}")
+        assert high.status is JobStatus.SUCCEEDED
+        await returned(inside, attempts=i + 1)
+    low = await inside.ended("low")
+    assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 3, 0)
+    assert low.evaluations == calm.evaluations == 1200, "parking repeated a step"
+    pictures = [(await inside.store.image(name, 0)).data for name in ("calm", "low")]
+    assert pictures[0] == pictures[1]
+
+
+@one_slot
+async def test_a_full_worker_claims_for_what_it_parked_without_another_ring(
+    inside: Inside,
+) -> None:
+    await inside.submit("low", priority="low", **LONG)
+    await inside.moving("low", 10)
+    (model,) = await inside.store.models()
+    wanted = resolve(
+        JobRequest(prompt="a red apple", seed=5, priority=Priority.HIGH, num_inference_steps=5),
+        model,
+    )
+    await inside.store.create("high", wanted, units(wanted, model))  # its ring is held elsewhere
+    assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
+    assert (await inside.store.get("low")).attempts == 1
+
+
+@pytest.mark.parametrize(
+    "inside", [{"slots": 1, "park_after_s": 0.02, "renew_s": 0.05, "class_share": 0.3}],
+    indirect=True,
+)  # fmt: skip
+async def test_a_stream_of_higher_jobs_lets_a_parked_one_through(inside: Inside) -> None:
+    await inside.submit("low", priority="low", num_inference_steps=150)
+    await inside.moving("low", 1)
+    count = 0
+
+    async def low_ended() -> bool:
+        nonlocal count
+        for _ in range(4 - (await inside.store.backlog("tiny")).pending_jobs):
+            await inside.submit(f"high{count}", priority="high", num_inference_steps=20)
+            count += 1
+        low = await inside.store.get("low")
+        if low.status is JobStatus.QUEUED:
+            inside.threads.submit(inside.host.answer, "low")  # the ring of its return
+        return low.status.ended
+
+    await until("the end of a low job beside high ones", low_ended)
+    low = await inside.store.get("low")
+    assert low.status is JobStatus.SUCCEEDED
+    assert low.evaluations == 300
+    assert low.attempts > 1
