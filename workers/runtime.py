@@ -98,6 +98,8 @@ class Runtime:
             return
         self._enter(run)
         self._fill()
+        if self.pulse.draining:  # began while the claim was under way
+            self._drain(run)
         await run.done
 
     async def _next(self) -> Run | None:
@@ -161,7 +163,7 @@ class Runtime:
         """Prolong the leases of all jobs here, for ever, unless the engine has stalled."""
         holdings = self._holdings
         while True:
-            await asyncio.sleep(min(self._settings.renew_s, self._settings.beat_s))
+            await asyncio.sleep(self._settings.renew_s)
             if not holdings.runs:
                 continue
             if not holdings.engine.healthy(self._settings.stall_s):
@@ -202,8 +204,11 @@ class Runtime:
         self._permits.close()
         runs = list(self._holdings.runs.values())
         for run in runs:
-            if run.leaving is None and len(run.inside) + len(run.waiting) > 0:
-                self.counters.departed("drain")
-                self._holdings.depart(run, "drain")
+            self._drain(run)
         if runs:
             await asyncio.wait([run.done for run in runs])
+
+    def _drain(self, run: Run) -> None:
+        if run.leaving is None and len(run.inside) + len(run.waiting) > 0:
+            self.counters.departed("drain")
+            self._holdings.depart(run, "drain")

@@ -1,0 +1,28 @@
+"""A worker that has begun to drain, without Celery around it."""
+
+import asyncio
+
+from redis import Redis
+
+from jobs.catalogue import resolve, units
+from jobs.schema import JobRequest, JobStatus
+from jobs.settings import JobsSettings
+from tests.faults.client import until
+from tests.workers.inside import Inside
+
+
+async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whole(
+    inside: Inside, jobs_settings: JobsSettings
+) -> None:
+    (model,) = await until("the model", inside.store.models)
+    request = JobRequest(prompt="a red apple", seed=5, num_images=5, num_inference_steps=200)
+    spec = resolve(request, model)
+    await inside.store.create("job", spec, units(spec, model))
+    with Redis.from_url(jobs_settings.redis_url) as redis:
+        redis.client_pause(500)  # the claim's answer comes after the drain has begun
+    answered = inside.threads.submit(inside.host.answer, "job")
+    await asyncio.sleep(0.2)
+    inside.host.drain()
+    await asyncio.wait_for(asyncio.wrap_future(answered), 20)
+    record = await inside.store.get("job")
+    assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
