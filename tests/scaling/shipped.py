@@ -1,10 +1,10 @@
-"""The ScaledObject that is shipped for the cluster."""
+"""The ScaledObject that is shipped for the cluster, as it is rendered."""
 
 from pathlib import Path
 
 from tests.scaling.scaled_object import ScaledObject, scaled_objects
 
-MANIFEST = Path(__file__).parent / "worker.yaml"
+MANIFEST = Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "sfumato.yaml"
 
 
 def shipped() -> ScaledObject:
