@@ -330,6 +330,7 @@ class MemoryStore:
             tuple(sorted(job.images)),
             job.deaths >= self._settings.suspect_deaths,
             served_as,
+            self.tenants.weight(job.spec.tenant),
         )
 
     def _makes_room(self, job: MemoryJob, worker: str, now: float) -> bool:

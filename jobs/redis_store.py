@@ -246,6 +246,7 @@ class RedisStore:
             tuple(image.index for image in record.images),
             record.deaths >= self._settings.suspect_deaths,
             int(job[b"served_as"]),
+            float(job[b"weight"]),
         )
 
     async def _checkpoints(self, job: JobHash) -> tuple[Checkpoint, ...]:

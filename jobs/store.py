@@ -65,6 +65,7 @@ class Claim:
     finished: tuple[int, ...] = ()  # pictures already stored by an earlier attempt
     alone: bool = False  # suspected of killing its worker: run it without neighbours
     rank: int = 0  # the class that it is served as, 0 first: its own, or one that passed it by
+    weight: float = 1.0  # of its tenant
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """Which pictures take part in the next forward pass. Holds no tensors."""
 
-from collections.abc import Hashable, Iterable, Sequence
+import heapq
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 MIN_ROWS = 2
 """A guided picture's forward rows: no bound may be lower."""
@@ -18,6 +21,8 @@ class Candidate:
     passes: int  # forward rows an evaluation costs: 2 when guided
     remaining: int  # evaluations left
     started: bool = False  # has had its first evaluation here
+    tenant: str = ""
+    weight: float = 1.0  # of its tenant
 
     @property
     def work(self) -> int:
@@ -27,12 +32,13 @@ class Candidate:
 
 @dataclass
 class Batcher:
-    """Orders pictures: class, then first evaluations, then shortest remaining work with ageing.
+    """Orders pictures by class, tenants in turn, first evaluations, shortest remaining work.
 
-    The clock counts forward rows served. A picture that waits gains ``ageing`` rows of preference
-    for every row served meanwhile, so that a long one is not passed by short ones for ever. A class
-    gains ``class_share`` of the rows that higher ones get, and one of its pictures goes first when
-    that is what it takes.
+    Turns come by rows over weight, so that a tenant with many pictures here does not hold up one
+    with few. The clock counts forward rows served. A picture that waits gains ``ageing`` rows of
+    preference for every row served meanwhile, so that a long one is not passed by short ones for
+    ever. A class gains ``class_share`` of the rows that higher ones get, and one of its pictures
+    goes first when that is what it takes.
     """
 
     rows_per_tick: int  # the bound on forward rows
@@ -40,12 +46,18 @@ class Batcher:
     class_share: float = 0.05
     clock: float = 0.0
     owed: dict[int, float] = field(default_factory=dict)  # rank → rows, for the classes here
+    turns: dict[str, float] = field(default_factory=dict)  # tenant → rows over weight, likewise
 
     def choose(self, candidates: Iterable[Candidate]) -> Sequence[Candidate]:
         """Return the pictures of the next tick: of one group, within the bound, at least one."""
         waiting = sorted(candidates, key=self._urgency)
         if not waiting:
             return ()
+        last = min((self.turns[c.tenant] for c in waiting if c.tenant in self.turns), default=0.0)
+        self.turns = {c.tenant: self.turns.get(c.tenant, last) for c in waiting}
+        if len(self.turns) > 1:
+            classes = groupby(waiting, key=lambda c: c.rank)
+            waiting = [each for _, members in classes for each in self._in_turn(members)]
         self.owed = {c.rank: self.owed.get(c.rank, 0.0) for c in waiting}
         if len(self.owed) > 1:
             due = [c for c in self._firsts(waiting) if c.passes <= self.owed[c.rank]][:1]
@@ -62,6 +74,23 @@ class Batcher:
                 break
         return chosen
 
+    def _in_turn(self, waiting: Iterable[Candidate]) -> Iterator[Candidate]:
+        """Yield a class' pictures, at each turn one of the tenant that is furthest behind."""
+        lanes: dict[str, deque[Candidate]] = {}
+        for candidate in waiting:
+            lanes.setdefault(candidate.tenant, deque()).append(candidate)
+        turns = [(self.turns[tenant], tenant) for tenant in lanes]
+        heapq.heapify(turns)
+        while turns:
+            at, tenant = turns[0]
+            candidate = lanes[tenant].popleft()
+            yield candidate
+            if lanes[tenant]:
+                after = at + candidate.passes / candidate.weight
+                heapq.heapreplace(turns, (after, tenant))
+            else:
+                heapq.heappop(turns)
+
     def _firsts(self, waiting: Sequence[Candidate]) -> Iterable[Candidate]:
         """Return the first picture of each class below the highest."""
         firsts = {candidate.rank: candidate for candidate in reversed(waiting)}
@@ -77,6 +106,8 @@ class Batcher:
             candidate.remaining -= 1
             candidate.started = True
             self.clock += candidate.passes
+            if candidate.tenant in self.turns:
+                self.turns[candidate.tenant] += candidate.passes / candidate.weight
             for rank, owed in self.owed.items():
                 if rank > candidate.rank:
                     self.owed[rank] = owed + self.class_share * candidate.passes

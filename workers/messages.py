@@ -40,6 +40,8 @@ class Picture:
     preview: int  # steps between previews, 0 for none
     rank: int  # the class that it is served as, 0 first
     age: float  # when its job was created, seconds; older is served first where all else is equal
+    tenant: str = ""
+    weight: float = 1.0  # of its tenant
     alone: bool = False  # share the device with no other job
     resume: Resume | None = None
 

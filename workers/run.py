@@ -101,6 +101,8 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
             height=spec.height,
             preview=spec.preview,
             rank=claim.rank,
+            tenant=spec.tenant,
+            weight=claim.weight,
             age=record.created_at,
             resume=resumes.get(image),
         )

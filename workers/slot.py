@@ -104,6 +104,8 @@ def open_slot(bundle: Bundle, picture: Picture, guidance: Guidance) -> tuple[Slo
         arrived=0.0,  # the engine's clock tells when it is admitted
         passes=guidance.passes,
         remaining=table.rows - row,
+        tenant=picture.tenant,
+        weight=picture.weight,
     )
     slot = Slot(
         picture=picture,

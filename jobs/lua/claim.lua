@@ -30,7 +30,7 @@ serve(a.model, rank, who, remaining(id), served_as)
 take_out(id, t)
 move(id, 'running')
 set(id, 'attempts', num(id, 'attempts') + 1, 'worker', a.worker, 'claimed_at', stamp(t),
-  'fence', redis.call('INCR', key('fence')) .. '-' .. a.token, 'served_as', served_as)
+  'fence', redis.call('INCR', key('fence')) .. '-' .. a.token, 'served_as', served_as, 'weight', weight(who))
 redis.call('HSETNX', key('job', id), 'started_at', stamp(t))
 redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
 redis.call('SADD', key('running', a.model), id)

@@ -1,4 +1,4 @@
-"""What a store call costs with few and with many jobs in the queue."""
+"""What a store call costs with few and with many jobs in the queue, of few and of many tenants."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -15,13 +15,19 @@ from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
 
 SIZES = (10, 10_000)
+TENANTS = (1, 10, 1000)  # that share the longer queue
 CALLS = 200
 
 
-async def _fill(store: RedisStore, upto: int, have: int, example: JobSpec) -> None:
+async def _fill(
+    store: RedisStore, upto: int, have: int, example: JobSpec, tenants: int = 1
+) -> None:
+    def of(i: int) -> JobSpec:
+        return example.model_copy(update={"tenant": f"tenant{i % tenants}"})
+
     for first in range(have, upto, 50):
         await asyncio.gather(
-            *(store.create(f"fill{i}", example, 30.0) for i in range(first, min(upto, first + 50)))
+            *(store.create(f"fill{i}", of(i), 30.0) for i in range(first, min(upto, first + 50)))
         )
 
 
@@ -43,6 +49,23 @@ async def _at_size(store: RedisStore, size: int, example: JobSpec) -> dict[str, 
     return {f"{name}_ms": median(values) for name, values in taken.items()}
 
 
+async def _by_tenants(url: str, example: JobSpec) -> dict[str, Any]:
+    """Time the calls beside a long queue of so many tenants, in turns over one server."""
+    found = {}
+    for count in TENANTS:
+        settings = JobsSettings(redis_url=url, lease_s=600, key_prefix=f"tenants-{count}")
+        store = RedisStore(settings)
+        await _fill(store, SIZES[-1], 0, example, count)
+        found[count] = await _at_size(store, SIZES[-1], example)
+        await store.close()
+    one = found[TENANTS[0]]
+    return {
+        f"{count}_over_{TENANTS[0]}": {key: round(figures[key] / one[key], 2) for key in one}
+        for count, figures in found.items()
+        if count != TENANTS[0]
+    }
+
+
 async def _measure(url: str) -> dict[str, Any]:
     store = RedisStore(JobsSettings(redis_url=url, lease_s=600))
     example = spec()
@@ -51,11 +74,13 @@ async def _measure(url: str) -> dict[str, Any]:
         await _fill(store, size, have, example)
         results[size] = await _at_size(store, size, example)
     await store.close()
+    tenants = await _by_tenants(url, example)
     few, many = (results[size] for size in SIZES)
     return {
         str(SIZES[0]): {key: round(value, 3) for key, value in few.items()},
         str(SIZES[1]): {key: round(value, 3) for key, value in many.items()},
         "ratio": {key: round(many[key] / few[key], 2) for key in few},
+        "tenants": tenants,
     }
 
 

@@ -41,6 +41,41 @@ def test_rows_that_a_lower_class_gets_anyway_count_for_its_share() -> None:
         batcher.served(chosen)
 
 
+def test_a_tenant_with_many_pictures_does_not_hold_up_one_with_few() -> None:
+    batcher = Batcher(4)
+    many = [candidate(f"many{n}", tenant="many", remaining=5) for n in range(6)]
+    few = candidate("few", tenant="few", remaining=99)
+    for _ in range(3):
+        chosen = batcher.choose([*many, few])
+        assert [each.tenant for each in chosen] == ["few", "many"]
+        batcher.served(chosen)
+
+
+def test_tenants_rows_follow_their_weights() -> None:
+    batcher = Batcher(2)
+    heavy = [candidate(f"h{n}", tenant="heavy", weight=3.0, remaining=500) for n in range(4)]
+    light = [candidate(f"l{n}", tenant="light", remaining=500) for n in range(4)]
+    served = []
+    for _ in range(80):
+        chosen = batcher.choose([*heavy, *light])
+        served += [each.tenant for each in chosen]
+        batcher.served(chosen)
+    assert served.count("heavy") == 60
+
+
+def test_a_tenant_that_comes_back_has_no_turns_saved_up() -> None:
+    batcher = Batcher(2)
+    one, two = candidate("one", tenant="one", remaining=99), candidate("two", tenant="two")
+    for _ in range(20):
+        batcher.served(batcher.choose([one]))
+    served = []
+    for _ in range(4):
+        chosen = batcher.choose([one, two])
+        served += [each.tenant for each in chosen]
+        batcher.served(chosen)
+    assert sorted(served) == ["one", "one", "two", "two"]
+
+
 def test_first_evaluation_goes_before_those_under_way() -> None:
     short, fresh = candidate("short", remaining=1), candidate("fresh", remaining=99, started=False)
     assert keys(Batcher(2), short, fresh) == ["fresh"]
