@@ -48,6 +48,7 @@ def celery_app(settings: JobsSettings) -> Celery:
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # Redis refuses writes: out of memory, disk full, failover
         broker_transport_options={
             "socket_connect_timeout": 3,
             "socket_timeout": 10,
