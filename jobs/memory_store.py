@@ -126,7 +126,7 @@ class MemoryStore:
         if job.status is JobStatus.QUEUED:
             self._order(job.spec.model).fall_out(job)
         elif job.status is JobStatus.RUNNING:
-            job.running_s += self._clock() - job.claimed_at
+            job.running_s += max(0.0, self._clock() - job.claimed_at)
             job.evaluations_before = job.evaluations
             self._order(job.spec.model).give_back(job)
         job.fence = ""
@@ -450,6 +450,8 @@ class MemoryStore:
         if now - self._seen > settings.lease_s / 2:
             for job in running:
                 job.lease_until = now + settings.lease_s
+        for job in running:  # where the clock was set back, a lease must not last for as long
+            job.lease_until = min(job.lease_until, now + settings.lease_s)
         self._seen = now
         expired = []
         for job in self._jobs.values():

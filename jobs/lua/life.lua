@@ -20,7 +20,7 @@ local function take_out(id, t)
     redis.call('SREM', key('running', model), id)
     work(model, 'running_units', -remaining(id))
     give_back(id, model)
-    set(id, 'running_s', stamp(num(id, 'running_s') + t - num(id, 'claimed_at')),
+    set(id, 'running_s', stamp(num(id, 'running_s') + math.max(0, t - num(id, 'claimed_at'))),
       'evaluations_before', get(id, 'evaluations') or '0')
   end
   set(id, 'fence', '')

@@ -26,6 +26,11 @@ if t - seen > S.lease_s / 2 then
     redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
   end
 end
+-- Where the clock was set back, a dead worker's lease must not last for as long.
+local latest = stamp(t + S.lease_s)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '(' .. latest, '+inf')) do
+  redis.call('ZADD', key('leases'), latest, id)
+end
 local late = redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', stamp(t), 'LIMIT', 0, 200)
 for _, id in ipairs(late) do
   if readable(id) then

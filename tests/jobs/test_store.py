@@ -169,6 +169,13 @@ async def test_expired_lease_requeues_and_counts_a_death(make_store: MakeStore) 
     assert (await store.get("a")).deaths == 0
 
 
+async def test_lease_from_before_the_clock_was_set_back_runs_out(make_store: MakeStore) -> None:
+    store = make_store(lease_s=600.0)  # as if it had been given when the clock was minutes ahead
+    await submit(store, "a")
+    await claimed(store)
+    await until_swept(make_store(lease_s=0.2), "a")
+
+
 async def test_renewed_lease_is_kept(make_store: MakeStore) -> None:
     store = make_store(lease_s=0.3)
     await submit(store, "a")
