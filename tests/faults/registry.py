@@ -9,6 +9,7 @@ from tests.faults.scenarios import (
     cancel_many,
     clock_jump,
     door_kill,
+    failover,
     full_disk,
     idempotency,
     lost_ring,
@@ -77,6 +78,16 @@ SCENARIOS = (
         "clock_jump", "clocks jump by an hour", clock_jump.run,
         {"jobs": 200, "lease_s": 6.0, "workers_off": True},
         {"jobs": 40, "lease_s": 1.5, "workers_off": False}, _no_faketime,
+    ),
+    Scenario(
+        "failover", "a replica takes over", failover.run,
+        {"durable": "relaxed", "calm_s": 10.0, "behind_s": 1.0},
+        {"durable": "relaxed", "calm_s": 1.0, "behind_s": 0.5},
+    ),
+    Scenario(
+        "failover_strict", "a replica takes over, durable=strict", failover.run,
+        {"durable": "strict", "calm_s": 10.0, "behind_s": 1.0},
+        {"durable": "strict", "calm_s": 1.0, "behind_s": 0.5},
     ),
     Scenario(
         "upgrade", "two versions on one Redis", upgrade.run,

@@ -11,6 +11,7 @@ from jobs.settings import JobsSettings
 from service.redis_server import free_port
 from tests.faults.client import Client
 from tests.faults.processes import Door, RedisProcess, Worker
+from tests.faults.relay import Relay
 
 
 class Fleet:
@@ -111,6 +112,13 @@ class Stage:
         client = Client(settings)
         self._closing.push_async_callback(client.close)
         return client
+
+    async def relay(self, target: int) -> Relay:
+        """Open an address that leads to a port for now."""
+        relay = Relay(target)
+        await relay.start()
+        self._closing.push_async_callback(relay.close)
+        return relay
 
     def door(self, settings: JobsSettings, **env: object) -> Door:
         """Start a door; it answers a little later."""

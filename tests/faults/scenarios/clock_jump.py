@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from jobs.settings import JobsSettings
+from service.redis_server import wheel_binary
 from tests.faults.client import until
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
@@ -30,7 +31,8 @@ async def run(stage: Stage, *, jobs: int, lease_s: float, workers_off: bool) -> 
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    server = stage.redis(env=faked | {"LD_PRELOAD": str(preload)})
+    # Debian's Redis does not start under libfaketime: both stand in for the allocator's calls.
+    server = stage.redis(binary=wheel_binary(), env=faked | {"LD_PRELOAD": str(preload)})
     settings = JobsSettings(redis_url=server.url, lease_s=lease_s)
     fleet = await stage.fleet(settings, 2, checkpoint_s=0.3)
     if workers_off:

@@ -1,0 +1,81 @@
+"""The primary Redis dies with its machine, and a replica that was behind takes over."""
+
+import asyncio
+
+import httpx
+from redis.asyncio import Redis
+
+from jobs.errors import JobNotFound
+from jobs.schema import Durable, JobStatus
+from jobs.settings import JobsSettings
+from tests.faults.client import Client, until
+from tests.faults.outcome import Outcome
+from tests.faults.scenarios.submitter import Submitter, door_ready
+from tests.faults.stage import Stage
+
+
+async def run(stage: Stage, *, durable: Durable, calm_s: float, behind_s: float) -> Outcome:
+    """What the replica has goes on; what was acknowledged as strict is never lost."""
+    outcome = Outcome()
+    primary = stage.redis(name="primary")
+    link, front = await stage.relay(primary.port), await stage.relay(primary.port)
+    replica = stage.redis("--replicaof", f"127.0.0.1 {link.port}", name="replica")
+    settings = JobsSettings(
+        redis_url=f"redis://127.0.0.1:{front.port}/0", durable=durable, durable_replicas=1,
+        durable_timeout_s=2.0,
+    )  # fmt: skip
+    fleet = await stage.fleet(settings, 2)
+    client = stage.client(settings)
+    door = stage.door(settings)
+    behind: Redis = Redis.from_url(replica.url)
+
+    async def in_step() -> bool:
+        return bool((await behind.info("replication"))["master_link_status"] == "up")
+
+    await until("the replica", in_step)
+    async with httpx.AsyncClient(base_url=door.url, timeout=60) as http:
+        await door_ready(http)
+        submitter = Submitter(http, pause_s=0.1)
+        submitting = asyncio.create_task(submitter.run(4))
+        await asyncio.sleep(calm_s)
+        link.stall()
+        safe = submitter.accepted_count
+        await asyncio.sleep(behind_s)
+        primary.kill()
+        front.switch(None)
+        acknowledged = submitter.accepted_count
+        link.switch(None)
+        await behind.replicaof("NO", "ONE")
+        front.switch(replica.port)
+        while submitter.accepted_count == acknowledged and durable == "relaxed":
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1.0)
+        submitter.stop()
+        await submitting
+    await behind.aclose()
+    outcome.note("acknowledged", acknowledged)
+    outcome.note("while_behind", acknowledged - safe)
+    lost = await _lost(client, submitter.accepted, outcome)
+    outcome.note("lost", lost)
+    outcome.note("refused", submitter.answers[503])
+    wrong = {k: v for k, v in submitter.answers.items() if k not in (202, 503)}
+    outcome.expect(not wrong, f"an answer is 202 or 503, not {wrong}")
+    outcome.expect(all(worker.alive for worker in fleet), "every worker lives on")
+    if durable == "strict":
+        outcome.expect(lost == 0, f"nothing acknowledged is lost, {lost} were")
+        outcome.expect(submitter.answers[503] > 0, "what cannot be confirmed is refused")
+    return outcome
+
+
+async def _lost(client: Client, names: list[str], outcome: Outcome) -> int:
+    """Return how many jobs are gone; those that are there have to succeed."""
+    lost = 0
+    for name in names:
+        try:
+            record = await client.ended(name, 120)
+        except JobNotFound:
+            lost += 1
+        else:
+            done = record.status is JobStatus.SUCCEEDED
+            outcome.expect(done, f"{name} succeeds, not {record.status}")
+    return lost
