@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import linear_regression
 from time import perf_counter
 
 import structlog
@@ -44,8 +45,21 @@ def best_of(speeds: Mapping[int, float]) -> Calibration:
         return Calibration(MIN_ROWS, 0.0)
     chosen = min(rows for rows, speed in speeds.items() if speed >= WITHIN * max(speeds.values()))
     shown = {str(rows): speed for rows, speed in speeds.items()}
-    log.info("calibrated", rows_per_tick=chosen, rows_per_s=shown)
+    tick_ms, row_ms = (round(1000 * cost_s, 3) for cost_s in tick_cost_s(speeds))
+    log.info("calibrated", rows_per_tick=chosen, rows_per_s=shown, tick_ms=tick_ms, row_ms=row_ms)
     return Calibration(chosen, speeds[chosen])
+
+
+def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
+    """Return (fixed, row) of ticks that take ``fixed + row · rows`` seconds, by least squares.
+
+    One size tells nothing of the fixed part: all of it counts as its rows'.
+    """
+    ticks = {rows: rows / speed for rows, speed in speeds.items()}
+    if len(ticks) == 1:
+        return 0.0, 1 / next(iter(speeds.values()))
+    row, fixed = linear_regression(list(ticks), list(ticks.values()))
+    return max(0.0, fixed), row
 
 
 def speeds_by_rows(
