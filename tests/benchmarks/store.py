@@ -37,32 +37,48 @@ async def _timed(taken: list[float], call: Awaitable[object]) -> None:
     taken.append(1000 * (perf_counter() - started))
 
 
-async def _at_size(store: RedisStore, size: int, example: JobSpec) -> dict[str, float]:
-    """Time each call while ``size`` jobs wait; every submission is followed by a claim."""
-    taken: dict[str, list[float]] = {"submit": [], "status": [], "position": [], "claim": []}
-    for i in range(CALLS):
-        await _timed(taken["submit"], store.create(f"new{size}-{i}", example, 30.0))
-        last = await store.get(f"new{size}-{i}")
-        await _timed(taken["status"], store.get(last.id))
-        await _timed(taken["position"], store.queue_position(last))
-        await _timed(taken["claim"], store.claim(example.model, "w", idle=False))
+Taken = dict[str, list[float]]
+
+
+async def _once(store: RedisStore, taken: Taken, job_id: str, example: JobSpec) -> None:
+    """Submit a job, look at it, and claim the next one."""
+    await _timed(taken["submit"], store.create(job_id, example, 30.0))
+    last = await store.get(job_id)
+    await _timed(taken["status"], store.get(last.id))
+    await _timed(taken["position"], store.queue_position(last))
+    await _timed(taken["claim"], store.claim(example.model, "w", idle=False))
+
+
+def _medians(taken: Taken) -> dict[str, float]:
     return {f"{name}_ms": median(values) for name, values in taken.items()}
 
 
+async def _at_size(store: RedisStore, size: int, example: JobSpec) -> dict[str, float]:
+    """Time each call while ``size`` jobs wait; every submission is followed by a claim."""
+    taken = Taken(submit=[], status=[], position=[], claim=[])
+    for i in range(CALLS):
+        await _once(store, taken, f"new{size}-{i}", example)
+    return _medians(taken)
+
+
 async def _by_tenants(url: str, example: JobSpec) -> dict[str, Any]:
-    """Time the calls beside a long queue of so many tenants, in turns over one server."""
-    found = {}
-    for count in TENANTS:
-        settings = JobsSettings(redis_url=url, lease_s=600, key_prefix=f"tenants-{count}")
-        store = RedisStore(settings)
+    """Time the calls beside long queues of so many tenants, in turns, as ratios to one tenant."""
+    stores = {
+        count: RedisStore(JobsSettings(redis_url=url, lease_s=600, key_prefix=f"tenants-{count}"))
+        for count in TENANTS
+    }
+    taken = {count: Taken(submit=[], status=[], position=[], claim=[]) for count in TENANTS}
+    for count, store in stores.items():
         await _fill(store, SIZES[-1], 0, example, count)
-        found[count] = await _at_size(store, SIZES[-1], example)
+    for i in range(CALLS):
+        for count, store in stores.items():
+            await _once(store, taken[count], f"new{i}", example)
+    for store in stores.values():
         await store.close()
-    one = found[TENANTS[0]]
+    one, *others = (_medians(taken[count]) for count in TENANTS)
     return {
-        f"{count}_over_{TENANTS[0]}": {key: round(figures[key] / one[key], 2) for key in one}
-        for count, figures in found.items()
-        if count != TENANTS[0]
+        f"{count}_over_{TENANTS[0]}": {key: round(found[key] / one[key], 2) for key in one}
+        for count, found in zip(TENANTS[1:], others, strict=True)
     }
 
 
