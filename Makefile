@@ -8,7 +8,8 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test check format lint types extras tools manifests settings bench faults scale clean
+.PHONY: help setup demo up test check format lint types extras tools manifests settings bench \
+	faults scale dashboards clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -67,6 +68,9 @@ faults: setup  ## break things on real processes, print what held, and write out
 
 scale: setup  ## start and stop workers under Ray with a load; print how long each change takes
 	$(BIN)/python -m tests.benchmarks scaling
+
+dashboards: setup  ## write deploy/grafana/dashboards/*.json anew
+	$(BIN)/python -m deploy.grafana
 
 clean:  ## forget the virtual environment and everything that was produced
 	rm -rf $(VENV) build out var .mypy_cache .pytest_cache .ruff_cache

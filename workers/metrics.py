@@ -2,7 +2,14 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,6 +26,7 @@ class Counters:
     """What the runtime counts."""
 
     def __init__(self, model: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series a counter
         self.registry = CollectorRegistry()
         self._model = model
         ProcessCollector(registry=self.registry)

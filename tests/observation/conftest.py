@@ -7,7 +7,10 @@ import pytest
 
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
-from tests.observation.live import Live, draw, running
+from tests.observation.figures import Figures
+from tests.observation.live import Live, draw, running, wait
+
+LAST_END = 'model_outcome:sfumato_jobs:rate5m{outcome="failed"} > 0'
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,12 @@ def live(live_settings: JobsSettings, tmp_path_factory: pytest.TempPathFactory) 
     with running(live_settings, model, folder) as started:
         draw(started, live_settings)
         yield started
+
+
+@pytest.fixture(scope="session")
+def figures(live: Live) -> Figures:
+    if not live.prometheus:
+        pytest.skip("prometheus is not installed; Debian has it in the package prometheus")
+    found = Figures(live.prometheus)
+    wait("the last end to be scraped", lambda: bool(found.over_time(LAST_END)))
+    return found

@@ -27,6 +27,7 @@ from workers.catalogue import model_entry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yaml"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 
 
@@ -35,10 +36,10 @@ class Live:
     """What runs, and the jobs that went through it."""
 
     url: str
-    metrics: list[str]  # host:port of the door's store figures, the replica's own, the worker's
     collector: Collector
     logs: dict[str, Path]  # of the door and the worker
     jobs: dict[str, str]  # what became of it → id
+    prometheus: str = ""  # its URL, where it is installed
 
 
 def wait(what: str, probe: Callable[[], bool], timeout_s: float = 60.0) -> None:
@@ -94,6 +95,10 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         url = f"http://127.0.0.1:{port}"
         wait("the door", lambda: door_answers(url, 0))
         late = submit_late(url, settings, model)
+        metrics = [f"127.0.0.1:{number}" for number in (port, own, worker_port)]
+        seen = ""
+        if shutil.which("prometheus"):
+            seen = stack.enter_context(prometheus(metrics, folder))
         os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "300"
         worker = Worker(
             settings, model, "observed", logs["worker"], metrics_port=worker_port,
@@ -106,8 +111,9 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         except AssertionError:
             print(*(f"== {log}\n{log.read_text()[-3000:]}" for log in logs.values()), sep="\n")
             raise
-        metrics = [f"127.0.0.1:{number}" for number in (port, own, worker_port)]
-        yield Live(url, metrics, collector, logs, {"expired": late})
+        if seen:
+            wait("two readings", lambda: read_twice(seen, len(metrics)))
+        yield Live(url, collector, logs, {"expired": late}, seen)
 
 
 def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
@@ -153,30 +159,34 @@ def draw(live: Live, settings: JobsSettings) -> None:
 
 
 @contextmanager
-def prometheus(live: Live, rules: Path, folder: Path) -> Iterator[str]:
-    """Run a Prometheus that reads the run and evaluates the rules each second; yield its URL."""
+def prometheus(metrics: list[str], folder: Path) -> Iterator[str]:
+    """Run a Prometheus that reads these and evaluates the rules each second; yield its URL.
+
+    It begins to read some five seconds after its start.
+    """
     port = free_port()
     config = folder / "prometheus.yaml"
-    targets = ", ".join(f"'{target}'" for target in live.metrics)
+    targets = ", ".join(f"'{target}'" for target in metrics)
     config.write_text(
         "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
-        f"rule_files: ['{rules}']\n"
+        f"rule_files: ['{RULES}']\n"
         f"scrape_configs: [{{job_name: sfumato, static_configs: [{{targets: [{targets}]}}]}}]\n"
     )
-    binary = shutil.which("prometheus")
-    assert binary is not None
     command = [
-        binary, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
+        "prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with process(command, folder / "prometheus.log"):
-
-        def ready() -> bool:
-            try:
-                return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        wait("Prometheus", ready)
         yield url
+
+
+def read_twice(url: str, targets: int) -> bool:
+    """Return whether Prometheus has read every target at least twice."""
+    query = {"query": "count(sum_over_time(up[1m]) >= 2)"}
+    try:
+        answer = httpx.get(f"{url}/api/v1/query", params=query, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    found = answer.json().get("data", {}).get("result")
+    return bool(found) and int(found[0]["value"][1]) == targets
