@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: help setup demo up test check format lint types extras tools manifests settings bench \
-	faults scale dashboards clean
+	faults scale dashboards fuzz clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -37,9 +37,11 @@ format: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-lint: setup  ## formatting and lint
+lint: setup  ## formatting, lint, and bandit's look for what is dangerous
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit -q -c pyproject.toml -r diffusion jobs service workers
+	$(BIN)/bandit -q -s B101,B311,B404 -r model_export  # training draws from seeds on purpose
 
 types: setup  ## mypy --strict
 	$(BIN)/mypy
@@ -71,6 +73,9 @@ scale: setup  ## start and stop workers under Ray with a load; print how long ea
 
 dashboards: setup  ## write deploy/grafana/dashboards/*.json anew
 	$(BIN)/python -m deploy.grafana
+
+fuzz: setup  ## try the parsers with 20,000 made-up inputs each
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long --timeout=1800
 
 clean:  ## forget the virtual environment and everything that was produced
 	rm -rf $(VENV) build out var .mypy_cache .pytest_cache .ruff_cache

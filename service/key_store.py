@@ -12,6 +12,7 @@ from jobs.connection import ask, connect
 from jobs.errors import JobsError
 from jobs.settings import JobsSettings
 from service.api_key import ApiKey, digest, new_id, new_secret, text_of
+from service.door_keys import door_key
 from service.scope import Scope
 
 
@@ -27,10 +28,10 @@ class KeyStore:
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)
-        self._prefix = f"{{{settings.key_prefix}}}"
+        self._settings = settings
 
     def _key(self, *parts: str) -> str:
-        return ":".join((self._prefix, *parts))
+        return door_key(self._settings, *parts)
 
     async def create(
         self,

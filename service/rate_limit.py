@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from jobs.connection import ask, connect
 from jobs.errors import JobsError, StoreTrouble
 from jobs.settings import JobsSettings
+from service.door_keys import door_key
 from service.problem import Refusal
 
 log = structlog.get_logger()
@@ -45,7 +46,7 @@ class RateLimiter:
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)
-        self._prefix = f"{{{settings.key_prefix}}}:rate"
+        self._settings = settings
         script = (files("service") / "lua" / "rate_limit.lua").read_text()
         self._script = self._redis.register_script(script)
 
@@ -55,7 +56,7 @@ class RateLimiter:
         Raises:
             StoreTrouble: Redis does not answer.
         """
-        keys = [f"{self._prefix}:{bucket.policy}:{bucket.holder}" for bucket in buckets]
+        keys = [door_key(self._settings, "rate", b.policy, b.holder) for b in buckets]
         numbers = [word for b in buckets for word in (b.requests, b.window_s)]
         call: Any = self._script(keys=keys, args=numbers)
         taken, *found = await ask(call)

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from jobs.connection import ask, connect
 from jobs.errors import JobsError
 from jobs.settings import JobsSettings
+from service.door_keys import door_key
 
 
 def new_secret() -> str:
@@ -24,7 +25,7 @@ class WebhookSecrets:
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)
-        self._key = f"{{{settings.key_prefix}}}:webhook_secrets"
+        self._key = door_key(settings, "webhook_secrets")
 
     async def of(self, tenant: str) -> tuple[str, ...]:
         """Return the tenant's secrets, the newest first; one is made where there is none."""

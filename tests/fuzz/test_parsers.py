@@ -1,0 +1,213 @@
+"""Everything that reads what a stranger sends: it answers or refuses, and never breaks."""
+
+import ipaddress
+import math
+import string
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from diffusion.bundle import Bundle, load_bundle
+from jobs.errors import InvalidCursor, InvalidRequest
+from jobs.events import parse_id
+from jobs.schema import JobRequest
+from service import api_key
+from service.client import parse as parse_events
+from service.durations import seconds
+from service.idempotency import MAX_KEY_CHARS, idempotency, parse_key
+from service.images_api import etag, matches
+from service.prefer import wait_s
+from service.problem import Refusal
+from service.public_address import RefusedAddress, check_address
+from service.settings import ServiceSettings
+from service.signing import Signer, Thing, Verdict
+from service.webhook_url import check_url
+from tests.bundles import tiny_bundle
+
+HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=300)
+SIGNER = Signer([b"s" * 32, b"t" * 32], ttl_s=60)
+SETTINGS = ServiceSettings(redis_url="redis://127.0.0.1:1/0")
+
+
+@given(st.lists(HEADER, max_size=3))
+def test_an_idempotency_key_is_read_or_refused(values: list[str]) -> None:
+    try:
+        key = parse_key(values)
+    except Refusal as refusal:
+        assert refusal.status == 400  # noqa: PT017
+        return
+    assert (key is None) == (values == [])
+    assert key is None or 1 <= len(key) <= MAX_KEY_CHARS
+    if key is not None:
+        escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+        assert parse_key([f'"{escaped}"']) == key
+
+
+@given(HEADER)
+@example("wait=" + "9" * 400)
+@example("wait=1" * 5000)
+def test_a_preference_is_seconds_or_nothing(header: str) -> None:
+    found = wait_s(header)
+    assert found is None or 0 <= found <= 999_999
+
+
+@given(HEADER, st.binary(max_size=20))
+def test_entity_tags_are_compared(header: str, data: bytes) -> None:
+    assert matches(f"{header}, {etag(data)}", etag(data))
+    matches(header, etag(data))
+
+
+@given(st.text(max_size=200))
+def test_a_text_is_a_key_only_as_it_was_given_out(text: str) -> None:
+    assert api_key.parse(text) is None
+
+
+@given(st.from_regex(api_key._KEY, fullmatch=True))
+def test_a_key_is_read_back(text: str) -> None:
+    parts = api_key.parse(text)
+    assert parts is not None
+    assert api_key.text_of(*parts) == text
+
+
+@given(st.text(max_size=40), st.text(max_size=20), st.text(max_size=80), st.sampled_from(Thing))
+def test_a_made_up_link_opens_nothing(job: str, expires: str, signature: str, thing: Thing) -> None:
+    assert SIGNER.verdict(job, thing, expires, signature, 0.0) is Verdict.BAD
+    assert SIGNER.verdict(job, thing, None, signature, 0.0) is Verdict.BAD
+
+
+@given(
+    st.text(string.ascii_letters + string.digits, min_size=1, max_size=40),
+    st.floats(0, 4e9),
+    st.integers(0, 42),
+    st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=1),
+)
+def test_a_link_opens_its_thing_and_a_changed_one_nothing(
+    job: str, now: float, place: int, letter: str
+) -> None:
+    fields = dict(part.split("=") for part in SIGNER.query(job, Thing.IMAGES, now).split("&"))
+    expires, signature = fields["expires"], fields["signature"]
+    assert SIGNER.verdict(job, Thing.IMAGES, expires, signature, now) is Verdict.GOOD
+    assert SIGNER.verdict(job, Thing.EVENTS, expires, signature, now) is Verdict.BAD
+    assert SIGNER.verdict(job + "x", Thing.IMAGES, expires, signature, now) is Verdict.BAD
+    changed = signature[:place] + letter + signature[place + 1 :]
+    if changed != signature:
+        assert SIGNER.verdict(job, Thing.IMAGES, expires, changed, now) is Verdict.BAD
+
+
+HOSTS = st.one_of(
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda a: f"[{a}]"),
+    st.text(string.ascii_letters + string.digits + ".-_%[]:@\\", max_size=30),
+)
+URLS = st.one_of(
+    st.text(max_size=100),
+    st.builds(
+        "{}{}{}{}".format,
+        st.sampled_from(["https://", "http://", "HTTPS://", "https:", "//", "https:///", "\\\\"]),
+        HOSTS,
+        st.sampled_from(["", ":443", ":0", ":65536", ":x", "@127.0.0.1", "#a", "?b", "/\\evil"]),
+        st.text(max_size=20),
+    ),
+)
+
+
+@given(URLS)
+def test_a_webhook_url_is_refused_or_leads_to_no_private_literal(text: str) -> None:
+    try:
+        url = check_url(text, SETTINGS)
+    except InvalidRequest as refused:
+        assert refused.field == "webhook.url"  # noqa: PT017
+        return
+    assert (url.scheme, url.userinfo, url.fragment) == ("https", b"", "")
+    assert url.host
+    try:
+        ipaddress.ip_address(url.host)
+    except ValueError:
+        return
+    check_address(url.host, [])
+
+
+@given(st.one_of(st.ip_addresses().map(str), st.text(max_size=60)))
+def test_an_address_is_public_in_every_spelling_or_in_none(text: str) -> None:
+    try:
+        check_address(text, [])
+    except RefusedAddress:
+        return
+    address = ipaddress.ip_address(text)
+    assert address.is_global
+    assert not address.is_multicast
+    if address.version == 4:
+        for prefix in ("::ffff:", "64:ff9b::"):
+            check_address(f"{prefix}{address}", [])
+
+
+@given(st.ip_addresses(v=4, network="10.0.0.0/8"), st.sampled_from(["::ffff:", "64:ff9b::", "::"]))
+def test_a_private_address_stays_private_inside_ipv6(
+    address: ipaddress.IPv4Address, prefix: str
+) -> None:
+    with pytest.raises(RefusedAddress):
+        check_address(f"{prefix}{address}", [])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=20), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(JobRequest.model_fields)) | st.text(), JSON))
+def test_a_body_is_a_request_or_is_refused(body: dict[str, object]) -> None:
+    try:
+        request = JobRequest.model_validate(body)
+    except ValidationError:
+        return
+    assert math.isfinite(request.guidance_rescale)
+    found = idempotency("k", request)
+    assert found is not None
+    assert len(found.fingerprint) == 64
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_request_or_are_refused(body: bytes) -> None:
+    with pytest.raises(ValidationError):
+        JobRequest.model_validate_json(body)
+
+
+@given(st.text(max_size=40))
+def test_an_event_id_is_read_or_refused(text: str) -> None:
+    try:
+        assert parse_id(text) == text
+    except InvalidCursor:
+        return
+
+
+@given(st.text(max_size=12))
+def test_a_length_of_time_is_read_or_refused(text: str) -> None:
+    try:
+        assert 0 <= seconds(text) <= 999_999 * 86_400
+    except ValueError:
+        return
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n"), max_size=40), max_size=12))
+def test_lines_that_are_no_events_yield_none(lines: list[str]) -> None:
+    assert list(parse_events(iter(line for line in lines if not line.startswith("data")))) == []
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder: Path = tiny_bundle(tmp_path_factory.mktemp("fuzz"))
+    return load_bundle(folder)
+
+
+@given(prompt=st.text(max_size=4000))
+@example(prompt="\u202e\u0000\ufffe" * 1000)
+@example(prompt="((((((a:1.2)[b|c]{d}" * 150)
+def test_any_prompt_is_encoded_into_finite_numbers(bundle: Bundle, prompt: str) -> None:
+    (found,) = bundle.encode_prompts([prompt])
+    assert torch.isfinite(found.embeddings).all()

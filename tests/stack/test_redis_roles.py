@@ -1,0 +1,234 @@
+"""A real Redis with TLS only and a user for each role: its work is done, and nothing else."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from redis import Redis
+from redis.exceptions import NoPermissionError, RedisError
+
+from jobs.errors import StoreUnavailable
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
+from service.key_store import KeyStore
+from service.redis_server import free_port, redis_command
+from service.scope import Scope
+from service.settings import ServiceSettings
+from service.tenant_purge import purge_tenant
+from tests.faults.processes import Worker
+from tests.service.keyed import SECRET
+from tests.service.receiver import receiver
+from tests.service.served import served
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl.example"
+ROLES = ("door", "worker", "operator", "metrics")
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server with TLS and users."""
+
+    port: int
+    authority: Path
+
+    def url(self, role: str) -> str:
+        return f"rediss://{role}:change-{role}@127.0.0.1:{self.port}/0"
+
+    def client(self, role: str) -> Any:
+        return Redis.from_url(self.url(role), ssl_ca_certs=str(self.authority))
+
+    def settings(self, role: str) -> JobsSettings:
+        return JobsSettings(redis_url=self.url(role), redis_ca_file=self.authority)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("redis-roles")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    own = authority.issue_cert("127.0.0.1", "localhost")
+    own.private_key_pem.write_to_path(str(folder / "key.pem"))
+    own.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    port = free_port()
+    command = redis_command(folder, 0)
+    if "redis-server" not in command[0]:
+        pytest.skip("needs a redis-server on the PATH: the wheel's Valkey has no TLS")
+    for name, value in {
+        "tls-port": port, "tls-cert-file": folder / "cert.pem", "tls-key-file": folder / "key.pem",
+        "tls-ca-cert-file": folder / "ca.pem", "tls-auth-clients": "no", "aclfile": EXAMPLE,
+    }.items():  # fmt: skip
+        command += [f"--{name}", str(value)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        found = Guarded(port, folder / "ca.pem")
+        wait_for(found, folder / "log", process)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for(server: Guarded, log: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = monotonic() + 10
+    with server.client("admin") as admin:
+        while monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            try:
+                admin.ping()
+                return
+            except (RedisError, OSError):
+                sleep(0.05)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture
+def worker(server: Guarded, tiny: Path, tmp_path: Path) -> Iterator[Worker]:
+    started = Worker(
+        server.settings("worker"), tiny, "w", tmp_path / "worker.log",
+        redis_ca_file=server.authority,
+    )  # fmt: skip
+    yield started
+    started.end()
+    print(started.log.read_text()[-3000:])
+
+
+@pytest.fixture
+async def key(server: Guarded) -> AsyncIterator[str]:
+    keys = KeyStore(server.settings("operator"))
+    _, text = await keys.create("a", frozenset({Scope.JOBS, Scope.METRICS}))
+    yield text
+    await keys.close()
+
+
+def until_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    deadline = monotonic() + 20
+    while monotonic() < deadline:
+        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
+        if job["finished_at"] and job["webhook"]["state"] not in ("waiting", "pending"):
+            return job
+        sleep(0.05)
+    raise AssertionError(job)
+
+
+async def test_each_role_does_its_work_and_is_never_refused(
+    server: Guarded, worker: Worker, key: str
+) -> None:
+    fields = server.settings("door").model_dump() | {
+        "auth": "keys", "url_secrets": SECRET, "rate_limit": 10_000,
+        "webhook_allow_http": True, "webhook_networks": "127.0.0.0/8", "webhook_poll_s": 0.05,
+    }  # fmt: skip
+    settings = ServiceSettings.model_validate(fields)
+
+    def flow() -> None:
+        with (
+            receiver() as told,
+            served(settings) as (url, _),
+            httpx.Client(
+                base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False
+            ) as http,
+        ):
+            deadline = monotonic() + 20
+            while http.get("/readyz").json()["workers"] == 0:
+                assert monotonic() < deadline
+                sleep(0.1)
+            body = {"prompt": "a", "webhook": {"url": told.url()}, "num_inference_steps": 20}
+            headers = {"idempotency-key": "k"}
+            drawn = http.post("/v1/jobs", json=body, headers=headers).json()["id"]
+            done = until_ended(http, drawn)
+            assert (done["status"], done["webhook"]["state"]) == ("succeeded", "delivered")
+            assert http.get(done["images"][0]["url"]).content[:4] == b"\x89PNG"
+            assert b"event: result" in http.get(done["events_url"]).content
+            long = http.post("/v1/jobs", json=body | {"num_inference_steps": 1000}).json()["id"]
+            while http.get(f"/v1/jobs/{long}").json()["status"] == "queued":
+                sleep(0.02)
+            assert http.post(f"/v1/jobs/{long}/cancel").json()["status"] == "canceled"
+            late = {"prompt": "a", "deadline_s": 0.01, "webhook": {"url": told.url()}}
+            http.post("/v1/jobs", json=late)
+            assert http.get("/metrics").status_code == 200
+            assert http.get("/v1/workers").json()[0]["id"] == "w"
+            assert http.get("/v1/webhooks/secret").status_code == 200
+            assert http.delete(f"/v1/jobs/{long}").status_code == 204
+            assert len(http.get("/v1/jobs").json()["jobs"]) >= 1
+
+    try:
+        await asyncio.to_thread(flow)
+    except Exception as error:
+        raise AssertionError(refusals(server)) from error
+    assert worker.stop() == 0  # drains, and retires by its own user's rights
+    await purge_tenant(server.settings("operator"), "a", lambda _line: None)
+    with server.client("metrics") as metrics:
+        assert metrics.info("memory")["used_memory"] > 0
+    assert refusals(server) == []
+
+
+def refusals(server: Guarded) -> list[tuple[str, str, str]]:
+    """Return what the server has refused so far."""
+    with server.client("admin") as admin:
+        return [(each["username"], each["reason"], each["object"]) for each in admin.acl_log()]
+
+
+COMMANDS: list[list[str]] = [
+    ["FLUSHALL"], ["FLUSHDB"], ["CONFIG", "GET", "*"], ["CONFIG", "SET", "dir", "/tmp"],
+    ["KEYS", "*"], ["SCAN", "0"], ["RANDOMKEY"], ["DEBUG", "SLEEP", "0"], ["SHUTDOWN"], ["SAVE"],
+    ["BGSAVE"], ["BGREWRITEAOF"], ["REPLICAOF", "NO", "ONE"], ["MONITOR"], ["ACL", "LIST"],
+    ["ACL", "SETUSER", "x"], ["CLIENT", "KILL", "ID", "1"], ["CLIENT", "LIST"],
+    ["SCRIPT", "FLUSH"], ["FUNCTION", "LIST"], ["MODULE", "LIST"], ["SWAPDB", "0", "1"],
+    ["MIGRATE", "127.0.0.1", "1", "k", "0", "1"], ["GET", "somebody:elses"],
+    ["SET", "somebody:elses", "1"], ["PUBLISH", "somebody:elses", "1"],
+    ["EVAL", "return redis.call('GET', 'somebody:elses')", "0"],
+]  # fmt: skip
+DOORS_OWN = [["HGETALL", "{sfumato}.door:key:000000000000"], ["HGETALL", "{sfumato}.door:keys"]]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_nothing_else(server: Guarded, role: str) -> None:
+    commands = COMMANDS + (DOORS_OWN if role in ("worker", "metrics") else [])
+    with server.client(role) as client:
+        assert client.ping()
+        for command in commands:
+            with pytest.raises(
+                (NoPermissionError, RedisError), match=r"(?i)perm|not allowed|can't access"
+            ):
+                client.execute_command(*command)
+
+
+def test_strangers_and_plain_text_get_nothing(server: Guarded) -> None:
+    for url in (
+        f"rediss://127.0.0.1:{server.port}/0",
+        f"rediss://door:wrong@127.0.0.1:{server.port}/0",
+        f"redis://door:change-door@127.0.0.1:{server.port}/0",
+    ):
+        options = {"ssl_ca_certs": str(server.authority)} if url.startswith("rediss") else {}
+        with (
+            Redis.from_url(url, socket_timeout=2, **options) as client,
+            pytest.raises((RedisError, OSError)),
+        ):
+            client.get("{sfumato}:jobs")
+
+
+async def test_a_server_that_no_authority_vouches_for_is_not_spoken_to(
+    server: Guarded, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    for authority in (other, None):
+        settings = server.settings("door").model_copy(update={"redis_ca_file": authority})
+        store = RedisStore(settings)
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        await store.close()
+
+
+def test_the_example_has_passwords_that_nobody_keeps() -> None:
+    for line in EXAMPLE.read_text().splitlines():
+        name = line.split()[1]
+        assert name == "default" or f">change-{name}" in line
