@@ -6,8 +6,8 @@ FROM docker.io/library/python:3.11.13-slim-bookworm AS base-cpu
 ENV EXTRA=worker
 
 # torch brings its own CUDA; ONNX Runtime finds cuDNN and cuBLAS here, and the node's driver is let in
-# by this image's variables.
-FROM docker.io/nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04 AS base-gpu
+# by this image's variables. CUDA 13 is what the pinned versions of both are built for.
+FROM docker.io/nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
 ENV EXTRA=worker-gpu
 # hadolint ignore=DL3008
 RUN apt-get update && \
