@@ -61,7 +61,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
     configure("console", "CRITICAL")
-    chosen = [s for s in SCENARIOS if s.name in options.names or not options.names]
+    scenarios = [s for s in SCENARIOS if s.short is not None or not options.short]
+    chosen = [s for s in scenarios if s.name in options.names or not options.names]
     with tempfile.TemporaryDirectory() as scratch:
         model = tiny_bundle(Path(scratch) / "tiny")
         return _run(chosen, options.short, options.keep or Path(scratch), model)
@@ -77,7 +78,7 @@ def _run(chosen: list[Scenario], short: bool, folder: Path, model: Path) -> int:
     kept: dict[str, Any] = _before()
     broken = False
     for scenario in chosen:
-        size = scenario.short if short else scenario.long
+        size = (scenario.short if short else scenario.long) or {}
         missing = scenario.missing()
         if missing:
             table.add_row(scenario.title, "", f"not run: no {missing}", "", "")
