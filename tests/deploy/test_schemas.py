@@ -20,6 +20,7 @@ CUSTOM = {
     "ScaledObject": keda.ScaledObject,
     "TriggerAuthentication": keda.TriggerAuthentication,
     "PodMonitor": monitoring.PodMonitor,
+    "PrometheusRule": monitoring.PrometheusRule,
     "ScrapeConfig": scraping.ScrapeConfig,
 }
 NEWER = {".spec.fallback.behavior"}
