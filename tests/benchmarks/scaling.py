@@ -26,8 +26,8 @@ from tests.stack.scaled import (
 from tests.stack.up import Up
 
 TARGET_S = 4.0
-LOAD_S = 60.0  # of one worker
-JOBS = 24
+LOAD_S = 30.0  # of one worker; more comes whenever half of it is done
+JOBS = 16
 
 
 @dataclass
@@ -99,22 +99,36 @@ async def _morning(day: Day, stack: Up) -> None:
 
 async def _noon(day: Day) -> None:
     """Load comes, an actor is killed with -9 in the midst of it, the load goes."""
-    given = await give_load(day.client, "job", LOAD_S, JOBS)
+    given: list[str] = []
+    coming = asyncio.create_task(_arrivals(day.client, given))
     day.note("1_to_3_workers_s", await day.watch.reach(3))
     killed_at = monotonic()
     held = await _kill_one(day.client)
     day.note("killed_actor_jobs", len(held))
     day.note("killed_actor_jobs_given_back_s", monotonic() - killed_at)
     await day.watch.reach(2)
-    day.note("killed_actor_replaced_s", await day.watch.reach(3))
+    await day.watch.reach(3)
+    day.note("killed_actor_replaced_s", monotonic() - killed_at)
+    coming.cancel()
+    await asyncio.wait([coming])
     day.note("3_to_1_worker_s", await day.watch.reach(1))
     records = await all_succeeded(day.client, given)
     day.note("1_to_0_workers_s", await day.watch.reach(0))
-    day.note("jobs", len(records))
+    totals = await day.client.store.totals()
+    assert totals.ended["succeeded"] == totals.created, totals  # not one was lost
+    day.note("jobs", totals.created)
     day.note("jobs_ended_on_another_worker", sum(record.attempts > 1 for record in records))
     day.note("process_deaths_counted", sum(record.deaths for record in records))
     day.note("rows_repeated", rows_repeated(records))
     day.note("workers_over_time", day.watch.seen)
+
+
+async def _arrivals(client: Client, given: list[str]) -> None:
+    """Let jobs come for as long as it runs, and keep their ids."""
+    while True:
+        if (await signal_of(client)).backlog_s < LOAD_S / 2:
+            given += await give_load(client, f"job{len(given)}-", LOAD_S, JOBS)
+        await asyncio.sleep(0.2)
 
 
 async def _kill_one(client: Client) -> Sequence[str]:

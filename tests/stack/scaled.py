@@ -65,7 +65,10 @@ class Watch:
                 self._task.result()
             return self.seen[-1:] != [] and self.seen[-1][1] == count
 
-        await until(f"{count} workers, after {self.seen}", there, PATIENCE_S)
+        try:
+            await until(f"{count} workers", there, PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {self.seen}") from error
         return self.now - asked
 
     async def close(self) -> None:
