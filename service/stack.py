@@ -67,7 +67,7 @@ def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stac
     """
     port = options.port or free_port()
     check_free(options.host, port)
-    options.data.mkdir(parents=True, exist_ok=True)
+    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and keys lie there
     with locked(options.data):
         supervisor = Supervisor(tell)
         since = time.time()
