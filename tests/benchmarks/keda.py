@@ -129,6 +129,7 @@ async def _real(url: str, folder: Path, scaled: ScaledObject, name: str) -> dict
     return figures([_stretched(outcome)]) | {
         "jobs": len(load),
         "lost": 0,  # the run fails where one is
+        "killed": runner.killed,
         "steps_repeated_units": runner.repeated_units,
         "cold_start_s": round(COMPRESSION * fmean(runner.cold_starts_s), 1),
         "longest_drain_real_s": round(max(runner.drains_s), 2),

@@ -55,4 +55,5 @@ async def test_workers_come_with_work_and_are_drained_without_losing_a_job(
     assert max(wanted) == 3
     assert wanted[-1] == 0
     assert len(outcome.latency) == len(load), "every job ended well"
+    assert supervisor.killed == 0
     assert supervisor.repeated_units == 0, "a job given back went on where it was"
