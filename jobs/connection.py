@@ -1,9 +1,10 @@
-"""Connections to Redis, with TLS where the URL says ``rediss://``."""
+"""Connections to Redis: with TLS, and through sentinels, where the URL says so."""
 
 import ssl
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.redis_trouble import trouble
+from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
 from jobs.settings import JobsSettings
 
 T = TypeVar("T")
@@ -19,29 +21,54 @@ T = TypeVar("T")
 
 def connect(settings: JobsSettings) -> "Redis":
     """Return a client with a pool of its own; it connects when it is first asked."""
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url,
-        timeout=10,  # a burst waits for a connection
-        max_connections=64,
-        socket_timeout=10,
-        socket_connect_timeout=3,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        **tls_options(settings),
-    )
-    return Redis.from_pool(pool)
+    options: dict[str, Any] = {
+        "timeout": 10,  # a burst waits for a connection
+        "max_connections": 64,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+    }
+    tls = tls_options(settings)
+    if (said := sentinel_url(settings.redis_url)) is not None:
+        return Redis.from_pool(master_pool(said, tls, **options))
+    return Redis.from_pool(BlockingConnectionPool.from_url(settings.redis_url, **options, **tls))
+
+
+def connect_blocking(settings: JobsSettings) -> "BlockingRedis":
+    """Return a client for threads; it connects when it is first asked."""
+    options = {"socket_timeout": 10, "socket_connect_timeout": 3}
+    tls = tls_options(settings)
+    if (said := sentinel_url(settings.redis_url)) is not None:
+        return blocking_master(said, tls, **options)
+    return BlockingRedis.from_url(settings.redis_url, **options, **tls)
+
+
+def broker(settings: JobsSettings) -> tuple[str, dict[str, Any]]:
+    """Return the URL and the transport options that Celery reaches Redis with."""
+    options: dict[str, Any] = {"socket_connect_timeout": 3, "socket_timeout": 10}
+    said = sentinel_url(settings.redis_url)
+    if said is None:
+        return settings.redis_url, options
+    tls = {"ssl": True} | tls_options(settings) if said.tls else {}
+    options |= {"master_name": said.master, "sentinel_kwargs": TIMEOUTS | tls}
+    return said.broker(), options
+
+
+def _tls(settings: JobsSettings) -> bool:
+    return settings.redis_url.startswith(("rediss://", "sentinels://"))
 
 
 def tls_options(settings: JobsSettings) -> dict[str, Any]:
     """Return redis-py's arguments for TLS; none where the URL does not ask for it."""
-    if not settings.redis_url.startswith("rediss://"):
+    if not _tls(settings):
         return {}
     return {"ssl_cert_reqs": "required", "ssl_check_hostname": True} | _files(settings)
 
 
 def broker_tls(settings: JobsSettings) -> dict[str, Any] | None:
     """Return Celery's ``broker_use_ssl``, None where the URL does not ask for TLS."""
-    if not settings.redis_url.startswith("rediss://"):
+    if not _tls(settings):
         return None
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True} | _files(settings)
 

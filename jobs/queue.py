@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis import Redis
 from redis.exceptions import RedisError
 
-from jobs.connection import broker_tls, tls_options
+from jobs.connection import broker, broker_tls, connect_blocking
 from jobs.errors import StoreUnavailable
 from jobs.settings import JobsSettings
 
@@ -28,7 +27,8 @@ def queue_name(settings: JobsSettings, model: str) -> str:
 
 def celery_app(settings: JobsSettings) -> Celery:
     """Return a Celery application with the options that the job contract rests on."""
-    app = Celery("sfumato", broker=settings.redis_url)
+    url, transport = broker(settings)
+    app = Celery("sfumato", broker=url)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -49,9 +49,8 @@ def celery_app(settings: JobsSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # Redis refuses writes: out of memory, disk full, failover
-        broker_transport_options={
-            "socket_connect_timeout": 3,
-            "socket_timeout": 10,
+        broker_transport_options=transport
+        | {
             "socket_keepalive": True,
             "max_retries": 2,
             "interval_start": 0.0,
@@ -68,9 +67,7 @@ class Doorbell:
     def __init__(self, settings: JobsSettings) -> None:
         self._settings = settings
         self._app = celery_app(settings)
-        self._redis = Redis.from_url(
-            settings.redis_url, socket_timeout=10, socket_connect_timeout=3, **tls_options(settings)
-        )
+        self._redis = connect_blocking(settings)
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="doorbell")
 
     async def ring(self, model: str, job_id: str) -> None:

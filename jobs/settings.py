@@ -3,11 +3,12 @@
 import os
 from typing import Any, TypeVar
 
-from pydantic import Field, FilePath, ValidationError
+from pydantic import Field, FilePath, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import StartError
 from jobs.schema import Durable
+from jobs.sentinel import sentinel_url
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -33,7 +34,7 @@ class JobsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    redis_url: str = "redis://127.0.0.1:6379/0"  # rediss:// for TLS
+    redis_url: str = "redis://127.0.0.1:6379/0"  # rediss://, sentinel(s)://h,h2/master/0
     redis_ca_file: FilePath | None = None  # PEM; None: the system's authorities
     redis_cert_file: FilePath | None = None  # PEM; this process' own, where Redis asks for one
     redis_key_file: FilePath | None = None  # PEM; the key of that certificate
@@ -66,6 +67,12 @@ class JobsSettings(BaseSettings):
         pattern=r"^(https?://.*)?$",
     )
     trace_ratio: float = Field(1.0, ge=0, le=1)  # of the traces that begin here are recorded
+
+    @field_validator("redis_url")
+    @classmethod
+    def _sentinels_named(cls, url: str) -> str:
+        sentinel_url(url)
+        return url
 
     @property
     def beat_s(self) -> float:
