@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from jobs.memory_job import MemoryJob
 
 RANKS = range(3)
+EVEN = 1e-6  # turns that differ by less come at once
 
 
 @dataclass
@@ -77,6 +78,11 @@ class FairOrder:
         rank = job.spec.priority.rank
         mine = self._classes[rank]
         mine.virtual = max(mine.virtual, mine.virtual_of[job.spec.tenant])
+        mine.virtual_of = {
+            tenant: at
+            for tenant, at in mine.virtual_of.items()
+            if tenant in mine.lanes or at > mine.virtual  # idling earns nothing
+        }
         self._charge(job, job.remaining)
         job.served_as = served_as
         if served_as < rank:
@@ -109,10 +115,12 @@ class FairOrder:
         own = before * _mean(lane)
         turn = mine.standing(tenant, fresh=job.fresh) + own / self._weight(tenant)
         for name, other in mine.lanes.items():
-            if name == tenant or mine.virtual_of[name] > turn:
+            if name == tenant or mine.virtual_of[name] > turn + EVEN:
                 continue
             turns = (turn - mine.virtual_of[name]) * self._weight(name) / _mean(other)
-            served = min(len(other), math.floor(turns) + 1 if name < tenant else math.ceil(turns))
+            before_mine = name < tenant  # as ties are broken
+            turns = math.floor(turns + EVEN) + 1 if before_mine else math.ceil(turns - EVEN)
+            served = min(len(other), turns)
             jobs += served
             units += served * _mean(other)
         return jobs + before, units + own

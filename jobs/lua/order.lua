@@ -9,6 +9,7 @@
 -- virtual:<model>             rank → the class's virtual time: that of the last tenant served
 -- credit:<model>              rank → units that higher classes owe it for passing it by
 local FRESH = 4e15  -- microseconds: beyond any due time, and exact in a double beside one
+local EVEN = 1e-6  -- turns that differ by less come at once
 local SAMPLED = 32  -- lanes looked at to say how much stands before a job
 
 local function precise(x) return string.format('%.17g', x) end
@@ -165,7 +166,7 @@ local function ahead(model, rank, who, place, fresh)
   local before = redis.call('ZCOUNT', key('lane', model, rank, who), '-inf', '(' .. place)
   local own = before * sum / math.max(1, count)
   local turn = standing(model, rank, who, fresh) + own / weight(who)
-  local behind = redis.call('ZCOUNT', lanes, '-inf', precise(turn))
+  local behind = redis.call('ZCOUNT', lanes, '-inf', precise(turn + EVEN))
   local looks = math.min(behind, SAMPLED)
   for i = 0, looks - 1 do
     local at = math.floor(i * behind / looks)
@@ -175,7 +176,8 @@ local function ahead(model, rank, who, place, fresh)
       local n, u = lane(name)
       local mean = math.max(u / math.max(1, n), 1e-9)
       local turns = gap * weight(name) / mean
-      turns = name < who and math.floor(turns) + 1 or math.ceil(turns)  -- as ties are broken
+      -- as ties are broken
+      turns = name < who and math.floor(turns + EVEN) + 1 or math.ceil(turns - EVEN)
       local served = math.min(n, turns)
       jobs, units = jobs + served * behind / looks, units + served * mean * behind / looks
     end
