@@ -66,7 +66,7 @@ class JobsSettings(BaseSettings):
         default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
         pattern=r"^(https?://.*)?$",
     )
-    trace_ratio: float = Field(1.0, ge=0, le=1)  # of the traces that begin here are recorded
+    trace_ratio: float = Field(1.0, ge=0, le=1)  # of all traces are recorded
 
     @field_validator("redis_url")
     @classmethod

@@ -30,8 +30,12 @@ class Tracing:
 OFF = Tracing(NoOpTracer(), False, lambda: None)
 
 
-def open_tracing(settings: JobsSettings, service: str, instance: str) -> Tracing:
+def open_tracing(
+    settings: JobsSettings, service: str, instance: str, *, behind: bool = False
+) -> Tracing:
     """Return where the spans of this service's instance go; close it at the end.
+
+    ``behind`` a door, the door has chosen which traces are recorded.
 
     Raises:
         StartError: a collector is named and the libraries to reach it are not installed.
@@ -44,7 +48,8 @@ def open_tracing(settings: JobsSettings, service: str, instance: str) -> Tracing
         raise StartError(
             f"SFUMATO_OTLP_ENDPOINT is set and {error.name} is not installed: pip install '.[otel]'"
         ) from error
-    provider = otlp.provider(settings.otlp_endpoint, settings.trace_ratio, service, instance)
+    sampler = otlp.following() if behind else otlp.choosing(settings.trace_ratio)
+    provider = otlp.provider(settings.otlp_endpoint, sampler, service, instance)
     return Tracing(provider.get_tracer("sfumato"), True, lambda: otlp.close(provider))
 
 

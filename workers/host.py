@@ -80,6 +80,9 @@ class WorkerHost:
 
     def start(self) -> None:
         """Calibrate, start both threads, and put the model into the catalogue."""
+        self._tracing = open_tracing(
+            self._settings, "sfumato-worker", self._settings.worker_id, behind=True
+        )
         calibration = self._calibrate()
         self._thread.start()
         self._call(self._open(calibration)).result()
@@ -95,7 +98,6 @@ class WorkerHost:
         settings = self._settings
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
-        self._tracing = open_tracing(settings, "sfumato-worker", settings.worker_id)
         self._runtime = Runtime(self._store, self._doorbell, self._bundle, settings, self._tracing)
         engine_settings = EngineSettings(
             slots=settings.slots,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -134,7 +135,9 @@ async def submit_broken(settings: JobsSettings, job_id: str) -> None:
     store, bell = RedisStore(settings), Doorbell(settings)
     (model,) = await store.models()
     spec = resolve(JobRequest(prompt="a red apple"), model)
-    await store.create(job_id, spec.model_copy(update={"sampler": "none"}), units(spec, model))
+    undrawable = spec.model_copy(update={"sampler": "none"})
+    asked = f"00-{secrets.token_hex(16)}-{CALLER}-01"
+    await store.create(job_id, undrawable, units(spec, model), traceparent=asked)
     await bell.ring(model.name, job_id)
     await store.close()
     bell.close()

@@ -1,11 +1,15 @@
 """One submitted job is one trace over door and worker."""
 
 import json
+import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from jobs.otlp import CLOSE_S, provider
+import jobs
+from jobs.errors import StartError
+from jobs.otlp import CLOSE_S, choosing, following, provider
 from jobs.otlp import close as close_provider
 from jobs.settings import JobsSettings
 from jobs.tracing import OFF, open_tracing, parent, recorded_id, traceparent
@@ -99,8 +103,39 @@ def test_without_a_collector_nothing_is_traced() -> None:
         assert recorded_id(span) is None
 
 
-def test_a_client_that_records_nothing_is_not_recorded() -> None:
-    made = provider(f"http://127.0.0.1:{free_port()}", 1.0, "test", "one")
+def test_a_collector_without_its_libraries_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, nowhere: str
+) -> None:
+    monkeypatch.delattr(jobs, "otlp", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.otlp", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(StartError, match=r"SFUMATO_OTLP_ENDPOINT is set and .*otel"):
+        open_tracing(JobsSettings(otlp_endpoint=nowhere), "test", "one")
+
+
+@pytest.fixture
+def nowhere() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def test_a_door_records_its_share_of_what_clients_record(nowhere: str) -> None:
+    made = provider(nowhere, choosing(0.25), "test", "one")
+    tracer, taken = made.get_tracer("test"), 0
+    for number in range(400):
+        asked = f"00-{number * 2**64 // 400 + 1:032x}-{CALLER}-01"
+        taken += tracer.start_span("x", context=parent(asked)).is_recording()
+    assert taken == pytest.approx(100, abs=2)
+    close_provider(made)
+
+
+def test_a_worker_follows_the_door(nowhere: str) -> None:
+    tracer = provider(nowhere, following(), "test", "one").get_tracer("test")
+    assert recorded_id(tracer.start_span("x", context=parent(TRACEPARENT))) == TRACE
+    assert recorded_id(tracer.start_span("x", context=parent(None))) is None
+
+
+def test_a_client_that_records_nothing_is_not_recorded(nowhere: str) -> None:
+    made = provider(nowhere, choosing(1.0), "test", "one")
     unrecorded = TRACEPARENT.removesuffix("01") + "00"
     span = made.get_tracer("test").start_span("x", context=parent(unrecorded))
     assert recorded_id(span) is None
@@ -112,10 +147,8 @@ def test_a_client_that_records_nothing_is_not_recorded() -> None:
     close_provider(made)
 
 
-def test_a_collector_that_is_away_does_not_hold_up_a_stop() -> None:
-    from time import monotonic
-
-    made = provider(f"http://127.0.0.1:{free_port()}", 1.0, "test", "one")
+def test_a_collector_that_is_away_does_not_hold_up_a_stop(nowhere: str) -> None:
+    made = provider(nowhere, choosing(1.0), "test", "one")
     for _ in range(2000):
         made.get_tracer("test").start_span("x").end()
     began = monotonic()
