@@ -42,7 +42,7 @@ class ServiceSettings(JobsSettings):
     url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # that a signed link is good for, at least
     public_url: str = Field("", max_length=2048)  # before every link; "": paths on this host
     cors_origins: CommaSeparated[str] = ()  # pages of these may call from a browser; "*": of any
-    trusted_proxies: CommaSeparated[str] = ("127.0.0.1", "::1")  # whose X-Forwarded-* are believed
+    trusted_proxies: CommaSeparated[str] = ()  # addresses whose X-Forwarded-* are believed
     rate_limit: int = Field(0, ge=0)  # requests a window and key (or address); 0: any number
     tenant_rate_limit: int = Field(0, ge=0)  # of all of a tenant's keys together; 0: any number
     rate_window_s: float = Field(60.0, ge=1, le=86400)  # of both limits
