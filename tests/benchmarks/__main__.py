@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from diffusion.bundle import Bundle, load_bundle
 from jobs.logs import configure
 from tests.benchmarks import (
+    capacity,
     comparison,
     door,
     efficiency,
@@ -66,6 +67,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),
     "threads": threads.measure,
     "keda": keda.measure,
+    "capacity": capacity.measure,
     "store": store.measure,
     "redis_cost": redis_cost.measure,
     "fairness": fairness.measure,

@@ -1,35 +1,17 @@
 """The capacity formula beside the engine's own batcher in virtual time."""
 
 import math
-import random
-from statistics import fmean
 
 import pytest
 from typer.testing import CliRunner
 
 from service.capacity import CannotBeMet, Kind, Speed, least, predict
 from service.cli import app
-from tests.benchmarks.figures import quantile
-from tests.benchmarks.policy import Cost
-from tests.scaling import simulation
-from tests.scaling.load import Order
-from tests.scaling.simulation import Simulation
+from tests.benchmarks.capacity import KINDS, SPEEDS, arrivals, simulated_p95_s
 from workers.calibrate import tick_cost_s
 
-CPU = Speed(0.0005, 0.0123, 8)  # the shipped model on one thread
-GPU = Speed(0.0075, 0.0091, 16)  # SD 1.5 at 512² on an A100, as published
-ALIKE = [Kind(25, 2)]
-MIXED = [Kind(steps, 2) for steps in (4, 8, 15, 15, 20, 20, 25, 25, 30, 50, 100)]
-
-
-def simulated_p95_s(speed: Speed, kinds: list[Kind], jobs_per_s: float, workers: int) -> float:
-    chooser, at, load = random.Random(1), 0.0, []
-    for _ in range(3000):
-        at += chooser.expovariate(jobs_per_s)
-        kind = chooser.choice(kinds)
-        load.append(Order(at, kind.evaluations, 3.0, kind.images))
-    worker = simulation.Kind(Cost(speed.fixed_s, speed.row_s), speed.rows_per_tick)
-    return quantile([s for _, s in Simulation(load, worker).fixed(workers).latency], 0.95)
+CPU, GPU = SPEEDS["0.5 + 12.3 ms, 8 rows"], SPEEDS["7.5 + 9.1 ms, 16 rows"]
+ALIKE, MIXED = KINDS["alike"], KINDS["mixed"]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -39,10 +21,10 @@ def simulated_p95_s(speed: Speed, kinds: list[Kind], jobs_per_s: float, workers:
 def test_the_predicted_p95_is_near_the_simulated_one_and_rather_above(
     speed: Speed, kinds: list[Kind], busy: float, workers: int
 ) -> None:
-    rate = busy * workers * speed.units_per_s / fmean(kind.units for kind in kinds)
+    rate, load = arrivals(speed, kinds, busy, workers, 3000, 1)
     found = predict(speed, rate, kinds, workers)
     assert found.busy == pytest.approx(busy)
-    assert 0.8 < found.p95_s / simulated_p95_s(speed, kinds, rate, workers) < 1.7
+    assert 0.8 < found.p95_s / simulated_p95_s(speed, load, workers) < 1.7
 
 
 def test_the_least_number_meets_the_target_and_one_fewer_does_not() -> None:
