@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -21,6 +23,7 @@ log = structlog.get_logger()
 
 LOOK_EVERY_S = 2.0
 LOOKS_FAILED = 15  # in a row, until the process gives up and its supervisor starts it anew
+LOOKS_STUCK = 3
 
 
 def main() -> int:
@@ -70,36 +73,57 @@ def scale_until_stopped(settings: RayWorkerSettings, started_at: float) -> int:
 
 def watch(stopping: threading.Event) -> int:
     """Look after Serve until asked to stop, and tell of every change; return the exit code."""
-    failed, shown = 0, ""
+    silent = stuck = 0
+    shown = ""
     while not stopping.wait(LOOK_EVERY_S):
         try:
-            state, running, message = standing()
+            seen = standing()
         except Exception as error:
-            failed += 1
+            silent += 1
             log.warning("Serve does not answer", reason=repr(error))
         else:
-            failed = 0
-            if shown != (shown := f"{state} {running}"):
-                log.info("workers", state=state, running=running, reason=message or None)
-            if state == "DEPLOY_FAILED":
-                log.error("workers do not start", reason=message)
-                return 1
-        if failed >= LOOKS_FAILED:
+            silent = 0
+            stuck = stuck + 1 if seen.given_up else 0
+            if shown != (shown := f"{seen.state} {seen.running}"):
+                log.info("workers", state=seen.state, running=seen.running, reason=seen.message)
+        if silent >= LOOKS_FAILED:
+            return 1
+        if stuck >= LOOKS_STUCK:
+            log.error("workers do not start; why is in this log, from their first lines on")
             return 1
     return 0
 
 
-def standing() -> tuple[str, int, str]:
-    """Return the application's status, its running replicas, and what Serve says of it."""
+@dataclass(frozen=True)
+class Standing:
+    """What Serve says of the workers."""
+
+    state: str  # of the application
+    running: int  # replicas
+    others: int  # replicas that start or stop
+    message: str | None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether Serve tries no more: after three tries it waits for another deployment."""
+        failed = self.state in ("UNHEALTHY", "DEPLOY_FAILED")
+        return failed and self.running + self.others == 0
+
+
+def standing() -> Standing:
+    """Return how the workers are."""
     from ray import serve
 
     from service import worker_deployment
 
     application = serve.status().applications[worker_deployment.NAME]
-    states = [each.replica_states for each in application.deployments.values()]
-    running = sum(counts.get("RUNNING", 0) for counts in states)
-    messages = [each.message for each in application.deployments.values() if each.message]
-    return application.status.value, running, " ".join([application.message, *messages]).strip()
+    counts = Counter[str]()
+    for deployment in application.deployments.values():
+        counts.update(deployment.replica_states)
+    running = counts["RUNNING"]
+    messages = [application.message, *(d.message for d in application.deployments.values())]
+    message = " ".join(filter(None, messages)) or None
+    return Standing(application.status.value, running, counts.total() - running, message)
 
 
 if __name__ == "__main__":
