@@ -39,6 +39,7 @@ class Attempt:
         self._ticked_at = 0.0
         self._ticks = self._previews = self._checkpoints = 0
         self._ended = False
+        self.on = False  # whether anything is recorded
         if tracing.on:
             self._begin(claim, began_ns)
 
@@ -58,6 +59,7 @@ class Attempt:
                 "sfumato.waited_s": max(0.0, began_ns / 1e9 - record.queued_at),
             },
         )
+        self.on = self._span.is_recording()
         self._below = set_span_in_context(self._span, Context())
         self._stage("claim", began_ns, time_ns())
 
@@ -69,11 +71,6 @@ class Attempt:
             attributes={f"sfumato.{key}": value for key, value in attributes.items()},
         )
         span.end(max(began_ns, ended_ns))
-
-    @property
-    def on(self) -> bool:
-        """Whether anything is recorded."""
-        return self._span.is_recording()
 
     def entered(self, image: int) -> None:
         """Tell that a picture waits for its slot."""
@@ -145,3 +142,4 @@ class Attempt:
             self._span.set_attribute("sfumato.error", error.code)
             self._span.set_status(Status(StatusCode.ERROR, error.code))
         self._span.end()
+        self.on = False
