@@ -61,8 +61,8 @@ async def readyz(door: DoorDep) -> Ready:
 )
 async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Response:
     """Return the store's figures, as Prometheus' text or as OpenMetrics, which has exemplars."""
-    totals, models, workers = await asyncio.gather(
-        door.store.totals(), door.models.get(), door.workers.get()
+    totals, models, workers, outbox = await asyncio.gather(
+        door.store.totals(), door.models.get(), door.workers.get(), door.store.outbox.counts()
     )
     backlogs = await asyncio.gather(*(door.store.backlog(model.name) for model in models))
     latencies = await asyncio.gather(*(door.store.latencies(model.name) for model in models))
@@ -74,6 +74,7 @@ async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Res
         [scaling_signal(model, by_name[model.name], workers) for model in models],
         door.settings.memory_high_water_bytes,
         door.settings.max_results_bytes,
+        outbox,
     )
     names = (model.name for model in models)
     seconds = LatencyFigures(dict(zip(names, latencies, strict=True)))

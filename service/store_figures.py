@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from jobs.outbox import OutboxCounts
 from jobs.scaling import ScalingSignal
 from jobs.store import Backlog, Totals, WorkerEntry
 
@@ -22,6 +23,7 @@ class StoreFigures(Collector):
     signals: Sequence[ScalingSignal]
     memory_limit_bytes: int  # admission closes above it
     results_limit_bytes: int  # the oldest pictures are dropped above it
+    outbox: OutboxCounts
 
     def collect(self) -> Iterator[Metric]:
         """Yield the figures."""
@@ -36,6 +38,12 @@ class StoreFigures(Collector):
         for code, count in sorted(self.totals.failures.items()):
             failed.add_metric([code], count)
         yield failed
+        webhooks = GaugeMetricFamily(
+            "sfumato_webhooks_kept", "Deliveries that wait, or were given up.", labels=["state"]
+        )
+        webhooks.add_metric(["pending"], self.outbox.pending)
+        webhooks.add_metric(["failed"], self.outbox.failed)
+        yield webhooks
         yield CounterMetricFamily(
             "sfumato_leases_reaped", "Leases that ran out.", self.totals.leases_reaped
         )
