@@ -55,7 +55,8 @@ def restore(snapshot: Path, data: Path) -> subprocess.CompletedProcess[str]:
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[RedisProcess]:
     """Run a server on a folder; it is killed in the end."""
-    redis = RedisProcess(folder, free_port())
+    # A server waits five seconds for more replicas before it begins a snapshot for one.
+    redis = RedisProcess(folder, free_port(), "--repl-diskless-sync-delay", "0")
     redis.start()
     try:
         yield redis

@@ -35,6 +35,7 @@ def manifest(*values: Path) -> str:
     return rendered(*values)
 
 
+@cache
 def parsed(*values: Path) -> list[Document]:
     return documents(manifest(*values))
 

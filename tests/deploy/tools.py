@@ -49,7 +49,8 @@ def rendered(*values: Path, sets: str = "") -> str:
 
 def documents(manifest: str) -> list[Document]:
     """Return the documents of a manifest."""
-    return [document for document in yaml.safe_load_all(manifest) if document]
+    loaded = yaml.load_all(manifest, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return [document for document in loaded if document]
 
 
 def only(manifest: list[Document], kind: str, name: str) -> Document:
