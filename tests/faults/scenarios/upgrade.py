@@ -73,10 +73,19 @@ async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     records = await audit(client, all_names, outcome)
     backlog = await client.store.backlog("tiny")
     outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no work is left: {backlog}")
-    listed = await client.store.list(tenant="public", limit=100)
-    missing = set(all_names[-100:]) - {record.id for record in listed.records}
+    missing = set(all_names) - await _listed(client)
     outcome.expect(not missing, f"every job is listed: {sorted(missing)[:5]}")
     return outcome
+
+
+async def _listed(client: Client) -> set[str]:
+    found: set[str] = set()
+    page = await client.store.list(tenant="public", limit=100)
+    while True:
+        found |= {record.id for record in page.records}
+        if page.cursor is None:
+            return found
+        page = await client.store.list(tenant="public", limit=100, cursor=page.cursor)
 
 
 async def _submit(settings: JobsSettings, steps: int, names: Sequence[str]) -> None:
