@@ -49,6 +49,10 @@ async def run(stage: Stage, *, jobs: int, lease_s: float, workers_off: bool) -> 
     deaths = [(await client.store.get(name)).deaths for name in names]
     reaped = (await client.store.totals()).leases_reaped
     outcome.expect(not any(deaths) and not reaped, f"a jump is nobody's death: {reaped} reaped")
+    late = [f"late{i}" for i in range(8)]
+    for name in late:
+        await client.submit(name, num_inference_steps=600)
+    await client.at_step(late[0], 5)
     busy = [worker for worker in fleet if await client.held_by(worker.name)]
     victim = busy[0]
     clock.write_text("-7200s")  # the leases of the dead lie an hour ahead
@@ -63,7 +67,7 @@ async def run(stage: Stage, *, jobs: int, lease_s: float, workers_off: bool) -> 
     outcome.expect(
         outcome.figures["recovery_s"] <= LIMIT_S, "a death after a jump is found in 10 s"
     )
-    await client.all_ended(jobs, 300)
-    records = await audit(client, names, outcome)
+    await client.all_ended(jobs + len(late), 300)
+    records = await audit(client, [*names, *late], outcome)
     outcome.expect(all(r.running_s >= 0 for r in records), "no time is negative")
     return outcome

@@ -52,13 +52,14 @@ async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     )
     client = stage.client(settings)
     await client.model()
+    probes = [*await _listening(client, former), *await _listening(client, ours)]
     names = [f"job{i}" for i in range(2 * jobs)]
     await asyncio.gather(
         _submit(settings, steps, names[:jobs]),
         *(client.submit(name, num_inference_steps=steps) for name in names[jobs:]),
     )
-    await client.all_ended(2 * jobs, 300)
-    records = await audit(client, names, outcome)
+    await client.all_ended(2 * jobs + len(probes), 300)
+    records = await audit(client, [*probes, *names], outcome)
     for kind, fleet in (("former", former), ("new", ours)):
         drawn = sum(record.worker in fleet.names for record in records)
         outcome.note(f"drawn_by_{kind}", drawn)
@@ -69,13 +70,23 @@ async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     outcome.note("repeated_steps", repeated)
     outcome.expect(repeated == 0, f"what is given back goes on where it was: {repeated}")
     await _hand_over(client, former, ours, "lost", die=True)
-    all_names = [*names, *left, "lost"]
+    all_names = [*probes, *names, *left, "lost"]
     records = await audit(client, all_names, outcome)
     backlog = await client.store.backlog("tiny")
     outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no work is left: {backlog}")
     missing = set(all_names) - await _listed(client)
     outcome.expect(not missing, f"every job is listed: {sorted(missing)[:5]}")
     return outcome
+
+
+async def _listening(client: Client, fleet: Fleet) -> list[str]:
+    """Submit small jobs until the worker draws one; return them all."""
+    sent: list[str] = []
+    while True:
+        sent.append(f"probe-{fleet.workers[0].name}-{len(sent)}")
+        await client.submit(sent[-1], num_inference_steps=4)
+        if (await client.ended(sent[-1])).worker == fleet.workers[0].name:
+            return sent
 
 
 async def _listed(client: Client) -> set[str]:
