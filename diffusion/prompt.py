@@ -151,7 +151,7 @@ def _load(folder: Path, suffix: str, encoders: EncoderFiles, penultimate: bool) 
         if (words / "vocab.json").exists():
             tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(words), local_files_only=True)  # nosec B615
         else:
-            tokenizer = Fast.from_pretrained(str(words), local_files_only=True)  # nosec B615: no download
+            tokenizer = Fast.from_pretrained(str(words), local_files_only=True)  # nosec B615 # no download
     except Exception as error:  # the tokenizers raise whatever their parsers raise
         raise BundleError(f"{words.name}: {error}") from error
     return Part(

@@ -49,7 +49,7 @@ def short_folder(data: Path) -> Iterator[Path]:
         left = Path(note.read_text())
         if left.name.startswith("sfumato-"):
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="sfumato-", dir="/tmp"))  # nosec B108: made afresh, 0700
+    folder = Path(tempfile.mkdtemp(prefix="sfumato-", dir="/tmp"))  # nosec B108 # made afresh, 0700
     note.write_text(str(folder))
     try:
         yield folder

@@ -13,7 +13,7 @@ from service.scope import Scope
 
 REDIS_URL = "redis-url"
 OPERATOR_KEY = "operator-key"
-URL_SECRET = "url-secret"  # nosec B105: a file's name
+URL_SECRET = "url-secret"  # nosec B105 # a file's name
 
 
 def write_private(path: Path, text: str) -> None:

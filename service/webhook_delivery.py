@@ -168,4 +168,4 @@ def pause_s(attempt: int, first_s: float) -> float:
     half of it so that those that failed together do not come back together.
     """
     longest = min(LONGEST_PAUSE_S, first_s * 4.0 ** min(attempt - 1, 20))
-    return longest * random.uniform(0.5, 1.0)  # nosec B311: spreads load, hides nothing
+    return longest * random.uniform(0.5, 1.0)  # nosec B311 # spreads load, hides nothing

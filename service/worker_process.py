@@ -97,7 +97,7 @@ def worker_command(name: str) -> list[str]:
 
 def reachable(host: str) -> str:
     """Return how this machine reaches a server that listens on ``host``, as a URL has it."""
-    own = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104: not bound
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104 # not bound
     host = own.get(host, host)
     return f"[{host}]" if ":" in host else host
 
