@@ -29,6 +29,16 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def exported_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export the tiny bundle once; whoever changes it takes a copy."""
+    from tests.bundles import tiny_bundle  # the libraries behind it are slow to import
+    from tests.exports import exported
+
+    work = tmp_path_factory.mktemp("exported")
+    return exported(tiny_bundle(work / "tiny"), work / "onnx")
+
+
 @pytest.fixture
 def jobs_settings(redis_url: str) -> JobsSettings:
     """Give each test its own keys."""

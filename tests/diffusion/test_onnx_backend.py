@@ -20,14 +20,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("onnx")
-    return exported(tiny_bundle(work / "tiny"), work / "exported")
-
-
-@pytest.fixture(scope="module")
-def pair(folder: Path) -> tuple[Bundle, Bundle]:
-    return both(folder)
+def pair(exported_tiny: Path) -> tuple[Bundle, Bundle]:
+    return both(exported_tiny)
 
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
@@ -83,16 +77,19 @@ def test_sizes_other_than_the_base_are_drawn(pair: tuple[Bundle, Bundle]) -> Non
     assert torch.allclose(wanted, found, atol=1e-4)
 
 
-def test_auto_takes_the_export_where_there_is_one(folder: Path, tmp_path: Path) -> None:
-    assert load_bundle(folder, backend="auto").backend.name == "onnx-fp32"
+def test_auto_takes_the_export_where_there_is_one(exported_tiny: Path, tmp_path: Path) -> None:
+    assert load_bundle(exported_tiny, backend="auto").backend.name == "onnx-fp32"
     plain = tiny_bundle(tmp_path / "plain")
     assert load_bundle(plain, backend="auto").backend.name == "torch"
-    assert load_bundle(folder).info.sha256 == load_bundle(folder, backend="auto").info.sha256
+    assert (
+        load_bundle(exported_tiny).info.sha256
+        == load_bundle(exported_tiny, backend="auto").info.sha256
+    )
 
 
-def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(folder: Path) -> None:
+def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(exported_tiny: Path) -> None:
     with pytest.raises(BundleError, match="does not run on the device cpu"):
-        load_bundle(folder, backend="onnx", sessions=SessionSettings(provider="cuda"))
+        load_bundle(exported_tiny, backend="onnx", sessions=SessionSettings(provider="cuda"))
     with pytest.raises(BundleError, match=r"no TensorrtExecutionProvider, only .*worker-gpu"):
         chosen_provider("tensorrt", torch.device("cuda"))
     with pytest.raises(BundleError, match="unknown provider 'gpu'; there are: cpu, cuda, tensorrt"):

@@ -18,23 +18,16 @@ from model_export.onnx import export_bundle
 from model_export.sampling import SamplingSettings, draw
 from model_export.verify import Bounds
 from service.cli import app
-from tests.bundles import tiny_bundle
 from tests.exports import both, exported
 
 SETTINGS = SamplingSettings(steps=4)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("export")
-    return exported(tiny_bundle(work / "tiny"), work / "exported")
-
-
 @pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
+def folder(exported_tiny: Path, tmp_path: Path) -> Path:
     """Give each test a copy that it may spoil."""
-    return Path(shutil.copytree(made, tmp_path / "bundle"))
+    return Path(shutil.copytree(exported_tiny, tmp_path / "bundle"))
 
 
 def manifest_of(folder: Path) -> dict[str, object]:
@@ -42,9 +35,9 @@ def manifest_of(folder: Path) -> dict[str, object]:
     return value
 
 
-def test_the_manifest_tells_what_was_made_and_measured(made: Path) -> None:
-    manifest = json.loads((export_folder(made, "fp32") / MANIFEST).read_text())
-    assert manifest["model_sha256"] == load_bundle(made).info.sha256
+def test_the_manifest_tells_what_was_made_and_measured(exported_tiny: Path) -> None:
+    manifest = json.loads((export_folder(exported_tiny, "fp32") / MANIFEST).read_text())
+    assert manifest["model_sha256"] == load_bundle(exported_tiny).info.sha256
     assert manifest["opset"] == 20
     assert {"torch", "onnx", "onnxruntime", "diffusers"} <= manifest["versions"].keys()
     assert manifest["parts"]["unet"]["inputs"] == {
@@ -56,23 +49,25 @@ def test_the_manifest_tells_what_was_made_and_measured(made: Path) -> None:
     for part in manifest["parts"]:
         assert manifest["verified"][part]["largest_relative_difference"] < 1e-5
         assert manifest["files"][f"{part}.onnx"] == file_sha256(
-            export_folder(made, "fp32") / f"{part}.onnx"
+            export_folder(exported_tiny, "fp32") / f"{part}.onnx"
         )
     assert manifest["verified"]["pictures"]["largest_difference_levels"] <= 1
     assert manifest["speed"]["rows"].keys() == {"1", "4", "8", "16"}
 
 
-def test_shared_weights_are_not_written_again(made: Path) -> None:
-    written = sum(p.stat().st_size for p in export_folder(made, "fp32").iterdir())
-    model = onnx.load(export_folder(made, "fp32") / "unet.onnx", load_external_data=False)
-    names = load_file(made / "unet" / WEIGHTS).keys()
+def test_shared_weights_are_not_written_again(exported_tiny: Path) -> None:
+    written = sum(p.stat().st_size for p in export_folder(exported_tiny, "fp32").iterdir())
+    model = onnx.load(export_folder(exported_tiny, "fp32") / "unet.onnx", load_external_data=False)
+    names = load_file(exported_tiny / "unet" / WEIGHTS).keys()
     assert {tensor.name for tensor in model.graph.initializer} == names
     assert written < 400_000
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_other_precisions_draw_nearly_the_same(made: Path, tmp_path: Path, precision: str) -> None:
-    theirs, ours = both(exported(made, tmp_path / "other", precision), precision)
+def test_other_precisions_draw_nearly_the_same(
+    exported_tiny: Path, tmp_path: Path, precision: str
+) -> None:
+    theirs, ours = both(exported(exported_tiny, tmp_path / "other", precision), precision)
     assert ours.backend.name == f"onnx-{precision}"
     wanted, found = (
         next(iter(draw(bundle, ["a red apple"], [1], SETTINGS))).astype(int)
@@ -81,8 +76,8 @@ def test_other_precisions_draw_nearly_the_same(made: Path, tmp_path: Path, preci
     assert np.abs(wanted - found).mean() < 2
 
 
-def test_large_weights_lie_beside_their_graph(made: Path, tmp_path: Path) -> None:
-    folder = exported(made, tmp_path / "large", weights="embedded", largest=100_000)
+def test_large_weights_lie_beside_their_graph(exported_tiny: Path, tmp_path: Path) -> None:
+    folder = exported(exported_tiny, tmp_path / "large", weights="embedded", largest=100_000)
     files = {path.name for path in export_folder(folder, "fp32").iterdir()}
     assert {"unet.onnx", "unet.onnx_data"} <= files
     theirs, ours = both(folder)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
 from service.client import Client
-from tests.exports import exported
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -48,7 +47,9 @@ def stack(
 ) -> Iterator[tuple[str, bool]]:
     """Yield a service's address, and whether its files are claimed to be equal to the byte."""
     folder = tmp_path_factory.mktemp("mixed")
-    model = exported(tiny, folder / "exported") if request.param == "onnx" else tiny
+    model: Path = tiny
+    if request.param == "onnx":
+        model = request.getfixturevalue("exported_tiny")
     env = {"deterministic": int(request.param == "deterministic"), "rows_per_tick": 8}
     running = Up(folder, model, "--door", "uvicorn", **env)
     url = running.ready()

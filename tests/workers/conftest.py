@@ -9,7 +9,6 @@ from diffusion.bundle import Bundle, load_bundle
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
-from tests.exports import exported
 from tests.workers.inside import Inside
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings
@@ -22,9 +21,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    work = tmp_path_factory.mktemp("exported")
-    return load_bundle(exported(tiny_bundle(work / "tiny"), work / "onnx"), backend="onnx")
+def onnx_bundle(exported_tiny: Path) -> Bundle:
+    return load_bundle(exported_tiny, backend="onnx")
 
 
 @pytest.fixture
