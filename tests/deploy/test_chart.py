@@ -122,6 +122,23 @@ def test_a_model_overrides_what_workers_share() -> None:
     assert container["image"] == "sfumato-worker:0.1.0"
 
 
+@pytest.mark.parametrize(
+    ("sets", "budget"),
+    [
+        ("door.replicas=3", {"minAvailable": 2}),
+        ("door.replicas=1", None),
+        ("door.mode=uvicorn,door.replicas=1", {"maxUnavailable": 1}),
+    ],
+)
+def test_one_door_may_be_evicted_at_a_time(sets: str, budget: dict[str, int] | None) -> None:
+    found = [
+        {key: value for key, value in d["spec"].items() if key.endswith("vailable")}
+        for d in documents(rendered(sets=sets))
+        if d["kind"] == "PodDisruptionBudget" and d["metadata"]["name"] == "sfumato-door"
+    ]
+    assert found == ([] if budget is None else [budget])
+
+
 def test_each_model_is_scaled_on_the_work_that_the_door_tells_of() -> None:
     for scaled in (d for d in parsed(PRODUCTION) if d["kind"] == "ScaledObject"):
         target = scaled["spec"]["scaleTargetRef"]["name"]

@@ -11,7 +11,7 @@ def test_the_manifests_are_the_charts_of_today() -> None:
     assert outcome.stdout == (BASE / "sfumato.yaml").read_text(), "run `make manifests`"
 
 
-def test_kubectl_builds_the_base_without_a_change() -> None:
+def test_kubectl_builds_the_base_in_the_namespace_that_its_urls_name() -> None:
     built = run(program("kubectl"), "kustomize", BASE)
     assert built.returncode == 0, built.stderr
     names = [
@@ -19,3 +19,4 @@ def test_kubectl_builds_the_base_without_a_change() -> None:
         for text in (built.stdout, (BASE / "sfumato.yaml").read_text())
     ]
     assert names[0] == names[1]
+    assert {d["metadata"]["namespace"] for d in documents(built.stdout)} == {"sfumato"}

@@ -122,6 +122,8 @@ def test_helm_finds_nothing_to_say() -> None:
         ("redis.external.url=redis://user:secret@host:6379", "external/url"),
         ("redis.external.url=redis://host:6379", "redis.bundled.enabled=false"),
         ("redis.bundled.enabled=false", "redis.external.url"),
+        ("redis.users.door.urlSecret=a", "redis.users.door.urlSecret"),
+        ("redis.users.worker.urlSecret=a", "redis.users.worker.urlSecret"),
         ("door.auth=keys,door.urlSecrets.secret=a", "door.metricsKey.secret"),
         ("door.auth=keys,door.metricsKey.secret=a", "door.urlSecrets.secret"),
         ("settings.SFUMATO_SLOTS=5", "settings"),
