@@ -246,7 +246,9 @@ class MemoryStore:
         cursor: str | None = None,
     ) -> JobPage:
         """Return a page of jobs, newest first."""
-        if cursor is not None and (not cursor.isdecimal() or len(cursor) > 18):
+        if cursor is not None and (
+            not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18
+        ):
             raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
         below = self._seq + 1 if cursor is None else int(cursor)
         found = sorted(

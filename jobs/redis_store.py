@@ -153,6 +153,7 @@ class RedisStore:
         if not self._durability.wanted(durable):
             return cast(Sequence[bytes], await self._script("create", arguments))
         await self._durability.check(job_id)
+        arguments = arguments | {"durable": True}
 
         def fill(pipe: Any) -> None:
             self._scripts.queue(pipe, "create", arguments)
@@ -210,7 +211,7 @@ class RedisStore:
         key += f":{status.value}" if status else ""
         below = "+inf"
         if cursor is not None:
-            if not cursor.isdecimal() or len(cursor) > 18:
+            if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
                 raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
             below = f"({cursor}"
         found = await self._ask(

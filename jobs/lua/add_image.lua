@@ -1,12 +1,15 @@
 -- Point a job at a finished picture whose bytes were written before. → 1, or 0 for a void fence
-if not held(a.id, a.fence) then
-  redis.call('DEL', a.image.key)
-  return 0
-end
+-- A call whose answer was lost comes again, with the bytes under the same key: what the job points
+-- at by then is kept, and for good.
 local field = 'image:' .. a.image.index
-if get(a.id, field) then
-  if cjson.decode(get(a.id, field)).key ~= a.image.key then redis.call('DEL', a.image.key) end
-  return 1
+local known, mine = get(a.id, field), held(a.id, a.fence)
+if known and cjson.decode(known).key == a.image.key and not get(a.id, 'results_dropped') then
+  redis.call('PERSIST', a.image.key)
+  return mine and 1 or 0
+end
+if known or not mine then
+  redis.call('DEL', a.image.key)
+  return mine and 1 or 0
 end
 set(a.id, field, cjson.encode(a.image))
 redis.call('PERSIST', a.image.key)

@@ -1,6 +1,14 @@
 -- Point a job at checkpoints whose blobs were written before. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then
-  for _, c in ipairs(a.checkpoints) do redis.call('DEL', c.key) end
+  for _, c in ipairs(a.checkpoints) do
+    local known = get(a.id, 'checkpoint:' .. c.image)
+    -- A call that comes again, its answer lost, must not take away what it had pointed at.
+    if known and cjson.decode(known).key == c.key then
+      redis.call('PERSIST', c.key)
+    else
+      redis.call('DEL', c.key)
+    end
+  end
   return 0
 end
 for _, c in ipairs(a.checkpoints) do

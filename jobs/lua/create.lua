@@ -1,15 +1,23 @@
 -- Store a new job as queued. → {outcome, and with it an id, units, or seconds}
 -- A call whose answer was lost on its way is sent again by the client library.
-if redis.call('EXISTS', key('job', a.id)) == 1 then return {'created', a.id} end
+-- What is there already may not be safe yet: a wait for it needs a write of this connection.
+local function there(outcome, id)
+  if a.durable then set(id, 'confirmed_at', stamp(now())) end
+  return {outcome, id}
+end
+if redis.call('EXISTS', key('job', a.id)) == 1 then return there('created', a.id) end
 if a.idempotency then
   local function look(k) return redis.call('HMGET', key('idempotency', k), 'fingerprint', 'id') end
   local known = look(a.idempotency.key)
   if not known[1] and a.tenant == 'public' then
-    known = look(a.idempotency.key:sub(#'public:' + 1))  -- from before there were tenants
+    known = look(a.idempotency.key:sub(#'public:' + 1))
+    if known[2] and get(known[2], 'tenant') then known = {} end  -- not from before there were tenants
   end
   if known[1] then
     if known[1] ~= a.idempotency.fingerprint then return {'conflict', known[2]} end
-    if redis.call('EXISTS', key('job', known[2])) == 1 then return {'replayed', known[2]} end
+    if redis.call('EXISTS', key('job', known[2])) == 1 then
+      return there('replayed', known[2])
+    end
   end
 end
 local load = redis.call('HMGET', key('work', a.model), 'pending_units', 'running_units')

@@ -1,0 +1,102 @@
+"""A write whose answer was lost comes again: nothing that the job points at may go by it."""
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from jobs.errors import StaleFence
+from jobs.redis_store import RedisStore
+from jobs.settings import JobsSettings
+from jobs.store import Claim, Idempotency, JobStore
+from tests.faults.client import until
+from tests.jobs.examples import checkpoint, picture, spec, work
+
+NO_END = -1  # what Redis says of a key that stays
+
+
+async def claimed(store: JobStore, job_id: str = "job") -> Claim:
+    await store.create(job_id, spec(), work(spec()))
+    claim = await store.claim("toy", "w", idle=True)
+    assert claim is not None
+    return claim
+
+
+@pytest.fixture
+def ends(jobs_settings: JobsSettings) -> Callable[[str], list[int]]:
+    """Return the seconds that each of the job's blobs of a kind has left."""
+    redis = Redis.from_url(jobs_settings.redis_url)
+
+    def look(kind: str) -> list[int]:
+        pattern = f"{{{jobs_settings.key_prefix}}}:{kind}:*"
+        return [int(str(redis.ttl(key))) for key in redis.scan_iter(pattern)]
+
+    return look
+
+
+async def test_a_picture_stored_twice_is_kept(
+    redis_store: RedisStore, ends: Callable[[str], list[int]]
+) -> None:
+    claim = await claimed(redis_store)
+    for _ in range(2):
+        await redis_store.add_image(claim.lease, picture())
+    assert ends("image") == [NO_END]
+
+
+async def test_what_comes_again_after_the_lease_takes_nothing_away(
+    jobs_settings: JobsSettings, ends: Callable[[str], list[int]]
+) -> None:
+    store = RedisStore(jobs_settings.model_copy(update={"lease_s": 0.2}))
+    claim = await claimed(store)
+    await store.checkpoint(claim.lease, [checkpoint(3, image=1)])
+    await store.add_image(claim.lease, picture())
+
+    async def requeued() -> bool:
+        return bool((await store.sweep()).requeued)
+
+    await until("the lease's end", requeued)
+    with pytest.raises(StaleFence):
+        await store.add_image(claim.lease, picture())
+    with pytest.raises(StaleFence):
+        await store.checkpoint(claim.lease, [checkpoint(3, image=1)])
+    assert ends("image") == [NO_END]
+    assert ends("checkpoint") == [NO_END]
+    again = await store.claim("toy", "other", idle=True)
+    assert again is not None
+    assert (again.finished, again.checkpoints) == ((0,), (checkpoint(3, image=1),))
+    await store.close()
+
+
+async def test_a_picture_of_a_cancelled_job_does_not_come_back(
+    redis_store: RedisStore, ends: Callable[[str], list[int]]
+) -> None:
+    claim = await claimed(redis_store)
+    await redis_store.add_image(claim.lease, picture())
+    await redis_store.cancel("job")
+    with pytest.raises(StaleFence):
+        await redis_store.add_image(claim.lease, picture())
+    assert ends("image") == []
+
+
+async def test_a_replay_that_has_to_be_safe_writes_first(jobs_settings: JobsSettings) -> None:
+    """A wait covers the writes of its own connection: without one it would prove nothing."""
+    store = RedisStore(jobs_settings)
+    redis = Redis.from_url(jobs_settings.redis_url)
+    arguments = {"id": "job"}
+    await store.create("job", spec(), work(spec()))
+    field = f"{{{jobs_settings.key_prefix}}}:job:job", "confirmed_at"
+    await store._script("create", arguments)
+    assert redis.hget(*field) is None
+    await store._script("create", arguments | {"durable": True})
+    assert redis.hget(*field) is not None
+    await store.close()
+
+
+async def test_another_tenants_key_is_not_one_from_before_there_were_tenants(
+    redis_store: RedisStore,
+) -> None:
+    theirs = spec(tenant="shop")
+    await redis_store.create("theirs", theirs, 1, idempotency=Idempotency("order", "body"))
+    ours = Idempotency("shop:order", "body")
+    created = await redis_store.create("ours", spec(), 1, idempotency=ours)
+    assert (created.record.id, created.replayed) == ("ours", False)
