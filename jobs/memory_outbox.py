@@ -36,7 +36,7 @@ class MemoryOutbox:
         now, token, at_work = self._clock(), secrets.token_hex(8), dict(busy)
         due = [job for job in self._in(WebhookState.PENDING) if (job.webhook_next or 0.0) <= now]
         taken: list[Delivery] = []
-        for job in sorted(due, key=lambda job: job.webhook_next or 0.0)[:256]:
+        for job in sorted(due, key=lambda job: job.webhook_next or 0.0)[:2048]:
             tenant = job.spec.tenant
             if len(taken) >= limit or at_work.get(tenant, 0) >= terms.limit_of_tenant:
                 continue

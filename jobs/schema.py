@@ -98,7 +98,9 @@ class JobRequest(BaseModel):
         None, gt=0, le=7 * 86400, description="Seconds from now after which the job expires."
     )
     on_disconnect: OnDisconnect = Field(
-        "continue", description="Whether a waiting or streaming client's leaving cancels the job."
+        "continue",
+        description="Whether a waiting or streaming client's leaving cancels the job; a client that "
+        "comes back within the grace time has to reach the same replica of the door.",
     )
     preview: int = Field(
         1, ge=0, le=MAX_STEPS, description="Steps between two previews; 0 for none."

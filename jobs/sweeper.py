@@ -47,4 +47,6 @@ class Sweeper:
                 await self.once()
             except StoreTrouble as error:
                 log.warning("sweep skipped", reason=str(error))
+            except Exception:  # whatever it was: without sweeps dead workers' jobs are never found
+                log.exception("sweep failed")
             await asyncio.sleep(interval_s)

@@ -76,10 +76,11 @@ class Door:
         names = ", ".join(entry.name for entry in known)
         raise UnknownModel("model", f"unknown model {wanted!r}; there are: {names}")
 
-    async def view(self, record: JobRecord) -> JobView:
+    async def view(self, record: JobRecord, links: Links | None = None) -> JobView:
         """Return the job as clients see it, with its place in the queue and its ETA."""
+        links = links or self.links
         if record.status.ended:
-            return job_view(record, self.links)
+            return job_view(record, links)
         position = None
         if record.status is JobStatus.QUEUED:
             position = await self.store.queue_position(record)
@@ -87,7 +88,7 @@ class Door:
         speed = sum(w.rows_per_s for w in await self.workers.get() if w.model == model)
         return job_view(
             record,
-            self.links,
+            links,
             queue_position=None if position is None else position.position,
             eta_s=eta_s(record, position, await self.backlog(model), speed),
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 import structlog
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 from fastapi.sse import format_sse_event
 
@@ -18,7 +18,8 @@ from service.caller import GUARDED
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.event_stream import EventStream
-from service.link_access import EventsJob
+from service.link_access import EventsJob, link_ends_at
+from service.links import Links
 
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
@@ -60,6 +61,7 @@ _STREAM: Responses = {
     responses={**_STREAM, **problems(*GUARDED, 400, 404)},
 )
 async def follow_job(
+    request: Request,
     door: DoorDep,
     record: EventsJob,
     last_event_id: Annotated[
@@ -81,7 +83,7 @@ async def follow_job(
             door.departed(record.id)
 
     return EventStream(
-        frames(door, record, first, events),
+        frames(door, record, first, events, door.links.ending_by(link_ends_at(request))),
         keep_alive_s=door.settings.keep_alive_s,
         closing=door.closing,
         on_left=on_left,
@@ -89,24 +91,28 @@ async def follow_job(
 
 
 async def frames(
-    door: Door, record: JobRecord, first: tuple[Event, ...], events: AsyncIterator[Event]
+    door: Door,
+    record: JobRecord,
+    first: tuple[Event, ...],
+    events: AsyncIterator[Event],
+    links: Links,
 ) -> AsyncIterator[bytes]:
     """Yield the stream's frames, the snapshot first; it has no id, so a client keeps its own."""
     with door.attending(record.id), door.counters.streams.track_inprogress():
-        snapshot = await _job(door, record)
+        snapshot = await _job(door, record, links)
         yield format_sse_event(data_str=_json(snapshot, record.attempts), event="status")
         for event in first:
-            yield await frame(door, record, event)
+            yield await frame(door, record, event, links)
         try:
             async for event in events:
-                yield await frame(door, record, event)
+                yield await frame(door, record, event, links)
         except JobNotFound:
             return  # deleted while we watched
         except StoreUnavailable as error:
             log.warning("stream cut", reason=str(error))  # its client comes back and goes on
 
 
-async def frame(door: Door, record: JobRecord, event: Event) -> bytes:
+async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> bytes:
     """Return one event as it goes over the wire.
 
     Raises:
@@ -119,12 +125,12 @@ async def frame(door: Door, record: JobRecord, event: Event) -> bytes:
         step, eta = event.data["step"], event.data["eta_s"]
         data = {"step": step, "total": record.total_steps, "eta_s": eta}
     else:
-        data = await _job(door, await door.store.get(record.id))
+        data = await _job(door, await door.store.get(record.id), links)
     return format_sse_event(data_str=_json(data, event.attempt), event=event.kind, id=event.id)
 
 
-async def _job(door: Door, record: JobRecord) -> dict[str, Any]:
-    return (await door.view(record)).model_dump(mode="json")
+async def _job(door: Door, record: JobRecord, links: Links) -> dict[str, Any]:
+    return (await door.view(record, links)).model_dump(mode="json")
 
 
 def _json(data: dict[str, Any], attempt: int) -> str:

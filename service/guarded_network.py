@@ -13,6 +13,7 @@ import httpcore
 from service.public_address import Network, RefusedAddress, check_address
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+NAMES_AT_ONCE = 64  # a lookup that hangs holds its thread longer than its delivery waits
 MOST_TRIED = 3  # of a name's addresses
 
 
@@ -20,7 +21,9 @@ class SystemResolver:
     """Asks the system, on threads of its own: a slow name server must not hold up Redis' name."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-names")
+        self._threads = ThreadPoolExecutor(
+            max_workers=NAMES_AT_ONCE, thread_name_prefix="webhook-names"
+        )
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Return a name's addresses in the system's order. Raises: OSError."""

@@ -39,9 +39,16 @@ def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
         if verdict is not Verdict.GOOD:
             raise _refused(verdict)
         await meter_link(door, request, job_id)
+        request.state.link_ends_at = int(expires or 0)
         return await door.store.get(job_id)
 
     return linked_job
+
+
+def link_ends_at(request: Request) -> int | None:
+    """Return the end of the link that opened this request, None where it was a key."""
+    ends_at: int | None = getattr(request.state, "link_ends_at", None)
+    return ends_at
 
 
 def _refused(verdict: Verdict) -> Refusal:

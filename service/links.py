@@ -1,7 +1,7 @@
 """The addresses in what the door says about a job."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.signing import Signer, Thing
 
@@ -12,6 +12,11 @@ class Links:
 
     public_url: str = ""  # without a slash at its end; empty: paths on this host
     signer: Signer | None = None
+    latest: int | None = None  # no link is good after it, seconds since 1970
+
+    def ending_by(self, latest: int | None) -> "Links":
+        """Return links that end by then: what a link shows must not outlive it."""
+        return replace(self, latest=latest)
 
     def image(self, job_id: str, index: int) -> str:
         """Return where a finished picture is."""
@@ -29,4 +34,4 @@ class Links:
         path = f"{self.public_url}/v1/jobs/{job_id}/{thing}{tail}"
         if self.signer is None:
             return path
-        return f"{path}?{self.signer.query(job_id, thing, time.time())}"
+        return f"{path}?{self.signer.query(job_id, thing, time.time(), self.latest)}"

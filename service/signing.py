@@ -35,14 +35,16 @@ class Signer:
     secrets: Sequence[bytes]
     ttl_s: float
 
-    def query(self, job_id: str, thing: Thing, now: float) -> str:
+    def query(self, job_id: str, thing: Thing, now: float, latest: int | None = None) -> str:
         """Return the query of a link that is good for ``ttl_s``, and up to a quarter longer.
 
-        The end is rounded, so that looking at a job again gives the same link and a browser's
-        copy of the picture is found.
+        ``latest`` bounds its end (seconds since 1970). Else it is rounded, so that looking at a
+        job again gives the same link and a browser's copy of the picture is found.
         """
         step = max(1, int(self.ttl_s / 4))
         expires = math.ceil((now + self.ttl_s) / step) * step
+        if latest is not None:
+            expires = min(expires, latest)
         signature = _signature(self.secrets[0], job_id, thing, expires)
         return urlencode({"expires": expires, "signature": signature})
 

@@ -68,6 +68,10 @@ class Deliverer:
                     log.warning("no deliveries", reason=str(error))
                     await asyncio.sleep(AWAY_S)
                     continue
+                except Exception:  # whatever it was: the outbox must not stay behind
+                    log.exception("no deliveries")
+                    await asyncio.sleep(AWAY_S)
+                    continue
                 if found == 0 or len(self._under_way) >= self._settings.webhooks_at_once:
                     await self._pause()
         finally:

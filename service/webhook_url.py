@@ -21,15 +21,16 @@ def check_url(text: str, settings: ServiceSettings) -> httpx.URL:
         raise InvalidRequest(FIELD, "a URL has printable ASCII characters and no spaces")
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        host = url.host  # decoded here
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise InvalidRequest(FIELD, f"not a URL: {error}") from error
     if url.scheme not in (("https", "http") if settings.webhook_allow_http else ("https",)):
         raise InvalidRequest(FIELD, f"a webhook is called over https, not {url.scheme!r}")
-    if not url.host or url.userinfo or url.fragment:
+    if not host or url.userinfo or url.fragment:
         raise InvalidRequest(FIELD, "a URL needs a host, and neither a user nor a fragment")
     if url.port is not None and not 1 <= url.port <= 65535:
         raise InvalidRequest(FIELD, f"there is no port {url.port}")
-    _check_literal(url.host, settings)
+    _check_literal(host, settings)
     return url
 
 

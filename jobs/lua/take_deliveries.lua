@@ -1,12 +1,17 @@
 -- Lease due deliveries to a door, so many at most a tenant. → {{job id, tenant, attempt}, …}
 local t = now()
 local taken, busy = {}, a.busy
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('outbox'), '-inf', stamp(t), 'LIMIT', 0, 256)) do
+-- Far enough that a tenant with a long line before the others' does not hide them.
+local due = redis.call('ZRANGEBYSCORE', key('outbox'), '-inf', stamp(t), 'LIMIT', 0, 2048)
+for _, id in ipairs(due) do
   if #taken >= a.limit then break end
-  local of, attempt = tenant(id), num(id, 'webhook_attempts') + 1
-  if not get(id, 'status') then
+  local of = tenant(id)
+  if (busy[of] or 0) >= a.limit_of_tenant then
+    -- its turn comes when one of its deliveries has ended
+  elseif not get(id, 'status') then
     redis.call('ZREM', key('outbox'), id)
-  elseif readable(id) and (busy[of] or 0) < a.limit_of_tenant then
+  elseif readable(id) then
+    local attempt = num(id, 'webhook_attempts') + 1
     if attempt > a.max_attempts then
       bury(id, t, 'every door that tried died')
     else

@@ -15,7 +15,7 @@ from service.application import create_app
 from service.settings import ServiceSettings
 from service.signing import Signer, Thing, Verdict
 from tests.jobs.examples import MODEL
-from tests.service.keyed import Keyed, keyed_door
+from tests.service.keyed import SECRET, Keyed, keyed_door
 from tests.service.stream import frames
 from tests.service.worker import PNG, advance, claim, finish
 
@@ -58,6 +58,19 @@ async def test_links_of_a_job_open_without_a_key(door: Keyed, redis_store: Redis
         bare = urlsplit(links["image"]).path
         assert (await anyone.get(bare)).status_code == 401
         assert (await anyone.get(bare.rpartition("/images")[0])).status_code == 401
+
+
+async def test_what_a_link_shows_ends_with_it(door: Keyed, redis_store: RedisStore) -> None:
+    events = urlsplit((await drawn(door, redis_store))["events"]).path
+    job_id, ends_at = events.split("/")[3], int(time.time()) + 60
+    query = Signer([SECRET.encode()], 1.0).query(job_id, Thing.EVENTS, ends_at - 1.0)
+    async with (
+        door.client(None) as anyone,
+        anyone.stream("GET", f"{events}?{query}") as answer,
+    ):
+        told = [frame async for frame in frames(answer)]
+    for shown in (told[-1].data["events_url"], told[-1].data["images"][0]["url"]):
+        assert parse_qs(urlsplit(shown).query)["expires"] == [str(ends_at)]
 
 
 async def test_a_link_opens_its_own_thing_of_its_own_job_only(

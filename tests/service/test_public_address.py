@@ -56,7 +56,7 @@ def test_listed_networks_are_called_and_no_others() -> None:
         "https://127.0.0.1/", "https://[::1]/", "https://[::ffff:10.0.0.1]/", "https://10.0.0.1:8/",
         "https://169.254.169.254/latest/meta-data", "https://[fe80::1%25eth0]/",
         "https://shop.example/a b", "https://shop.example/\r\nx: y", "https://bücher.example/",
-        "javascript:alert(1)", "https://[::1", "unix:///run/x.sock",
+        "javascript:alert(1)", "https://[::1", "https://xn--a/", "unix:///run/x.sock",
     ],
 )  # fmt: skip
 def test_a_bad_url_is_refused(url: str, jobs_settings: JobsSettings) -> None:
