@@ -99,7 +99,7 @@ class JobRequest(BaseModel):
     )
     on_disconnect: OnDisconnect = Field(
         "continue",
-        description="Whether a waiting or streaming client's leaving cancels the job; a client that "
+        description="Whether a waiting or streaming client's leaving cancels the job; one that "
         "comes back within the grace time has to reach the same replica of the door.",
     )
     preview: int = Field(

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from redis import Redis
+
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.schema import JobStatus
@@ -11,9 +13,8 @@ from jobs.sweeper import Sweeper
 from tests.jobs.examples import spec, work
 
 
-async def test_a_lone_sweeper_reaps_the_shortest_lease(jobs_settings: JobsSettings) -> None:
-    # One sweep a second took every gap for an outage of the store and prolonged such leases.
-    settings = jobs_settings.model_copy(update={"lease_s": 0.6})
+async def reaps(settings: JobsSettings) -> None:
+    """Check that a lone sweeper takes a dead worker's job away."""
     store, doorbell = RedisStore(settings), Doorbell(settings)
     await store.create("a", spec(), work(spec()))
     assert await store.claim("toy", "dies", idle=True) is not None
@@ -27,3 +28,14 @@ async def test_a_lone_sweeper_reaps_the_shortest_lease(jobs_settings: JobsSettin
     assert (await store.get("a")).deaths == 1
     await store.close()
     doorbell.close()
+
+
+async def test_a_lone_sweeper_reaps_the_shortest_lease(jobs_settings: JobsSettings) -> None:
+    # One sweep a second took every gap for an outage of the store and prolonged such leases.
+    await reaps(jobs_settings.model_copy(update={"lease_s": 0.6}))
+
+
+async def test_what_nobody_can_read_ends_no_sweeper(jobs_settings: JobsSettings) -> None:
+    redis = Redis.from_url(jobs_settings.redis_url)
+    redis.hset(f"{{{jobs_settings.key_prefix}}}:models", "broken", "{")
+    await reaps(jobs_settings.model_copy(update={"lease_s": 0.6}))
