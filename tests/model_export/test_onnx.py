@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from diffusion.bundle import load_bundle
+from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
 from diffusion.onnx_files import MANIFEST, export_folder, file_sha256
 from model_export.errors import VerificationError
@@ -63,29 +63,29 @@ def test_shared_weights_are_not_written_again(exported_tiny: Path) -> None:
     assert written < 400_000
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_other_precisions_draw_nearly_the_same(
-    exported_tiny: Path, tmp_path: Path, precision: str
+def test_large_halves_lie_beside_their_graph_and_draw_nearly_the_same(
+    exported_tiny: Path, tmp_path: Path
 ) -> None:
-    theirs, ours = both(exported(exported_tiny, tmp_path / "other", precision), precision)
-    assert ours.backend.name == f"onnx-{precision}"
+    folder = exported(
+        exported_tiny, tmp_path / "large", "fp16", weights="embedded", largest=100_000
+    )
+    files = {path.name for path in export_folder(folder, "fp16").iterdir()}
+    assert {"unet.onnx", "unet.onnx_data"} <= files
+    theirs, ours = both(folder, "fp16")
+    assert ours.backend.name == "onnx-fp16"
+    assert nearly_the_same(theirs, ours)
+    (export_folder(folder, "fp16") / "unet.onnx_data").write_bytes(b"other weights")
+    with pytest.raises(BundleError, match=r"unet\.onnx_data is not the file that was verified"):
+        load_bundle(folder, backend="onnx", precision="fp16")
+
+
+def nearly_the_same(theirs: Bundle, ours: Bundle) -> bool:
+    """Whether both draw the same picture, but for a level or two."""
     wanted, found = (
         next(iter(draw(bundle, ["a red apple"], [1], SETTINGS))).astype(int)
         for bundle in (theirs, ours)
     )
-    assert np.abs(wanted - found).mean() < 2
-
-
-def test_large_weights_lie_beside_their_graph(exported_tiny: Path, tmp_path: Path) -> None:
-    folder = exported(exported_tiny, tmp_path / "large", weights="embedded", largest=100_000)
-    files = {path.name for path in export_folder(folder, "fp32").iterdir()}
-    assert {"unet.onnx", "unet.onnx_data"} <= files
-    theirs, ours = both(folder)
-    wanted, found = (next(iter(draw(b, ["x"], [1], SETTINGS))) for b in (theirs, ours))
-    assert np.abs(wanted.astype(int) - found).max() <= 1
-    (export_folder(folder, "fp32") / "unet.onnx_data").write_bytes(b"other weights")
-    with pytest.raises(BundleError, match=r"unet\.onnx_data is not the file that was verified"):
-        load_bundle(folder, backend="onnx")
+    return bool(np.abs(wanted - found).mean() < 2)
 
 
 def test_a_failed_verification_leaves_the_bundle_as_it_was(folder: Path) -> None:
@@ -157,11 +157,14 @@ def test_a_manifest_that_does_not_fit_is_refused(
 
 
 def test_the_command_exports_and_tells(folder: Path, tmp_path: Path) -> None:
-    outcome = CliRunner().invoke(
-        app, ["models", "export", str(folder), "--out", str(tmp_path / "x")]
-    )
+    made = export_folder(folder, "int8")
+    command = ["models", "export", str(folder), "--precision", "int8", "--out", str(made)]
+    outcome = CliRunner().invoke(app, command)
     assert outcome.exit_code == 0
-    assert {"unet.onnx", MANIFEST} <= {path.name for path in (tmp_path / "x").iterdir()}
-    assert manifest_of(folder)["precision"] == "fp32"
+    assert {"unet.onnx", MANIFEST} <= {path.name for path in made.iterdir()}
+    assert manifest_of(folder)["precision"] == "fp32", "another export was touched"
+    theirs, ours = both(folder, "int8")
+    assert ours.backend.name == "onnx-int8"
+    assert nearly_the_same(theirs, ours)
     wrong = CliRunner().invoke(app, ["models", "export", str(tmp_path / "nothing")])
     assert wrong.exit_code == 1
