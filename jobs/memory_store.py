@@ -347,7 +347,7 @@ class MemoryStore:
 
     async def renew(self, leases: Sequence[Lease], *, parkable: int | None = None) -> Renewal:
         """Prolong all leases in one call."""
-        self._seen = self._clock()
+        self._forgive_silence(self._clock())
         lost, model = set(), None
         for lease in leases:
             if self._holds(lease):
@@ -445,16 +445,21 @@ class MemoryStore:
 
     # Anyone --------------------------------------------------------------------------------
 
+    def _forgive_silence(self, now: float) -> None:
+        """Give every lease a new term after a while in which nobody could renew."""
+        if now - self._seen > self._settings.lease_s / 2:
+            for job in self._jobs.values():
+                if job.status is JobStatus.RUNNING:
+                    job.lease_until = now + self._settings.lease_s
+        self._seen = now
+
     async def sweep(self) -> Swept:
         """Requeue, expire, bound."""
         now, settings = self._clock(), self._settings
         running = [job for job in self._jobs.values() if job.status is JobStatus.RUNNING]
-        if now - self._seen > settings.lease_s / 2:
-            for job in running:
-                job.lease_until = now + settings.lease_s
+        self._forgive_silence(now)
         for job in running:  # where the clock was set back, a lease must not last for as long
             job.lease_until = min(job.lease_until, now + settings.lease_s)
-        self._seen = now
         expired = []
         for job in self._jobs.values():
             if not job.status.ended and job.expires_at is not None and job.expires_at <= now:

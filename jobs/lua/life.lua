@@ -121,3 +121,14 @@ local function finish(id, t, status, failure)
   post(id, t, status)
   emit(id, 'result')
 end
+
+-- After a while in which nobody could renew, as the store itself was away or its clock jumped, every
+-- lease gets a new term: none ran out by its holder's fault. Whoever comes first gives it to all.
+local function forgive_silence(t)
+  local seen = tonumber(redis.call('GET', key('seen')) or '0')
+  redis.call('SET', key('seen'), stamp(t))
+  if t - seen <= S.lease_s / 2 then return end
+  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
+    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
+  end
+end

@@ -1,6 +1,6 @@
 -- Prolong leases. → {lost ids, and the rank of a waiting job that a lower one should be parked for}
 local t = now()
-redis.call('SET', key('seen'), stamp(t))
+forgive_silence(t)
 local lost, model = {}, nil
 for _, lease in ipairs(a.leases) do
   if held(lease.id, lease.fence) then

@@ -18,14 +18,7 @@ local function reap(id)
   end
 end
 
-local seen = tonumber(redis.call('GET', key('seen')) or '0')
-redis.call('SET', key('seen'), stamp(t))
-if t - seen > S.lease_s / 2 then
-  -- Nobody could renew: the store itself was away. No lease ran out by its holder's fault.
-  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
-    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
-  end
-end
+forgive_silence(t)
 -- Where the clock was set back, a dead worker's lease must not last for as long.
 local latest = stamp(t + S.lease_s)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '(' .. latest, '+inf')) do

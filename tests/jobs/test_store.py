@@ -242,6 +242,21 @@ async def test_outage_of_the_store_is_nobodys_death(make_store: MakeStore) -> No
     assert (await store.renew([claim.lease])).lost == frozenset()
 
 
+async def test_who_renews_first_after_an_outage_is_not_the_only_one_to_live(
+    make_store: MakeStore,
+) -> None:
+    store = make_store(lease_s=0.2)
+    leases = []
+    for name in ("a", "b"):
+        await submit(store, name)
+        leases.append((await claimed(store)).lease)
+    await store.renew(leases)
+    await asyncio.sleep(0.5)  # nobody could reach the store
+    await store.renew(leases[:1])
+    assert (await store.sweep()).requeued == ()
+    assert (await store.renew(leases[1:])).lost == frozenset()
+
+
 async def test_deadline_ends_a_job_wherever_it_is(store: JobStore) -> None:
     await submit(store, "running", deadline_s=0.1)
     claim = await claimed(store)
