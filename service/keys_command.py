@@ -3,7 +3,6 @@
 It talks to the Redis of ``SFUMATO_REDIS_URL``, or to that of a running `sfumato up`.
 """
 
-import asyncio
 import json
 import sys
 import time
@@ -17,30 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from jobs.errors import JobsError
 from jobs.schema import Tenant
-from jobs.settings import JobsSettings, read_environment
 from service.api_key import ApiKey
 from service.durations import seconds
 from service.key_store import KeyStore
 from service.scope import Scope
-from service.stack_secrets import REDIS_URL, read_private
-from service.terminal import complain
+from service.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-
-DataOption = Annotated[Path, typer.Option(help="The folder of a running `sfumato up`.")]
-DEFAULT_DATA = Path("var")
-
-
-def store_settings(data: Path) -> JobsSettings:
-    """Return where the store is: the environment's word, else that of the stack in ``data``."""
-    settings = read_environment(JobsSettings)
-    running = read_private(data / REDIS_URL)
-    if running is not None and "redis_url" not in settings.model_fields_set:
-        return settings.model_copy(update={"redis_url": running})
-    return settings
 
 
 def with_keys(data: Path, act: Callable[[KeyStore], Awaitable[T]]) -> T:
@@ -53,11 +37,7 @@ def with_keys(data: Path, act: Callable[[KeyStore], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    try:
-        return asyncio.run(run())
-    except JobsError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+    return run_or_complain(run())
 
 
 def parse_tenant(text: str) -> str:

@@ -3,7 +3,6 @@
 It talks to the Redis of ``SFUMATO_REDIS_URL``, or to that of a running `sfumato up`.
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -14,12 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.errors import JobsError
 from jobs.redis_store import RedisStore
 from jobs.tenants import TenantLoad, Tenants, TenantTerms
-from service.keys_command import DEFAULT_DATA, DataOption, parse_tenant, store_settings
+from service.keys_command import parse_tenant
+from service.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
 from service.tenant_purge import purge_tenant
-from service.terminal import complain
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -36,11 +34,7 @@ def with_tenants(data: Path, act: Callable[[Tenants], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    try:
-        return asyncio.run(run())
-    except JobsError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+    return run_or_complain(run())
 
 
 @app.command("list")
@@ -105,8 +99,4 @@ def purge_command(
     tenant = parse_tenant(name)
     if not yes:
         typer.confirm(f"delete everything that is kept of tenant {tenant!r}?", abort=True)
-    try:
-        asyncio.run(purge_tenant(store_settings(data), tenant, typer.echo))
-    except JobsError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+    run_or_complain(purge_tenant(store_settings(data), tenant, typer.echo))

@@ -1,19 +1,11 @@
 """``sfumato webhooks``: each tenant's signing secret, straight in Redis."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from jobs.errors import JobsError
-from service.keys_command import (
-    DEFAULT_DATA,
-    DataOption,
-    parse_length,
-    parse_tenant,
-    store_settings,
-)
-from service.terminal import complain
+from service.keys_command import parse_length, parse_tenant
+from service.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
 from service.webhook_secrets import WebhookSecrets
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -43,9 +35,5 @@ def secret_command(
         finally:
             await kept.close()
 
-    try:
-        for secret in asyncio.run(read()):
-            print(secret)
-    except JobsError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+    for secret in run_or_complain(read()):
+        print(secret)
