@@ -1,5 +1,6 @@
 """One run of the service that all tests here look at."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tests.observation.figures import Figures
 from tests.observation.live import Live, draw, running, wait
 
 LAST_END = 'model_outcome:sfumato_jobs:rate5m{outcome="failed"} > 0'
+EVALUATION_S = 1.0
+"""Rules that build on rules of another group see them a second later."""
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +36,6 @@ def figures(live: Live) -> Figures:
         pytest.skip("prometheus is not installed; Debian has it in the package prometheus")
     found = Figures(live.prometheus)
     wait("the last end to be scraped", lambda: bool(found.over_time(LAST_END)))
+    scraped = time.time()
+    wait("every rule to see it", lambda: found.evaluated_since(scraped + EVALUATION_S))
     return found

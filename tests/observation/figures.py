@@ -2,6 +2,7 @@
 
 import math
 import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -30,6 +31,12 @@ class Figures:
         found = self._ask("query_range", query=expr, start=now - LOOK_BACK_S, end=now, step=1)
         values = [float(v) for series in found["result"] for _, v in series["values"]]
         return [value for value in values if not math.isnan(value)]
+
+    def evaluated_since(self, time_s: float) -> bool:
+        """Return whether every group of rules was evaluated after that Unix time."""
+        groups = self._ask("rules")["groups"]
+        begun = [datetime.fromisoformat(group["lastEvaluation"]).timestamp() for group in groups]
+        return min(begun) > time_s
 
     def names(self) -> set[str]:
         """Return the names of all series."""
