@@ -18,6 +18,9 @@ from service.settings import ServiceSettings
 log = structlog.get_logger()
 
 STOP_S = 4  # for requests in flight
+IDLE_S = 90
+"""Longer than load balancers keep an idle connection (60 to 75 s): they answer 502 where a server
+closes one that they are about to use. Ray Serve's own limit."""
 
 
 class DoorServer(uvicorn.Server):
@@ -54,6 +57,7 @@ def server(app: FastAPI, host: str, port: int) -> DoorServer:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the application has its own list of proxies
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
         lifespan="on",
     )
