@@ -55,18 +55,22 @@ async def caller(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
     """Return who calls.
 
     Raises:
-        Refusal: 401, there is no key, or it is not good; 429, it has called too often.
+        Refusal: 401, there is no key, or it is not good; 429, it has called too often, or its
+            address has without a good key.
     """
     settings = door.settings
+    address = "" if request.client is None else request.client.host
+    of_address = [_bucket(settings, "client", address)]
     if door.keyring is None:
-        address = "" if request.client is None else request.client.host
-        await meter(door.limiter, request, [_bucket(settings, "client", address)])
+        await meter(door.limiter, request, of_address)
         return ANYONE
     if bearer is None:
+        await meter(door.limiter, request, of_address)
         detail = "this service asks for an API key: Authorization: Bearer sfu_…"
         raise _unauthorized("key_required", detail, "Bearer")
     key = await door.keyring.find(bearer.credentials)
     if key is None:
+        await meter(door.limiter, request, of_address)
         detail = "the API key is unknown, revoked or expired"
         raise _unauthorized("invalid_key", detail, 'Bearer error="invalid_token"')
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)

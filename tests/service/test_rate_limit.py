@@ -9,6 +9,7 @@ import pytest
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
+from service import api_key
 from service.application import create_app
 from service.rate_limit import Bucket, RateLimiter
 from service.scope import Scope
@@ -105,6 +106,21 @@ async def test_links_are_counted_by_job_and_strangers_by_address(
                 codes = [(await http.get("/v1/models")).status_code for _ in range(3)]
                 assert codes == [200, 200, 429]
                 assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_calls_without_a_good_key_are_counted_by_address(
+    jobs_settings: JobsSettings,
+) -> None:
+    async with (
+        keyed_door(jobs_settings, rate_limit=2) as door,
+        await door.caller("a") as good,
+        door.client(api_key.text_of(api_key.new_id(), api_key.new_secret())) as unknown,
+        door.client(None) as keyless,
+    ):
+        clients = (unknown, keyless, unknown, keyless)
+        codes = [(await client.get("/v1/jobs")).status_code for client in clients]
+        assert codes == [401, 401, 429, 429]
+        assert (await good.get("/v1/jobs")).status_code == 200
 
 
 async def test_nothing_is_refused_for_want_of_a_count(jobs_settings: JobsSettings) -> None:
