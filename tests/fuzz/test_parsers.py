@@ -1,5 +1,6 @@
 """Everything that reads what a stranger sends: it answers or refuses, and never breaks."""
 
+import io
 import ipaddress
 import math
 import string
@@ -9,12 +10,15 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 
 from diffusion.bundle import Bundle, load_bundle
 from jobs.errors import InvalidCursor, InvalidRequest
 from jobs.events import parse_id
 from jobs.schema import JobRequest
+from model_export.errors import DataError
+from model_export.pictures import FORMATS, read_picture
 from service import api_key
 from service.client import parse as parse_events
 from service.durations import seconds
@@ -211,3 +215,49 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_any_prompt_is_encoded_into_finite_numbers(bundle: Bundle, prompt: str) -> None:
     (found,) = bundle.encode_prompts([prompt])
     assert torch.isfinite(found.embeddings).all()
+
+
+def picture_file(kind: str) -> bytes:
+    """Return a small picture's file with a rotation in its EXIF data, as telephones write it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((24, 16)).convert("RGB").save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+PICTURES = {kind: picture_file(kind) for kind in FORMATS}
+HEADER_BYTES = 120  # the headers and the EXIF data lie there
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.dictionaries(st.integers(0, HEADER_BYTES - 1), st.integers(0, 255), max_size=8),
+    st.none() | st.integers(0, 400),
+)
+def test_a_picture_is_read_or_refused_whatever_its_header_says(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, changes: dict[int, int], cut: int | None
+) -> None:
+    data = bytearray(PICTURES[kind])
+    for place, value in changes.items():
+        data[place] = value
+    path = tmp_path_factory.getbasetemp() / "picture"
+    path.write_bytes(data[:cut])
+    try:
+        found = read_picture(path, 16)
+    except DataError as refused:
+        assert str(path) in str(refused)  # noqa: PT017
+        return
+    assert found.shape == (16, 16, 3)
+
+
+@given(
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"GIF89a"]), st.binary()
+)
+def test_any_bytes_are_a_picture_or_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, magic: bytes, rest: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "bytes"
+    path.write_bytes(magic + rest)
+    with pytest.raises(DataError):
+        read_picture(path, 16)
