@@ -8,6 +8,7 @@ from time import perf_counter
 import structlog
 
 from diffusion.bundle import Bundle
+from jobs.schema import MAX_STEPS
 from workers.batcher import MIN_ROWS
 from workers.engine import Engine, EngineSettings
 from workers.messages import Picture
@@ -15,8 +16,12 @@ from workers.messages import Picture
 log = structlog.get_logger()
 WITHIN = 0.995
 """The smallest batch that reaches this share of the best speed is taken."""
+CONTENDER = 0.96
+"""The share of the best speed in a first look that a size needs for a closer one."""
+LOOKS = 2
+MOST_TICKS = 16  # of one closer look at a size
 ROUNDS = 7
-BUDGET_S = 3.0
+BUDGET_S = 2.5  # for the closer looks; two there are at least
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ def calibrate(bundle: Bundle, most: int) -> Calibration:
 
 def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
     """Return a size that was chosen already with its speed."""
-    speed = speeds_by_rows(bundle, [rows_per_tick], turns=2).get(rows_per_tick, 0.0)
+    speed = speeds_by_rows(bundle, [rows_per_tick]).get(rows_per_tick, 0.0)
     return Calibration(rows_per_tick, speed)
 
 
@@ -62,13 +67,13 @@ def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
     return max(0.0, fixed), row
 
 
-def speeds_by_rows(
-    bundle: Bundle, rows_to_try: Sequence[int], turns: int = ROUNDS
-) -> dict[int, float]:
+def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, float]:
     """Return rows per second of whole ticks at these ascending sizes, as many as fit in memory.
 
     The sizes take turns, so that a machine busy for a while slows all of them alike, and the best
-    tick of each counts: what else runs on the machine only ever adds to one.
+    turn of each counts: what else runs on the machine only ever adds to one. The best ones are
+    looked at more closely, over as many rows each: of short turns more escape undisturbed, and
+    small batches would look better than they are.
     """
     engines: dict[int, Engine] = {}
     for rows in rows_to_try:
@@ -77,16 +82,19 @@ def speeds_by_rows(
         if engine.rows_per_tick < rows:
             break
         engines[rows] = engine
-    seconds: dict[int, list[float]] = {rows: [] for rows in engines}
+    if not engines:
+        return {}
+    looks = [{n: n / ticks_s(engine, 1) for n, engine in engines.items()} for _ in range(LOOKS)]
+    speeds = {rows: max(look[rows] for look in looks) for rows in engines}
+    contenders = [n for n, speed in speeds.items() if speed >= CONTENDER * max(speeds.values())]
+    ticks = {rows: min(MOST_TICKS, round(max(contenders) / rows)) for rows in contenders}
+    turns: list[dict[int, float]] = []
     until = perf_counter() + BUDGET_S
-    for turn in range(turns):
-        if turn > 1 and perf_counter() > until:
-            break
-        for rows, engine in engines.items():
-            seconds[rows].append(tick_s(engine))
+    while len(turns) < 2 or (len(turns) < ROUNDS and perf_counter() < until):
+        turns.append({n: n * ticks[n] / ticks_s(engines[n], ticks[n]) for n in contenders})
     for engine in engines.values():
         engine.stop()
-    return {rows: rows / min(taken) for rows, taken in seconds.items()}
+    return speeds | {rows: max(turn[rows] for turn in turns) for rows in contenders}
 
 
 def sizes(most: int) -> list[int]:
@@ -109,7 +117,7 @@ def full_engine(bundle: Bundle, rows: int) -> Engine:
                 seed=0,
                 sampler="euler",
                 schedule="karras",
-                steps=10 * ROUNDS,
+                steps=MAX_STEPS,
                 eta=None,
                 guidance_scale=1.0,
                 guidance_rescale=0.0,
@@ -123,8 +131,9 @@ def full_engine(bundle: Bundle, rows: int) -> Engine:
     return engine
 
 
-def tick_s(engine: Engine) -> float:
-    """Return the seconds of one tick."""
+def ticks_s(engine: Engine, count: int) -> float:
+    """Return the seconds of so many ticks."""
     started = perf_counter()
-    engine.tick()
+    for _ in range(count):
+        engine.tick()
     return perf_counter() - started

@@ -29,7 +29,7 @@ from tests.benchmarks import (
     threads,
 )
 from tests.benchmarks.figures import median
-from workers.calibrate import calibrate, full_engine, tick_s
+from workers.calibrate import calibrate, full_engine, ticks_s
 from workers.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL
 
@@ -47,7 +47,7 @@ def bundle(backend: str = "auto") -> Bundle:
 def run_policy() -> dict[str, Any]:
     """Run the batcher in virtual time with this machine's cost of a tick."""
     engines = [full_engine(bundle(), rows) for rows in (2, 16)]
-    few, many = (median([tick_s(engine) for _ in range(16)][1:]) for engine in engines)
+    few, many = (median([ticks_s(engine, 1) for _ in range(16)][1:]) for engine in engines)
     row = (many - few) / 14
     cost = policy.Cost(max(0.0, few - 2 * row), row)
     rows_per_tick = calibrate(bundle(), 32).rows_per_tick

@@ -12,7 +12,7 @@ from diffusion.bundle import Bundle
 from tests.benchmarks.figures import median, quantile, spread
 from tests.benchmarks.policy import STEPS
 from tests.workers.harness import order
-from workers.calibrate import calibrate, full_engine, tick_s
+from workers.calibrate import calibrate, full_engine, ticks_s
 from workers.engine import Engine, EngineSettings
 from workers.messages import Finished, Picture, Report
 
@@ -144,7 +144,8 @@ def measure(bundle: Bundle, *, load: float = 0.8, pairs: int = PAIRS) -> dict[st
     rows_per_tick = calibrate(bundle, 2 * SLOTS).rows_per_tick
     engines = {rows: full_engine(bundle, rows) for rows in (1, 2)}
     cost_s = {
-        rows: median([tick_s(engine) for _ in range(16)][1:]) for rows, engine in engines.items()
+        rows: median([ticks_s(engine, 1) for _ in range(16)][1:])
+        for rows, engine in engines.items()
     }
     ratios: dict[str, list[float]] = {}
     for pair in range(pairs):
