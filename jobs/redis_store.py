@@ -2,31 +2,25 @@
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from time import monotonic
 from typing import Any, cast
 
 import orjson
 from redis.exceptions import RedisError
 
 from jobs import events
-from jobs.admission import full_speed, over_quota, retry_after_s
 from jobs.catalogue import ModelEntry
 from jobs.connection import ask, connect
-from jobs.durability import Durability
 from jobs.errors import (
-    BacklogFull,
-    DeadlineUnmeetable,
-    IdempotencyConflict,
     InvalidCursor,
     JobNotFound,
     JobsError,
     NewerSchema,
     ResultExpired,
     StaleFence,
-    StoreFull,
 )
 from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode, readable
+from jobs.redis_intake import RedisIntake
 from jobs.redis_outbox import RedisOutbox
 from jobs.redis_tenants import RedisTenants
 from jobs.schema import (
@@ -75,9 +69,8 @@ class RedisStore:
         self._redis = connect(settings)
         self._scripts = Scripts(self._redis, self._prefix, settings)
         self.tenants = RedisTenants(self._redis, self._key, settings)
-        self._durability = Durability(self._redis, settings)
+        self._intake = RedisIntake(self._redis, self._scripts, settings, self.workers)
         self._hub = events.EventHub(self._redis, self._prefix)
-        self._memory = (0.0, 0)
         self.outbox = RedisOutbox(self._redis, self._key, self._scripts)
 
     def _key(self, *parts: str) -> str:
@@ -113,80 +106,11 @@ class RedisStore:
         durable: Durable | None = None,
     ) -> Created:
         """Store a new job as ``queued``."""
-        if await self._memory_bytes() > self._settings.memory_high_water_bytes:
-            raise StoreFull
-        arguments: dict[str, Any] = {
-            "id": job_id,
-            "model": spec.model,
-            "tenant": spec.tenant,
-            "spec": spec.model_dump_json(),
-            "rank": spec.priority.rank,
-            "units": units,
-            "total_steps": spec.num_inference_steps * spec.num_images,
-            "schema_version": SCHEMA_VERSION,
-        }
-        if spec.deadline_s is not None:
-            arguments["deadline_s"] = spec.deadline_s
-            speed = full_speed(await self.workers(), spec.model)
-            if speed is not None:
-                arguments["speed"] = speed
-        if traceparent is not None:
-            arguments["traceparent"] = traceparent
-        if webhook is not None:
-            arguments["webhook"] = webhook.model_dump_json()
-        if idempotency is not None:
-            arguments["idempotency"] = {
-                "key": f"{spec.tenant}:{idempotency.key}",
-                "fingerprint": idempotency.fingerprint,
-            }
-        outcome, *found = await self._create(job_id, arguments, durable)
-        if outcome in (b"created", b"replayed"):
-            return Created(await self.get(found[0].decode()), replayed=outcome == b"replayed")
-        if outcome == b"conflict":
-            raise IdempotencyConflict
-        raise await self._refusal(outcome, spec, units, [float(value) for value in found])
-
-    async def _create(
-        self, job_id: str, arguments: dict[str, Any], durable: Durable | None
-    ) -> Sequence[bytes]:
-        """Run the script; where it is wanted, wait until what it wrote or found would survive."""
-        if not self._durability.wanted(durable):
-            return cast(Sequence[bytes], await self._script("create", arguments))
-        await self._durability.check(job_id)
-        arguments = arguments | {"durable": True}
-
-        def fill(pipe: Any) -> None:
-            self._scripts.queue(pipe, "create", arguments)
-            self._durability.queue(pipe)
-
-        outcome, confirmed = await self._ask(self._scripts.execute(fill))
-        if outcome[0] in (b"created", b"replayed"):
-            self._durability.confirm(outcome[1].decode(), confirmed)
-        return cast(Sequence[bytes], outcome)
-
-    async def _refusal(
-        self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]
-    ) -> JobsError:
-        """Return why a job was not taken on."""
-        if outcome == b"late":
-            assert spec.deadline_s is not None
-            return DeadlineUnmeetable(spec.deadline_s, found[0])
-        workers = await self.workers()
-        if outcome == b"full":
-            over = found[0] + units - self._settings.max_backlog_units
-            return BacklogFull(retry_after_s(workers, spec.model, over))
-        quota, outstanding, share = found
-        over = (outstanding + units - quota) / share
-        wait_s = retry_after_s(workers, spec.model, over)
-        return over_quota(spec.tenant, units, quota, outstanding, wait_s)
-
-    async def _memory_bytes(self) -> int:
-        asked_at, value = self._memory
-        if monotonic() - asked_at > 1:
-            info = await self._ask(self._redis.info("memory"))
-            value = int(info["used_memory"])
-            self._memory = (monotonic(), value)
-        return value
+        kept, replayed = await self._intake.take(
+            job_id, spec, units, idempotency=idempotency, traceparent=traceparent,
+            webhook=webhook, durable=durable,
+        )  # fmt: skip
+        return Created(await self.get(kept), replayed)
 
     async def get(self, job_id: str) -> JobRecord:
         """Return the job."""
@@ -456,7 +380,7 @@ class RedisStore:
             counts.get("created", 0),
             counts.get("leases_reaped", 0),
             int(results or 0),
-            await self._memory_bytes(),
+            await self._intake.memory_bytes(),
         )
 
     async def latencies(self, model: str) -> tuple[Latency, ...]:

@@ -1,0 +1,133 @@
+"""What a store on Redis takes on, durably where that is asked for, and why it refuses the rest."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from jobs.admission import full_speed, over_quota, retry_after_s
+from jobs.connection import ask
+from jobs.durability import Durability
+from jobs.errors import (
+    BacklogFull,
+    DeadlineUnmeetable,
+    IdempotencyConflict,
+    JobsError,
+    StoreFull,
+)
+from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
+from jobs.scripts import Scripts
+from jobs.settings import JobsSettings
+from jobs.store import Idempotency, WorkerEntry
+from jobs.webhook import Webhook
+
+
+class RedisIntake:
+    """Takes jobs on. ``workers`` returns the live ones, whose speed decides about deadlines."""
+
+    def __init__(
+        self,
+        redis: "Redis",
+        scripts: Scripts,
+        settings: JobsSettings,
+        workers: Callable[[], Awaitable[Sequence[WorkerEntry]]],
+    ) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._settings = settings
+        self._workers = workers
+        self._durability = Durability(redis, settings)
+        self._memory = (0.0, 0)
+
+    async def take(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        units: float,
+        *,
+        idempotency: Idempotency | None,
+        traceparent: str | None,
+        webhook: Webhook | None,
+        durable: Durable | None,
+    ) -> tuple[str, bool]:
+        """Return the id of the job that now exists, and whether it did before.
+
+        Raises:
+            JobsError: as :meth:`jobs.store.JobStore.create` has it.
+        """
+        if await self.memory_bytes() > self._settings.memory_high_water_bytes:
+            raise StoreFull
+        arguments: dict[str, Any] = {
+            "id": job_id,
+            "model": spec.model,
+            "tenant": spec.tenant,
+            "spec": spec.model_dump_json(),
+            "rank": spec.priority.rank,
+            "units": units,
+            "total_steps": spec.num_inference_steps * spec.num_images,
+            "schema_version": SCHEMA_VERSION,
+        }
+        if spec.deadline_s is not None:
+            arguments["deadline_s"] = spec.deadline_s
+            speed = full_speed(await self._workers(), spec.model)
+            if speed is not None:
+                arguments["speed"] = speed
+        if traceparent is not None:
+            arguments["traceparent"] = traceparent
+        if webhook is not None:
+            arguments["webhook"] = webhook.model_dump_json()
+        if idempotency is not None:
+            arguments["idempotency"] = {
+                "key": f"{spec.tenant}:{idempotency.key}",
+                "fingerprint": idempotency.fingerprint,
+            }
+        outcome, *found = await self._create(job_id, arguments, durable)
+        if outcome in (b"created", b"replayed"):
+            return found[0].decode(), outcome == b"replayed"
+        if outcome == b"conflict":
+            raise IdempotencyConflict
+        raise await self._refusal(outcome, spec, units, [float(value) for value in found])
+
+    async def _create(
+        self, job_id: str, arguments: dict[str, Any], durable: Durable | None
+    ) -> Sequence[bytes]:
+        """Run the script; where it is wanted, wait until what it wrote or found would survive."""
+        if not self._durability.wanted(durable):
+            return cast(Sequence[bytes], await ask(self._scripts("create", arguments)))
+        await self._durability.check(job_id)
+        arguments = arguments | {"durable": True}
+
+        def fill(pipe: Any) -> None:
+            self._scripts.queue(pipe, "create", arguments)
+            self._durability.queue(pipe)
+
+        outcome, confirmed = await ask(self._scripts.execute(fill))
+        if outcome[0] in (b"created", b"replayed"):
+            self._durability.confirm(outcome[1].decode(), confirmed)
+        return cast(Sequence[bytes], outcome)
+
+    async def _refusal(
+        self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]
+    ) -> JobsError:
+        """Return why a job was not taken on."""
+        if outcome == b"late":
+            assert spec.deadline_s is not None
+            return DeadlineUnmeetable(spec.deadline_s, found[0])
+        workers = await self._workers()
+        if outcome == b"full":
+            over = found[0] + units - self._settings.max_backlog_units
+            return BacklogFull(retry_after_s(workers, spec.model, over))
+        quota, outstanding, share = found
+        over = (outstanding + units - quota) / share
+        wait_s = retry_after_s(workers, spec.model, over)
+        return over_quota(spec.tenant, units, quota, outstanding, wait_s)
+
+    async def memory_bytes(self) -> int:
+        """Return what Redis uses, at most a second old."""
+        asked_at, value = self._memory
+        if monotonic() - asked_at > 1:
+            info = await ask(self._redis.info("memory"))
+            value = int(info["used_memory"])
+            self._memory = (monotonic(), value)
+        return value
