@@ -1,6 +1,8 @@
 """A door alone: what workers owe, and what is owed to them, goes on without any."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 from redis import Redis
@@ -15,12 +17,10 @@ from tests.jobs.examples import MODEL
 from tests.service.worker import claim
 
 
-async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_worker(
-    jobs_settings: JobsSettings,
-) -> None:
-    short = jobs_settings.model_copy(update={"lease_s": 0.4})
-    settings = ServiceSettings(**short.model_dump(), sweep_s=0.05)
-    app = create_app(settings)
+@asynccontextmanager
+async def lone_door(settings: JobsSettings) -> AsyncIterator[tuple[Door, httpx.AsyncClient]]:
+    """Open a door that sweeps often and knows a model."""
+    app = create_app(ServiceSettings(**settings.model_dump(), sweep_s=0.05))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -28,10 +28,23 @@ async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_wor
     ):
         door: Door = app.state.door
         await door.store.announce_model(MODEL)
+        yield door, http
+
+
+def lose_rings(settings: JobsSettings) -> None:
+    """Empty the queue, as workers do that are never heard of again."""
+    with Redis.from_url(settings.redis_url) as redis:
+        redis.delete(queue_name(settings, "toy"))
+
+
+async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_worker(
+    jobs_settings: JobsSettings,
+) -> None:
+    short = jobs_settings.model_copy(update={"lease_s": 0.4})
+    async with lone_door(short) as (door, http):
         job_id = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
-        await claim(door.store)  # by a worker that is never heard of again
-        with Redis.from_url(settings.redis_url) as redis:
-            redis.delete(queue_name(settings, "toy"))  # the ring that it answered
+        await claim(door.store)
+        lose_rings(jobs_settings)
 
         async def waits() -> bool:
             job = (await http.get(f"/v1/jobs/{job_id}")).json()
@@ -46,19 +59,10 @@ async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_wor
 async def test_a_lost_ring_is_made_up_for_and_a_deadline_passes(
     jobs_settings: JobsSettings,
 ) -> None:
-    settings = ServiceSettings(**jobs_settings.model_dump(), sweep_s=0.05)
-    app = create_app(settings)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://door") as http,
-    ):
-        door: Door = app.state.door
-        await door.store.announce_model(MODEL)
+    async with lone_door(jobs_settings) as (door, http):
         body = {"prompt": "a", "deadline_s": 2}
         job_id = (await http.post("/v1/jobs", json=body)).json()["id"]
-        with Redis.from_url(settings.redis_url) as redis:
-            redis.delete(queue_name(settings, "toy"))
+        lose_rings(jobs_settings)
 
         async def rung() -> bool:
             return await door.doorbell.waiting("toy") == 1
