@@ -1,6 +1,7 @@
 """A model, loaded: UNet, text encoder, codec and schedule from the diffusers directory layout."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def load_bundle(
 ) -> Bundle:
     """Load a model directory: safetensors and verified ONNX graphs only, nothing is downloaded.
 
+    ``name`` is what the model is called, instead of what its ``sfumato.json`` or its folder says.
+
     On the CPU torch computes in float32, elsewhere in the precision that weights come in. The
     backend "auto" is ONNX Runtime on the CPU where the bundle holds an export and the runtime is
     installed, torch everywhere else. ``precision`` and ``sessions`` are ONNX Runtime's.
@@ -118,7 +121,9 @@ def assemble(
     zeros = bool(index.get("force_zeros_for_empty_prompt", False))
     text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
     decoder, factor = parts.decoder()
-    info = _info(folder, name or folder.name, schedule, config, factor, sha256)
+    info = _info(folder, schedule, config, factor, sha256)
+    if name is not None:
+        info = replace(info, name=name)
     if config["cross_attention_dim"] != text.width:
         raise BundleError(
             f"unet wants embeddings of {config['cross_attention_dim']}, "
@@ -144,7 +149,6 @@ def _unet_config(folder: Path) -> dict[str, Any]:
 
 def _info(
     folder: Path,
-    name: str,
     schedule: NoiseSchedule,
     unet: Mapping[str, Any],
     factor: int,
@@ -153,8 +157,8 @@ def _info(
     side = int(unet["sample_size"]) * factor
     downsampling = 2 ** (len(unet["block_out_channels"]) - 1)
     values: dict[str, Any] = {
-        "name": name,
-        "title": name,
+        "name": folder.absolute().name,
+        "title": folder.absolute().name,
         "width": side,
         "height": side,
         "latent_channels": int(unet["in_channels"]),

@@ -39,7 +39,7 @@ def model_name(chosen: WorkerSettings) -> str:
         named = read_json(extra).get("name") if extra.exists() else None
     except BundleError as error:
         raise StartError(str(error)) from error
-    return chosen.model_name or str(named or chosen.model.name)
+    return chosen.model_name or str(named or chosen.model.absolute().name)
 
 
 @lru_cache(maxsize=1)

@@ -99,6 +99,14 @@ def test_layout_says_what_the_model_is(sd15_folder: Path, sdxl_folder: Path) -> 
     assert load_bundle(sd15_folder, name="mine").info.name == "mine"
 
 
+def test_a_name_that_is_asked_for_wins_over_the_bundle_s_own(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "tiny")
+    (folder / "sfumato.json").write_text('{"name": "its-own", "title": "Tiny"}')
+    assert load_bundle(folder).info.name == "its-own"
+    mine = load_bundle(folder, name="mine").info
+    assert (mine.name, mine.title) == ("mine", "Tiny")
+
+
 def test_prompts_encoded_alone_are_those_encoded_together(sdxl_folder: Path) -> None:
     bundle = load_bundle(sdxl_folder)
     prompts = ["a cat", "", "ein sehr langer Satz " * 40]

@@ -1,15 +1,21 @@
 """A worker's inside on a real store: what happens to jobs, without Celery in between."""
 
+from pathlib import Path
+
 import pytest
 
 from diffusion.bundle import Bundle
 from jobs.schema import JobStatus
 from jobs.store import WorkerEntry
+from tests.bundles import tiny_bundle
 from tests.faults.client import until
 from tests.workers.inside import Inside
 from tests.workers.test_engine import Poisoned
+from workers.app import model_name
 from workers.catalogue import model_entry
+from workers.host import load
 from workers.process_age import process_age_s
+from workers.settings import WorkerSettings
 
 
 async def test_a_job_of_many_pictures_stores_each_with_its_own_noise(inside: Inside) -> None:
@@ -85,3 +91,13 @@ async def test_the_worker_and_its_model_are_announced(inside: Inside, bundle: Bu
     assert worker.units_per_s == pytest.approx(speed, abs=0.001)
     assert speed > 0
     assert 0 < cold_start_s <= process_age_s()
+
+
+@pytest.mark.parametrize("named", [None, "mine"])
+def test_the_model_that_is_announced_is_the_one_whose_queue_is_read(
+    tmp_path: Path, named: str | None
+) -> None:
+    folder = tiny_bundle(tmp_path / "tiny")
+    (folder / "sfumato.json").write_text('{"name": "its-own"}')
+    settings = WorkerSettings(model=folder, model_name=named)
+    assert load(settings).info.name == model_name(settings) == (named or "its-own")
