@@ -34,6 +34,7 @@ from workers.probes import Probes
 from workers.process_age import process_age_s
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
@@ -115,6 +116,8 @@ class WorkerHost:
         self._engine.start()
         self._cold_start_s = process_age_s()
         add_engine(self._runtime.counters, self._engine, settings.slots, self._bundle.info.name)
+        live = partial(why_not_live, self._runtime.pulse, self._engine, settings.stall_s)
+        self._watchdog = Watchdog(live, settings.hung_s)
         if settings.metrics_port:
             self._probes = self._open_probes()
         sweeper = Sweeper(self._store, self._doorbell)
@@ -200,9 +203,10 @@ class WorkerHost:
         self._call(self._runtime.drain())
 
     def stop(self) -> None:
-        """Give back what is left, retire the worker and end both threads."""
+        """Give back what is left, retire the worker and end its threads."""
         self._call(self._close()).result()
         self._engine.stop()
+        self._watchdog.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -37,6 +37,7 @@ class WorkerSettings(JobsSettings):
     publish_s: float = Field(0.1, gt=0)  # between two batches of progress and previews
     renew_s: float = Field(1.0, gt=0)  # between two renewals of all leases
     stall_s: float = Field(30.0, gt=0)  # an engine that has not ticked for so long loses its jobs
+    hung_s: float = Field(60.0, gt=0)  # more, and the process ends, to be started anew
     # host and process id
     worker_id: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", max_length=128

@@ -1,0 +1,39 @@
+"""Ends a worker that hangs, for whoever supervises it to start a new one."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+import structlog
+
+log = structlog.get_logger()
+LOOK_S = 1.0
+
+
+class Watchdog:
+    """A thread that looks after the others; where the interpreter itself hangs, it does too."""
+
+    def __init__(self, why_not_live: Callable[[], Sequence[str]], patience_s: float) -> None:
+        self._why_not_live = why_not_live
+        self._patience_s = patience_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        since: float | None = None
+        while not self._stopping.wait(min(LOOK_S, self._patience_s / 2)):
+            reasons = self._why_not_live()
+            if not reasons:
+                since = None
+            elif since is None:
+                since = monotonic()
+            elif monotonic() - since >= self._patience_s:
+                log.critical("the worker hangs; the process ends", reasons=reasons)
+                os._exit(os.EX_SOFTWARE)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._stopping.set()
+        self._thread.join()
