@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as bounded
@@ -23,8 +24,11 @@ from schemathesis.specs.openapi.checks import (
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.application import create_app
+from service.key_store import KeyStore
+from service.scope import Scope
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL, spec, work
+from tests.service.keyed import SECRET
 from tests.service.served import served
 from tests.service.worker import advance, claim, finish
 
@@ -35,6 +39,8 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 25
+OPEN = ("/healthz", "/readyz")
+"""Routes that no key is asked for on."""
 description = schemathesis.openapi.from_dict(create_app(ServiceSettings()).openapi())
 
 
@@ -118,3 +124,54 @@ def test_request_for_a_real_job_gets_a_documented_answer(case: Case[Any], door: 
         parameters: Any = dict(case.path_parameters or {}) | {"job_id": job_id}
         case.path_parameters = parameters
         case.call_and_validate(base_url=door.url, checks=CHECKS, timeout=20)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A door that asks for keys, and one key of each scope."""
+
+    url: str
+    keys: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def guarded(redis_url: str) -> Iterator[Guarded]:
+    fields = {"redis_url": redis_url, "key_prefix": "guarded", "auth": "keys"}
+    settings = ServiceSettings.model_validate(fields | {"url_secrets": SECRET, "max_wait_s": 0.05})
+    asyncio.run(furnish(settings))
+    keys = asyncio.run(hand_out_keys(settings))
+    with served(settings) as (url, _):
+        yield Guarded(url, keys)
+
+
+async def hand_out_keys(settings: ServiceSettings) -> dict[str, str]:
+    """Make a key of each scope."""
+    store = KeyStore(settings)
+    keys = {scope.value: (await store.create("a", frozenset({scope})))[1] for scope in Scope}
+    await store.close()
+    return keys
+
+
+@description.parametrize()
+@bounded(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_request_with_any_key_or_none_gets_a_documented_answer(
+    case: Case[Any], guarded: Guarded
+) -> None:
+    request = case.as_transport_kwargs(base_url=guarded.url)
+    sent = {k: v for k, v in (request.pop("headers", None) or {}).items() if k != "Authorization"}
+    answers: dict[str, int] = {}
+    for name, key in {"none": "", "made up": "sfu_1", **guarded.keys}.items():
+        headers = sent if not key else sent | {"Authorization": f"Bearer {key}"}
+        answer = requests.request(**request, headers=headers, timeout=20)
+        case.validate_response(answer, checks=CHECKS)
+        answers[name] = answer.status_code
+    assert answers["operator"] not in (401, 403), answers
+    if case.path not in OPEN:
+        assert {answers["none"], answers["made up"]} <= {400, 401, 403, 404, 422}, answers
