@@ -26,6 +26,7 @@ class ScalingSignal:
     units_per_s: float  # of one worker with full batches; 0: nobody has measured it
     workers: int  # live ones
     cold_start_s: float  # from a worker's process to its engine's being ready; 0: not measured
+    announced: bool = True  # False: no worker ever did, and the backlog is the reader's own
 
 
 def scaling_signal(
@@ -43,6 +44,18 @@ def scaling_signal(
         len(live),
         model.cold_start_s,
     )
+
+
+def unannounced_signal(
+    model: str, backlog_s: float, workers: Sequence[WorkerEntry]
+) -> ScalingSignal:
+    """Return what to tell of a model that is not in the catalogue, so that a worker starts.
+
+    Doors take no job for it, so it has no work; the first worker announces it, and the signal is
+    the model's own from then on.
+    """
+    live = sum(worker.model == model for worker in workers)
+    return ScalingSignal(model, backlog_s, 0.0, 0.0, 0.0, live, 0.0, announced=False)
 
 
 def backlog_s(backlog: Backlog, units_per_s: float) -> float:

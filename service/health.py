@@ -24,7 +24,10 @@ class Alive(View):
 
 
 class Ready(View):
-    """The store answers; at zero workers jobs are taken on and wait."""
+    """The store answers; at zero workers jobs are taken on and wait.
+
+    A door is ready at zero models too: the autoscaler that starts their workers asks through it.
+    """
 
     status: Literal["ok"] = "ok"
     models: int

@@ -22,7 +22,7 @@ METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"}
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 WATCHED_PROBLEMS = (
     "backlog_full", "quota_exceeded", "deadline_unmeetable", "rate_limited", "store_full",
-    "store_unavailable", "internal_error",
+    "no_model", "store_unavailable", "internal_error",
 )  # fmt: skip
 PORTS_TRIED = 32
 
@@ -60,6 +60,12 @@ class DoorCounters:
             "sfumato_door_redis_errors", "Requests refused because Redis was away.",
             registry=self.registry,
         )  # fmt: skip
+
+        self.scaling_unannounced = Counter(
+            "sfumato_scaling_unannounced",
+            "Scaling signals told of a model that no worker has announced.",
+            registry=self.registry,
+        )
 
     def answered(
         self,

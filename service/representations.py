@@ -156,6 +156,9 @@ class ScalingView(View):
     backlog_s: float = Field(
         ge=0, description="Work left over one worker's speed; 0 only when nothing is outstanding."
     )
+    announced: bool = Field(
+        description="False: no worker has announced the model; `backlog_s` is `unannounced_s`."
+    )
     pending_units: float = Field(description="Work of queued jobs, in UNet rows.")
     running_units: float = Field(description="Work that running jobs have left.")
     units_per_s: float = Field(
@@ -270,6 +273,7 @@ def scaling_view(signal: ScalingSignal) -> ScalingView:
     return ScalingView(
         model=signal.model,
         backlog_s=float(f"{signal.backlog_s:.6g}"),
+        announced=signal.announced,
         pending_units=round(signal.pending_units, 3),
         running_units=round(signal.running_units, 3),
         units_per_s=round(signal.units_per_s, 3),

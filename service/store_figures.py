@@ -81,6 +81,8 @@ class StoreFigures(Collector):
         yield units
 
     def _workers(self) -> Iterator[Metric]:
+        models = len(self.backlogs)
+        yield GaugeMetricFamily("sfumato_models", "Models that a worker has announced.", models)
         live = GaugeMetricFamily("sfumato_workers", "Live workers.", labels=["model"])
         slots = GaugeMetricFamily("sfumato_slots", "Pictures they can hold.", labels=["model"])
         speed = GaugeMetricFamily(

@@ -3,6 +3,8 @@
 import asyncio
 
 import httpx
+import pytest
+from fastapi import FastAPI
 
 from jobs.redis_store import RedisStore
 from jobs.store import WorkerEntry
@@ -25,6 +27,7 @@ async def test_backlog_is_told_in_seconds_of_one_worker(
     assert (await http.get("/v1/scaling/toy")).json() == {
         "model": "toy",
         "backlog_s": 5.0,
+        "announced": True,
         "pending_units": 20.0,
         "running_units": 5.0,
         "units_per_s": 5.0,
@@ -49,3 +52,34 @@ async def test_a_model_that_nobody_announced_is_404(http: httpx.AsyncClient) -> 
     answer = await http.get("/v1/scaling/unheard-of")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_to_tell_of_a_model_that_nobody_announced_can_be_said(
+    http: httpx.AsyncClient, app: FastAPI, redis_store: RedisStore
+) -> None:
+    value = app.state.door.counters.registry.get_sample_value
+    asked = {"unannounced_s": "30"}
+    assert (await http.get("/v1/scaling/toy", params=asked)).json()["backlog_s"] == 0.0
+    assert value("sfumato_scaling_unannounced_total") == 0
+    assert (await http.get("/v1/scaling/asleep", params=asked)).json() == {
+        "model": "asleep",
+        "backlog_s": 30.0,
+        "announced": False,
+        "pending_units": 0.0,
+        "running_units": 0.0,
+        "units_per_s": 0.0,
+        "workers": 0,
+        "cold_start_s": 0.0,
+    }
+    assert value("sfumato_scaling_unannounced_total") == 1
+    await redis_store.announce_model(MODEL.model_copy(update={"name": "asleep"}))
+    await asyncio.sleep(1.05)
+    told = (await http.get("/v1/scaling/asleep", params=asked)).json()
+    assert (told["backlog_s"], told["announced"]) == (0.0, True)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "1e7", "soon", ""])
+async def test_what_is_no_backlog_is_refused(http: httpx.AsyncClient, seconds: str) -> None:
+    answer = await http.get("/v1/scaling/asleep", params={"unannounced_s": seconds})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["field"] == "unannounced_s"
