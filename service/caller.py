@@ -33,6 +33,7 @@ class Caller:
     tenant: str
     scopes: frozenset[Scope]
     key_id: str | None = None
+    buckets: tuple[Bucket, ...] = ()  # that its requests are taken from
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller has this right; an operator has all."""
@@ -48,22 +49,18 @@ class Caller:
         return None if Scope.OPERATOR in self.scopes else self.tenant
 
 
-ANYONE = Caller(PUBLIC, frozenset({Scope.OPERATOR}))
-
-
-async def caller(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
-    """Return who calls.
+async def identified(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
+    """Return who calls, not counted yet where the key is good or none is asked for.
 
     Raises:
-        Refusal: 401, there is no key, or it is not good; 429, it has called too often, or its
-            address has without a good key.
+        Refusal: 401, there is no key, or it is not good; 429, its address has called too often
+            without a good one.
     """
     settings = door.settings
     address = "" if request.client is None else request.client.host
-    of_address = [_bucket(settings, "client", address)]
+    of_address = (_bucket(settings, "client", address),)
     if door.keyring is None:
-        await meter(door.limiter, request, of_address)
-        return ANYONE
+        return Caller(PUBLIC, frozenset({Scope.OPERATOR}), buckets=of_address)
     if bearer is None:
         await meter(door.limiter, request, of_address)
         detail = "this service asks for an API key: Authorization: Bearer sfu_…"
@@ -74,11 +71,34 @@ async def caller(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
         detail = "the API key is unknown, revoked or expired"
         raise _unauthorized("invalid_key", detail, 'Bearer error="invalid_token"')
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
-    if Scope.OPERATOR not in key.scopes:
-        of_key = _bucket(settings, "key", key.id, key.rate_limit)
-        of_tenant = _bucket(settings, "tenant", key.tenant, settings.tenant_rate_limit)
-        await meter(door.limiter, request, [of_key, of_tenant])
-    return Caller(key.tenant, key.scopes, key.id)
+    if Scope.OPERATOR in key.scopes:
+        return Caller(key.tenant, key.scopes, key.id)
+    of_key = _bucket(settings, "key", key.id, key.rate_limit)
+    of_tenant = _bucket(settings, "tenant", key.tenant, settings.tenant_rate_limit)
+    return Caller(key.tenant, key.scopes, key.id, (of_key, of_tenant))
+
+
+Identified = Annotated[Caller, Depends(identified)]
+
+
+async def caller(door: DoorDep, request: Request, calling: Identified) -> Caller:
+    """Return who calls, its request counted. Raises: Refusal, 401 or 429."""
+    await meter(door.limiter, request, calling.buckets)
+    return calling
+
+
+async def metrics_caller(door: DoorDep, request: Request, calling: Identified) -> Caller:
+    """Return a caller that may read figures.
+
+    It is counted only where it may not: an autoscaler or Prometheus that is answered 429 is blind,
+    and shares a tenant's or an address' requests with clients.
+
+    Raises:
+        Refusal: 401, 403 or 429.
+    """
+    if not calling.may(Scope.METRICS):
+        await meter(door.limiter, request, calling.buckets)
+    return require(calling, Scope.METRICS)
 
 
 async def meter_link(door: Door, request: Request, job_id: str) -> None:
@@ -98,21 +118,26 @@ def _unauthorized(code: str, detail: str, challenge: str) -> Refusal:
     return Refusal(401, code, detail, field="Authorization", headers=headers)
 
 
+def require(calling: Caller, scope: Scope) -> Caller:
+    """Return the caller if it has this right. Raises: Refusal, 403."""
+    if not calling.may(scope):
+        detail = f"this key lacks the scope {scope.value!r}"
+        raise Refusal(403, "forbidden", detail, field="Authorization")
+    return calling
+
+
 def having(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     """Return a dependency that asks for a right."""
 
     async def checked(calling: Annotated[Caller, Depends(caller)]) -> Caller:
-        if not calling.may(scope):
-            detail = f"this key lacks the scope {scope.value!r}"
-            raise Refusal(403, "forbidden", detail, field="Authorization")
-        return calling
+        return require(calling, scope)
 
     return checked
 
 
 AnyCaller = Annotated[Caller, Depends(caller)]
 JobsCaller = Annotated[Caller, Depends(having(Scope.JOBS))]
-MetricsCaller = Annotated[Caller, Depends(having(Scope.METRICS))]
+MetricsCaller = Annotated[Caller, Depends(metrics_caller)]
 OperatorCaller = Annotated[Caller, Depends(having(Scope.OPERATOR))]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from jobs.schema import JobRecord
-from service.caller import Bearer, caller, having, meter_link, own_job
+from service.caller import Bearer, caller, identified, meter_link, own_job, require
 from service.door import DoorDep
 from service.job_ids import JobId
 from service.problem import Refusal
@@ -16,7 +16,6 @@ from service.signing import Thing, Verdict
 
 Expires = Annotated[str | None, Query(description="Of a signed link: when it ends.")]
 Signature = Annotated[str | None, Query(description="Of a signed link; in place of a key.")]
-_has_jobs = having(Scope.JOBS)
 
 
 def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
@@ -33,8 +32,8 @@ def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
         """Return the job. Raises: JobNotFound, Refusal."""
         signer = door.links.signer
         if signer is None or signature is None or bearer is not None:
-            calling = await _has_jobs(await caller(door, request, bearer))
-            return await own_job(door, calling, job_id)
+            calling = await caller(door, request, await identified(door, request, bearer))
+            return await own_job(door, require(calling, Scope.JOBS), job_id)
         verdict = signer.verdict(job_id, thing, expires, signature, time.time())
         if verdict is not Verdict.GOOD:
             raise _refused(verdict)

@@ -17,6 +17,9 @@ from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
 from tests.service.keyed import keyed_door
 
+FIGURES = ("/metrics", "/v1/workers", "/v1/scaling/toy", "/v1/scaling/new?unannounced_s=30")
+"""What an autoscaler and Prometheus read."""
+
 
 @pytest.fixture
 async def limiter(jobs_settings: JobsSettings) -> AsyncIterator[RateLimiter]:
@@ -121,6 +124,49 @@ async def test_calls_without_a_good_key_are_counted_by_address(
         codes = [(await client.get("/v1/jobs")).status_code for client in clients]
         assert codes == [401, 401, 429, 429]
         assert (await good.get("/v1/jobs")).status_code == 200
+
+
+async def test_a_reader_of_figures_is_never_counted(
+    jobs_settings: JobsSettings, redis_store: RedisStore
+) -> None:
+    await redis_store.announce_model(MODEL)
+    limits = {"rate_limit": 2, "tenant_rate_limit": 2, "rate_window_s": 600}
+    async with (
+        keyed_door(jobs_settings, **limits) as door,
+        await door.caller("ops", Scope.METRICS) as metrics,
+        await door.caller("ops", Scope.METRICS, Scope.JOBS) as both,
+        await door.caller("a", Scope.JOBS) as jobs,
+        door.client(None) as keyless,
+    ):
+        for path in FIGURES:
+            for _ in range(3):
+                answer = await metrics.get(path)
+                assert answer.status_code == 200
+                assert "ratelimit" not in answer.headers
+        codes = [(await both.get("/v1/jobs")).status_code for _ in range(3)]
+        assert codes == [200, 200, 429], "the tenant's requests were all there"
+        assert (await both.get("/metrics")).status_code == 200
+        codes = [(await jobs.get("/metrics")).status_code for _ in range(3)]
+        assert codes == [403, 403, 429], "a key without the scope is counted"
+        codes = [(await keyless.get("/metrics")).status_code for _ in range(3)]
+        assert codes == [401, 401, 429]
+
+
+async def test_figures_are_not_counted_where_no_keys_are_asked_for(
+    jobs_settings: JobsSettings, redis_store: RedisStore
+) -> None:
+    await redis_store.announce_model(MODEL)
+    app = create_app(ServiceSettings(**jobs_settings.model_dump(), rate_limit=2))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
+            for _ in range(2):  # before and after the address has used up what it has
+                for path in FIGURES:
+                    codes = [(await http.get(path)).status_code for _ in range(3)]
+                    assert codes == [200, 200, 200]
+                codes = [(await http.get("/v1/models")).status_code for _ in range(3)]
+                assert codes[-1] == 429
+            assert codes == [429, 429, 429]
 
 
 async def test_nothing_is_refused_for_want_of_a_count(jobs_settings: JobsSettings) -> None:
