@@ -40,9 +40,11 @@ class JobsSettings(BaseSettings):
     redis_key_file: FilePath | None = None  # PEM; the key of that certificate
     # Before every key and queue; services on one Redis need their own.
     key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
-    durable: Durable = "relaxed"  # "strict": a job is acknowledged once it would survive
-    durable_replicas: int = Field(0, ge=0, le=16)  # that have to have it; 0: Redis' own disk
-    # For the proof; without it the door answers 503.
+    # "strict": a job is acknowledged once it would survive the loss of Redis' machine
+    durable: Durable = "relaxed"
+    # replicas that have to have such a job; 0: Redis' own disk has to
+    durable_replicas: int = Field(0, ge=0, le=16)
+    # for the proof that "strict" asks for; without it the door answers 503
     durable_timeout_s: float = Field(5.0, gt=0, le=9)
     lease_s: float = Field(6.0, gt=0.1, le=600)  # silence after which a worker loses its jobs
     max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running

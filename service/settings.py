@@ -35,14 +35,15 @@ class ServiceSettings(JobsSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    default_model: str | None = Field(None, max_length=64)  # None: the first that is announced
+    default_model: str | None = Field(None, max_length=64)  # None: the first by name
     auth: Literal["off", "keys"] = "off"  # "keys": every request needs an API key
     # Links to pictures, previews and events are signed with the first and checked with all of them.
     url_secrets: CommaSeparated[SecretStr] = Field((), validate_default=True)
     url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # that a signed link is good for, at least
     public_url: str = Field("", max_length=2048)  # before every link; "": paths on this host
     cors_origins: CommaSeparated[str] = ()  # pages of these may call from a browser; "*": of any
-    trusted_proxies: CommaSeparated[str] = ()  # addresses whose X-Forwarded-* are believed
+    # addresses and networks whose X-Forwarded-* are believed
+    trusted_proxies: CommaSeparated[str] = ()
     rate_limit: int = Field(0, ge=0)  # requests a window and key (or address); 0: any number
     tenant_rate_limit: int = Field(0, ge=0)  # of all of a tenant's keys together; 0: any number
     rate_window_s: float = Field(60.0, ge=1, le=86400)  # of both limits

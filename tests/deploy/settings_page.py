@@ -30,6 +30,17 @@ HEAD = """# Settings
 Environment variables, read once at start. A bad value stops the process and is named; an unknown
 `SFUMATO_*` variable is ignored. This page is written by `make settings` from the settings classes.
 """
+NOTES = {
+    "Every process": "To be the same in every process on one Redis, but for how each reaches it"
+    " (`SFUMATO_REDIS_*`) and\nwhether and where it sends traces (`SFUMATO_OTLP_ENDPOINT`,"
+    " `SFUMATO_TRACE_RATIO`).\n",
+}
+COMMAND_LINE = """## The command line
+
+| variable | default | may be | meaning |
+|---|---|---|---|
+| `SFUMATO_API_KEY` |  | secret | the key that `sfumato` sends, where the service asks for one |
+"""
 SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Every process", JobsSettings),
     ("The door", ServiceSettings),
@@ -55,9 +66,11 @@ def page() -> str:
     for title, kind in SECTIONS:
         rows = [row(kind, name, kind.model_fields[name]) for name in own_fields(kind)]
         parts.append(f"## {title}\n")
+        if title in NOTES:
+            parts.append(NOTES[title])
         parts.append("| variable | default | may be | meaning |\n|---|---|---|---|")
         parts.append("\n".join(rows) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, COMMAND_LINE])
 
 
 def own_fields(kind: type[BaseSettings]) -> list[str]:
@@ -78,8 +91,10 @@ def row(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
 
 def default(field: FieldInfo) -> str:
     """Return the default as one would write it."""
-    if field.default_factory is not None or isinstance(field.default, Path):
+    if field.default_factory is not None:
         return "found at start"
+    if isinstance(field.default, Path):  # its folder is this machine's
+        return f"the {field.default.name} model that ships"
     value = field.default
     if value is PydanticUndefined:
         return "**must be given**"

@@ -20,7 +20,8 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_no_path_of_this_machine_gets_into_the_page() -> None:
     fields = WorkerSettings.model_fields
-    assert default(fields["model"]) == "found at start"
+    assert default(fields["model"]) == "the emoji model that ships"
+    assert default(fields["worker_id"]) == "found at start"
     assert allowed(fields["slots"]) == "whole number, ≥ 1, ≤ 1024"
     assert allowed(fields["backend"]) == "`auto`, `torch`, `onnx`"
     assert default(fields["stall_s"]) == "`30`"
