@@ -73,7 +73,7 @@ async def require_json(request: Request) -> None:
     summary="Submit a job",
     response_model=JobView,
     dependencies=[Depends(require_json)],
-    responses={**_SUBMITTED, **problems(*GUARDED, 400, 413, 415, 422)},
+    responses={**_SUBMITTED, **problems(*GUARDED, 400, 413, 415, 422, 501)},
     openapi_extra={"requestBody": {"content": {_JSON: {"examples": _EXAMPLES}}}},
 )
 async def submit(
