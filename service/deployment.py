@@ -8,8 +8,9 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+from jobs.logs import configure
 from jobs.settings import read_environment
-from service import asgi
+from service.application import create_app
 from service.settings import ServiceSettings
 
 NAME = "sfumato"
@@ -25,6 +26,13 @@ class Door:
     async def close_streams(self) -> None:
         """End this replica's event streams and waits; their clients come back to another door."""
         self.app.state.door.close_streams()
+
+
+def application() -> FastAPI:
+    """Return a replica's application; Serve itself gives and echoes request ids."""
+    settings = read_environment(ServiceSettings)
+    configure(settings.log_format, settings.log_level)
+    return create_app(settings, echo_id=False)
 
 
 def close_streams(handle: DeploymentHandle) -> None:
@@ -46,5 +54,5 @@ def app(args: dict[str, Any] | None = None) -> Application:
         health_check_period_s=5,
         ray_actor_options={"num_cpus": 0},
         logging_config=LoggingConfig(enable_access_log=False),  # the door writes its own
-    )(serve.ingress(asgi.behind_serve)(Door))
+    )(serve.ingress(application)(Door))
     return deployment.bind()
