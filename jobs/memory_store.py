@@ -311,6 +311,10 @@ class MemoryStore:
         """Put a model into the catalogue."""
         self._models[model.name] = model
 
+    async def forget_model(self, name: str) -> None:
+        """Take a model out of the catalogue."""
+        self._models.pop(name, None)
+
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name."""
         return tuple(self._models[name] for name in sorted(self._models))

@@ -320,6 +320,10 @@ class RedisStore:
         call = self._redis.hset(key, model.name, model.model_dump_json())
         await self._ask(cast(Awaitable[Any], call))
 
+    async def forget_model(self, name: str) -> None:
+        """Take a model out of the catalogue."""
+        await self._ask(cast(Awaitable[Any], self._redis.hdel(self._key("models"), name)))
+
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name."""
         call = cast(Awaitable[Any], self._redis.hgetall(self._key("models")))

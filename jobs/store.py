@@ -338,6 +338,10 @@ class JobStore(Protocol):
         """Put a model into the catalogue, which outlives its workers."""
         ...
 
+    async def forget_model(self, name: str) -> None:
+        """Take a model out of the catalogue; a worker that serves it would put it back."""
+        ...
+
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name."""
         ...

@@ -1,4 +1,4 @@
-"""``sfumato models``: what is served, and exporting a model for ONNX Runtime."""
+"""``sfumato models``: what is served, exporting a model for ONNX Runtime, forgetting one."""
 
 import subprocess
 import sys
@@ -10,8 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.redis_store import RedisStore
 from service.client import Client
 from service.client_errors import ClientError, ConnectionFailed
+from service.model_removal import forget_model
+from service.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
 from service.terminal import DEFAULT_URL, ApiKeyOption, complain
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -62,3 +65,25 @@ def export_command(
     for name, value in (("--weights", weights), ("--out", out)):
         command += [name, str(value)] if value is not None else []
     raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command("forget")
+def forget_command(
+    name: Annotated[str, typer.Argument(help="A model that no worker serves any more.")],
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel what waits for it.")] = False,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Take a model out of the catalogue, so that requests for it are refused.
+
+    It talks to the Redis of `SFUMATO_REDIS_URL`, or to that of a running `sfumato up`.
+    """
+
+    async def forget() -> int:
+        store = RedisStore(store_settings(data))
+        try:
+            return await forget_model(store, name, cancel=cancel)
+        finally:
+            await store.close()
+
+    canceled = run_or_complain(forget())
+    print(f"{name} forgotten" + (f", {canceled} jobs cancelled" if canceled else ""))

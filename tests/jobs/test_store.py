@@ -431,6 +431,9 @@ async def test_workers_are_live_until_they_retire(store: JobStore) -> None:
 async def test_catalogue_outlives_workers(store: JobStore) -> None:
     await store.announce_model(MODEL)
     assert await store.models() == (MODEL,)
+    for _ in range(2):
+        await store.forget_model(MODEL.name)
+        assert await store.models() == ()
 
 
 async def test_creation_sent_twice_counts_once(store: JobStore) -> None:

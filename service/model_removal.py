@@ -1,0 +1,53 @@
+"""Taking a model out of the catalogue, once nobody serves it and nothing of it is outstanding."""
+
+from jobs.errors import JobNotFound, JobsError
+from jobs.schema import JobStatus
+from jobs.store import JobStore
+
+PAGE = 200
+
+
+class ModelInUse(JobsError):
+    """A model cannot be forgotten yet; the message says why."""
+
+
+async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> int:
+    """Forget a model; return how many of its jobs were cancelled for it.
+
+    Raises:
+        ModelInUse: there is no such model, a worker serves it, or jobs of it have not ended and
+            ``cancel`` does not end them.
+    """
+    backlog = await store.backlog(name)
+    open_jobs = backlog.pending_jobs + backlog.running_jobs
+    if not open_jobs and name not in {model.name for model in await store.models()}:
+        raise ModelInUse(f"there is no model {name!r}")
+    serving = sorted(worker.id for worker in await store.workers() if worker.model == name)
+    if serving:
+        raise ModelInUse(f"{name} is served by {', '.join(serving)}: stop its workers first")
+    if open_jobs and not cancel:
+        raise ModelInUse(f"{open_jobs} jobs of {name} have not ended: let them, or cancel them")
+    await store.forget_model(name)  # first, so that no job comes after those found here
+    return await _cancel_all(store, name) if open_jobs else 0
+
+
+async def _cancel_all(store: JobStore, model: str) -> int:
+    canceled = 0
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        cursor: str | None = None
+        while True:
+            page = await store.list(status=status, limit=PAGE, cursor=cursor)
+            for record in page.records:
+                if record.spec.model == model:
+                    canceled += await _cancel(store, record.id)
+            if page.cursor is None:
+                break
+            cursor = page.cursor
+    return canceled
+
+
+async def _cancel(store: JobStore, job_id: str) -> bool:
+    try:
+        return (await store.cancel(job_id)).status is JobStatus.CANCELED
+    except JobNotFound:  # deleted meanwhile
+        return False

@@ -1,0 +1,55 @@
+"""Forgetting a model: only once nobody serves it, and with nothing left that waits for it."""
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.redis_store import RedisStore
+from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
+from service.cli import app as cli
+from service.model_removal import ModelInUse, forget_model
+from tests.jobs.examples import MODEL, spec, work, worker
+from tests.service.worker import claim
+
+
+async def test_a_model_in_use_is_kept_and_the_reason_told(redis_store: RedisStore) -> None:
+    with pytest.raises(ModelInUse, match="no model 'toy'"):
+        await forget_model(redis_store, "toy")
+    await redis_store.announce_model(MODEL)
+    serving = worker(10.0)
+    await redis_store.announce_worker(serving)
+    with pytest.raises(ModelInUse, match=f"served by {serving.id}"):
+        await forget_model(redis_store, "toy", cancel=True)
+    await redis_store.retire_worker(serving.id)
+    await redis_store.create("waits", spec(), work(spec()))
+    with pytest.raises(ModelInUse, match="1 jobs of toy have not ended"):
+        await forget_model(redis_store, "toy")
+    assert await redis_store.models() == (MODEL,)
+
+
+async def test_what_waits_for_a_forgotten_model_is_cancelled(redis_store: RedisStore) -> None:
+    other = MODEL.model_copy(update={"name": "other"})
+    for model in (MODEL, other):
+        await redis_store.announce_model(model)
+    for name in ("runs", "waits"):
+        await redis_store.create(name, spec(), work(spec()))
+        if name == "runs":
+            await claim(redis_store)
+    elsewhere = spec().model_copy(update={"model": "other"})
+    await redis_store.create("elsewhere", elsewhere, work(elsewhere))
+    assert await forget_model(redis_store, "toy", cancel=True) == 2
+    assert await redis_store.models() == (other,)
+    found = {name: (await redis_store.get(name)).status for name in ("runs", "waits", "elsewhere")}
+    assert found == {
+        "runs": JobStatus.CANCELED, "waits": JobStatus.CANCELED, "elsewhere": JobStatus.QUEUED,
+    }  # fmt: skip
+
+
+def test_the_command_says_what_it_did(
+    jobs_settings: JobsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
+    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
+    refused = CliRunner().invoke(cli, ["models", "forget", "toy"])
+    assert refused.exit_code == 1
+    assert "there is no model 'toy'" in refused.output
