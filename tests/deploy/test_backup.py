@@ -20,6 +20,8 @@ from tests.jobs.examples import MODEL, spec
 
 pytestmark = pytest.mark.timeout(90)
 FILES = CHART / "files"
+MIB = 1 << 20
+DISK_BYTES = 4 * MIB
 
 
 def script(name: str, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -29,20 +31,46 @@ def script(name: str, *words: object, **variables: str) -> subprocess.CompletedP
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
+def tried(url: str, folder: Path, keep: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run the script that takes a snapshot."""
+    variables = {"SFUMATO_REDIS_URL": url, "BACKUP_DIR": str(folder), "KEEP": str(keep)}
+    return script("backup.sh", CLI=program("redis-cli"), **variables)
+
+
 def backup(redis: RedisProcess, folder: Path, keep: int = 2) -> Path:
     """Take a snapshot; return its path."""
     folder.mkdir(exist_ok=True)
     before = set(folder.iterdir())
-    outcome = script(
-        "backup.sh",
-        CLI=program("redis-cli"),
-        SFUMATO_REDIS_URL=redis.url,
-        BACKUP_DIR=str(folder),
-        KEEP=str(keep),
-    )
+    outcome = tried(redis.url, folder, keep)
     assert outcome.returncode == 0, outcome.stderr
     (made,) = set(folder.iterdir()) - before
     return made
+
+
+def older(folder: Path, count: int, size_bytes: int) -> list[str]:
+    """Put backups of former days into a folder; return their names, the oldest first."""
+    names = [f"sfumato-2026010{i}T000000Z.rdb" for i in range(1, count + 1)]
+    for name in names:
+        (folder / name).write_bytes(b"REDIS" + bytes(size_bytes - 5))
+    return names
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 4 MiB; return its folder."""
+    folder = tmp_path / "claim"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not mount a disk here; root may")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def restore(snapshot: Path, data: Path) -> subprocess.CompletedProcess[str]:
@@ -126,24 +154,50 @@ def test_a_damaged_snapshot_leaves_the_disk_alone(tmp_path: Path) -> None:
     assert (data / "appendonlydir" / "kept").exists()
 
 
-def test_only_the_newest_backups_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("keep", "kept"), [(3, 2), (1, 0)])
+def test_only_the_newest_backups_are_kept(tmp_path: Path, keep: int, kept: int) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
-    names = [f"sfumato-2026010{i}T000000Z.rdb" for i in range(1, 5)]
-    for name in names:
-        (folder / name).touch()
+    names = older(folder, 4, 100)
     with started(tmp_path / "data") as redis:
-        made = backup(redis, folder, keep=3)
-    assert sorted(p.name for p in folder.iterdir()) == [*names[2:], made.name]
+        made = backup(redis, folder, keep)
+    assert names_in(folder) == [*names[4 - kept :], made.name]
 
 
-def test_a_backup_of_a_server_that_is_away_fails_and_leaves_nothing(tmp_path: Path) -> None:
-    outcome = script(
-        "backup.sh",
-        CLI=program("redis-cli"),
-        SFUMATO_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
-        BACKUP_DIR=str(tmp_path),
-        KEEP="2",
-    )
-    assert outcome.returncode != 0
-    assert list(tmp_path.iterdir()) == []
+def test_a_backup_of_a_server_that_is_away_keeps_what_is_there(tmp_path: Path) -> None:
+    names = older(tmp_path, 2, 100)
+    for _ in range(3):
+        outcome = tried(f"redis://127.0.0.1:{free_port()}/0", tmp_path)
+        assert outcome.returncode != 0
+        assert names_in(tmp_path) == names[1:], "room for the next one is made once"
+
+
+def test_a_full_disk_loses_its_oldest_backups_first(tmp_path: Path, small_disk: Path) -> None:
+    names = older(small_disk, 3, MIB)
+    (small_disk / "sfumato-20260104T000000Z.rdb.part").write_bytes(bytes(MIB // 2))
+    with started(tmp_path / "data") as redis, Redis.from_url(redis.url) as client:
+        client.set("pictures", os.urandom(2 * MIB))
+        outcome = tried(redis.url, small_disk, keep=10)
+        assert outcome.returncode == 0, outcome.stderr
+        assert "is full" in outcome.stdout
+    *left, made = names_in(small_disk)
+    assert left == names[2:], "as many as there is room for, and no part of a killed run"
+    assert f"wrote {small_disk / made}" in outcome.stdout
+
+
+def test_the_last_good_backup_stays_where_the_next_has_no_room(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    names = older(small_disk, 2, MIB)
+    with started(tmp_path / "data") as redis, Redis.from_url(redis.url) as client:
+        client.set("pictures", os.urandom(DISK_BYTES - MIB // 2))
+        beside = tried(redis.url, small_disk, keep=10)
+        assert beside.returncode != 0
+        assert f"{names[1]} of {MIB} bytes, which is kept: make it larger" in beside.stderr
+        assert names_in(small_disk) == names[1:]
+        (small_disk / names[1]).unlink()
+        client.set("more", os.urandom(MIB))
+        alone = tried(redis.url, small_disk, keep=10)
+    assert alone.returncode != 0
+    assert "no room for one snapshot" in alone.stderr
+    assert names_in(small_disk) == []
