@@ -1,8 +1,17 @@
 """What the chart gives to Prometheus' operator and to Grafana."""
 
+from pathlib import Path
+from typing import Any
+
+import pytest
 import yaml
 
-from tests.deploy.tools import ROOT, documents, only, rendered
+from tests.deploy.tools import ROOT, documents, only, program, rendered, run
+
+STEPS = 12  # of five minutes, an hour
+CREATED = 'kube_cronjob_created{namespace="sfumato",cronjob="sfumato-redis-backup"}'
+SUCCEEDED = CREATED.replace("created", "status_last_successful_time")
+OTHERS = SUCCEEDED.replace('namespace="sfumato"', 'namespace="other"')
 
 
 def test_the_chart_brings_the_rules_and_the_dashboards_as_they_are() -> None:
@@ -19,3 +28,46 @@ def test_both_can_be_left_out() -> None:
     off = "monitoring.enabled=true,monitoring.rules=false,monitoring.dashboards=false"
     kinds = {(d["kind"], d["metadata"]["name"]) for d in documents(rendered(sets=off))}
     assert not kinds & {("PrometheusRule", "sfumato"), ("ConfigMap", "sfumato-dashboards")}
+
+
+@pytest.mark.parametrize(
+    ("given", "firing"),
+    [
+        ({CREATED: "0x120", SUCCEEDED: f"0x{STEPS} 3600x99"}, {2: 0, 4: 0, 5: 1}),
+        ({CREATED: "0x120", OTHERS: "0+300x120"}, {3: 0, 4: 1}),
+        ({CREATED: "0x120", SUCCEEDED: "0+300x120"}, {4: 0, 9: 0}),
+        ({OTHERS: "0+300x120"}, {0: 0, 1: 1}),
+    ],
+    ids=["it no longer succeeds", "it never succeeded", "all is well", "nobody can tell"],
+)
+def test_a_backup_that_does_not_come_is_told(
+    given: dict[str, str], firing: dict[int, int], tmp_path: Path
+) -> None:
+    sets = "monitoring.enabled=true,redis.backup.enabled=true"
+    spec: dict[str, Any] = only(documents(rendered(sets=sets)), "PrometheusRule", "sfumato")["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
+    name = "SfumatoBackupOverdue"
+    expected = [
+        {"eval_time": f"{hour}h", "alertname": name}
+        | ({"exp_alerts": [alert(spec, name)]} if count else {})
+        for hour, count in firing.items()
+    ]
+    series = [{"series": each, "values": values} for each, values in given.items()]
+    test = {"interval": "5m", "input_series": series, "alert_rule_test": expected}
+    (tmp_path / "test.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [test]})
+    )
+    promtool = program("promtool")
+    checked = run(promtool, "check", "rules", "--lint-fatal", tmp_path / "rules.yaml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tested = run(promtool, "test", "rules", tmp_path / "test.yaml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def alert(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what promtool expects to see of an alert that fires."""
+    (found,) = (
+        rule for group in spec["groups"] for rule in group["rules"] if rule.get("alert") == name
+    )
+    labels = found["labels"] | {"namespace": "sfumato", "cronjob": "sfumato-redis-backup"}
+    return {"exp_labels": labels, "exp_annotations": found["annotations"]}

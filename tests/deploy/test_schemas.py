@@ -127,6 +127,9 @@ def test_helm_finds_nothing_to_say() -> None:
         ("door.auth=keys,door.urlSecrets.secret=a", "door.metricsKey.secret"),
         ("door.auth=keys,door.metricsKey.secret=a", "door.urlSecrets.secret"),
         ("settings.SFUMATO_SLOTS=5", "settings"),
+        ("redis.backup.enabled=true,redis.backup.storage.size=50Gi", "storage.size=50Gi"),
+        ("redis.backup.enabled=true,redis.bundled.maxmemoryMiB=2048", "maxmemoryMiB=2048"),
+        ("redis.backup.storage.size=8K", "storage/size"),
     ],
 )
 def test_wrong_values_are_refused_by_name(sets: str, complaint: str) -> None:

@@ -133,6 +133,16 @@ redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 {{- end -}}
 {{- end -}}
 
+{{/* How many MiB a quantity is: "8Gi" */}}
+{{- define "sfumato.mebibytes" -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- $mib := dict "" 9.5367431640625e-7 "k" 0.00095367431640625 "Ki" 0.0009765625 -}}
+{{- $mib = merge $mib (dict "M" 0.95367431640625 "Mi" 1.0 "G" 953.67431640625 "Gi" 1024.0) -}}
+{{- $mib = merge $mib (dict "T" 953674.31640625 "Ti" 1048576.0 "P" 953674316.40625 "Pi" 1073741824.0) -}}
+{{- $mib = merge $mib (dict "E" 953674316406.25 "Ei" 1099511627776.0) -}}
+{{- mulf (float64 $number) (get $mib (trimPrefix $number .)) -}}
+{{- end -}}
+
 {{/* SFUMATO_* from maps, later ones first: (list $worker.env .Values.settings) */}}
 {{- define "sfumato.settings" -}}
 {{- $merged := dict -}}
