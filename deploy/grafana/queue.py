@@ -108,11 +108,12 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Refused",
-                "Admission's refusals: backlog, quota, deadline, rate, memory.",
+                "Admission's refusals: backlog, quota, deadline, rate, memory, no model.",
                 "ops",
                 (
                     "sum by (code) (rate(sfumato_http_problems_total{code=~"
-                    '"backlog_full|quota_exceeded|deadline_unmeetable|rate_limited|store_full"}'
+                    '"backlog_full|quota_exceeded|deadline_unmeetable|rate_limited|store_full'
+                    '|no_model"}'
                     "[$__rate_interval]))",
                     "{{code}}",
                 ),

@@ -1,8 +1,10 @@
 """What the rendered manifests say, where a schema cannot tell right from wrong."""
 
+import json
 import re
 from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.deploy.tools import (
     rendered,
     templates,
 )
+from tests.scaling.hpa import desired
 from tests.scaling.scaled_object import scaled_objects
 from workers.settings import WorkerSettings
 
@@ -146,7 +149,7 @@ def test_each_model_is_scaled_on_the_work_that_the_door_tells_of() -> None:
         name = environment(container)["SFUMATO_MODEL_NAME"]
         (trigger,) = scaled["spec"]["triggers"]
         url = f"http://sfumato-door.sfumato.svc:8000/v1/scaling/{name}"
-        assert trigger["metadata"]["url"] == url
+        assert trigger["metadata"]["url"].partition("?")[0] == url
         assert trigger["metadata"]["authMode"] == "bearer"
         reference = trigger["authenticationRef"]["name"]
         secret = only(parsed(PRODUCTION), "TriggerAuthentication", reference)
@@ -154,7 +157,25 @@ def test_each_model_is_scaled_on_the_work_that_the_door_tells_of() -> None:
     (read,) = scaled_objects(manifest())
     assert (read.min_replica_count, read.trigger.target, read.trigger.activation) == (0, 30, 0)
     assert read.fallback is not None
-    assert read.fallback.replicas >= 1, "a model that was never announced would never start"
+    assert read.fallback.replicas >= 1, "what runs would go while the door is away"
+
+
+@pytest.mark.parametrize(
+    ("target", "activation", "told"),
+    [(30, 0, 30), (0.5, 0.4, 0.5), (30, 29.9, 30), (100000, 99999, 100000), (30, 45, 46)],
+)
+def test_a_model_that_nobody_announced_is_told_as_one_worker_s_work_and_wakes(
+    tmp_path: Path, target: float, activation: float, told: float
+) -> None:
+    values = tmp_path / "values.yaml"
+    scaling = {"targetBacklogSeconds": target, "activationBacklogSeconds": activation}
+    values.write_text(json.dumps({"worker": {"scaling": scaling}}))
+    (read,) = scaled_objects(rendered(values))
+    query = parse_qs(urlsplit(read.trigger.metadata["url"]).query)
+    assert [float(value) for value in query["unannounced_s"]] == [told]
+    assert told > read.trigger.activation
+    one = desired(told, read.trigger.target, 1, read.behavior.scale_up, read.behavior.scale_down)
+    assert one == 1 or activation >= target
 
 
 def test_a_scaled_deployment_says_no_number_of_its_own() -> None:

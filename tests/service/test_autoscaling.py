@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from redis import Redis
 
 from jobs.errors import StartError
 from jobs.redis_store import RedisStore
@@ -71,6 +72,9 @@ async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_
     await until("none for no work", lambda: wants(0))
     await redis_store.create("a", spec(), work(spec()))
     await until("three for 2.5 s of work", lambda: wants(3))
+    with Redis.from_url(jobs_settings.redis_url) as redis:
+        redis.delete(*redis.scan_iter(f"*{jobs_settings.key_prefix}*"))
+    await until("one worker anew, once the catalogue is lost", lambda: wants(1))
     await policy._watch.close()
 
 
