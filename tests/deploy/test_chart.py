@@ -178,6 +178,15 @@ def test_a_model_that_nobody_announced_is_told_as_one_worker_s_work_and_wakes(
     assert one == 1 or activation >= target
 
 
+def test_keys_want_nothing_of_keda_where_no_model_scales() -> None:
+    keys = "door.auth=keys,door.urlSecrets.secret=s"
+    fixed = documents(rendered(sets=f"models[0].name=a,{keys},worker.scaling.enabled=false"))
+    assert not any(document["apiVersion"].startswith("keda.sh/") for document in fixed)
+    one = f"{keys},models[0].name=a,worker.scaling.enabled=false,models[0].scaling.enabled=true"
+    scaled = documents(rendered(sets=f"{one},door.metricsKey.secret=m"))
+    only(scaled, "TriggerAuthentication", "sfumato-metrics-key")
+
+
 def test_a_scaled_deployment_says_no_number_of_its_own() -> None:
     assert "replicas" not in worker("emoji")["spec"]
     assert worker("emoji", TRIAL)["spec"]["replicas"] == 1

@@ -126,6 +126,11 @@ def test_helm_finds_nothing_to_say() -> None:
         ("redis.users.worker.urlSecret=a", "redis.users.worker.urlSecret"),
         ("door.auth=keys,door.urlSecrets.secret=a", "door.metricsKey.secret"),
         ("door.auth=keys,door.metricsKey.secret=a", "door.urlSecrets.secret"),
+        (
+            "door.auth=keys,door.urlSecrets.secret=a,worker.scaling.enabled=false,"
+            "monitoring.enabled=true",
+            "door.metricsKey.secret",
+        ),
         ("settings.SFUMATO_SLOTS=5", "settings"),
         ("redis.backup.enabled=true,redis.backup.storage.size=50Gi", "storage.size=50Gi"),
         ("redis.backup.enabled=true,redis.bundled.maxmemoryMiB=2048", "maxmemoryMiB=2048"),

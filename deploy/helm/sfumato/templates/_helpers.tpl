@@ -143,6 +143,11 @@ redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 {{- mulf (float64 $number) (get $mib (trimPrefix $number .)) -}}
 {{- end -}}
 
+{{/* The Secret with the key that KEDA and Prometheus show. */}}
+{{- define "sfumato.metricsKeySecret" -}}
+{{ required "door.metricsKey.secret: with auth keys KEDA and Prometheus need a key of scope metrics" .Values.door.metricsKey.secret }}
+{{- end -}}
+
 {{/* SFUMATO_* from maps, later ones first: (list $worker.env .Values.settings) */}}
 {{- define "sfumato.settings" -}}
 {{- $merged := dict -}}
