@@ -1,6 +1,7 @@
 """The outbox in memory."""
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from jobs.errors import JobNotFound
@@ -25,6 +26,7 @@ class MemoryOutbox:
     def __init__(self, jobs: Callable[[], Iterable[MemoryJob]], clock: Callable[[], float]) -> None:
         self._jobs = jobs
         self._clock = clock
+        self._served: dict[str, float] = {}  # when each tenant last was
 
     def _in(self, state: WebhookState) -> list[MemoryJob]:
         return [job for job in self._jobs() if job.webhook_state is state]
@@ -34,20 +36,43 @@ class MemoryOutbox:
     ) -> tuple[Delivery, ...]:
         """Lease deliveries that are due."""
         now, token, at_work = self._clock(), secrets.token_hex(8), dict(busy)
-        due = [job for job in self._in(WebhookState.PENDING) if (job.webhook_next or 0.0) <= now]
-        taken: list[Delivery] = []
-        for job in sorted(due, key=lambda job: job.webhook_next or 0.0)[:2048]:
-            tenant = job.spec.tenant
-            if len(taken) >= limit or at_work.get(tenant, 0) >= terms.limit_of_tenant:
-                continue
-            if job.webhook_attempts >= terms.max_attempts:
-                self._bury(job, "every door that tried died")
-                continue
-            at_work[tenant] = at_work.get(tenant, 0) + 1
-            job.webhook_attempts += 1
-            job.webhook_token, job.webhook_next = token, now + terms.lease_s
-            taken.append(Delivery(job.id, tenant, job.webhook_attempts, token))
+        lines, taken = self._lines(now), list[Delivery]()
+        for level in range(terms.limit_of_tenant):
+            for tenant, line in lines.items():
+                if len(taken) >= limit or at_work.get(tenant, 0) > level:
+                    continue
+                self._served[tenant] = now
+                job = self._first(line, terms.max_attempts)
+                if job is None:
+                    continue
+                at_work[tenant] = level + 1
+                job.webhook_attempts += 1
+                job.webhook_token, job.webhook_next = token, now + terms.lease_s
+                taken.append(Delivery(job.id, tenant, job.webhook_attempts, token))
         return tuple(taken)
+
+    def _lines(self, now: float) -> dict[str, deque[MemoryJob]]:
+        """Return the deliveries that are due by tenant, whose turn comes first before others."""
+        lines: dict[str, deque[MemoryJob]] = {}
+        pending = sorted(self._in(WebhookState.PENDING), key=_next)
+        for job in pending:
+            if _next(job) <= now:
+                lines.setdefault(job.spec.tenant, deque()).append(job)
+        tenants = {job.spec.tenant for job in pending}
+        self._served = {name: at for name, at in self._served.items() if name in tenants}
+
+        def turn(tenant: str) -> tuple[float, str]:
+            return max(_next(lines[tenant][0]), self._served.get(tenant, 0.0)), tenant
+
+        return {tenant: lines[tenant] for tenant in sorted(lines, key=turn)}
+
+    def _first(self, line: deque[MemoryJob], max_attempts: int) -> MemoryJob | None:
+        while line:
+            job = line.popleft()
+            if job.webhook_attempts < max_attempts:
+                return job
+            self._bury(job, "every door that tried died")
+        return None
 
     def _bury(self, job: MemoryJob, note: str) -> None:
         job.webhook_state, job.webhook_error, job.webhook_due = WebhookState.FAILED, note, None
@@ -82,6 +107,12 @@ class MemoryOutbox:
         job.webhook_due = job.webhook_next = self._clock()
 
     async def counts(self) -> OutboxCounts:
-        """Return how much waits and how much was given up."""
+        """Return how much waits, since when, and how much was given up."""
         pending, failed = self._in(WebhookState.PENDING), self._in(WebhookState.FAILED)
-        return OutboxCounts(len(pending), len(failed))
+        now = self._clock()
+        first = min(map(_next, pending), default=now)
+        return OutboxCounts(len(pending), len(failed), max(0.0, now - first))
+
+
+def _next(job: MemoryJob) -> float:
+    return job.webhook_next or 0.0

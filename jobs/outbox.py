@@ -27,6 +27,7 @@ class OutboxCounts:
 
     pending: int
     failed: int
+    oldest_due_s: float = 0.0  # since when the first one could have been tried; 0 where none is due
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,11 @@ class Outbox(Protocol):
     async def take(
         self, limit: int, terms: DeliveryTerms, busy: Mapping[str, int]
     ) -> tuple[Delivery, ...]:
-        """Lease deliveries that are due; ``busy`` counts what the door has under way by tenant."""
+        """Lease deliveries that are due; ``busy`` counts what the door has under way by tenant.
+
+        Each goes to the tenant with the fewest under way, and of those to the one that has been
+        without the longest, so that no tenant's line is another's wait.
+        """
         ...
 
     async def settle(
@@ -62,5 +67,5 @@ class Outbox(Protocol):
         ...
 
     async def counts(self) -> OutboxCounts:
-        """Return how much waits and how much was given up."""
+        """Return how much waits, since when, and how much was given up."""
         ...

@@ -1,4 +1,4 @@
-"""The outbox in Redis: a sorted set of job ids by when they are due."""
+"""The outbox in Redis: sorted sets of job ids by when they are due, of all and of each tenant."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -53,9 +53,12 @@ class RedisOutbox:
             raise JobNotFound(f"{job_id}/webhook")
 
     async def counts(self) -> OutboxCounts:
-        """Return how much waits and how much was given up."""
+        """Return how much waits, since when, and how much was given up."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.zcard(self._key("outbox"))
         pipe.zcard(self._key("undelivered"))
-        pending, failed = await ask(pipe.execute())
-        return OutboxCounts(pending, failed)
+        pipe.zrange(self._key("outbox"), 0, 0, withscores=True)
+        pipe.time()
+        pending, failed, first, (seconds, microseconds) = await ask(pipe.execute())
+        now = seconds + microseconds / 1e6
+        return OutboxCounts(pending, failed, max([0.0, *(now - due for _, due in first)]))

@@ -76,9 +76,9 @@ local function forget(id)
   for _, list in ipairs({key('jobs'), key('jobs', status), own(id), own(id, status)}) do
     redis.call('ZREM', list, id)
   end
-  for _, list in ipairs({key('ended'), key('outbox'), key('undelivered')}) do
-    redis.call('ZREM', list, id)
-  end
+  redis.call('ZREM', key('ended'), id)
+  redis.call('ZREM', key('undelivered'), id)
+  if get(id, 'webhook') then withdraw(id, tenant(id), now()) end
   local used = get(id, 'idempotency')
   if used and redis.call('HGET', key('idempotency', used), 'id') == id then
     redis.call('DEL', key('idempotency', used))

@@ -4,11 +4,11 @@ local t = now()
 redis.call('HDEL', key('job', a.id), 'webhook_token')
 redis.call('HINCRBY', key('totals'), 'webhook:' .. a.outcome, 1)
 if a.outcome == 'delivered' then
-  redis.call('ZREM', key('outbox'), a.id)
+  withdraw(a.id, tenant(a.id), t)
   redis.call('HDEL', key('job', a.id), 'webhook_error', 'webhook_due')
   set(a.id, 'webhook_state', 'delivered', 'webhook_delivered_at', stamp(t))
 elseif a.outcome == 'retried' then
-  redis.call('ZADD', key('outbox'), stamp(t + a.delay_s), a.id)
+  put_off(a.id, t + a.delay_s, t)
   set(a.id, 'webhook_error', a.note, 'webhook_due', stamp(t + a.delay_s))
 else
   bury(a.id, t, a.note)

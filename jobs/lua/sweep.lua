@@ -79,4 +79,5 @@ for _, model in ipairs(redis.call('HKEYS', key('models'))) do
   end
 end
 audit(50)
+adopt_deliveries(t)
 return {requeued, models, expired, failed, dropped}

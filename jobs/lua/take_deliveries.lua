@@ -1,25 +1,62 @@
--- Lease due deliveries to a door, so many at most a tenant. → {{job id, tenant, attempt}, …}
+-- Lease due deliveries to a door: one by one to the tenant of which it has the fewest under way, to
+-- those the longest without first, and so many at most a tenant. → {{job id, tenant, attempt}, …}
+local LOOKS = 100  -- at entries of a tenant that are out of date or a newer version's, in one call
 local t = now()
-local taken, busy = {}, a.busy
--- Far enough that a tenant with a long line before the others' does not hide them.
-local due = redis.call('ZRANGEBYSCORE', key('outbox'), '-inf', stamp(t), 'LIMIT', 0, 2048)
-for _, id in ipairs(due) do
-  if #taken >= a.limit then break end
-  local of = tenant(id)
-  if (busy[of] or 0) >= a.limit_of_tenant then
-    -- its turn comes when one of its deliveries has ended
-  elseif not get(id, 'status') then
-    redis.call('ZREM', key('outbox'), id)
-  elseif readable(id) then
-    local attempt = num(id, 'webhook_attempts') + 1
-    if attempt > a.max_attempts then
+local taken, busy, looks, passed, asked = {}, a.busy, {}, {}, {}
+
+-- The first of a tenant's deliveries that may be tried.
+local function first_of(who)
+  looks[who], passed[who] = looks[who] or 0, passed[who] or 0
+  while looks[who] < LOOKS do
+    looks[who] = looks[who] + 1
+    local id = redis.call('ZRANGEBYSCORE', line_of(who), '-inf', stamp(t),
+      'LIMIT', passed[who], 1)[1]
+    if not id then return end
+    local due = redis.call('ZSCORE', key('outbox'), id)
+    if not readable(id) then
+      passed[who] = passed[who] + 1
+    elseif get(id, 'webhook_state') ~= 'pending' then
+      withdraw(id, who, t)  -- a process of a former version settled it, or forgot the job
+    elseif due and tonumber(due) > t then
+      line_up_delivery(id, due, t)  -- a door of a former version tries it, or did
+    elseif num(id, 'webhook_attempts') >= a.max_attempts then
       bury(id, t, 'every door that tried died')
     else
-      busy[of] = (busy[of] or 0) + 1
-      set(id, 'webhook_attempts', attempt, 'webhook_token', a.token)
-      redis.call('ZADD', key('outbox'), stamp(t + a.lease_s), id)
-      taken[#taken + 1] = {id, of, attempt}
+      return id
     end
   end
+end
+
+local function lease(id, who)
+  local attempt = num(id, 'webhook_attempts') + 1
+  set(id, 'webhook_attempts', attempt, 'webhook_token', a.token)
+  put_off(id, t + math.max(a.lease_s, 1e-5), t)  -- this call must not find it again
+  taken[#taken + 1] = {id, who, attempt}
+end
+
+local wanted = a.limit  -- enough for as many that have none under way, where there are
+for _ in pairs(busy) do wanted = wanted + 1 end
+local left = redis.call('ZRANGEBYSCORE', key('outbox_turns'), '-inf', stamp(t), 'LIMIT', 0, wanted)
+for level = 0, a.limit_of_tenant - 1 do
+  local more = {}
+  for _, who in ipairs(left) do
+    local id
+    if (busy[who] or 0) > level then
+      more[#more + 1] = who
+    elseif #taken < a.limit then
+      id, asked[who] = first_of(who), true
+    end
+    if id then
+      lease(id, who)
+      busy[who] = level + 1
+      more[#more + 1] = who
+    end
+  end
+  left = more
+  if #left == 0 or #taken >= a.limit then break end
+end
+for who in pairs(asked) do
+  redis.call('ZREM', key('outbox_turns'), who)
+  await_turn(who, t)
 end
 return taken

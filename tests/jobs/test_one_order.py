@@ -1,16 +1,21 @@
 """Both stores give one order: the same calls, made up at random, get the same answers."""
 
 import random
+from collections import Counter
 
 import pytest
 
 from jobs.memory_store import MemoryStore
+from jobs.outbox import Delivery, DeliveryTerms, Outcome
 from jobs.redis_store import RedisStore
 from jobs.schema import Priority
 from jobs.settings import JobsSettings
 from jobs.store import Claim, JobStore, Progress
 from jobs.tenants import TenantTerms
+from jobs.webhook import Webhook
 from tests.jobs.examples import spec
+
+WEBHOOK = Webhook(url="https://shop.example/hook")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -39,6 +44,39 @@ async def test_stores_agree_on_every_claim_and_place(
             await leave(chooser, redis, memory, held.pop(chooser.randrange(len(held))))
         await same_places(redis, memory)
     assert await redis.tenants.all() == await memory.tenants.all()
+    await redis.close()
+    await memory.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_stores_agree_on_every_delivery(jobs_settings: JobsSettings, seed: int) -> None:
+    redis, memory = RedisStore(jobs_settings), MemoryStore(jobs_settings)
+    stores: tuple[JobStore, JobStore] = (redis, memory)
+    chooser = random.Random(seed)
+    terms = DeliveryTerms(lease_s=60.0, max_attempts=3, limit_of_tenant=3)
+    held: list[tuple[Delivery, Delivery]] = []
+    for i in range(150):
+        act = chooser.random()
+        if act < 0.5:
+            tenant = chooser.choice("aaabcdefgh")
+            for store in stores:
+                await store.create(f"job{i}", spec(tenant=tenant), 10, webhook=WEBHOOK)
+                await store.cancel(f"job{i}")
+        elif act < 0.7:
+            limit, busy = chooser.randrange(1, 6), dict(Counter(one.tenant for one, _ in held))
+            taken = [await store.outbox.take(limit, terms, busy) for store in stores]
+            told = [[(d.job_id, d.tenant, d.attempt) for d in found] for found in taken]
+            assert told[0] == told[1]
+            held += zip(*taken, strict=True)
+        elif held:
+            how: Outcome = chooser.choice(("delivered", "retried", "failed"))
+            delay_s = chooser.choice((0.0, 600.0))
+            for store, delivery in zip(stores, held.pop(0), strict=True):
+                assert await store.outbox.settle(delivery, how, delay_s=delay_s)
+                if how == "failed" and delay_s:
+                    await store.outbox.again(delivery.job_id)
+        one, two = [await store.outbox.counts() for store in stores]
+        assert (one.pending, one.failed) == (two.pending, two.failed)
     await redis.close()
     await memory.close()
 

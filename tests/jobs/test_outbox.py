@@ -11,6 +11,7 @@ from jobs.store import JobStore
 from jobs.webhook import Webhook, WebhookEvent, WebhookRecord, WebhookState
 from tests.jobs.conftest import MakeStore
 from tests.jobs.examples import picture, spec
+from tests.jobs.long_outbox import multiply, take_over
 
 TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=100)
 URL = "https://shop.example/hook"
@@ -152,6 +153,49 @@ async def test_one_tenant_does_not_take_all_places(store: JobStore) -> None:
     terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4)
     tenants = [delivery.tenant for delivery in await taken(store, 8, terms, a=1)]
     assert sorted(tenants) == ["a", "a", "a", "b"]
+
+
+async def test_a_line_of_thousands_is_no_other_tenants_wait(store: JobStore) -> None:
+    for tenant in ("a", "b"):
+        await submit(store, tenant, tenant=tenant)
+        await store.cancel(tenant)
+        if tenant == "a":
+            await multiply(store, "a", 5000)
+    await take_over(store)
+    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4)
+    assert [delivery.job_id for delivery in await taken(store, 8, terms, a=4)] == ["b"]
+    assert {delivery.tenant for delivery in await taken(store, 8, terms, b=1)} == {"a"}
+
+
+async def test_a_place_goes_to_the_tenant_with_the_fewest_under_way(store: JobStore) -> None:
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        await submit(store, name, tenant=name[0])
+        await store.cancel(name)
+    assert [d.job_id for d in await taken(store, 2, a=2)] == ["b1", "c1"]
+    assert [d.job_id for d in await taken(store, 2, a=2, b=1, c=1)] == ["b2", "a1"]
+    assert [d.job_id for d in await taken(store, a=3)] == ["a2", "a3"]
+
+
+async def test_tenants_with_long_lines_are_served_in_turn(store: JobStore) -> None:
+    for number in range(4):
+        for tenant in ("a", "b", "c"):
+            await submit(store, f"{tenant}{number}", tenant=tenant)
+            await store.cancel(f"{tenant}{number}")
+    await submit(store, "late", tenant="late")
+    await store.cancel("late")
+    found = [(await taken(store, 1))[0].job_id for _ in range(7)]  # one place, free again each time
+    assert found == ["a0", "b0", "c0", "late", "a1", "b1", "c1"]
+
+
+async def test_the_oldest_delivery_that_is_due_tells_its_age(store: JobStore) -> None:
+    assert (await store.outbox.counts()).oldest_due_s == 0.0
+    for name in ("a", "b"):
+        await submit(store, name)
+        await store.cancel(name)
+    await asyncio.sleep(0.05)
+    assert 0.05 <= (await store.outbox.counts()).oldest_due_s < 5
+    await taken(store)
+    assert await store.outbox.counts() == OutboxCounts(2, 0)  # both are under way
 
 
 async def test_a_forgotten_job_is_not_told_of(store: JobStore) -> None:
