@@ -66,7 +66,9 @@ def up(
     autoscale: Annotated[
         int, typer.Option(min=0, help="Let Ray run up to so many, as the work asks; 0: not.")
     ] = 0,
-    slots: Annotated[int, typer.Option(min=1, help="Pictures a worker holds at once.")] = 16,
+    slots: Annotated[
+        int, typer.Option(min=1, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once.")
+    ] = 16,
     door: Annotated[str, typer.Option(help="serve (Ray Serve) or uvicorn.")] = "serve",
     data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = DEFAULT_DATA,
 ) -> None:
