@@ -1,6 +1,7 @@
 """A real Redis with TLS only and a user for each role: its work is done, and nothing else."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from service.redis_server import free_port, redis_command
 from service.scope import Scope
 from service.settings import ServiceSettings
 from service.tenant_purge import purge_tenant
+from tests.deploy.tools import CHART, program
 from tests.faults.processes import Worker
 from tests.service.keyed import SECRET
 from tests.service.receiver import receiver
@@ -29,7 +31,7 @@ from tests.service.served import served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl.example"
-ROLES = ("door", "worker", "operator", "metrics")
+ROLES = ("door", "worker", "operator", "metrics", "backup")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ DOORS_OWN = [["HGETALL", "{sfumato}.door:key:000000000000"], ["HGETALL", "{sfuma
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_do_nothing_else(server: Guarded, role: str) -> None:
-    commands = COMMANDS + (DOORS_OWN if role in ("worker", "metrics") else [])
+    commands = COMMANDS + (DOORS_OWN if role in ("worker", "metrics", "backup") else [])
     with server.client(role) as client:
         assert client.ping()
         for command in commands:
@@ -199,6 +201,27 @@ def test_a_role_may_do_nothing_else(server: Guarded, role: str) -> None:
                 (NoPermissionError, RedisError), match=r"(?i)perm|not allowed|can't access"
             ):
                 client.execute_command(*command)
+
+
+def test_a_backup_needs_no_more_than_its_own_user(server: Guarded, tmp_path: Path) -> None:
+    variables = {
+        "CLI": program("redis-cli"), "SFUMATO_REDIS_URL": server.url("backup"), "KEEP": "1",
+        "SFUMATO_REDIS_CA_FILE": str(server.authority), "BACKUP_DIR": str(tmp_path),
+    }  # fmt: skip
+    command = ["sh", str(CHART / "files" / "backup.sh")]
+    with server.client("admin") as admin:
+        admin.config_set("repl-diskless-sync-delay", 0)
+        admin.set("{sfumato}:there", "1")
+        before = len(refusals(server))
+        outcome = subprocess.run(
+            command, env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+        assert outcome.returncode == 0, outcome.stderr
+        assert len(refusals(server)) == before
+    (made,) = tmp_path.iterdir()
+    assert b"{sfumato}:there" in made.read_bytes()
+    with server.client("backup") as client, pytest.raises(NoPermissionError):
+        client.info()
 
 
 def test_strangers_and_plain_text_get_nothing(server: Guarded) -> None:
