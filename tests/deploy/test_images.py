@@ -1,5 +1,6 @@
 """The recipes of the images and the Compose file. No image is built here: there is no engine."""
 
+import json
 import re
 import shutil
 import zipfile
@@ -94,6 +95,24 @@ def test_images_are_pinned_and_nobody_is_root(recipe: Path) -> None:
 def test_the_chart_and_compose_run_the_same_redis() -> None:
     image = yaml.safe_load((CHART / "values.yaml").read_text())["redis"]["bundled"]["image"]
     assert compose()["services"]["redis"]["image"] == f"{image['repository']}:{image['tag']}"
+
+
+def test_compose_serves_the_shipped_model_or_a_folder_of_ones_own() -> None:
+    services = compose()["services"]
+    variables = r"\$\{(SFUMATO_MODEL_\w+):-(.*)\}"
+    for name in ("worker", "worker-cpu"):
+        given = services[name]["environment"]
+        (mount,) = services[name]["volumes"]
+        assert (mount["target"], mount["read_only"]) == (given["SFUMATO_MODEL"], True)
+        folder, called = (
+            re.fullmatch(variables, text) for text in (mount["source"], given["SFUMATO_MODEL_NAME"])
+        )
+        assert folder is not None
+        assert called is not None
+        assert (folder[1], called[1]) == ("SFUMATO_MODEL_DIR", "SFUMATO_MODEL_NAME")
+        shipped = json.loads((COMPOSE.parent / folder[2] / "sfumato.json").read_text())
+        assert shipped["name"] == called[2]
+        assert services["door"]["environment"]["SFUMATO_DEFAULT_MODEL"] == called[0]
 
 
 def test_compose_gives_settings_that_exist() -> None:
