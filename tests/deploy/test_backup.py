@@ -13,7 +13,9 @@ from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
+from service.key_store import KeyStore
 from service.redis_server import free_port
+from service.scope import Scope
 from tests.deploy.tools import CHART, program
 from tests.faults.processes import RedisProcess
 from tests.jobs.examples import MODEL, spec
@@ -129,6 +131,30 @@ async def test_jobs_and_rings_come_back_from_a_backup(tmp_path: Path) -> None:
     assert "nothing to do" in restore(snapshot, data).stdout, "a restart would lose what came since"
     with started(data) as again, Redis.from_url(again.url) as client:
         assert client.hexists("{sfumato}:job:later", "spec")
+
+
+async def test_what_was_revoked_since_a_backup_is_back_and_the_lists_of_keys_tell(
+    tmp_path: Path,
+) -> None:
+    with started(tmp_path / "old") as redis:
+        keys = KeyStore(JobsSettings(redis_url=redis.url))
+        same, revoked, rotated = [
+            (await keys.create(tenant, frozenset({Scope.JOBS})))[0].id for tenant in "abc"
+        ]
+        snapshot = backup(redis, tmp_path / "backups")
+        await keys.revoke(revoked)
+        await keys.rotate(rotated, 0.0)
+        made = (await keys.create("d", frozenset({Scope.JOBS})))[0].id
+        before = {key.id: key.previous_until for key in await keys.all()}
+        await keys.close()
+    assert restore(snapshot, tmp_path / "new").returncode == 0
+    with started(tmp_path / "new") as redis:
+        keys = KeyStore(JobsSettings(redis_url=redis.url))
+        after = {key.id: key.previous_until for key in await keys.all()}
+        await keys.close()
+    assert set(after) - set(before) == {revoked}, "docs/kubernetes.md: revoke it again"
+    assert set(before) - set(after) == {made}
+    assert {id for id in (same, rotated) if after[id] != before[id]} == {rotated}
 
 
 def test_what_was_on_the_disk_is_moved_aside(tmp_path: Path) -> None:

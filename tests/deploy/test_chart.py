@@ -17,7 +17,9 @@ from tests.deploy.tools import (
     only,
     pod_of,
     pods,
+    program,
     rendered,
+    run,
     templates,
 )
 from tests.scaling.hpa import desired
@@ -256,3 +258,32 @@ def test_the_door_keeps_its_name_in_both_modes() -> None:
     (ray,) = (d for d in parsed() if d["kind"] == "RayService")
     assert ray["spec"]["serveService"]["metadata"]["name"] == "sfumato-door"
     assert only(parsed(TRIAL), "Service", "sfumato-door")["spec"]["ports"][0]["port"] == 8000
+
+
+def test_an_annotation_starts_doors_and_workers_anew() -> None:
+    """So docs/kubernetes.md rotates secrets: none is the chart's own, to take a checksum of."""
+    marked = "door.podAnnotations.rotated=today,worker.podAnnotations.rotated=today"
+    for mode in ("ray", "uvicorn"):
+        found = documents(rendered(sets=f"door.mode={mode},{marked}"))
+        assert not any(d["kind"] == "Secret" for d in found)
+        annotated = [
+            template["metadata"]["annotations"]
+            for template in templates(found)
+            if template["metadata"]["labels"][PART] in ("door", "worker")
+        ]
+        assert annotated == [{"rotated": "today"}] * (3 if mode == "ray" else 2)
+
+
+def test_the_door_can_be_shut_for_a_restore() -> None:
+    words = ["--set-json", "networkPolicy.doorFrom=[]", "--set", "networkPolicy.webhooks=false"]
+    outcome = run(program("helm"), "template", "sfumato", CHART, *words)
+    assert outcome.returncode == 0, outcome.stderr
+    policy = only(documents(outcome.stdout), "NetworkPolicy", "sfumato-door")["spec"]
+    reaching = [
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in policy["ingress"]
+        if {"port": 8000} in rule.get("ports", ())
+        for peer in rule["from"]
+    ]
+    assert reaching == ["keda", "monitoring", "kuberay-operator"]
+    assert not any("ipBlock" in peer for rule in policy["egress"] for peer in rule.get("to", ()))
