@@ -38,19 +38,23 @@ class StoreFigures(Collector):
         for code, count in sorted(self.totals.failures.items()):
             failed.add_metric([code], count)
         yield failed
-        webhooks = GaugeMetricFamily(
-            "sfumato_webhooks_kept", "Deliveries that wait, or were given up.", labels=["state"]
-        )
-        webhooks.add_metric(["pending"], self.outbox.pending)
-        webhooks.add_metric(["failed"], self.outbox.failed)
-        yield webhooks
         yield CounterMetricFamily(
             "sfumato_leases_reaped", "Leases that ran out.", self.totals.leases_reaped
         )
+        yield from self._webhooks()
         yield from self._memory()
         yield from self._backlog()
         yield from self._workers()
         yield from self._scaling()
+
+    def _webhooks(self) -> Iterator[Metric]:
+        pending, failed, late_s = self.outbox.pending, self.outbox.failed, self.outbox.oldest_due_s
+        for name, text, value in (
+            ("pending", "Deliveries that wait, due or not.", pending),
+            ("undelivered", "Deliveries given up and still in sight.", failed),
+            ("oldest_due_seconds", "Since when the first could be tried; 0: none is due.", late_s),
+        ):
+            yield GaugeMetricFamily(f"sfumato_webhooks_{name}", text, value)
 
     def _memory(self) -> Iterator[Metric]:
         used, limit = self.totals.memory_bytes, self.memory_limit_bytes

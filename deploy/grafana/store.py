@@ -76,6 +76,22 @@ def store() -> Dashboard:
         )
         .with_panel(
             graph(
+                "Webhooks that wait",
+                "For their time, a place or an answer.",
+                "short",
+                ("max(sfumato_webhooks_pending)", "pending"),
+            )
+        )
+        .with_panel(
+            graph(
+                "Webhooks that are late",
+                "For how long the first that is due could have been tried.",
+                "s",
+                ("max(sfumato_webhooks_oldest_due_seconds)", "oldest due"),
+            )
+        )
+        .with_panel(
+            graph(
                 "Streams",
                 "Open event streams of each door.",
                 "short",

@@ -50,7 +50,7 @@ async def test_figures_are_read_from_the_store(
         'sfumato_worker_units_per_second{model="toy"} 40.0',
         'sfumato_worker_cold_start_seconds{model="toy"} 0.0',
         'sfumato_job_failures_total{code="worker_died"} 0.0',
-        'sfumato_webhooks_kept{state="failed"} 0.0',
+        "sfumato_webhooks_undelivered 0.0",
         'sfumato_job_seconds_bucket{le="+Inf",model="toy",outcome="succeeded"} 1.0',
         'sfumato_job_seconds_count{model="toy",outcome="canceled"} 0.0',
     ):

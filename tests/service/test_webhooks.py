@@ -17,6 +17,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.guarded_network import SystemResolver
+from service.scope import Scope
 from service.settings import ServiceSettings
 from service.webhook_client import WebhookClient
 from service.webhook_delivery import pause_s
@@ -171,6 +172,21 @@ async def test_what_ended_while_no_door_was_open_is_told_by_the_next(
         await redis_store.cancel(job)
         async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
             assert (await settled(http, job))["state"] == "delivered"
+
+
+async def test_what_waits_and_for_how_long_is_shown(
+    jobs_settings: JobsSettings, redis_store: RedisStore
+) -> None:
+    async with a_door(jobs_settings, redis_store, webhooks_at_once=0) as door:
+        async with await door.caller("a") as http:
+            await redis_store.cancel(await submit(http, "http://127.0.0.1:9/hook"))
+        await asyncio.sleep(0.05)
+        async with await door.caller("operator", Scope.METRICS) as http:
+            lines = (await http.get("/metrics")).text.splitlines()
+    shown = dict(line.split() for line in lines if line.startswith("sfumato_webhooks_"))
+    late_s = float(shown.pop("sfumato_webhooks_oldest_due_seconds"))
+    assert 0.05 <= late_s < 10
+    assert shown == {"sfumato_webhooks_pending": "1.0", "sfumato_webhooks_undelivered": "0.0"}
 
 
 async def test_private_addresses_are_refused_at_submit_and_at_delivery(
