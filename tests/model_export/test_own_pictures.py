@@ -36,7 +36,7 @@ from tests.model_export.drawings import draw_folder
 from tests.model_export.examples import toy_dataset
 
 GUIDE = Path(__file__).parents[2] / "docs" / "train-your-own.md"
-COMMAND = re.compile(r"^(?:(\w+=\S+) )?\.venv/bin/(?:python -m )?(\S+) ([^#\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"^((?:\w+=\S+ )*)\.venv/bin/(?:python -m )?(\S+) ([^#\n]*)", re.MULTILINE)
 # The guide trains for half an hour and draws everything four times; a test takes a little of it.
 CUT = {
     "train": ("--batch", "1"),
@@ -49,7 +49,7 @@ CUT = {
 class Command:
     """A command of the guide."""
 
-    variable: str
+    variables: tuple[str, ...]
     program: str
     arguments: tuple[str, ...]
 
@@ -57,7 +57,7 @@ class Command:
 def guide() -> list[Command]:
     """Return the guide's commands in their order."""
     found = COMMAND.findall(GUIDE.read_text("utf-8"))
-    return [Command(v, p, tuple(shlex.split(rest))) for v, p, rest in found]
+    return [Command(tuple(v.split()), p, tuple(shlex.split(rest))) for v, p, rest in found]
 
 
 def follow(command: Command, *more: str) -> str:
@@ -135,7 +135,9 @@ def test_guide_shows_the_whole_way_in_order() -> None:
     ]  # fmt: skip
     programs = [command.program for command in commands]
     assert programs == [*["model_export"] * 7, "model_export.onnx", *["sfumato"] * 2]
-    assert [c.variable for c in commands if c.variable] == ["SFUMATO_MODEL=my-model"]
+    assert [c.variables for c in commands if c.variables] == [
+        ("SFUMATO_MODEL=my-model", "SFUMATO_DEFAULT_MODEL=my-model")
+    ]
 
 
 def test_service_takes_the_guides_commands() -> None:
