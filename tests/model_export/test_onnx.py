@@ -16,7 +16,7 @@ from diffusion.onnx_files import MANIFEST, export_folder, file_sha256
 from model_export.errors import VerificationError
 from model_export.onnx import export_bundle
 from model_export.sampling import SamplingSettings, draw
-from model_export.verify import Bounds
+from model_export.verify import Bounds, compare_pictures
 from service.cli import app
 from tests.exports import both, exported
 
@@ -92,10 +92,13 @@ def test_a_failed_verification_leaves_the_bundle_as_it_was(folder: Path) -> None
     before = manifest_of(folder)
     with pytest.raises(VerificationError, match=r"unet: prediction differs .* the bound is 1e-12"):
         export_bundle(folder, "fp32", bounds=Bounds(1e-12, 0.0))
-    with pytest.raises(VerificationError, match=r"is drawn .* the bound is 500 dB"):
-        export_bundle(folder, "fp16", bounds=Bounds(1.0, 500.0))
     assert manifest_of(folder) == before
     assert [path.name for path in (folder / "onnx").iterdir()] == ["fp32"]
+
+
+def test_pictures_further_apart_than_the_bound_are_told(exported_tiny: Path) -> None:
+    with pytest.raises(VerificationError, match=r"is drawn .* the bound is 500 dB"):
+        compare_pictures(*both(exported_tiny), Bounds(1.0, 500.0))
 
 
 def test_an_export_of_other_weights_is_refused(folder: Path) -> None:
