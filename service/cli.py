@@ -68,7 +68,7 @@ def up(
     ] = 0,
     slots: Annotated[
         int, typer.Option(min=1, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once.")
-    ] = 16,
+    ] = 20,
     door: Annotated[str, typer.Option(help="serve (Ray Serve) or uvicorn.")] = "serve",
     data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = DEFAULT_DATA,
 ) -> None:

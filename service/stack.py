@@ -43,7 +43,7 @@ class StackOptions:
     port: int = 8000  # 0: any free one
     workers: int = 1
     autoscale: int = 0  # let Ray start up to so many workers instead; 0: not
-    slots: int = 16
+    slots: int = 20
     door: Door = "serve"
 
 

@@ -35,7 +35,7 @@ SETTLED_S = 1.0
 class EngineSettings:
     """How the engine runs."""
 
-    slots: int = 16
+    slots: int = 20
     rows_per_tick: int = 16  # forward rows; a guided picture costs two
     deterministic: bool = False  # pad every batch to rows_per_tick
     checkpoint_s: float = 1.0  # between two turns of saving every picture that moved

@@ -28,7 +28,7 @@ class WorkerSettings(JobsSettings):
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"  # "auto": the device's own
     device: str = "auto"  # "auto" takes the first CUDA device, else the CPU
     threads: int = Field(0, ge=0, le=256)  # that compute on the CPU; 0: one a physical core
-    slots: int = Field(16, ge=1, le=1024)  # pictures held at once
+    slots: int = Field(20, ge=1, le=1024)  # pictures held at once
     rows_per_tick: int = Field(0, ge=0, le=4096)  # 0: measured at start
     deterministic: bool = False  # one batch shape, so that a picture's bits never depend on others
     ageing: float = Field(0.25, ge=0)  # rows served count so much against shortest-first; 0: none

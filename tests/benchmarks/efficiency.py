@@ -21,11 +21,13 @@ from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
 from workers.calibrate import sizes
 from workers.engine import EngineStats
+from workers.settings import WorkerSettings
 
 PAIRS = 9
 COLOURS = ("red", "blue", "green", "yellow", "purple", "black", "white", "orange", "pink", "grey")
 THINGS = ("apple", "heart", "tiger", "cat", "car", "book", "fish", "house", "ball", "flower", "猫")
 WINDOW_S = 3.0
+SLOTS = WorkerSettings.model_fields["slots"].default
 
 
 @torch.inference_mode()
@@ -123,7 +125,7 @@ def jobs_for(rows_per_s: float, slots: int) -> int:
     return round(rows_per_s * WINDOW_S / rows) + 2 * slots
 
 
-def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str, Any]:
+def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = SLOTS) -> dict[str, Any]:
     """Alternate raw and engine windows in one run.
 
     Jobs come over HTTP through a door, and clients watch the events of all of them meanwhile.
@@ -169,7 +171,7 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = 16) -> dict[str,
     }
 
 
-def switch_intervals(bundle: Bundle, *, pairs: int = 7, slots: int = 16) -> dict[str, Any]:
+def switch_intervals(bundle: Bundle, *, pairs: int = 7, slots: int = SLOTS) -> dict[str, Any]:
     """Return the efficiency at several lengths of the interpreter's switch interval, in turns."""
     batch, _ = best_batch(bundle, 2 * slots)
     before = sys.getswitchinterval()
