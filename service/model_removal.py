@@ -1,10 +1,15 @@
 """Taking a model out of the catalogue, once nobody serves it and nothing of it is outstanding."""
 
+import asyncio
+
 from jobs.errors import JobNotFound, JobsError
 from jobs.schema import JobStatus
 from jobs.store import JobStore
+from service.recent import MAX_AGE_S
 
 PAGE = 200
+SETTLED_S = MAX_AGE_S + 0.5
+"""Doors keep the catalogue for a moment and take jobs by it, some of which are still under way."""
 
 
 class ModelInUse(JobsError):
@@ -13,6 +18,8 @@ class ModelInUse(JobsError):
 
 async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> int:
     """Forget a model; return how many of its jobs were cancelled for it.
+
+    Those that came in the moment of it are, too: nobody would ever draw them.
 
     Raises:
         ModelInUse: there is no such model, a worker serves it, or jobs of it have not ended and
@@ -27,8 +34,9 @@ async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> i
         raise ModelInUse(f"{name} is served by {', '.join(serving)}: stop its workers first")
     if open_jobs and not cancel:
         raise ModelInUse(f"{open_jobs} jobs of {name} have not ended: let them, or cancel them")
-    await store.forget_model(name)  # first, so that no job comes after those found here
-    return await _cancel_all(store, name) if open_jobs else 0
+    await store.forget_model(name)
+    await asyncio.sleep(SETTLED_S)
+    return await _cancel_all(store, name)
 
 
 async def _cancel_all(store: JobStore, model: str) -> int:

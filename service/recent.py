@@ -8,12 +8,13 @@ from typing import Generic, TypeVar
 from jobs.errors import StoreUnavailable
 
 T = TypeVar("T")
+MAX_AGE_S = 1.0
 
 
 class Recent(Generic[T]):
     """Reads through ``fetch`` and keeps the answer for ``max_age_s``; one reading at a time."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[T]], max_age_s: float = 1.0) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[T]], max_age_s: float = MAX_AGE_S) -> None:
         self._fetch = fetch
         self._max_age_s = max_age_s
         self._lock = asyncio.Lock()

@@ -1,5 +1,8 @@
 """Forgetting a model: only once nobody serves it, and with nothing left that waits for it."""
 
+import asyncio
+
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -8,6 +11,7 @@ from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from service.cli import app as cli
 from service.model_removal import ModelInUse, forget_model
+from tests.faults.client import until
 from tests.jobs.examples import MODEL, spec, work, worker
 from tests.service.worker import claim
 
@@ -43,6 +47,25 @@ async def test_what_waits_for_a_forgotten_model_is_cancelled(redis_store: RedisS
     assert found == {
         "runs": JobStatus.CANCELED, "waits": JobStatus.CANCELED, "elsewhere": JobStatus.QUEUED,
     }  # fmt: skip
+
+
+async def test_a_job_that_a_door_takes_by_an_old_catalogue_is_cancelled(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    await redis_store.announce_model(MODEL)
+    assert (await http.get("/v1/models")).status_code == 200  # the door knows it for a while
+    forgetting = asyncio.create_task(forget_model(redis_store, "toy"))
+    await until("the catalogue is empty", lambda: _empty(redis_store))
+    late = await http.post("/v1/jobs", json={"prompt": "a red apple"})
+    assert late.status_code == 202
+    assert await forgetting == 1
+    assert (await redis_store.get(late.json()["id"])).status is JobStatus.CANCELED
+    again = await http.post("/v1/jobs", json={"prompt": "a red apple"})
+    assert (again.status_code, again.json()["code"]) == (503, "no_model")
+
+
+async def _empty(store: RedisStore) -> bool:
+    return not await store.models()
 
 
 def test_the_command_says_what_it_did(
