@@ -21,7 +21,9 @@ CONTENDER = 0.96
 LOOKS = 2
 MOST_TICKS = 16  # of one closer look at a size
 ROUNDS = 7
-BUDGET_S = 2.5  # for the closer looks; two there are at least
+BUDGET_S = 3.2
+"""After which no closer look begins; where the first ones take that long their ticks do not need
+any: what else runs on the machine is little beside them."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,18 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
         engines[rows] = engine
     if not engines:
         return {}
+    until = perf_counter() + BUDGET_S
     looks = [{n: n / ticks_s(engine, 1) for n, engine in engines.items()} for _ in range(LOOKS)]
     speeds = {rows: max(look[rows] for look in looks) for rows in engines}
     contenders = [n for n, speed in speeds.items() if speed >= CONTENDER * max(speeds.values())]
     ticks = {rows: min(MOST_TICKS, round(max(contenders) / rows)) for rows in contenders}
     turns: list[dict[int, float]] = []
-    until = perf_counter() + BUDGET_S
-    while len(turns) < 2 or (len(turns) < ROUNDS and perf_counter() < until):
+    while len(turns) < ROUNDS and perf_counter() < until:
         turns.append({n: n * ticks[n] / ticks_s(engines[n], ticks[n]) for n in contenders})
     for engine in engines.values():
         engine.stop()
+    if not turns:
+        return speeds
     return speeds | {rows: max(turn[rows] for turn in turns) for rows in contenders}
 
 
