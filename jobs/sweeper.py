@@ -1,6 +1,7 @@
 """The sweep that workers and doors run alike: dead leases, deadlines, lost doorbells."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -40,13 +41,15 @@ class Sweeper:
             self._short[entry.name] = max(0, missing - max(0, lost))
         return swept
 
-    async def run(self, interval_s: float) -> None:
-        """Sweep for ever; trouble with the store only skips sweeps."""
+    async def run(self, interval_s: float, on_trouble: Callable[[], None] | None = None) -> None:
+        """Sweep for ever; trouble with the store skips a sweep and is told to ``on_trouble``."""
         while True:
             try:
                 await self.once()
             except StoreTrouble as error:
                 log.warning("sweep skipped", reason=str(error))
+                if on_trouble is not None:
+                    on_trouble()
             except Exception:  # whatever it was: without sweeps dead workers' jobs are never found
                 log.exception("sweep failed")
             await asyncio.sleep(interval_s)

@@ -123,7 +123,7 @@ class WorkerHost:
         sweeper = Sweeper(self._store, self._doorbell)
         works = [
             self._runtime.publish(), self._runtime.renew(), self._announce(), self._beat(),
-            sweeper.run(settings.beat_s),
+            sweeper.run(settings.beat_s, self._runtime.counters.trouble),
         ]  # fmt: skip
         if settings.pod_name is not None:
             pod, stats = Pod(settings.pod_name), self._engine.stats
@@ -160,6 +160,7 @@ class WorkerHost:
                 self._runtime.pulse.announced_at = monotonic()
             except StoreTrouble as error:
                 catalogue_at = 0.0
+                self._runtime.counters.trouble()
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
 

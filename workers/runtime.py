@@ -117,6 +117,7 @@ class Runtime:
                 self.model, self._settings.worker_id, idle=not self._holdings.runs
             )
         except StoreTrouble as error:
+            self.counters.trouble()
             log.warning("no claim", reason=str(error))
             return None
         if claim is None:
