@@ -50,6 +50,7 @@ def build() -> Celery:
     app = celery_app(chosen)
     app.conf.update(
         task_default_queue=queue,
+        worker_consumer="workers.consumer:RingConsumer",
         worker_concurrency=chosen.slots + SPARE_THREADS,
     )
     host: list[WorkerHost] = []
@@ -66,7 +67,7 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
     """Tie the worker's life to Celery's signals; ``host`` holds it while it runs."""
 
     def start(sender: Any = None, **_: Any) -> None:
-        logging()
+        set_up_logging(chosen)
         pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
         if "thread" not in str(pool):
             raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
@@ -92,16 +93,23 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
         while host:
             host.pop().stop()
 
-    def logging(**_: Any) -> None:
-        configure(chosen.log_format, chosen.log_level)
-        for library in (diffusers_logging, transformers_logging):
-            library.set_verbosity_error()
-            library.disable_progress_bar()
+    def dropped(**_: Any) -> None:
+        for running in host:
+            running.counters.dropped()
 
-    signals.setup_logging.connect(logging, weak=False)
+    signals.setup_logging.connect(lambda **_: set_up_logging(chosen), weak=False)
     signals.worker_init.connect(start, weak=False)
+    signals.task_rejected.connect(dropped, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.worker_shutdown.connect(stop, weak=False)
+
+
+def set_up_logging(chosen: WorkerSettings) -> None:
+    """Log as the settings say; libraries tell of errors alone."""
+    configure(chosen.log_format, chosen.log_level)
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
 
 
 def __getattr__(name: str) -> Any:

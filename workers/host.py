@@ -29,7 +29,7 @@ from workers.deletion_cost import Pod, keep_noted
 from workers.engine import Engine, EngineSettings
 from workers.health import why_not_live, why_not_ready
 from workers.memory import keep_freed_memory
-from workers.metrics import add_engine
+from workers.metrics import Counters, add_engine
 from workers.probes import Probes
 from workers.process_age import process_age_s
 from workers.runtime import Runtime
@@ -194,6 +194,11 @@ class WorkerHost:
     def engine(self) -> Engine:
         """The engine; there is one once the host has started."""
         return self._engine
+
+    @property
+    def counters(self) -> Counters:
+        """What the worker counts; there is something once the host has started."""
+        return self._runtime.counters
 
     def answer(self, ring: str) -> None:
         """Answer a ring; return when the job it claimed has left this worker."""

@@ -62,6 +62,10 @@ class Counters:
             "sfumato_worker_redis_errors", "Store calls that failed.", ["model"],
             registry=self.registry,
         )  # fmt: skip
+        self._dropped = Counter(
+            "sfumato_worker_dropped_messages", "Messages on the queue that were no rings.",
+            ["model"], registry=self.registry,
+        )  # fmt: skip
         self._draining = Gauge(
             "sfumato_worker_draining", "1 while it gives its jobs back to stop.", ["model"],
             registry=self.registry,
@@ -78,7 +82,7 @@ class Counters:
             self._departures.labels(self._model, reason)
         for each in (
             self._queued, self._running, self._evaluations, self._previews, self._redis_errors,
-            self._draining,
+            self._dropped, self._draining,
         ):  # fmt: skip
             each.labels(self._model)
 
@@ -107,6 +111,10 @@ class Counters:
     def trouble(self) -> None:
         """Count a store call that failed."""
         self._redis_errors.labels(self._model).inc()
+
+    def dropped(self) -> None:
+        """Count a message on the queue that was no ring."""
+        self._dropped.labels(self._model).inc()
 
     def draining(self) -> None:
         """Tell that the worker gives its jobs back."""
