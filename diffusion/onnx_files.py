@@ -26,6 +26,7 @@ UNET, TEXT_ENCODER, TEXT_ENCODER_2, DECODER = (
     "text_encoder_2",
     "vae_decoder",
 )
+PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2, DECODER)
 SOURCES = {DECODER: "vae"}  # parts whose weights lie in a folder of another name
 
 

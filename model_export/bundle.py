@@ -14,11 +14,13 @@ from diffusion.bundle_files import digest, read_json
 from diffusion.codec import PatchPCACodec
 from model_export.checkpoint import load_checkpoint
 from model_export.codec import save_codec
+from model_export.fresh_folder import fresh_folder
 from model_export.network import NETWORKS, Networks
 from model_export.origin import DATA, ORIGIN, TRAINING, open_parts
 from model_export.settings import Process, settings_of
 
 EVALUATION = "evaluation.json"
+INDEX = "model_index.json"
 NOTICES = Path(__file__).parent / "notices"
 
 
@@ -46,6 +48,7 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
 
     Raises:
         CheckpointError: there is no run, or it is broken.
+        OutputError: the folder holds something that is no bundle.
     """
     checkpoint = load_checkpoint(run)
     settings = settings_of(checkpoint.settings)
@@ -95,25 +98,36 @@ def write_bundle(
 
     It is written beside the folder first and takes its place when whole. The figures of an
     evaluation stay if the weights are the same; a model card is always to be written anew.
+
+    Raises:
+        OutputError: the folder holds something that is no bundle.
     """
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    with fresh_folder(folder, lambda place: (place / INDEX).is_file()) as fresh:
+        _fill(fresh, networks, tokenizer, codec, process, defaults, notices)
+        if (folder / EVALUATION).exists() and digest(folder) == digest(fresh):
+            shutil.copyfile(folder / EVALUATION, fresh / EVALUATION)
+    return folder
+
+
+def _fill(
+    fresh: Path,
+    networks: Networks,
+    tokenizer: PreTrainedTokenizerFast,
+    codec: PatchPCACodec,
+    process: Process,
+    defaults: Defaults,
+    notices: Path | None,
+) -> None:
     _save_networks(fresh, networks)
     tokenizer.save_pretrained(str(fresh / "tokenizer"))
     save_codec(fresh / "vae", codec)
     _write(fresh / "scheduler" / "scheduler_config.json", _scheduler(process))
     _write(fresh / "sfumato.json", _sfumato(defaults, networks.settings.sample_size, codec))
-    _write(fresh / "model_index.json", _index())
+    _write(fresh / INDEX, _index())
     for notice in sorted(notices.iterdir()) if notices else ():
         shutil.copyfile(notice, fresh / notice.name)
     for path in fresh.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
-    if (folder / EVALUATION).exists() and digest(folder) == digest(fresh):
-        shutil.copyfile(folder / EVALUATION, fresh / EVALUATION)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
-    return folder
 
 
 def _save_networks(folder: Path, networks: Networks) -> None:

@@ -218,6 +218,6 @@ def main() -> None:
     quiet_libraries()
     try:
         app()
-    except (ExportError, DiffusionError) as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
+    except (ExportError, DiffusionError, OSError) as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from error

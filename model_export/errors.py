@@ -4,6 +4,7 @@ ExportError
 ├── DataError         pictures or labels that cannot be used
 ├── CheckpointError   a training run that cannot be taken up
 ├── GalleryError      reference pictures that are missing or broken
+├── OutputError       a place that what is made cannot take
 └── VerificationError an ONNX export that is not the model it came from
 """
 
@@ -22,6 +23,10 @@ class CheckpointError(ExportError):
 
 class GalleryError(ExportError):
     """The reference pictures are missing or broken."""
+
+
+class OutputError(ExportError):
+    """What is made cannot take this place."""
 
 
 class VerificationError(ExportError):

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -24,6 +23,7 @@ from diffusion.onnx_backend import OnnxExport
 from diffusion.onnx_files import (
     FORMAT,
     MANIFEST,
+    PARTS,
     SHARED,
     Graph,
     export_folder,
@@ -33,6 +33,7 @@ from diffusion.onnx_files import (
 from diffusion.onnx_session import Session, SessionSettings
 from diffusion.parts import OnnxParts, TorchParts
 from model_export.errors import ExportError
+from model_export.fresh_folder import fresh_folder
 from model_export.graphs import OPSET, Network, export_graph, networks, share_weights
 from model_export.quantize import quantize
 from model_export.quiet import quiet_libraries
@@ -77,25 +78,23 @@ def export_bundle(
 
     Raises:
         BundleError: the bundle cannot be loaded.
-        ExportError: the export differs from torch by more than its bound; nothing is left of it.
+        VerificationError: the export differs from torch by more than its bound.
+        OutputError: there is something else at ``out``, or another process exports there.
     """
     check_files(bundle)
-    folder = out or export_folder(bundle, precision)
-    work = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        allowed = bounds or BOUNDS[precision]
+    allowed = bounds or BOUNDS[precision]
+    ours = fresh_folder(export_folder(bundle, precision))
+    with ours if out is None else fresh_folder(out, _is_export) as work:
         manifest = _write(bundle, work, precision, weights, allowed, largest, report)
         _verify_whole(bundle, work, manifest, allowed, report)
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (work / MANIFEST).write_text(text + "\n", "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     return manifest
+
+
+def _is_export(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return MANIFEST in names and all(Path(name).stem in PARTS for name in names - {MANIFEST})
 
 
 def _write(
@@ -225,7 +224,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Another folder, for other programs; not served from there.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of the measurement.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the measurement.")] = 1,
 ) -> None:
     """Export a bundle to ONNX beside its weights, verified against torch."""
     if out is not None and weights is Weights.shared:
@@ -245,8 +244,9 @@ def main() -> None:
     quiet_libraries()
     try:
         typer.run(command)
-    except (ExportError, DiffusionError) as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+    except (ExportError, DiffusionError, OSError) as error:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(str(error), style="red", markup=False)
         sys.exit(1)
 
 

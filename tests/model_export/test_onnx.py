@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
 from diffusion.onnx_files import MANIFEST, export_folder, file_sha256
-from model_export.errors import VerificationError
+from model_export.errors import OutputError, VerificationError
 from model_export.onnx import export_bundle
 from model_export.sampling import SamplingSettings, draw
 from model_export.verify import Bounds, compare_pictures
@@ -94,6 +94,14 @@ def test_a_failed_verification_leaves_the_bundle_as_it_was(folder: Path) -> None
         export_bundle(folder, "fp32", bounds=Bounds(1e-12, 0.0))
     assert manifest_of(folder) == before
     assert [path.name for path in (folder / "onnx").iterdir()] == ["fp32"]
+
+
+def test_a_folder_that_is_no_export_is_not_overwritten(folder: Path) -> None:
+    weights = folder / "unet" / WEIGHTS
+    for out in (folder, folder / "unet", folder / "onnx", folder.parent):
+        with pytest.raises(OutputError, match="holds something else, which is not overwritten"):
+            export_bundle(folder, "fp32", weights="embedded", out=out)
+    assert weights.exists()
 
 
 def test_pictures_further_apart_than_the_bound_are_told(exported_tiny: Path) -> None:
