@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jobs.errors import JobNotFound
 from jobs.memory_job import MemoryJob
-from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts, Outcome
+from jobs.outbox import QUICK_IN_A_ROW, Delivery, DeliveryTerms, OutboxCounts, Outcome
 from jobs.schema import JobStatus
 from jobs.webhook import WebhookState
 
@@ -27,6 +27,7 @@ class MemoryOutbox:
         self._jobs = jobs
         self._clock = clock
         self._served: dict[str, float] = {}  # when each tenant last was
+        self._slow: dict[str, int] = {}  # quick answers in a row that each slow tenant has to give
 
     def _in(self, state: WebhookState) -> list[MemoryJob]:
         return [job for job in self._jobs() if job.webhook_state is state]
@@ -37,15 +38,20 @@ class MemoryOutbox:
         """Lease deliveries that are due."""
         now, token, at_work = self._clock(), secrets.token_hex(8), dict(busy)
         lines, taken = self._lines(now), list[Delivery]()
+        slow_places = terms.limit_of_slow - sum(busy.get(tenant, 0) for tenant in self._slow)
         for level in range(terms.limit_of_tenant):
             for tenant, line in lines.items():
+                slow = tenant in self._slow
                 if len(taken) >= limit or at_work.get(tenant, 0) > level:
+                    continue
+                if slow and slow_places <= 0:
                     continue
                 self._served[tenant] = now
                 job = self._first(line, terms.max_attempts)
                 if job is None:
                     continue
                 at_work[tenant] = level + 1
+                slow_places -= slow
                 job.webhook_attempts += 1
                 job.webhook_token, job.webhook_next = token, now + terms.lease_s
                 taken.append(Delivery(job.id, tenant, job.webhook_attempts, token))
@@ -58,13 +64,27 @@ class MemoryOutbox:
         for job in pending:
             if _next(job) <= now:
                 lines.setdefault(job.spec.tenant, deque()).append(job)
-        tenants = {job.spec.tenant for job in pending}
-        self._served = {name: at for name, at in self._served.items() if name in tenants}
+        self._forget_idle()
 
         def turn(tenant: str) -> tuple[float, str]:
             return max(_next(lines[tenant][0]), self._served.get(tenant, 0.0)), tenant
 
         return {tenant: lines[tenant] for tenant in sorted(lines, key=turn)}
+
+    def _forget_idle(self) -> None:
+        """Keep nothing of tenants of which nothing waits."""
+        tenants = {job.spec.tenant for job in self._in(WebhookState.PENDING)}
+        for kept in (self._served, self._slow):
+            for tenant in kept.keys() - tenants:
+                del kept[tenant]
+
+    def _note_pace(self, tenant: str, slow: bool) -> None:
+        if slow:
+            self._slow[tenant] = QUICK_IN_A_ROW
+        elif tenant in self._slow:
+            self._slow[tenant] -= 1
+            if self._slow[tenant] == 0:
+                del self._slow[tenant]
 
     def _first(self, line: deque[MemoryJob], max_attempts: int) -> MemoryJob | None:
         while line:
@@ -78,7 +98,13 @@ class MemoryOutbox:
         job.webhook_state, job.webhook_error, job.webhook_due = WebhookState.FAILED, note, None
 
     async def settle(
-        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
+        self,
+        delivery: Delivery,
+        outcome: Outcome,
+        *,
+        note: str = "",
+        delay_s: float = 0.0,
+        slow: bool = False,
     ) -> bool:
         """Write down how it went."""
         job = next((job for job in self._jobs() if job.id == delivery.job_id), None)
@@ -87,6 +113,7 @@ class MemoryOutbox:
         if job.webhook_state is not WebhookState.PENDING:
             return False
         now, job.webhook_token = self._clock(), ""
+        self._note_pace(job.spec.tenant, slow)
         if outcome == "delivered":
             job.webhook_state, job.webhook_delivered_at = WebhookState.DELIVERED, now
             job.webhook_error = job.webhook_due = None
@@ -95,6 +122,7 @@ class MemoryOutbox:
             job.webhook_error = note
         else:
             self._bury(job, note)
+        self._forget_idle()
         return True
 
     async def again(self, job_id: str) -> None:

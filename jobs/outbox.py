@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+QUICK_IN_A_ROW = 3
+"""So many quick answers let a tenant whose receiver was slow take part as any other."""
 Outcome = Literal["delivered", "retried", "failed"]
 
 
@@ -37,6 +39,7 @@ class DeliveryTerms:
     lease_s: float  # silence after which another door tries
     max_attempts: int
     limit_of_tenant: int  # at once and door
+    limit_of_slow: int  # the same, for all tenants together whose receivers were slow
 
 
 class Outbox(Protocol):
@@ -48,14 +51,25 @@ class Outbox(Protocol):
         """Lease deliveries that are due; ``busy`` counts what the door has under way by tenant.
 
         Each goes to the tenant with the fewest under way, and of those to the one that has been
-        without the longest, so that no tenant's line is another's wait.
+        without the longest, so that no tenant's line is another's wait; those whose receivers were
+        slow have ``limit_of_slow`` between them, so that what hangs does not fill the door.
         """
         ...
 
     async def settle(
-        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
+        self,
+        delivery: Delivery,
+        outcome: Outcome,
+        *,
+        note: str = "",
+        delay_s: float = 0.0,
+        slow: bool = False,
     ) -> bool:
-        """Write down how it went; False where the lease has gone to another door."""
+        """Write down how it went; False where the lease has gone to another door.
+
+        ``slow`` counts against the tenant until ``QUICK_IN_A_ROW`` answers were not, or nothing
+        of it waits any more.
+        """
         ...
 
     async def again(self, job_id: str) -> None:

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from jobs.connection import ask
 from jobs.errors import JobNotFound
-from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts, Outcome
+from jobs.outbox import QUICK_IN_A_ROW, Delivery, DeliveryTerms, OutboxCounts, Outcome
 from jobs.scripts import Scripts
 
 
@@ -30,6 +30,7 @@ class RedisOutbox:
             "lease_s": terms.lease_s,
             "max_attempts": terms.max_attempts,
             "limit_of_tenant": terms.limit_of_tenant,
+            "limit_of_slow": terms.limit_of_slow,
             "busy": dict(busy),
             "token": token,
         }
@@ -40,11 +41,18 @@ class RedisOutbox:
         )
 
     async def settle(
-        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
+        self,
+        delivery: Delivery,
+        outcome: Outcome,
+        *,
+        note: str = "",
+        delay_s: float = 0.0,
+        slow: bool = False,
     ) -> bool:
         """Write down how it went."""
         arguments: dict[str, Any] = {"id": delivery.job_id, "token": delivery.token}
         arguments |= {"outcome": outcome, "note": note, "delay_s": delay_s}
+        arguments |= {"slow": slow, "quick_in_a_row": QUICK_IN_A_ROW}
         return bool(await ask(self._scripts("settle_delivery", arguments)))
 
     async def again(self, job_id: str) -> None:

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from time import monotonic
 
 import orjson
 import structlog
@@ -29,6 +30,7 @@ from service.webhook_secrets import WebhookSecrets
 log = structlog.get_logger()
 
 LONGEST_PAUSE_S = 6 * 3600.0
+SLOW_SHARE = 0.25  # of the time that a call may take: who takes more is slow
 LEASE_SPARE_S = 20.0  # beyond the time that a call may take
 AWAY_S = 5.0  # between two looks while the store does not answer
 
@@ -56,6 +58,7 @@ class Deliverer:
             lease_s=settings.webhook_timeout_s + LEASE_SPARE_S,
             max_attempts=settings.webhook_max_attempts,
             limit_of_tenant=max(1, settings.webhooks_at_once // 4),
+            limit_of_slow=max(1, settings.webhooks_at_once // 4),
         )
 
     async def run(self) -> None:
@@ -99,8 +102,10 @@ class Deliverer:
         try:
             record = await self._store.get(delivery.job_id)
             secrets = await self._secrets.of(delivery.tenant)
+            called_at = monotonic()
             answer = await self._send(record, secrets)
-            await self._settle(delivery, answer)
+            slow = monotonic() - called_at > SLOW_SHARE * self._settings.webhook_timeout_s
+            await self._settle(delivery, answer, slow)
         except JobNotFound:
             return  # deleted meanwhile, and its entry with it
         except StoreTrouble as error:
@@ -117,18 +122,18 @@ class Deliverer:
             record.webhook.webhook.url, signed_headers(record.id, body, secrets, now), body
         )
 
-    async def _settle(self, delivery: Delivery, answer: Answer) -> None:
+    async def _settle(self, delivery: Delivery, answer: Answer, slow: bool) -> None:
         outbox = self._store.outbox
         if answer.delivered:
             outcome = "delivered"
-            await outbox.settle(delivery, "delivered")
+            await outbox.settle(delivery, "delivered", slow=slow)
         elif answer.final or delivery.attempt >= self._settings.webhook_max_attempts:
             outcome = "failed"
-            await outbox.settle(delivery, "failed", note=answer.note)
+            await outbox.settle(delivery, "failed", note=answer.note, slow=slow)
         else:
             outcome = "retried"
             pause = pause_s(delivery.attempt, self._settings.webhook_retry_s)
-            await outbox.settle(delivery, "retried", note=answer.note, delay_s=pause)
+            await outbox.settle(delivery, "retried", note=answer.note, delay_s=pause, slow=slow)
         self._counters.webhooks.labels(outcome).inc()
         write = log.info if answer.delivered else log.warning
         write(

@@ -2,6 +2,7 @@
 if get(a.id, 'webhook_token') ~= a.token or get(a.id, 'webhook_state') ~= 'pending' then return 0 end
 local t = now()
 redis.call('HDEL', key('job', a.id), 'webhook_token')
+note_pace(tenant(a.id), a.slow)
 redis.call('HINCRBY', key('totals'), 'webhook:' .. a.outcome, 1)
 if a.outcome == 'delivered' then
   withdraw(a.id, tenant(a.id), t)

@@ -17,7 +17,9 @@ from tests.jobs.long_outbox import multiply, take_over
 
 LINES = {"10_of_1": (10, 1), "100000_of_1": (100_000, 1), "100000_of_1000": (100, 1000)}
 """Deliveries a tenant, and tenants."""
-TERMS = DeliveryTerms(lease_s=60.0, max_attempts=10, limit_of_tenant=8)  # the door's
+TERMS = DeliveryTerms(
+    lease_s=60.0, max_attempts=10, limit_of_tenant=8, limit_of_slow=8
+)  # the door's
 PLACES = 32
 CALLS = 200
 

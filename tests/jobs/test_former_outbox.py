@@ -19,7 +19,7 @@ from jobs.webhook import WebhookState
 from tests.jobs.former_records import FOLDER
 from tests.jobs.test_outbox import submit, taken, told
 
-BRIEF = DeliveryTerms(lease_s=0.05, max_attempts=3, limit_of_tenant=9)
+BRIEF = DeliveryTerms(lease_s=0.05, max_attempts=3, limit_of_tenant=9, limit_of_slow=9)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ async def test_doors_that_keep_dying_end_a_delivery_between_them(
     former: RedisStore, redis_store: RedisStore
 ) -> None:
     await end(former, "a")
-    brief = DeliveryTerms(lease_s=0.0, max_attempts=4, limit_of_tenant=9)
+    brief = DeliveryTerms(lease_s=0.0, max_attempts=4, limit_of_tenant=9, limit_of_slow=9)
     await redis_store.sweep()
     for store in (former, redis_store) * 2:
         assert len(await taken(store, terms=brief)) == 1

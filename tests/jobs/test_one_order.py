@@ -53,7 +53,7 @@ async def test_stores_agree_on_every_delivery(jobs_settings: JobsSettings, seed:
     redis, memory = RedisStore(jobs_settings), MemoryStore(jobs_settings)
     stores: tuple[JobStore, JobStore] = (redis, memory)
     chooser = random.Random(seed)
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=3, limit_of_tenant=3)
+    terms = DeliveryTerms(lease_s=60.0, max_attempts=3, limit_of_tenant=3, limit_of_slow=2)
     held: list[tuple[Delivery, Delivery]] = []
     for i in range(150):
         act = chooser.random()
@@ -70,9 +70,9 @@ async def test_stores_agree_on_every_delivery(jobs_settings: JobsSettings, seed:
             held += zip(*taken, strict=True)
         elif held:
             how: Outcome = chooser.choice(("delivered", "retried", "failed"))
-            delay_s = chooser.choice((0.0, 600.0))
+            delay_s, slow = chooser.choice((0.0, 600.0)), chooser.random() < 0.4
             for store, delivery in zip(stores, held.pop(0), strict=True):
-                assert await store.outbox.settle(delivery, how, delay_s=delay_s)
+                assert await store.outbox.settle(delivery, how, delay_s=delay_s, slow=slow)
                 if how == "failed" and delay_s:
                     await store.outbox.again(delivery.job_id)
         one, two = [await store.outbox.counts() for store in stores]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from jobs.errors import JobNotFound
-from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts
+from jobs.outbox import QUICK_IN_A_ROW, Delivery, DeliveryTerms, OutboxCounts
 from jobs.schema import JobError
 from jobs.store import JobStore
 from jobs.webhook import Webhook, WebhookEvent, WebhookRecord, WebhookState
@@ -13,7 +13,7 @@ from tests.jobs.conftest import MakeStore
 from tests.jobs.examples import picture, spec
 from tests.jobs.long_outbox import multiply, take_over
 
-TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=100)
+TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=100, limit_of_slow=100)
 URL = "https://shop.example/hook"
 
 
@@ -84,7 +84,7 @@ async def test_two_doors_never_hold_one_delivery(store: JobStore) -> None:
 async def test_a_door_that_dies_leaves_the_delivery_to_another(store: JobStore) -> None:
     await submit(store, "a")
     await store.cancel("a")
-    short = DeliveryTerms(lease_s=0.05, max_attempts=3, limit_of_tenant=9)
+    short = DeliveryTerms(lease_s=0.05, max_attempts=3, limit_of_tenant=9, limit_of_slow=9)
     (first,) = await taken(store, terms=short)
     assert await taken(store, terms=short) == []
     await asyncio.sleep(0.06)
@@ -102,7 +102,7 @@ async def test_a_door_that_dies_leaves_the_delivery_to_another(store: JobStore) 
 async def test_doors_that_keep_dying_end_a_delivery(store: JobStore) -> None:
     await submit(store, "a")
     await store.cancel("a")
-    brief = DeliveryTerms(lease_s=0.0, max_attempts=3, limit_of_tenant=9)
+    brief = DeliveryTerms(lease_s=0.0, max_attempts=3, limit_of_tenant=9, limit_of_slow=9)
     for _ in range(3):
         assert len(await taken(store, terms=brief)) == 1
         await asyncio.sleep(0.002)
@@ -150,7 +150,7 @@ async def test_one_tenant_does_not_take_all_places(store: JobStore) -> None:
         await store.cancel(f"a{number}")
     await submit(store, "b", tenant="b")
     await store.cancel("b")
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4)
+    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4, limit_of_slow=4)
     tenants = [delivery.tenant for delivery in await taken(store, 8, terms, a=1)]
     assert sorted(tenants) == ["a", "a", "a", "b"]
 
@@ -162,7 +162,7 @@ async def test_a_line_of_thousands_is_no_other_tenants_wait(store: JobStore) -> 
         if tenant == "a":
             await multiply(store, "a", 5000)
     await take_over(store)
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4)
+    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4, limit_of_slow=4)
     assert [delivery.job_id for delivery in await taken(store, 8, terms, a=4)] == ["b"]
     assert {delivery.tenant for delivery in await taken(store, 8, terms, b=1)} == {"a"}
 
@@ -185,6 +185,64 @@ async def test_tenants_with_long_lines_are_served_in_turn(store: JobStore) -> No
     await store.cancel("late")
     found = [(await taken(store, 1))[0].job_id for _ in range(7)]  # one place, free again each time
     assert found == ["a0", "b0", "c0", "late", "a1", "b1", "c1"]
+
+
+def with_slow_places(count: int) -> DeliveryTerms:
+    return DeliveryTerms(lease_s=60.0, max_attempts=99, limit_of_tenant=4, limit_of_slow=count)
+
+
+async def line_up(store: JobStore, tenant: str, count: int) -> None:
+    for number in range(count):
+        await submit(store, f"{tenant}{number}", tenant=tenant)
+        await store.cancel(f"{tenant}{number}")
+
+
+async def try_each(store: JobStore, tenants: str, *, slow: bool) -> None:
+    """Try one delivery of each tenant, slowly or quickly; it is due again."""
+    for delivery in await taken(store, len(tenants), with_slow_places(100)):
+        assert delivery.tenant in tenants
+        await store.outbox.settle(delivery, "retried", slow=slow)
+
+
+async def test_tenants_whose_receivers_hang_have_few_places_between_them(store: JobStore) -> None:
+    for tenant in "abcd":
+        await line_up(store, tenant, 3)
+    await try_each(store, "abcd", slow=True)
+    await line_up(store, "quick", 2)
+    found = [delivery.tenant for delivery in await taken(store, 8, with_slow_places(2))]
+    assert sorted(found) == ["a", "b", "quick", "quick"]
+    found = [d.tenant for d in await taken(store, 8, with_slow_places(2), a=1, b=1)]
+    assert found == []  # nothing of it comes beside those under way
+    found = [d.tenant for d in await taken(store, 8, with_slow_places(2), a=1)]
+    assert found == ["c"]
+    found = [d.tenant for d in await taken(store, 8, with_slow_places(2))]
+    assert found == ["d", "a"]  # in turn, as all others are
+
+
+async def test_quick_answers_bring_a_tenant_back_among_the_others(store: JobStore) -> None:
+    await line_up(store, "a", 4)
+    await line_up(store, "b", 4)
+    await try_each(store, "ab", slow=True)
+    for _ in range(QUICK_IN_A_ROW - 1):
+        await try_each(store, "ab", slow=False)
+    (last,) = await taken(store, 8, with_slow_places(1))
+    await store.outbox.settle(last, "retried")
+    assert last.tenant == "a"
+    assert [d.tenant for d in await taken(store, 8, with_slow_places(0))] == ["a"] * 4
+    (again,) = await taken(store, 8, with_slow_places(1))
+    await store.outbox.settle(again, "retried", slow=True)
+    await try_each(store, "b", slow=False)
+    assert len(await taken(store, 8, with_slow_places(1))) == 1  # it begins anew
+
+
+async def test_a_tenant_is_slow_while_anything_of_it_waits(store: JobStore) -> None:
+    for tenant in "ab":
+        await line_up(store, tenant, 1)
+    for delivery in await taken(store):
+        await store.outbox.settle(delivery, "failed", slow=True)
+    for tenant in "ab":
+        await store.outbox.again(f"{tenant}0")
+    assert len(await taken(store, 8, with_slow_places(1))) == 2
 
 
 async def test_the_oldest_delivery_that_is_due_tells_its_age(store: JobStore) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from http.server import BaseHTTPRequestHandler
@@ -60,6 +61,11 @@ async def settled(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
             if webhook["state"] not in ("waiting", "pending"):
                 return webhook
             await asyncio.sleep(0.02)
+
+
+async def tried(http: httpx.AsyncClient, job_id: str) -> bool:
+    """Return whether a call for the job has failed."""
+    return (await http.get(f"/v1/jobs/{job_id}")).json()["webhook"]["error"] is not None
 
 
 async def test_a_receiver_is_told_of_the_end_with_a_signature(
@@ -187,6 +193,54 @@ async def test_what_waits_and_for_how_long_is_shown(
     late_s = float(shown.pop("sfumato_webhooks_oldest_due_seconds"))
     assert 0.05 <= late_s < 10
     assert shown == {"sfumato_webhooks_pending": "1.0", "sfumato_webhooks_undelivered": "0.0"}
+
+
+class Hanging:
+    """Answers nothing until its caller gives up; keeps how many callers it has had at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        with contextlib.suppress(OSError):
+            handler.connection.recv(1)
+        with self._lock:
+            self.now -= 1
+
+
+async def test_receivers_that_hang_leave_places_to_the_others(
+    jobs_settings: JobsSettings, redis_store: RedisStore
+) -> None:
+    places = {"webhooks_at_once": 8, "webhook_timeout_s": 0.3, "webhook_max_attempts": 50}
+    async with a_door(jobs_settings, redis_store, **places) as door:
+        with receiver() as hung, receiver() as quick:
+            hung.answering = hanging = Hanging()
+            async with contextlib.AsyncExitStack() as tenants:
+                jobs = []
+                for number in range(8):
+                    caller = await door.caller(f"hung-{number}")
+                    http = await tenants.enter_async_context(caller)
+                    jobs += [(http, await submit(http, hung.url())) for _ in range(2)]
+                for _, job in jobs:
+                    await redis_store.cancel(job)
+                async with asyncio.timeout(20):
+                    while not all([await tried(http, job) for http, job in jobs[::2]]):
+                        await asyncio.sleep(0.02)
+                    while hanging.now > 2:
+                        await asyncio.sleep(0.02)
+            hanging.most = hanging.now
+            async with await door.caller("quick") as http:
+                mine = [await submit(http, quick.url()) for _ in range(10)]
+                for job in mine:
+                    await redis_store.cancel(job)
+                for job in mine:
+                    assert (await settled(http, job))["state"] == "delivered"
+    # Two of eight places; a call that was given up may look as if it went on for a moment.
+    assert hanging.most <= 4
 
 
 async def test_private_addresses_are_refused_at_submit_and_at_delivery(
