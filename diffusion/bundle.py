@@ -1,5 +1,6 @@
 """A model, loaded: UNet, text encoder, codec and schedule from the diffusers directory layout."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,12 +18,13 @@ from diffusion.codec import Decoder
 from diffusion.errors import BundleError
 from diffusion.model import Conditioning, ModelInfo, apply_overrides
 from diffusion.onnx_backend import OnnxExport
-from diffusion.onnx_files import PRECISIONS, export_folder, has_export, read_manifest
+from diffusion.onnx_files import MANIFEST, PRECISIONS, export_folder, has_export, read_manifest
 from diffusion.onnx_session import SessionSettings
 from diffusion.parts import OnnxParts, TorchParts
 from diffusion.prompt import TextEncoder
 from diffusion.schedule import NoiseSchedule
 
+log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
 
 
@@ -80,8 +82,8 @@ def load_bundle(
     ``name`` is what the model is called, instead of what its ``sfumato.json`` or its folder says.
 
     On the CPU torch computes in float32, elsewhere in the precision that weights come in. The
-    backend "auto" is ONNX Runtime on the CPU where the bundle holds an export and the runtime is
-    installed, torch everywhere else. ``precision`` and ``sessions`` are ONNX Runtime's.
+    backend "auto" is ONNX Runtime where a ``precision`` or a provider asks for it, and on the CPU
+    where the bundle holds an export and the runtime is installed; torch everywhere else.
 
     Raises:
         BundleError: the folder is not a model we can serve; the message names the file.
@@ -93,13 +95,15 @@ def load_bundle(
     check_files(folder)
     place = torch.device(device)
     sha256 = digest(folder)
+    sessions = sessions or SessionSettings()
     if backend == "auto":
-        backend = "onnx" if _prefers_onnx(folder, precision, sha256, place) else "torch"
+        asked = precision != "fp32" or sessions.provider != "auto"
+        backend = "onnx" if asked or _prefers_onnx(folder, precision, sha256, place) else "torch"
     if backend == "torch":
         return assemble(folder, TorchParts(folder, place), place, sha256, name)
     manifest = read_manifest(folder, precision, sha256)
     path = export_folder(folder, precision)
-    export = OnnxExport(folder, path, manifest, place, sessions or SessionSettings())
+    export = OnnxExport(folder, path, manifest, place, sessions)
     return assemble(folder, OnnxParts(folder, export), place, sha256, name)
 
 
@@ -133,8 +137,12 @@ def assemble(
 
 
 def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.device) -> bool:
-    installed = all(find_spec(library) is not None for library in ("onnx", "onnxruntime"))
-    return device.type == "cpu" and installed and has_export(folder, precision, sha256)
+    if device.type != "cpu" or not (export_folder(folder, precision) / MANIFEST).exists():
+        return False
+    if not has_export(folder, precision, sha256):
+        log.warning("onnx/%s was exported from other weights; torch runs instead", precision)
+        return False
+    return all(find_spec(library) is not None for library in ("onnx", "onnxruntime"))
 
 
 def _unet_config(folder: Path) -> dict[str, Any]:

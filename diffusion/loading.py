@@ -21,14 +21,19 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype | None) -> Any:
             local_files_only=True,
             use_safetensors=True,
             variant=variant,
-            torch_dtype=dtype or _stored_dtype(folder),
+            torch_dtype=dtype or stored_dtype(folder),
             **({"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers") else {}),
         )
     except Exception as error:  # the loaders raise whatever their parsers raise
         raise BundleError(f"{folder.name}: {error}") from error
 
 
-def _stored_dtype(folder: Path) -> torch.dtype:
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return what a part's weights are stored in.
+
+    Raises:
+        BundleError: there are none.
+    """
     from safetensors import safe_open
 
     for path in sorted(folder.glob("*.safetensors")):

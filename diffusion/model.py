@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion.errors import BundleError
+from diffusion.samplers.registry import SAMPLERS
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,52 @@ def apply_overrides(values: dict[str, Any], overrides: Mapping[str, Any]) -> Mod
     """Return the info with a bundle's ``sfumato.json`` laid over the derived values.
 
     Raises:
-        BundleError: a key that is not a field, or not one that a bundle may set.
+        BundleError: a key that a bundle may not set, or a value that nothing can be drawn with.
     """
     unknown = sorted(set(overrides) - OVERRIDES)
     if unknown:
         raise BundleError(f"sfumato.json: unknown keys {', '.join(unknown)}")
+    for field in fields(ModelInfo):
+        if field.name in overrides and not _fits(field.type, overrides[field.name]):
+            raise BundleError(f"sfumato.json: {field.name} cannot be {overrides[field.name]!r}")
     merged = values | dict(overrides)
     for key in ("languages", "examples"):
         merged[key] = tuple(merged.get(key, ()))
-    return ModelInfo(**merged)
+    info = ModelInfo(**merged)
+    _check_sizes(info, values["side_multiple"])
+    if info.default_sampler not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise BundleError(
+            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; there are: {known}"
+        )
+    return info
+
+
+def _fits(kind: object, value: object) -> bool:
+    if kind is int:
+        return type(value) is int and value > 0
+    if kind is float:
+        return type(value) in (int, float)
+    if kind is str:
+        return isinstance(value, str) and value != ""
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def _check_sizes(info: ModelInfo, multiple: int) -> None:
+    if info.side_multiple % multiple:
+        raise BundleError(
+            f"sfumato.json: side_multiple {info.side_multiple} is no multiple of {multiple}, "
+            "below which this UNet cannot halve and double"
+        )
+    for name in ("width", "height"):
+        side = getattr(info, name)
+        if side % info.side_multiple or not info.min_side <= side <= info.max_side:
+            raise BundleError(
+                f"sfumato.json: {name} {side} is no multiple of {info.side_multiple} "
+                f"from {info.min_side} to {info.max_side}"
+            )
+    if info.width * info.height > info.max_pixels:
+        raise BundleError(f"sfumato.json: {info.width}x{info.height} is above max_pixels")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,15 @@ weights are in it, in one file beside it (above 2 GB), or the bundle's own safet
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffusion.bundle_files import read_json
 from diffusion.errors import BundleError
@@ -67,8 +69,9 @@ def read_manifest(bundle: Path, precision: str, model_sha256: str) -> dict[str, 
         raise BundleError(f"onnx/{precision}: format {manifest.get('format')!r} is not served")
     if manifest.get("model_sha256") != model_sha256:
         raise BundleError(f"onnx/{precision} was exported from other weights; export it again")
-    files: Mapping[str, str] = manifest.get("files", {})
-    for name, sha256 in files.items():
+    if manifest.get("precision") != precision:
+        raise BundleError(f"onnx/{precision} is an export in {manifest.get('precision')!r}")
+    for name, sha256 in _object(manifest, "files").items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             raise BundleError(f"onnx/{precision}: {name} leaves the bundle")
@@ -86,12 +89,21 @@ def graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Graph]:
         BundleError: the manifest names a graph that it does not vouch for.
     """
     found = {}
-    for part, entry in manifest["parts"].items():
-        name = str(entry["file"])
-        if name not in manifest["files"]:
+    parts, files = _object(manifest, "parts"), _object(manifest, "files")
+    for part in parts:
+        entry = _object(parts, part)
+        name = str(entry.get("file"))
+        if name not in files:
             raise BundleError(f"{folder.name}/{MANIFEST} has no sha256 of {name}")
-        found[part] = Graph(part, folder / name, entry["weights"] == SHARED)
+        found[part] = Graph(part, folder / name, entry.get("weights") == SHARED)
     return found
+
+
+def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = values.get(key)
+    if not isinstance(value, dict):
+        raise BundleError(f"{MANIFEST}: {key} is not an object")
+    return value
 
 
 def file_sha256(path: Path) -> str:
@@ -100,39 +112,54 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def external_locations(model: Any, vouched: Mapping[str, str], folder: Path) -> set[str]:
-    """Return the files that a graph's weights lie in, by the names it gives them.
+def check_external_data(model: Any, vouched: Mapping[str, str], graph: Graph) -> None:
+    """Check the files that a graph's tensors lie in, by the names it gives them.
 
     Raises:
         BundleError: a file outside the export's folder, or one the manifest does not vouch for.
     """
-    places = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    for place in places - {SHARED}:
-        if not (folder / place).resolve().is_relative_to(folder.resolve()):
+    places = Counter(_locations(_tensors(model)))
+    if graph.shared:  # the session is given these; what else is called so would be a file
+        places -= Counter({SHARED: [*_locations(model.graph.initializer)].count(SHARED)})
+    folder = graph.path.parent.resolve()
+    for place in places:
+        if not (folder / place).resolve().is_relative_to(folder):
             raise BundleError(f"external data {place!r} leaves the bundle")
         if place not in vouched:
             raise BundleError(f"the manifest has no sha256 of external data {place!r}")
-    return places
+    if graph.shared and places:
+        raise BundleError(f"{graph.path.name}: weights are both shared and beside it")
 
 
-def shared_weights(bundle: Path, part: str, dtype: type) -> dict[str, NDArray[Any]]:
+def _locations(tensors: Iterable[Any]) -> Iterator[str]:
+    for tensor in tensors:
+        yield from (entry.value for entry in tensor.external_data if entry.key == "location")
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Yield all tensors: initializers, and those in attributes, in branches and in functions."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if field.is_repeated else [value]:
+                yield from _tensors(inner)
+
+
+def shared_weights(bundle: Path, part: str, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
     """Return a part's weights by name from the bundle's safetensors, floats as ``dtype``.
 
     Raises:
         BundleError: there are none, or they are broken.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file
 
     folder = bundle / SOURCES.get(part, part)
     paths = sorted(folder.glob("*.safetensors"))
     plain = [path for path in paths if ".fp16" not in path.name]
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors: dict[str, Tensor] = {}  # numpy has no bfloat16
     try:
         for path in plain or paths:
             tensors |= load_file(path)
@@ -141,6 +168,6 @@ def shared_weights(bundle: Path, part: str, dtype: type) -> dict[str, NDArray[An
     if not tensors:
         raise BundleError(f"{folder.name} holds no safetensors file")
     return {
-        name: value.astype(dtype) if np.issubdtype(value.dtype, np.floating) else value
+        name: (value.to(dtype) if value.is_floating_point() else value).numpy()
         for name, value in tensors.items()
     }

@@ -10,13 +10,23 @@ import torch
 from torch import Tensor
 
 from diffusion.errors import BundleError
-from diffusion.onnx_files import SHARED, Graph, external_locations, shared_weights
+from diffusion.onnx_files import Graph, check_external_data, shared_weights
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+# Ticks come in any number of rows: by default each new one has the algorithms of every convolution
+# timed, and memory is asked for in powers of two, beside what torch holds.
+CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+# What its arenas, CUDA and the C++ library say.
+OUT_OF_MEMORY = (
+    "Failed to allocate memory",
+    "smaller than requested",
+    "out of memory",
+    "bad_alloc",
+)
 NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.int64: np.int64}
 
 
@@ -48,7 +58,11 @@ class Session:
     def run(
         self, inputs: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
     ) -> dict[str, Tensor]:
-        """Return the outputs named in ``shapes``, float32 tensors of these shapes on the device."""
+        """Return the outputs named in ``shapes``, float32 tensors of these shapes on the device.
+
+        Raises:
+            MemoryError: the device has not enough of it; the session goes on.
+        """
         binding = self._session.io_binding()
         held = {name: tensor.contiguous() for name, tensor in inputs.items() if name in self.inputs}
         outputs = {
@@ -64,7 +78,12 @@ class Session:
             binding.bind_output(name, *place, np.float32, tuple(tensor.shape), tensor.data_ptr())
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()  # the session has its own stream
-        self._session.run_with_iobinding(binding)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # which class ONNX Runtime raises depends on where it happens
+            if any(words in str(error) for words in OUT_OF_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise
         return outputs
 
 
@@ -87,18 +106,16 @@ def _open(
     options.log_severity_level = 3
     try:
         model = onnx.load(graph.path, load_external_data=False)
-        places = external_locations(model, vouched, graph.path.parent)
+        check_external_data(model, vouched, graph)
         source: str | bytes = str(graph.path)
         values: list[Any] = []
         if graph.shared:
-            if places - {SHARED}:
-                raise BundleError(f"{graph.path.name}: weights are both shared and beside it")
             held = _shared(model, bundle, graph.part)
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in held.values()]
             options.add_external_initializers(list(held), values)
             source = model.SerializeToString()
         session = onnxruntime.InferenceSession(
-            source, options, providers=_with_device(provider, device)
+            source, options, providers=_with_device(provider, device), enable_fallback=0
         )
     except BundleError:
         raise
@@ -138,9 +155,10 @@ def chosen_provider(name: str, device: torch.device) -> str:
 def _with_device(provider: str, device: torch.device) -> list[Any]:
     if device.type == "cpu":
         return [provider]
+    place = {"device_id": device.index or 0}
+    cuda = (PROVIDERS["cuda"], place | CUDA)
     # What TensorRT has no kernel for is CUDA's.
-    chain = list(dict.fromkeys((provider, PROVIDERS["cuda"])))
-    return [(name, {"device_id": device.index or 0}) for name in chain]
+    return [cuda] if provider == PROVIDERS["cuda"] else [(provider, place), cuda]
 
 
 def _shared(model: Any, bundle: Path, part: str) -> dict[str, Any]:
@@ -149,7 +167,7 @@ def _shared(model: Any, bundle: Path, part: str) -> dict[str, Any]:
 
     wanted = [tensor for tensor in model.graph.initializer if tensor.external_data]
     halves = any(tensor.data_type == TensorProto.FLOAT16 for tensor in wanted)
-    weights = shared_weights(bundle, part, np.float16 if halves else np.float32)
+    weights = shared_weights(bundle, part, torch.float16 if halves else torch.float32)
     held = {}
     for tensor in wanted:
         value = weights.get(tensor.name)

@@ -9,7 +9,7 @@ import torch
 from diffusion.bundle_files import read_json
 from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
 from diffusion.errors import BundleError
-from diffusion.loading import load_part
+from diffusion.loading import load_part, stored_dtype
 from diffusion.onnx_backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
 from diffusion.prompt import Encoder, TorchEncoder, torch_encoder
 from diffusion.torch_backend import TorchBackend
@@ -92,7 +92,11 @@ def load_decoder(
         return codec.float().to(device).requires_grad_(False), factor
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    vae = load_part(AutoencoderKL, folder / "vae", dtype).to(device).eval()
+    wanted = dtype or stored_dtype(folder / "vae")
+    sdxl = (folder / "text_encoder_2").is_dir()
+    if sdxl and config.get("force_upcast") and wanted == torch.float16:
+        wanted = torch.float32  # SDXL's has values that halves do not hold: pictures came out black
+    vae = load_part(AutoencoderKL, folder / "vae", wanted).to(device).eval()
     return KLDecoder(vae.requires_grad_(False)), factor
 
 

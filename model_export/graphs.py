@@ -131,14 +131,13 @@ def _strip(model: Any) -> None:
 class _Decoder(nn.Module):
     """A codec's decoder as a module of one call, float32 outside."""
 
-    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner: Any = inner
-        self._dtype = dtype
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return pictures (B, 3, H, W) float32 in [−1, 1]."""
-        picture: Tensor = self.inner.decode(latents.to(self._dtype))
+        picture: Tensor = self.inner.decode(latents)
         return picture.float()
 
 
@@ -180,13 +179,14 @@ def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) 
 
 
 def _decoder(folder: Path, dtype: torch.dtype) -> Network:
+    # A decoder that is told not to run in halves, and our linear codec, stay float32.
     decoder, _ = load_decoder(folder, torch.device("cpu"), dtype)
     assert isinstance(decoder, nn.Module)
     config = read_json(folder / "vae" / "config.json")
     latents = torch.randn(2, int(config["latent_channels"]), 4, 6)
     return Network(
         part=DECODER,
-        module=_Decoder(decoder.to(dtype), dtype),
+        module=_Decoder(decoder),
         inputs={"latents": latents},
         outputs=("picture",),
         dynamic={"latents": {0: "pictures", 2: "height", 3: "width"}},

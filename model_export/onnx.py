@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import onnx
 import torch
 import typer
@@ -120,7 +119,7 @@ def _write(
         report(f"{network.part}: exporting")
         model = export_graph(network)
         if precision == "int8":
-            model = quantize(model)
+            model = quantize(model, work, beside=weights_bytes(model) > largest)
         where = _save(model, work, network.part, bundle, precision, weights, largest)
         manifest["parts"][network.part] = {
             "file": f"{network.part}.onnx",
@@ -142,20 +141,21 @@ def _save(
     """Write a graph; return where its weights lie."""
     path = work / f"{part}.onnx"
     if weights == SHARED and precision != "int8":
-        share_weights(model, shared_weights(bundle, part, np.float32))
+        share_weights(model, shared_weights(bundle, part, torch.float32))
         onnx.save_model(model, path)
         return SHARED
-    if model.ByteSize() <= largest:
+    if weights_bytes(model) <= largest:
         onnx.save_model(model, path)
         return EMBEDDED
-    onnx.save_model(
-        model,
-        path,
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=f"{part}.onnx_data",
-    )
+    beside = f"{part}.onnx_data"
+    onnx.save_model(model, path, save_as_external_data=True, location=beside)
+    (work / beside).chmod(0o644)  # it is written for its owner alone
     return BESIDE
+
+
+def weights_bytes(model: Any) -> int:
+    """Return the size of a graph's weights; above 2 GiB protobuf cannot tell a message's own."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 def _session(

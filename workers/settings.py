@@ -23,7 +23,8 @@ class WorkerSettings(JobsSettings):
     model: Path = DEFAULT_MODEL  # a directory in the diffusers layout
     # What requests call it; None: the model's own name.
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    backend: Literal["auto", "torch", "onnx"] = "auto"  # "auto": ONNX on the CPU where exported
+    # "auto": ONNX on the CPU where exported, and where a precision or provider is named
+    backend: Literal["auto", "torch", "onnx"] = "auto"
     onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # which of the model's exports
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"  # "auto": the device's own
     device: str = "auto"  # "auto" takes the first CUDA device, else the CPU

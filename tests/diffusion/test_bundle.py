@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.bundle_files import digest
+from diffusion.codec import KLDecoder
 from diffusion.errors import BundleError, DiffusionError
 from diffusion.noise import INITIAL_ROW, standard_noise
+from diffusion.parts import load_decoder
 from model_export.sampling import SamplingSettings, draw
 from tests.bundles import tiny_bundle
 from tests.layouts import sd15, sdxl
@@ -220,6 +222,42 @@ def test_part_we_cannot_serve_is_named(
     set_json(folder / name, **values)
     with pytest.raises(DiffusionError, match=message):
         load_bundle(folder)
+
+
+def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    text = (folder / "sfumato.json").read_text()
+    for key, value, message in (
+        ("side_multiple", 8, "side_multiple 8 is no multiple of 16"),
+        ("width", "64", "width cannot be '64'"),
+        ("height", 40, "height 40 is no multiple of 16 from 16 to 64"),
+        ("max_side", 16, "width 32 is no multiple of 16 from 16 to 16"),
+        ("max_pixels", 256, "32x32 is above max_pixels"),
+        ("default_steps", 0, "default_steps cannot be 0"),
+        ("default_guidance_scale", True, "default_guidance_scale cannot be True"),
+        ("default_sampler", "eulr", "unknown default_sampler 'eulr'; there are: ddpm"),
+        ("languages", "en", "languages cannot be 'en'"),
+        ("title", "", "title cannot be ''"),
+    ):
+        (folder / "sfumato.json").write_text(text)
+        set_json(folder / "sfumato.json", **{key: value})
+        with pytest.raises(BundleError, match=message):
+            load_bundle(folder)
+
+
+def test_only_a_decoder_of_sdxl_that_asks_for_it_is_kept_from_halves(
+    sd15_folder: Path, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    fixed = Path(shutil.copytree(sdxl_folder, tmp_path / "fixed"))
+    set_json(fixed / "vae" / "config.json", force_upcast=False)
+    for folder, wanted in (
+        (sdxl_folder, torch.float32),
+        (fixed, torch.float16),
+        (sd15_folder, torch.float16),
+    ):
+        decoder, _ = load_decoder(folder, torch.device("cpu"), torch.float16)
+        assert isinstance(decoder, KLDecoder)
+        assert decoder.vae.dtype == wanted
 
 
 @pytest.mark.parametrize(

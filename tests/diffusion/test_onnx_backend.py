@@ -1,14 +1,18 @@
 """ONNX Runtime in the place of torch: the same pictures, and bits that hang on nothing else."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
-from diffusion.onnx_session import SessionSettings, chosen_provider
+from diffusion.onnx_files import Graph
+from diffusion.onnx_session import Session, SessionSettings, chosen_provider
 from diffusion.samplers.registry import SAMPLERS
 from model_export.sampling import SamplingSettings, draw
 from tests.bundles import tiny_bundle
@@ -85,6 +89,44 @@ def test_auto_takes_the_export_where_there_is_one(exported_tiny: Path, tmp_path:
         load_bundle(exported_tiny).info.sha256
         == load_bundle(exported_tiny, backend="auto").info.sha256
     )
+
+
+def test_auto_takes_no_export_of_other_weights_and_says_so(
+    exported_tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tiny_bundle(tmp_path / "other", seed=1)
+    shutil.copytree(exported_tiny / "onnx", folder / "onnx")
+    assert load_bundle(folder, backend="auto").backend.name == "torch"
+    assert "onnx/fp32 was exported from other weights; torch runs instead" in caplog.text
+
+
+def test_auto_does_not_pass_over_a_precision_or_a_provider_that_is_asked_for(
+    exported_tiny: Path,
+) -> None:
+    with pytest.raises(BundleError, match="holds no fp16 export"):
+        load_bundle(exported_tiny, backend="auto", precision="fp16")
+    with pytest.raises(BundleError, match="tensorrt does not run on the device cpu"):
+        load_bundle(exported_tiny, backend="auto", sessions=SessionSettings("tensorrt"))
+
+
+def test_a_device_without_memory_is_told_and_the_session_goes_on(tmp_path: Path) -> None:
+    kind = onnx.TensorProto
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+            helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        ],
+        "glutton",
+        [helper.make_tensor_value_info("shape", kind.INT64, [1])],
+        [helper.make_tensor_value_info("sum", kind.FLOAT, [])],
+    )
+    path = tmp_path / "glutton.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), path)
+    session = Session(tmp_path, Graph("glutton", path, False), {}, CPU, SessionSettings())
+    for _ in range(2):
+        with pytest.raises(MemoryError, match="Failed to allocate memory"):
+            session.run({"shape": torch.tensor([2**44])}, {"sum": []})
+        assert session.run({"shape": torch.tensor([8])}, {"sum": []})["sum"] == 0
 
 
 def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(exported_tiny: Path) -> None:

@@ -2,19 +2,31 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch_file
 from typer.testing import CliRunner
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
-from diffusion.onnx_files import MANIFEST, export_folder, file_sha256
+from diffusion.onnx_files import (
+    MANIFEST,
+    Graph,
+    check_external_data,
+    export_folder,
+    file_sha256,
+    shared_weights,
+)
 from model_export.errors import OutputError, VerificationError
-from model_export.onnx import export_bundle
+from model_export.onnx import export_bundle, weights_bytes
+from model_export.quantize import quantize
 from model_export.sampling import SamplingSettings, draw
 from model_export.verify import Bounds, compare_pictures
 from service.cli import app
@@ -129,6 +141,24 @@ def test_a_graph_that_was_changed_is_refused(folder: Path) -> None:
         load_bundle(folder, backend="onnx")
 
 
+def in_a_weight(model: onnx.ModelProto) -> onnx.TensorProto:
+    return model.graph.initializer[0]
+
+
+def in_a_node(model: onnx.ModelProto) -> onnx.TensorProto:
+    constant = helper.make_node("Constant", [], ["c"], value=onnx.TensorProto(data_type=1))
+    model.graph.node.append(constant)
+    return model.graph.node[-1].attribute[0].t
+
+
+def in_a_branch(model: onnx.ModelProto) -> onnx.TensorProto:
+    weight = onnx.TensorProto(name="w", data_type=1)
+    branch = helper.make_graph([], "branch", [], [], [weight])
+    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch))
+    return model.graph.node[-1].attribute[0].g.initializer[0]
+
+
+@pytest.mark.parametrize("where", [in_a_weight, in_a_node, in_a_branch])
 @pytest.mark.parametrize(
     ("place", "message"),
     [
@@ -137,10 +167,15 @@ def test_a_graph_that_was_changed_is_refused(folder: Path) -> None:
         ("other.onnx_data", "has no sha256 of external data 'other.onnx_data'"),
     ],
 )
-def test_external_data_elsewhere_is_refused(folder: Path, place: str, message: str) -> None:
+def test_external_data_elsewhere_is_refused(
+    folder: Path, where: Callable[[onnx.ModelProto], onnx.TensorProto], place: str, message: str
+) -> None:
     path = export_folder(folder, "fp32") / "unet.onnx"
     model = onnx.load(path, load_external_data=False)
-    model.graph.initializer[0].external_data[0].value = place
+    tensor = where(model)
+    tensor.ClearField("external_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
     onnx.save_model(model, path)
     manifest = json.loads((path.parent / MANIFEST).read_text())
     manifest["files"]["unet.onnx"] = file_sha256(path)
@@ -155,7 +190,11 @@ def test_external_data_elsewhere_is_refused(folder: Path, place: str, message: s
         ({"format": 2}, "format 2 is not served"),
         ({"files": {"../../model_index.json": "0"}}, "leaves the bundle"),
         ({"files": {}}, r"has no sha256 of unet\.onnx"),
+        ({"files": []}, "files is not an object"),
         ({"parts": {}}, "has no text_encoder; export it again"),
+        ({"parts": {"unet": None}}, "unet is not an object"),
+        ({"parts": {"unet": {}}}, "has no sha256 of None"),
+        ({"precision": "fp16"}, "onnx/fp32 is an export in 'fp16'"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(
@@ -165,6 +204,50 @@ def test_a_manifest_that_does_not_fit_is_refused(
     path.write_text(json.dumps(manifest_of(folder) | change))
     with pytest.raises(BundleError, match=message):
         load_bundle(folder, backend="onnx")
+
+
+def test_only_weights_that_are_given_may_be_called_shared(folder: Path) -> None:
+    path = export_folder(folder, "fp32") / "unet.onnx"
+    model = onnx.load(path, load_external_data=False)
+    graph = Graph("unet", path, shared=True)
+    check_external_data(model, {}, graph)
+    tensor = in_a_node(model)
+    tensor.external_data.add(key="location", value="shared")
+    with pytest.raises(BundleError, match="no sha256 of external data 'shared'"):
+        check_external_data(model, {}, graph)
+    with pytest.raises(BundleError, match="both shared and beside it"):
+        check_external_data(model, {"shared": "…"}, graph)
+
+
+def test_bfloat16_weights_are_shared_too(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    weights = {"weight": torch.arange(3).bfloat16(), "index": torch.arange(2)}
+    save_torch_file(weights, tmp_path / "unet" / WEIGHTS)
+    found = shared_weights(tmp_path, "unet", torch.float32)
+    assert {name: value.dtype for name, value in found.items()} == {
+        "weight": np.float32,
+        "index": np.int64,
+    }
+    assert found["weight"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_products_of_large_graphs_are_quantized_like_those_of_small_ones(
+    tmp_path: Path, beside: bool
+) -> None:
+    weight = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", 64])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", 48])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    assert weights_bytes(model) == weight.nbytes
+    found = quantize(model, tmp_path, beside=beside)
+    assert weights_bytes(found) < weight.nbytes / 3
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_exports_and_tells(folder: Path, tmp_path: Path) -> None:
