@@ -34,7 +34,7 @@ def admit(
         others = len(busy - {spec.tenant}) * settings.tenant_weight
         wait_s = retry_after_s(workers, spec.model, over * (mine.weight + others) / mine.weight)
         raise over_quota(spec.tenant, units, mine.max_units, mine.outstanding_units, wait_s)
-    speed = full_speed(workers, spec.model)
+    speed = full_speed(workers, spec.model, settings.max_workers)
     if spec.deadline_s is None or speed is None:
         return
     _, before = life.order(spec.model).ahead(job)

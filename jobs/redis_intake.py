@@ -70,7 +70,8 @@ class RedisIntake:
         }
         if spec.deadline_s is not None:
             arguments["deadline_s"] = spec.deadline_s
-            speed = full_speed(await self._workers(), spec.model)
+            most = self._settings.max_workers
+            speed = full_speed(await self._workers(), spec.model, most)
             if speed is not None:
                 arguments["speed"] = speed
         if traceparent is not None:

@@ -48,6 +48,8 @@ class JobsSettings(BaseSettings):
     durable_timeout_s: float = Field(5.0, gt=0, le=9)
     lease_s: float = Field(6.0, gt=0.1, le=600)  # silence after which a worker loses its jobs
     max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running
+    # Workers that a model may have where they are started with the work; 0: those that run.
+    max_workers: int = Field(0, ge=0, le=100_000)
     tenant_weight: float = Field(1.0, gt=0, le=1e6)  # of tenants that have no terms of their own
     tenant_max_units: float = Field(0.0, ge=0)  # outstanding units of such a tenant; 0: no bound
     class_share: float = Field(0.05, gt=0, le=0.3)  # of units, to a class that higher ones pass by

@@ -114,6 +114,8 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
     env.setdefault("SFUMATO_LOG_FORMAT", "json")
     if keys_wanted():
         env.setdefault("SFUMATO_URL_SECRETS", url_secret(options.data))
+    if options.autoscale:
+        env.setdefault("SFUMATO_MAX_WORKERS", str(options.autoscale))
     python = sys.executable
     door_module = "service.serve_door" if options.door == "serve" else "service.uvicorn_door"
     worker_env = env | {"SFUMATO_SLOTS": str(options.slots)}

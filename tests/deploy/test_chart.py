@@ -128,6 +128,20 @@ def test_a_model_overrides_what_workers_share() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sets", "most"),
+    [
+        ("models[0].name=a,models[1].name=b,models[1].scaling.maxReplicas=9", '"9"'),
+        ("models[0].name=a,models[1].name=b,models[1].modelName=a", '"8"'),  # two pools of a model
+        ("models[0].name=a,models[0].scaling.enabled=false", None),
+    ],
+)
+def test_doors_know_how_many_workers_a_model_may_have(sets: str, most: str | None) -> None:
+    lines = [line for line in rendered(sets=sets).splitlines() if "SFUMATO_MAX_WORKERS" in line]
+    expected = [] if most is None else [f"- {{name: SFUMATO_MAX_WORKERS, value: {most}}}"] * 2
+    assert [line.strip() for line in lines] == expected  # of the door's head and its workers
+
+
+@pytest.mark.parametrize(
     ("sets", "budget"),
     [
         ("door.replicas=3", {"minAvailable": 2}),

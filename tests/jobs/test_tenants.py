@@ -96,6 +96,18 @@ async def test_the_default_quota_is_every_tenants_but_those_with_their_own(
         await submit(store, "bound1", "bound")
 
 
+async def test_workers_that_may_be_started_count_for_a_deadline(make_store: MakeStore) -> None:
+    store = make_store(max_workers=5)
+    for i in range(20):
+        await submit(store, f"high{i}", "other", priority=Priority.HIGH)
+    for name in ("one", "two"):
+        await store.announce_worker(worker(10.0, name))
+    with pytest.raises(DeadlineUnmeetable) as refused:
+        await submit(store, "too-soon", "acme", deadline_s=4.5)
+    assert refused.value.earliest_s == pytest.approx(200 / 50 + 10 / 10, rel=0.05)
+    await submit(store, "in-time", "acme", deadline_s=5.5)  # the two alone would take 11 s
+
+
 async def test_a_known_idempotency_key_is_answered_beyond_quota_and_deadline(
     store: JobStore,
 ) -> None:
