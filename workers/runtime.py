@@ -163,8 +163,9 @@ class Runtime:
     async def renew(self) -> None:
         """Prolong the leases of all jobs here, for ever, unless the engine has stalled."""
         holdings = self._holdings
+        every_s = min(self._settings.renew_s, self._settings.beat_s)
         while True:
-            await asyncio.sleep(self._settings.renew_s)
+            await asyncio.sleep(every_s)
             if not holdings.runs:
                 continue
             if not holdings.engine.healthy(self._settings.stall_s):

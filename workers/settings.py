@@ -36,7 +36,8 @@ class WorkerSettings(JobsSettings):
     checkpoint_s: float = Field(1.0, gt=0)  # at most so much work is repeated after a crash
     preview_s: float = Field(0.2, ge=0)  # between two previews of a picture, about
     publish_s: float = Field(0.1, gt=0)  # between two batches of progress and previews
-    renew_s: float = Field(1.0, gt=0)  # between two renewals of all leases
+    # between two renewals of all leases; shorter leases are renewed more often
+    renew_s: float = Field(1.0, gt=0)
     stall_s: float = Field(30.0, gt=0)  # an engine that has not ticked for so long loses its jobs
     hung_s: float = Field(60.0, gt=0)  # more, and the process ends, to be started anew
     # host and process id

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from diffusion.bundle import Bundle
 from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
 from tests.bundles import tiny_bundle
 from tests.faults.client import until
@@ -32,7 +34,7 @@ async def test_a_job_of_many_pictures_stores_each_with_its_own_noise(inside: Ins
 
 async def test_a_cancelled_job_frees_its_slot(inside: Inside) -> None:
     for name in ("first", "second"):
-        await inside.submit(name, num_inference_steps=1000)
+        await inside.submit(name, num_inference_steps=1000, sampler="heun")
         await inside.moving(name)
     await inside.submit("third", num_inference_steps=5)
     await inside.store.cancel("first")
@@ -40,6 +42,24 @@ async def test_a_cancelled_job_frees_its_slot(inside: Inside) -> None:
     assert not (await inside.store.get("second")).status.ended
     record = await inside.store.get("first")
     assert (record.status, record.images) == (JobStatus.CANCELED, ())
+
+
+@pytest.mark.parametrize("inside", [{"lease_s": 3.0, "renew_s": 60.0}], indirect=True)
+async def test_a_short_lease_is_renewed_several_times_within_itself(
+    inside: Inside, jobs_settings: JobsSettings
+) -> None:
+    await inside.submit("job", num_inference_steps=1000)
+    await inside.moving("job")
+    seen: set[float] = set()
+
+    async def renewed() -> bool:
+        ends_at = await redis.zscore(f"{{{jobs_settings.key_prefix}}}:leases", "job")
+        seen.add(float(ends_at or 0))
+        return len(seen) >= 3
+
+    async with Redis.from_url(jobs_settings.redis_url) as redis:
+        await until("two renewals", renewed, seen=lambda: seen)
+    assert (await inside.store.get("job")).deaths == 0
 
 
 async def test_a_job_past_its_deadline_leaves(inside: Inside) -> None:
