@@ -11,22 +11,48 @@ from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.settings import JobsSettings
+from jobs.store import JobStore
 
 T = TypeVar("T")
 
 
-async def until(what: str, probe: Callable[[], Awaitable[T | None]], timeout_s: float = 60.0) -> T:
-    """Return the probe's first truthy answer; an outage of the store is waited out."""
-    deadline = monotonic() + timeout_s
+async def until(
+    what: str,
+    probe: Callable[[], Awaitable[T | None]],
+    timeout_s: float = 60.0,
+    seen: Callable[[], object] | None = None,
+) -> T:
+    """Return the probe's first truthy answer; an outage of the store is waited out.
+
+    Where there is none in time the error tells what was ``seen`` last, or the last answer.
+    """
+    deadline, last = monotonic() + timeout_s, "nothing"
     while monotonic() < deadline:
         try:
-            answer = await probe()
-        except StoreUnavailable:
-            answer = None
-        if answer:
-            return answer
+            if answer := await probe():
+                return answer
+            last = repr(answer)
+        except StoreUnavailable as error:
+            last = repr(error)
         await asyncio.sleep(0.02)
-    raise AssertionError(f"not within {timeout_s} s: {what}")
+    raise AssertionError(f"not within {timeout_s} s: {what}; last: {seen() if seen else last}")
+
+
+async def until_record(
+    store: JobStore,
+    what: str,
+    job_id: str,
+    wanted: Callable[[JobRecord], bool],
+    timeout_s: float = 60.0,
+) -> JobRecord:
+    """Return the job's record once it is as wanted."""
+    last: list[JobRecord] = []
+
+    async def look() -> JobRecord | None:
+        last[:] = [await store.get(job_id)]
+        return last[0] if wanted(last[0]) else None
+
+    return await until(what, look, timeout_s, seen=lambda: last)
 
 
 class Client:
@@ -47,10 +73,14 @@ class Client:
         """Wait until these workers have announced themselves."""
         wanted = set(names)
 
-        async def live() -> bool:
-            return wanted <= {worker.id for worker in await self.store.workers()}
+        live: set[str] = set()
 
-        await until(f"workers {wanted}", live)
+        async def all_there() -> bool:
+            live.clear()
+            live.update(worker.id for worker in await self.store.workers())
+            return wanted <= live
+
+        await until(f"workers {wanted}", all_there, seen=lambda: live)
 
     async def submit(self, job_id: str, **fields: object) -> JobRecord:
         """Store a job and ring."""
@@ -64,11 +94,19 @@ class Client:
     async def ended(self, job_id: str, timeout_s: float = 60.0) -> JobRecord:
         """Return the job once it has ended."""
 
-        async def look() -> JobRecord | None:
-            record = await self.store.get(job_id)
-            return record if record.status.ended else None
+        return await self.seen(
+            f"the end of {job_id}", job_id, lambda record: record.status.ended, timeout_s
+        )
 
-        return await until(f"the end of {job_id}", look, timeout_s)
+    async def seen(
+        self,
+        what: str,
+        job_id: str,
+        wanted: Callable[[JobRecord], bool],
+        timeout_s: float = 60.0,
+    ) -> JobRecord:
+        """Return the job's record once it is as wanted."""
+        return await until_record(self.store, what, job_id, wanted, timeout_s)
 
     async def count_ended(self) -> int:
         """Return how many jobs have ended, in whatever way."""
@@ -77,21 +115,24 @@ class Client:
     async def all_ended(self, count: int, timeout_s: float) -> None:
         """Wait until so many jobs have ended."""
 
-        async def look() -> bool:
-            await asyncio.sleep(0.1)
-            return await self.count_ended() >= count
+        ended = 0
 
-        await until(f"{count} jobs to end", look, timeout_s)
+        async def look() -> bool:
+            nonlocal ended
+            await asyncio.sleep(0.1)
+            ended = await self.count_ended()
+            return ended >= count
+
+        await until(f"{count} jobs to end", look, timeout_s, seen=lambda: ended)
 
     async def at_step(self, job_id: str, step: int) -> JobRecord:
         """Return the job once so many steps are published."""
 
-        async def look() -> JobRecord | None:
-            record = await self.store.get(job_id)
+        def there(record: JobRecord) -> bool:
             assert not record.status.ended, record
-            return record if record.step >= step else None
+            return record.step >= step
 
-        return await until(f"{job_id} at step {step}", look)
+        return await self.seen(f"{job_id} at step {step}", job_id, there)
 
     async def held_by(self, worker: str) -> list[JobRecord]:
         """Return the jobs that this worker runs, as the store sees it."""

@@ -1,12 +1,13 @@
 """A worker's inside on a real store, whose rings are answered by threads of the test."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jobs.catalogue import resolve, units
 from jobs.redis_store import RedisStore
 from jobs.schema import JobRecord, JobRequest
-from tests.faults.client import until
+from tests.faults.client import until, until_record
 from workers.host import WorkerHost
 
 
@@ -28,17 +29,12 @@ class Inside:
 
     async def ended(self, job_id: str) -> JobRecord:
         """Return the job once it has ended."""
-
-        async def look() -> JobRecord | None:
-            record = await self.store.get(job_id)
-            return record if record.status.ended else None
-
-        return await until(f"the end of {job_id}", look)
+        return await self.seen(f"the end of {job_id}", job_id, lambda r: r.status.ended)
 
     async def moving(self, job_id: str, step: int = 3) -> None:
         """Wait until the job is under way."""
+        await self.seen(f"{job_id} at step {step}", job_id, lambda record: record.step >= step)
 
-        async def look() -> bool:
-            return (await self.store.get(job_id)).step >= step
-
-        await until(f"{job_id} at step {step}", look)
+    async def seen(self, what: str, job_id: str, wanted: Callable[[JobRecord], bool]) -> JobRecord:
+        """Return the job's record once it is as wanted."""
+        return await until_record(self.store, what, job_id, wanted)

@@ -22,9 +22,13 @@ async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whol
     with Redis.from_url(jobs_settings.redis_url) as redis:
         redis.client_pause(500)  # the claim's answer comes after the drain has begun
     answered = inside.threads.submit(inside.host.answer, "job")
-    await asyncio.sleep(0.2)
+
+    async def claiming() -> bool:
+        return inside.host._runtime._claiming.locked()
+
+    await until("the claim to be under way", claiming)
     inside.host.drain()
-    await asyncio.wait_for(asyncio.wrap_future(answered), 20)
+    await asyncio.wait_for(asyncio.wrap_future(answered), 30)
     record = await inside.store.get("job")
     assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
 

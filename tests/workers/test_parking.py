@@ -112,7 +112,7 @@ async def test_a_full_worker_claims_for_what_it_parked_without_another_ring(
 )  # fmt: skip
 async def test_a_stream_of_higher_jobs_lets_a_parked_one_through(inside: Inside) -> None:
     await inside.submit("low", priority="low", num_inference_steps=100)
-    await inside.moving("low", 1)
+    await inside.seen("a claim of low", "low", lambda record: record.attempts > 0)
     count = 0
 
     async def low_ended() -> bool:

@@ -5,7 +5,7 @@ import re
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import httpx
 import pytest
@@ -27,12 +27,19 @@ from workers.host import WorkerHost
 from workers.settings import WorkerSettings
 
 STALL_S = 0.5
+stalling = pytest.mark.parametrize("stall_s", [STALL_S])
+
+
+@pytest.fixture
+def stall_s() -> float:
+    """A stall that no busy machine makes; :data:`stalling` is for tests that make one."""
+    return 30.0
 
 
 class Probed:
     """A host on a Redis of its own, looked at over HTTP."""
 
-    def __init__(self, bundle: Bundle, redis: RedisProcess) -> None:
+    def __init__(self, bundle: Bundle, redis: RedisProcess, stall_s: float) -> None:
         self.redis = redis
         self.jobs = JobsSettings(redis_url=redis.url)
         port = free_port()
@@ -40,7 +47,7 @@ class Probed:
             **self.jobs.model_dump(),
             slots=2,
             rows_per_tick=4,
-            stall_s=STALL_S,
+            stall_s=stall_s,
             metrics_port=port,
         )
         self.host = WorkerHost(bundle, settings)
@@ -48,14 +55,17 @@ class Probed:
 
     async def get(self, path: str) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.get(f"{self.url}{path}", timeout=5)
+            return await client.get(f"{self.url}{path}", timeout=30)
 
     async def says(self, path: str, status: int, word: str) -> None:
+        last: list[str] = []
+
         async def look() -> bool:
             answer = await self.get(path)
+            last[:] = [f"{answer.status_code} {answer.text}"]
             return answer.status_code == status and word in answer.text
 
-        await until(f"{path} to say {status} {word!r}", look, 20)
+        await until(f"{path} to say {status} {word!r}", look, seen=lambda: last)
 
     async def submit(self, job_id: str) -> None:
         """Store a job and have its ring answered by a thread."""
@@ -68,10 +78,10 @@ class Probed:
 
 
 @pytest.fixture
-async def probed(bundle: Bundle, tmp_path: Path) -> AsyncIterator[Probed]:
+async def probed(bundle: Bundle, tmp_path: Path, stall_s: float) -> AsyncIterator[Probed]:
     redis = RedisProcess(tmp_path / "redis", free_port())
     redis.start()
-    probed = Probed(bundle, redis)
+    probed = Probed(bundle, redis, stall_s)
     probed.host.start()
     yield probed
     await asyncio.to_thread(probed.host.stop)
@@ -99,6 +109,7 @@ class Hanging(Wrapped):
         return prediction
 
 
+@stalling
 async def test_an_engine_that_hangs_in_a_forward_pass_is_not_live(
     probed: Probed, bundle: Bundle
 ) -> None:
@@ -114,10 +125,15 @@ async def test_an_engine_that_hangs_in_a_forward_pass_is_not_live(
     await probed.says("/livez", 200, "ok")
 
 
+@stalling
 async def test_an_event_loop_that_is_blocked_is_not_live(probed: Probed) -> None:
     await probed.says("/readyz", 200, "ok")
-    probed.host._loop.call_soon_threadsafe(sleep, 3 * STALL_S)
-    await probed.says("/livez", 503, "event loop")
+    go_on = threading.Event()
+    probed.host._loop.call_soon_threadsafe(go_on.wait, 30)
+    try:
+        await probed.says("/livez", 503, "event loop")
+    finally:
+        go_on.set()
     await probed.says("/livez", 200, "ok")
 
 

@@ -1,6 +1,5 @@
 """The disk that Redis' AOF lies on is full."""
 
-import asyncio
 import resource
 import signal
 
@@ -21,8 +20,9 @@ async def run(stage: Stage, *, full_s: float) -> Outcome:
     server = stage.redis(prepare=_endure)
     async with outage(stage, JobsSettings(redis_url=server.url), outcome) as load:
         _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (64 * 1024, hard))
-        await asyncio.sleep(full_s)
+        written = max(path.stat().st_size for path in (server.folder / "appendonlydir").iterdir())
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (written, hard))
+        await load.begins(full_s)
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (hard, hard))
         await load.ends(outcome)
     server.kill()

@@ -1,6 +1,5 @@
 """Redis reaches its maxmemory under load."""
 
-import asyncio
 from time import monotonic
 
 import httpx
@@ -30,7 +29,7 @@ async def run(stage: Stage, *, full_s: float) -> Outcome:
         outcome.expect(canceled.status_code == 200, f"cancelling works: {canceled.text}")
         deleted = await http.delete(f"/v1/jobs/{unwanted['id']}")
         outcome.expect(deleted.status_code == 204, f"deleting works: {deleted.text}")
-        await asyncio.sleep(max(0.0, full_s - (monotonic() - full_at)))
+        await load.begins(max(0.0, full_s - (monotonic() - full_at)))
         await redis.config_set("maxmemory", "0")
         await load.ends(outcome)
     await redis.aclose()

@@ -9,7 +9,7 @@ from time import monotonic
 import httpx
 
 from jobs.settings import JobsSettings
-from tests.faults.client import Client
+from tests.faults.client import Client, until
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
 from tests.faults.scenarios.submitter import Submitter, door_ready
@@ -28,11 +28,24 @@ class Outage:
     client: Client
     fleet: Fleet
 
+    async def begins(self, for_s: float) -> None:
+        """Wait so many seconds, and until a client has been refused."""
+        answers = self.submitter.answers
+        await asyncio.sleep(for_s)
+
+        async def refused() -> bool:
+            return answers[503] > 0
+
+        await until("a refusal", refused, seen=lambda: answers)
+
     async def ends(self, outcome: Outcome) -> None:
         """Wait until a job is taken on, and note how long that takes from now."""
         began, before = monotonic(), self.submitter.accepted_count
-        while self.submitter.accepted_count == before:
-            await asyncio.sleep(0.02)
+
+        async def accepted() -> bool:
+            return self.submitter.accepted_count > before
+
+        await until("a job to be taken on", accepted, seen=lambda: self.submitter.answers)
         outcome.note("accepting_again_s", monotonic() - began)
 
     async def judge(self, outcome: Outcome) -> None:

@@ -1,7 +1,5 @@
 """Redis is away for a while, and clients go on submitting."""
 
-import asyncio
-
 from jobs.settings import JobsSettings
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.outage import outage
@@ -14,7 +12,7 @@ async def run(stage: Stage, *, away_s: float) -> Outcome:
     redis = stage.redis()
     async with outage(stage, JobsSettings(redis_url=redis.url), outcome) as load:
         redis.kill()
-        await asyncio.sleep(away_s)
+        await load.begins(away_s)
         redis.start()
         await load.ends(outcome)
     return outcome
