@@ -63,7 +63,7 @@ async def test_wait_that_runs_out_says_that_the_job_is_kept(serve: Serve) -> Non
     error = await until("a wait that runs out", refused, 20)
     assert error.kept
     assert "job a is kept" in str(error)
-    patient = RedisStore(settings.model_copy(update={"durable_timeout_s": 5.0}))
+    patient = RedisStore(settings.model_copy(update={"durable_timeout_s": 9.0}))
     again = await patient.create("b", spec(), 10, idempotency=KEY, durable="strict")
     assert (again.record.id, again.replayed) == ("a", True)
     await hasty.close()
@@ -87,7 +87,7 @@ async def test_job_waits_for_replicas(serve: Serve) -> None:
         except NotDurable:
             return False
 
-    await until("a replica", taken, 20)
+    await until("a replica", taken)
     replica.kill()
     await store.close()
 

@@ -19,7 +19,7 @@ async def reaps(settings: JobsSettings) -> None:
     await store.create("a", spec(), work(spec()))
     assert await store.claim("toy", "dies", idle=True) is not None
     sweeping = asyncio.create_task(Sweeper(store, doorbell).run(settings.beat_s))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await store.get("a")).status is JobStatus.RUNNING:
             await asyncio.sleep(0.02)
     sweeping.cancel()

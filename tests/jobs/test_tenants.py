@@ -125,24 +125,24 @@ async def test_a_deadline_that_cannot_be_met_is_refused_with_the_least_that_migh
 ) -> None:
     for i in range(10):
         await submit(store, f"j{i}", "acme")
-    await submit(store, "unmeasured", "acme", deadline_s=1.0)
+    await submit(store, "unmeasured", "acme", deadline_s=100.0)
     await store.cancel("unmeasured")
-    await store.announce_worker(worker(2.0, "slow"))
-    await store.announce_worker(worker(8.0, "fast"))
-    await submit(store, "own", "acme", deadline_s=2.0)  # before its tenant's others
+    await store.announce_worker(worker(0.02, "slow"))
+    await store.announce_worker(worker(0.08, "fast"))
+    await submit(store, "own", "acme", deadline_s=200.0)  # before its tenant's others
     with pytest.raises(DeadlineUnmeetable) as refused:
-        await submit(store, "too-soon", "acme", deadline_s=1.0)
-    assert refused.value.earliest_s == pytest.approx(10 / 8)
+        await submit(store, "too-soon", "acme", deadline_s=100.0)
+    assert refused.value.earliest_s == pytest.approx(10 / 0.08)
     with pytest.raises(DeadlineUnmeetable) as refused:
-        await submit(store, "beside", "acme", deadline_s=2.1)
-    assert refused.value.earliest_s == pytest.approx(10 / 10 + 10 / 8, rel=0.05)
-    await submit(store, "later", "acme", deadline_s=2.5)
+        await submit(store, "beside", "acme", deadline_s=210.0)
+    assert refused.value.earliest_s == pytest.approx(10 / 0.1 + 10 / 0.08, rel=0.05)
+    await submit(store, "later", "acme", deadline_s=250.0)
     for i in range(20):
         await submit(store, f"high{i}", "other", priority=Priority.HIGH)
     with pytest.raises(DeadlineUnmeetable) as refused:
-        await submit(store, "below", "third", deadline_s=20.0)
-    assert refused.value.earliest_s == pytest.approx(200 / 10 + 10 / 8, rel=0.05)
-    await submit(store, "above", "third", deadline_s=20.0, priority=Priority.HIGH)
+        await submit(store, "below", "third", deadline_s=2000.0)
+    assert refused.value.earliest_s == pytest.approx(200 / 0.1 + 10 / 0.08, rel=0.05)
+    await submit(store, "above", "third", deadline_s=2000.0, priority=Priority.HIGH)
 
 
 async def test_what_a_former_version_ended_stops_counting(
