@@ -37,6 +37,7 @@ class Live:
     """What runs, and the jobs that went through it."""
 
     url: str
+    began: float  # Unix time
     collector: Collector
     logs: dict[str, Path]  # of the door and the worker
     jobs: dict[str, str]  # what became of it → id
@@ -80,6 +81,7 @@ def door_answers(url: str, workers: int) -> bool:
 @contextmanager
 def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]:
     """Run a door and a worker that send their spans to a collector."""
+    began = time.time()
     port, own, worker_port = free_port(), free_port(), free_port()
     logs = {name: folder / f"{name}.log" for name in ("door", "worker")}
     with ExitStack() as stack:
@@ -114,7 +116,7 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
             raise
         if seen:
             wait("two readings", lambda: read_twice(seen, len(metrics)))
-        yield Live(url, collector, logs, {"expired": late}, seen)
+        yield Live(url, began, collector, logs, {"expired": late}, seen)
 
 
 def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
@@ -152,6 +154,7 @@ def draw(live: Live, settings: JobsSettings) -> None:
         long = client.submit("a red apple", num_inference_steps=1000)
         for _ in client.follow(traced["id"]):
             pass
+        wait("a worker at the job to cancel", lambda: client.get(long.id).status != "queued")
         client.cancel(long.id)
         live.jobs["canceled"] = long.id
         asyncio.run(submit_broken(settings, "broken"))
@@ -190,6 +193,8 @@ def read_twice(url: str, targets: int) -> bool:
     try:
         answer = httpx.get(f"{url}/api/v1/query", params=query, trust_env=False)
     except httpx.HTTPError:
+        return False
+    if answer.status_code != 200:  # it is not ready yet
         return False
     found = answer.json().get("data", {}).get("result")
     return bool(found) and int(found[0]["value"][1]) == targets

@@ -71,7 +71,7 @@ def test_histograms_name_traces(live: Live, figures: Figures, histogram: str) ->
         sent = {span.trace_id for span in live.collector.spans}
         return bool(figures.traces(f"{histogram}_bucket") & sent)
 
-    wait("a trace that the collector has", named, 10)
+    wait("a trace that the collector has", named)
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists(figures: Figures) -> None:

@@ -37,6 +37,7 @@ class Watch:
         self.client = client
         self.began = monotonic()
         self.seen: list[tuple[float, int]] = []  # seconds since the start, live workers
+        self._reached = 0  # place in ``seen`` of the number that was waited for last
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -57,18 +58,16 @@ class Watch:
             await asyncio.sleep(0.05)
 
     async def reach(self, count: int) -> float:
-        """Return the seconds that pass from now until there are so many live workers."""
+        """Return the seconds from now until there are, or have been meanwhile, so many workers."""
         asked = self.now
 
         async def there() -> bool:
             if self._task.done():
                 self._task.result()
-            return self.seen[-1:] != [] and self.seen[-1][1] == count
+            return count in self.counts[self._reached :]
 
-        try:
-            await until(f"{count} workers", there, PATIENCE_S)
-        except AssertionError as error:
-            raise AssertionError(f"{error}, but {self.seen}") from error
+        await until(f"{count} workers", there, PATIENCE_S, seen=lambda: self.seen)
+        self._reached += self.counts[self._reached :].index(count)
         return self.now - asked
 
     async def close(self) -> None:

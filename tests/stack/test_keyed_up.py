@@ -16,19 +16,25 @@ from service.redis_server import free_port
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-WORKER_PORT = free_port()
 MARKER = "zebra-crossing-4711"
 
 
 @pytest.fixture
-def stack(tiny: Path, tmp_path: Path) -> Iterator[Up]:
-    options = {"auth": "keys", "log_level": "DEBUG", "metrics_port": WORKER_PORT}
+def worker_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def stack(tiny: Path, tmp_path: Path, worker_port: int) -> Iterator[Up]:
+    options = {"auth": "keys", "log_level": "DEBUG", "metrics_port": worker_port}
     started = Up(tmp_path / "data", tiny, "--door", "uvicorn", **options)
     yield started
     started.end()
 
 
-def test_owner_has_a_key_and_no_log_or_figure_tells_a_prompt(stack: Up, tmp_path: Path) -> None:
+def test_owner_has_a_key_and_no_log_or_figure_tells_a_prompt(
+    stack: Up, worker_port: int, tmp_path: Path
+) -> None:
     url = stack.ready()
     with Client(url) as client, pytest.raises(Unauthorized):
         client.submit("a")
@@ -53,7 +59,7 @@ def test_owner_has_a_key_and_no_log_or_figure_tells_a_prompt(stack: Up, tmp_path
     assert httpx.post(f"{url}/v1/jobs", json=body, headers=headers).status_code == 422
     figures = httpx.get(f"{url}/metrics", headers=headers).text
     assert "sfumato_jobs_accepted_total 1.0" in figures
-    figures += httpx.get(f"http://127.0.0.1:{WORKER_PORT}/metrics").text
+    figures += httpx.get(f"http://127.0.0.1:{worker_port}/metrics").text
     assert "sfumato_worker_jobs_total" in figures
     assert MARKER not in figures
     assert stack.stop() == 0

@@ -110,7 +110,7 @@ async def test_a_pickle_is_refused_and_the_worker_goes_on(served: Served, tmp_pa
         said = served.worker.log.read_text()
         return "pickle" in said or "ContentDisallowed" in said
 
-    await until("a line about the refusal", refused, 20)
+    await until("a line about the refusal", refused)
     assert not planted.exists()
     assert served.worker.alive
     await client.close()
