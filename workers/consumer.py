@@ -14,6 +14,7 @@ import structlog
 from celery import signals
 from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.transport.redis import Channel
 from redis.exceptions import DataError
 
 log = structlog.get_logger()
@@ -28,7 +29,12 @@ class RingConsumer(Consumer):  # type: ignore[misc]  # celery has no types
     """Hands rings to the pool and drops every other message."""
 
     def connect(self) -> Any:
-        """Return a connection whose reading outlives what cannot be taken for a message."""
+        """Return a connection whose reading outlives what cannot be taken for a message.
+
+        When it breaks, rings that were not acknowledged are not put back: kombu would do so over
+        the connection that is broken, and end the worker. A sweep makes up for them.
+        """
+        Channel.do_restore = False
         connection = super().connect()
         poller = connection.transport.cycle
         poller.on_readable = self._outliving(poller.on_readable)
