@@ -6,14 +6,17 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from jobs.errors import InvalidCursor
+from jobs.redis_trouble import trouble
 from jobs.schema import JobStatus
 from jobs.store import Event
 
+log = structlog.get_logger()
 RECHECK_S = 5.0  # a wake-up lost with its connection is made up for
 _ID = re.compile(r"\d{1,18}-\d{1,18}")
 
@@ -61,7 +64,9 @@ class EventHub:
                     pipe.xrange(key, f"({after}", "+", count=64)
                     status, found = await pipe.execute()
                     entries = cast(list[tuple[bytes, Mapping[bytes, bytes]]], found)
-                except (RedisError, OSError):
+                except (RedisError, OSError) as error:
+                    if trouble(error) is None:
+                        raise
                     await asyncio.sleep(0.5)  # the server is away; the stream outlives it
                     continue
                 if not entries and (status is None or JobStatus(status.decode()).ended):
@@ -82,16 +87,21 @@ class EventHub:
                 del self._listeners[job_id]
 
     async def _listen(self) -> None:
+        told = False
         while not self._closing:
             pubsub: PubSub = self._redis.pubsub()
             try:
                 await pubsub.subscribe(f"{self._prefix}:wake")
+                told = False
                 self._wake(None)  # whatever came while nobody listened
                 while not self._closing:
                     message = await pubsub.get_message(timeout=1.0)
                     if message and message["type"] == "message":
                         self._wake(message["data"].decode())
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                if not told:  # once an outage
+                    log.warning("nothing tells of new events, looking again", reason=str(error))
+                told = True
                 await asyncio.sleep(0.2)
             finally:
                 with contextlib.suppress(RedisError, OSError):
