@@ -43,7 +43,8 @@ for _, id in ipairs(old) do
     dropped = dropped + 1
   end
 end
-while tonumber(redis.call('GET', key('result_bytes')) or '0') > S.max_results_bytes do
+for _ = 1, 200 do
+  if tonumber(redis.call('GET', key('result_bytes')) or '0') <= S.max_results_bytes then break end
   local oldest = redis.call('ZRANGE', key('results'), 0, 0)
   if not oldest[1] or not readable(oldest[1]) then break end
   drop_images(oldest[1])
