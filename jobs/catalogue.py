@@ -53,9 +53,7 @@ class ModelEntry(BaseModel):
     examples: tuple[str, ...] = ()
     samplers: tuple[SamplerEntry, ...]
     units_per_s: float = 0.0  # what one worker does with full batches; 0: nobody has measured it
-    cold_start_s: float = (
-        0.0  # from a worker's process to its engine's being ready; 0: not measured
-    )
+    cold_start_s: float = 0.0  # from a worker's process to its engine's being ready; 0: unknown
 
     def sampler(self, name: str) -> SamplerEntry:
         """Return the sampler of this name.

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from jobs.errors import JobsError
 from jobs.redis_trouble import trouble
 from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
 from jobs.settings import JobsSettings
@@ -94,3 +95,15 @@ async def ask(call: Awaitable[T]) -> T:
         if (meaning := trouble(error)) is None:
             raise
         raise meaning from error
+
+
+async def disconnect(redis: "Redis", what: str) -> None:
+    """Close a client's connections; ``what`` names them where that fails.
+
+    Raises:
+        JobsError: Redis is away, or went away while they were closed.
+    """
+    try:
+        await redis.aclose()
+    except (RedisError, OSError) as error:
+        raise JobsError(f"closing {what}: {error}") from error

@@ -98,7 +98,7 @@ class DeadlineUnmeetable(JobsError):
     def __init__(self, deadline_s: float, earliest_s: float) -> None:
         super().__init__(
             f"the job cannot end within {deadline_s:g} s; with the work before it and the workers "
-            f"there are, {earliest_s:.1f} s is the least"
+            f"there may be, {earliest_s:.1f} s is the least"
         )
         self.earliest_s = earliest_s
 

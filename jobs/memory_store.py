@@ -11,7 +11,6 @@ from jobs.catalogue import ModelEntry
 from jobs.errors import (
     DurabilityUnsupported,
     IdempotencyConflict,
-    InvalidCursor,
     JobNotFound,
     ResultExpired,
     StoreFull,
@@ -27,6 +26,7 @@ from jobs.memory_upkeep import forgive_silence, sweep
 from jobs.schema import Durable, JobError, JobRecord, JobSpec, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import (
+    WORKER_TTL_S,
     Backlog,
     Checkpoint,
     Claim,
@@ -44,10 +44,9 @@ from jobs.store import (
     Swept,
     Totals,
     WorkerEntry,
+    parse_cursor,
 )
 from jobs.webhook import Webhook, WebhookState
-
-WORKER_TTL_S = 5
 
 
 class MemoryStore:
@@ -125,11 +124,7 @@ class MemoryStore:
         cursor: str | None = None,
     ) -> JobPage:
         """Return a page of jobs, newest first."""
-        if cursor is not None and (
-            not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18
-        ):
-            raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
-        below = self._seq + 1 if cursor is None else int(cursor)
+        below = self._seq + 1 if cursor is None else parse_cursor(cursor)
         found = sorted(
             (
                 j

@@ -5,15 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
-from redis.exceptions import RedisError
 
 from jobs import events
 from jobs.catalogue import ModelEntry
-from jobs.connection import ask, connect
+from jobs.connection import ask, connect, disconnect
 from jobs.errors import (
-    InvalidCursor,
     JobNotFound,
-    JobsError,
     NewerSchema,
     ResultExpired,
     StaleFence,
@@ -36,6 +33,7 @@ from jobs.schema import (
 from jobs.scripts import Scripts
 from jobs.settings import JobsSettings
 from jobs.store import (
+    WORKER_TTL_S,
     Backlog,
     Checkpoint,
     Claim,
@@ -53,11 +51,11 @@ from jobs.store import (
     Swept,
     Totals,
     WorkerEntry,
+    parse_cursor,
 )
 from jobs.webhook import Webhook
 
 ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
-WORKER_TTL_S = 5
 
 
 class RedisStore:
@@ -77,6 +75,7 @@ class RedisStore:
         return ":".join((self._prefix, *parts))
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
+        """Return Redis' answer; redis-py's types leave open whether it is text or bytes."""
         return await ask(call)
 
     async def _script(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
@@ -135,9 +134,7 @@ class RedisStore:
         key += f":{status.value}" if status else ""
         below = "+inf"
         if cursor is not None:
-            if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
-                raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
-            below = f"({cursor}"
+            below = f"({parse_cursor(cursor)}"
         found = await self._ask(
             self._redis.zrevrangebyscore(key, below, "-inf", start=0, num=limit, withscores=True)
         )
@@ -399,11 +396,8 @@ class RedisStore:
 
     async def close(self) -> None:
         """Release connections."""
-        try:
-            await self._hub.close()
-            await self._redis.aclose()
-        except (RedisError, OSError) as error:
-            raise JobsError(f"closing the store: {error}") from error
+        await self._hub.close()
+        await disconnect(self._redis, "the store")
 
 
 def _worker_entry(value: bytes) -> WorkerEntry:

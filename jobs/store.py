@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from jobs.catalogue import ModelEntry
+from jobs.errors import InvalidCursor
 from jobs.latency import Latency
 from jobs.outbox import Outbox
 from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
@@ -16,6 +17,8 @@ from jobs.tenants import Tenants
 from jobs.webhook import Webhook
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
+WORKER_TTL_S = 5
+"""Silence after which a worker does not count as live."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,17 @@ class JobPage:
     cursor: str | None
 
 
+def parse_cursor(cursor: str) -> int:
+    """Return the number of the job that a page of jobs goes on below.
+
+    Raises:
+        InvalidCursor: no page gave this cursor out.
+    """
+    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
+        raise InvalidCursor(f"{cursor!r} is not a cursor that was given out")
+    return int(cursor)
+
+
 @dataclass(frozen=True)
 class Swept:
     """What one sweep did."""
@@ -223,8 +237,8 @@ class JobStore(Protocol):
             IdempotencyConflict: the key was used with another fingerprint.
             BacklogFull: the model's remaining work is past its bound.
             QuotaExceeded, LargerThanQuota: the tenant's own is, or would be by this job alone.
-            DeadlineUnmeetable: the work before it and its own take longer than ``deadline_s``;
-                not raised while the workers' speed is unknown.
+            DeadlineUnmeetable: the work before it and its own take longer than ``deadline_s``, even
+                with as many workers as the model may have; not raised while their speed is unknown.
             DurabilityUnsupported: ``strict`` cannot be had from this store.
             NotDurable: it could not be confirmed in time; ``kept`` says whether the job exists.
             StoreFull: memory is past its high-water mark.

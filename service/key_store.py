@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from redis.asyncio.client import Pipeline
-from redis.exceptions import RedisError
 
-from jobs.connection import ask, connect
+from jobs.connection import ask, connect, disconnect
 from jobs.errors import JobsError
 from jobs.settings import JobsSettings
 from service.api_key import ApiKey, digest, new_id, new_secret, text_of
@@ -113,10 +112,7 @@ class KeyStore:
 
     async def close(self) -> None:
         """Release connections."""
-        try:
-            await self._redis.aclose()
-        except (RedisError, OSError) as error:
-            raise JobsError(f"closing the key store: {error}") from error
+        await disconnect(self._redis, "the key store")
 
 
 def _encode(key: ApiKey) -> Mapping[Any, Any]:

@@ -11,10 +11,9 @@ from typing import Any
 
 import structlog
 from fastapi import Request
-from redis.exceptions import RedisError
 
-from jobs.connection import ask, connect
-from jobs.errors import JobsError, StoreTrouble
+from jobs.connection import ask, connect, disconnect
+from jobs.errors import StoreTrouble
 from jobs.settings import JobsSettings
 from service.door_keys import door_key
 from service.problem import Refusal
@@ -66,10 +65,7 @@ class RateLimiter:
 
     async def close(self) -> None:
         """Release connections."""
-        try:
-            await self._redis.aclose()
-        except (RedisError, OSError) as error:
-            raise JobsError(f"closing the rate limiter: {error}") from error
+        await disconnect(self._redis, "the rate limiter")
 
 
 async def meter(limiter: RateLimiter, request: Request, buckets: Sequence[Bucket]) -> None:

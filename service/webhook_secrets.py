@@ -7,10 +7,8 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 import orjson
-from redis.exceptions import RedisError
 
-from jobs.connection import ask, connect
-from jobs.errors import JobsError
+from jobs.connection import ask, connect, disconnect
 from jobs.settings import JobsSettings
 from service.door_keys import door_key
 
@@ -56,7 +54,4 @@ class WebhookSecrets:
 
     async def close(self) -> None:
         """Release connections."""
-        try:
-            await self._redis.aclose()
-        except (RedisError, OSError) as error:
-            raise JobsError(f"closing the webhook secrets: {error}") from error
+        await disconnect(self._redis, "the webhook secrets")

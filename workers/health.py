@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
-from jobs.redis_store import WORKER_TTL_S
+from jobs.store import WORKER_TTL_S
 from workers.engine import Engine
 
 
