@@ -97,12 +97,12 @@ class Publisher:
                 run.log.warning("checkpoint of another build refused")
         elif isinstance(report, Finished):
             self._left(run, [report.image])
-            self.spawn(self._store_picture(run, report))
+            self.spawn(self._store_picture(run, report), run)
         elif isinstance(report, Failed):
             self._left(run, [report.image])
-            self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)))
+            self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)), run)
         else:
-            self.spawn(self._release(run, report))
+            self.spawn(self._release(run, report), run)
 
     async def _round(self) -> None:
         runs = [run for run in self._holdings.runs.values() if run.leaving is None]
@@ -140,10 +140,11 @@ class Publisher:
                 due.append((run, run.previews.popitem()[1]))
         if not due:
             return
-        files = await asyncio.to_thread(lambda: [encode_preview(shown.pixels) for _, shown in due])
+        files = await asyncio.to_thread(lambda: [_preview_file(shown) for _, shown in due])
         previews = [
             Preview(run.claim.lease, shown.image, shown.step, PREVIEW_CONTENT_TYPE, data)
             for (run, shown), data in zip(due, files, strict=True)
+            if data is not None
         ]
         try:
             self._holdings.lose(await self._store.preview(previews))
@@ -183,8 +184,14 @@ class Publisher:
         async with run.lock:
             if run.ended:
                 return
-            with run.attempt.stage("encode"):
-                data = await asyncio.to_thread(encode, report.pixels, spec.output_format, values)
+            try:
+                with run.attempt.stage("encode"):
+                    data = await asyncio.to_thread(
+                        encode, report.pixels, spec.output_format, values
+                    )
+            except Exception as error:  # Pillow raises whatever its encoders raise
+                self.spawn(self._fail(run, JobError(code="internal", detail=repr(error))), run)
+                return
             record = ImageRecord(
                 index=report.image,
                 seed=spec.seed,
@@ -270,17 +277,28 @@ class Publisher:
             await asyncio.sleep(pause)
             pause = min(1.0, pause * 2)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do some work beside the rounds; its failure is logged."""
+    def spawn(self, work: Coroutine[Any, Any, None], run: Run | None = None) -> None:
+        """Do some work beside the rounds; where it fails, ``run`` is left to other workers."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda ended: self._ended(ended, run))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], run: Run | None) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, StaleFence):
-            log.error("publisher task failed", exc_info=error)
+        if error is None or isinstance(error, StaleFence):
+            return
+        log.error("publisher task failed", exc_info=error)
+        if run is not None:  # or its lease would be renewed for ever
+            self._holdings.lose([run.id])
+
+
+def _preview_file(shown: Previewed) -> bytes | None:
+    try:
+        return encode_preview(shown.pixels)
+    except Exception:  # Pillow raises whatever its encoders raise; a job goes on without previews
+        log.exception("a preview was left out", job_id=shown.job_id)
+        return None
 
 
 def _shape(saved: Saved) -> tuple[int, int, int, int]:

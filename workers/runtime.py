@@ -139,7 +139,7 @@ class Runtime:
         """Let the run's next picture into the engine; the caller holds its place."""
         if not run.waiting:  # everything was stored by an earlier attempt
             self._permits.release()
-            self._publisher.spawn(self._publisher.end(run))
+            self._publisher.spawn(self._publisher.end(run), run)
             return
         picture = run.waiting.popleft()
         run.inside.add(picture.image)

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from redis.asyncio import Redis
+from torch import Tensor
 
 from diffusion.bundle import Bundle
 from jobs.schema import JobStatus
@@ -88,6 +90,35 @@ async def test_non_finite_values_fail_one_job_with_the_reason(
     assert bad.error is not None
     assert bad.error.code == "non_finite"
     assert "sigma" in bad.error.detail
+
+
+class Colourful:
+    """A decoder whose pictures have five colours, which no file can hold."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.inner = vars(bundle)["_decoder"]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures (B, 5, H, W) in [-1, 1]."""
+        pictures: Tensor = self.inner.decode(latents)
+        return torch.cat([pictures, pictures[:, :2]], dim=1)
+
+
+async def test_a_picture_that_cannot_be_encoded_fails_its_job_alone(
+    inside: Inside, bundle: Bundle
+) -> None:
+    colourful = Colourful(bundle)
+    vars(bundle)["_decoder"] = colourful
+    try:
+        await inside.submit("bad", num_images=2, num_inference_steps=100)
+        bad = await inside.ended("bad")
+    finally:
+        vars(bundle)["_decoder"] = colourful.inner
+    assert (bad.status, bad.preview_step) == (JobStatus.FAILED, None)
+    assert bad.error is not None
+    assert bad.error.code == "internal"
+    await inside.submit("good", num_inference_steps=5)
+    assert (await inside.ended("good")).status is JobStatus.SUCCEEDED
 
 
 async def test_previews_and_progress_are_published(inside: Inside) -> None:
