@@ -86,14 +86,15 @@ def load_bundle(
     where the bundle holds an export and the runtime is installed; torch everywhere else.
 
     Raises:
-        BundleError: the folder is not a model we can serve; the message names the file.
+        BundleError: the folder is not a model we can serve, and the message names the file; or
+            the device, the provider or the export is not there.
     """
     if backend not in BACKENDS:
         raise BundleError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BundleError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
     check_files(folder)
-    place = torch.device(device)
+    place = usable_device(device)
     sha256 = digest(folder)
     sessions = sessions or SessionSettings()
     if backend == "auto":
@@ -105,6 +106,20 @@ def load_bundle(
     path = export_folder(folder, precision)
     export = OnnxExport(folder, path, manifest, place, sessions)
     return assemble(folder, OnnxParts(folder, export), place, sha256, name)
+
+
+def usable_device(name: str) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        BundleError: this machine, or this build of torch, does not have it.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BundleError(f"the device {name!r} cannot be used: {error}") from error
+    return device
 
 
 def assemble(

@@ -165,7 +165,8 @@ def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) 
     encoder = torch_encoder(folder / part, config, dtype)
     module = TorchEncoder(encoder, penultimate=penultimate)
     length = int(config["max_position_embeddings"])
-    tokens = torch.arange(2 * length).reshape(2, length) % int(config["vocab_size"])
+    tokens = torch.linspace(0, int(config["vocab_size"]) - 1, 2 * length).long()
+    tokens = tokens.reshape(2, length)
     with torch.no_grad():
         outputs = ("states", "pooled")[: len(module(tokens))]
     return Network(

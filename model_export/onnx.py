@@ -180,10 +180,17 @@ def _verify_whole(
     manifest["verified"]["pictures"] = compare_pictures(theirs, ours, bounds)
     report("measuring speed")
     manifest["speed"] = {
-        "processor": platform.machine(),
+        "processor": _processor(),
         "threads": torch.get_num_threads(),
         "rows": speeds(theirs, ours),
     }
+
+
+def _processor() -> str:
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def _shapes(entries: Any) -> dict[str, list[int | str]]:

@@ -85,7 +85,12 @@ def _values(name: str, shape: Sequence[int], example: Tensor, generator: torch.G
     if name == "timesteps":
         return torch.linspace(0, 999, shape[0])
     if not example.is_floating_point():
-        return torch.randint(0, int(example.max()) + 1, tuple(shape), generator=generator)
+        last = int(example.max())
+        tokens = torch.randint(0, last + 1, tuple(shape), generator=generator)
+        # CLIP's last token ends a prompt, and its place is where the projection is taken from.
+        for row, place in enumerate(range(1, 3 * len(tokens), 3)):
+            tokens[row, place % tokens.shape[1]] = last
+        return tokens
     if name == "time_ids":
         return example[:1].expand(*shape).contiguous()
     return torch.randn(tuple(shape), generator=generator)

@@ -224,6 +224,12 @@ def test_part_we_cannot_serve_is_named(
         load_bundle(folder)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(tmp_path: Path, device: str) -> None:
+    with pytest.raises(BundleError, match=f"the device '{device}' cannot be used: "):
+        load_bundle(tiny_bundle(tmp_path / "m"), device=device)
+
+
 def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> None:
     folder = tiny_bundle(tmp_path / "m")
     text = (folder / "sfumato.json").read_text()
