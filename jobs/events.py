@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from jobs.errors import InvalidCursor
+from jobs.errors import InvalidCursor, StoreUnavailable
 from jobs.redis_trouble import trouble
 from jobs.schema import JobStatus
 from jobs.store import Event
@@ -49,7 +49,10 @@ class EventHub:
         self._closing = False
 
     async def follow(self, job_id: str, after: str) -> AsyncIterator[Event]:
-        """Yield events after an id until the result, or until the job is deleted."""
+        """Yield events after an id until the result, or until the job is deleted.
+
+        An outage is waited out. Raises: StoreUnavailable where Redis refuses to tell them.
+        """
         wake = asyncio.Event()
         self._listeners.setdefault(job_id, set()).add(wake)
         if self._task is None or self._task.done():
@@ -65,8 +68,8 @@ class EventHub:
                     status, found = await pipe.execute()
                     entries = cast(list[tuple[bytes, Mapping[bytes, bytes]]], found)
                 except (RedisError, OSError) as error:
-                    if trouble(error) is None:
-                        raise
+                    if trouble(error) is None:  # it will not pass by itself
+                        raise StoreUnavailable(f"no events of {job_id}: {error}") from error
                     await asyncio.sleep(0.5)  # the server is away; the stream outlives it
                     continue
                 if not entries and (status is None or JobStatus(status.decode()).ended):

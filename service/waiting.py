@@ -1,7 +1,6 @@
 """Waiting for a job's end on behalf of a client that may leave."""
 
 import asyncio
-from enum import Enum, auto
 from typing import Any
 
 from fastapi import Request
@@ -12,32 +11,22 @@ from service.cancelling import end
 from service.door import Door
 
 
-class Outcome(Enum):
-    """Why a wait ended."""
-
-    ENDED = auto()  # the job
-    TIMEOUT = auto()  # or the door closes
-    LEFT = auto()  # the client
-
-
-async def wait_for_end(
-    door: Door, request: Request, record: JobRecord, timeout_s: float
-) -> Outcome:
+async def wait_for_end(door: Door, request: Request, record: JobRecord, timeout_s: float) -> None:
     """Wait until the job ends, the time is up, the door closes, or the client leaves.
 
     A client that leaves cancels its job, if it wanted that. The request's body has to be read
     already.
     """
-    outcome = Outcome.LEFT  # also where Ray Serve tells of it by a cancellation
+    left = True  # also where Ray Serve tells of it by a cancellation
     try:
-        outcome = await _wait(door, request, record.id, timeout_s)
+        left = await _leaves_first(door, request, record.id, timeout_s)
     finally:
-        if outcome is Outcome.LEFT and record.spec.on_disconnect == "cancel":
+        if left and record.spec.on_disconnect == "cancel":
             door.departed(record.id)
-    return outcome
 
 
-async def _wait(door: Door, request: Request, job_id: str, timeout_s: float) -> Outcome:
+async def _leaves_first(door: Door, request: Request, job_id: str, timeout_s: float) -> bool:
+    """Return whether the client left before the job ended, the door closed or the time was up."""
     ended = asyncio.create_task(_ended(door, job_id))
     left = asyncio.create_task(_left(request))
     try:
@@ -49,8 +38,8 @@ async def _wait(door: Door, request: Request, job_id: str, timeout_s: float) -> 
     finally:
         await end(ended, left)
     if ended in done and not ended.cancelled() and ended.result():
-        return Outcome.ENDED
-    return Outcome.LEFT if left in done and not door.closing.done() else Outcome.TIMEOUT
+        return False
+    return left in done and not door.closing.done()
 
 
 async def _ended(door: Door, job_id: str) -> bool:

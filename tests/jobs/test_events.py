@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from redis.exceptions import ResponseError
 
+from jobs.errors import StoreUnavailable
 from jobs.redis_store import RedisStore
 from tests.jobs.examples import spec
 
@@ -15,6 +15,6 @@ async def test_a_stream_that_cannot_be_read_ends_and_is_not_tried_for_ever(
     await redis_store.create("job", spec(), 10)
     redis, prefix = vars(redis_store)["_redis"], vars(redis_store)["_prefix"]
     await redis.set(f"{prefix}:events:job", "no stream")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         async with asyncio.timeout(5):
             await anext(redis_store.events("job"))
