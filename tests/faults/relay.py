@@ -12,6 +12,7 @@ class Relay:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._streams: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -41,8 +42,18 @@ class Relay:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        while self._serving:
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._serving.add(task)
+        try:
+            await self._connect(reader, writer)
+        finally:
+            self._serving.discard(task)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._target is None:
             writer.transport.abort()
             return
