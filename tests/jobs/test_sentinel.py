@@ -46,7 +46,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     config.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
         f"sentinel monitor house 127.0.0.1 {master.port} 1\n"
-        "sentinel down-after-milliseconds house 500\n"
+        "sentinel down-after-milliseconds house 1500\n"
         "sentinel failover-timeout house 3000\n"
     )
     with (folder / "log").open("ab") as log:

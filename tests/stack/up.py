@@ -53,7 +53,7 @@ class Up:
             sleep(0.1)
         raise AssertionError(self.story())
 
-    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 25.0) -> int:
+    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(signum)
         return self.process.wait(timeout_s)
