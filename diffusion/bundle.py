@@ -25,6 +25,8 @@ from diffusion.prompt import TextEncoder
 from diffusion.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
+# What a prompt, a size and a time are not enough for.
+WITHOUT = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "encoder_hid_dim")
 BACKENDS = ("torch", "onnx", "auto")
 
 
@@ -140,6 +142,11 @@ def assemble(
     zeros = bool(index.get("force_zeros_for_empty_prompt", False))
     text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
     decoder, factor = parts.decoder()
+    channels = read_json(folder / "vae" / "config.json").get("latent_channels", 4)
+    if channels != config["in_channels"]:
+        raise BundleError(
+            f"unet takes {config['in_channels']} channels, the codec gives {channels}"
+        )
     info = _info(folder, schedule, config, factor, sha256)
     if name is not None:
         info = replace(info, name=name)
@@ -167,6 +174,17 @@ def _unet_config(folder: Path) -> dict[str, Any]:
     for key in ("sample_size", "in_channels", "block_out_channels", "cross_attention_dim"):
         if not config.get(key):
             raise BundleError(f"unet/config.json does not say {key}")
+    taken, given = config["in_channels"], config.get("out_channels", 4)
+    if taken != given:
+        raise BundleError(
+            f"unet takes {taken} channels and gives {given}: "
+            "models that are shown a picture, for inpainting or editing, are not served"
+        )
+    for key in WITHOUT:
+        if config.get(key) is not None:
+            raise BundleError(f"unet/config.json: a UNet with {key} is not served")
+    if config.get("addition_embed_type") not in (None, "text_time"):
+        raise BundleError(f"unet: addition_embed_type {config['addition_embed_type']!r} is unknown")
     return config
 
 

@@ -16,6 +16,7 @@ from diffusion.onnx_files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, 
 from diffusion.parts import load_decoder, load_unet
 from diffusion.prompt import TorchEncoder, torch_encoder
 from diffusion.torch_backend import Positional, unet_example
+from model_export.errors import ExportError
 
 OPSET = 20
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32}
@@ -50,7 +51,23 @@ def networks(folder: Path, precision: str) -> Iterator[Network]:
 
 
 def export_graph(network: Network) -> Any:
-    """Return the network as an ``onnx.ModelProto``, its weights named as in the safetensors."""
+    """Return the network as an ``onnx.ModelProto``, its weights named as in the safetensors.
+
+    Raises:
+        ExportError: torch has no such graph of it.
+    """
+    try:
+        model = _exported(network)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise ExportError(f"{network.part}: torch cannot export it: {reason}") from error
+    _strip(model)
+    for tensor in model.graph.initializer:
+        rename(model, tensor.name, tensor.name.removeprefix(network.prefix))
+    return model
+
+
+def _exported(network: Network) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -68,11 +85,7 @@ def export_graph(network: Network) -> Any:
             dynamic_shapes=tuple(network.dynamic[name] for name in network.inputs),
         )
     assert program is not None
-    model = program.model_proto
-    _strip(model)
-    for tensor in model.graph.initializer:
-        rename(model, tensor.name, tensor.name.removeprefix(network.prefix))
-    return model
+    return program.model_proto
 
 
 def share_weights(model: Any, stored: Mapping[str, Any]) -> None:

@@ -212,6 +212,10 @@ def set_json(path: Path, **values: object) -> None:
         ("vae/config.json", {"patch_size": 4}, "vae"),
         ("text_encoder/config.json", {"architectures": ["T5"]}, "T5.* is not served"),
         ("scheduler/scheduler_config.json", {"prediction_type": "flow"}, "flow"),
+        ("unet/config.json", {"in_channels": 9}, "takes 9 channels and gives 4: .* inpainting"),
+        ("unet/config.json", {"num_class_embeds": 5}, "with num_class_embeds is not served"),
+        ("unet/config.json", {"addition_embed_type": "image"}, "'image' is unknown"),
+        ("vae/config.json", {"latent_channels": 16}, "vae"),
         ("sfumato.json", {"colour": 3}, "unknown keys colour"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
+from torch import nn
 from typer.testing import CliRunner
 
 from diffusion.bundle import Bundle, load_bundle
@@ -24,7 +25,8 @@ from diffusion.onnx_files import (
     file_sha256,
     shared_weights,
 )
-from model_export.errors import OutputError, VerificationError
+from model_export.errors import ExportError, OutputError, VerificationError
+from model_export.graphs import Network, export_graph
 from model_export.onnx import export_bundle, weights_bytes
 from model_export.quantize import quantize
 from model_export.sampling import SamplingSettings, draw
@@ -217,6 +219,19 @@ def test_only_weights_that_are_given_may_be_called_shared(folder: Path) -> None:
         check_external_data(model, {}, graph)
     with pytest.raises(BundleError, match="both shared and beside it"):
         check_external_data(model, {"shared": "…"}, graph)
+
+
+class Undecided(nn.Module):
+    """Takes another way for other values, which a graph cannot."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_network_that_has_no_graph_is_told_in_a_line() -> None:
+    network = Network("unet", Undecided(), {"x": torch.ones(2, 3)}, ("y",), {"x": {0: "rows"}}, "")
+    with pytest.raises(ExportError, match=r"^unet: torch cannot export it: [^\n]+$"):
+        export_graph(network)
 
 
 def test_bfloat16_weights_are_shared_too(tmp_path: Path) -> None:
