@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from jobs.redis_store import RedisStore
@@ -50,13 +51,17 @@ async def test_what_waits_for_a_forgotten_model_is_cancelled(redis_store: RedisS
 
 
 async def test_a_job_that_a_door_takes_by_an_old_catalogue_is_cancelled(
-    http: httpx.AsyncClient, redis_store: RedisStore
+    app: FastAPI, http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
-    await redis_store.announce_model(MODEL)
-    assert (await http.get("/v1/models")).status_code == 200  # the door knows it for a while
-    forgetting = asyncio.create_task(forget_model(redis_store, "toy"))
-    await until("the catalogue is empty", lambda: _empty(redis_store))
-    late = await http.post("/v1/jobs", json={"prompt": "a red apple"})
+    for _ in range(5):
+        await redis_store.announce_model(MODEL)
+        await app.state.door.models.refresh()  # the door knows it for a while
+        forgetting = asyncio.create_task(forget_model(redis_store, "toy"))
+        await until("the catalogue is empty", lambda: _empty(redis_store))
+        late = await http.post("/v1/jobs", json={"prompt": "a red apple"})
+        if late.status_code == 202:
+            break
+        await forgetting  # this machine has stood still for longer than the door's while
     assert late.status_code == 202
     assert await forgetting == 1
     assert (await redis_store.get(late.json()["id"])).status is JobStatus.CANCELED

@@ -131,7 +131,7 @@ async def test_messages_that_are_no_rings_are_dropped_and_counted(served: Served
     async def all_counted() -> bool:
         return await served.dropped() == before + len(raw)
 
-    await until("every message to be counted", all_counted, 10)
+    await until("every message to be counted", all_counted)
     with Redis.from_url(served.settings.redis_url) as redis:
         assert redis.hlen("unacked") <= unread  # none will come back
     assert served.worker.alive
