@@ -21,7 +21,7 @@ from workers.aftermath import OUT_OF_MEMORY, Aftermath
 from workers.aside import Errand, aside_for
 from workers.batcher import Batcher
 from workers.forward import Evaluated, draw_noise, evaluate
-from workers.messages import Admitted, Failed, Picture, Released, Report
+from workers.messages import Admitted, Failed, Picture, Report
 from workers.opening import Opening
 from workers.pace import Pace
 from workers.slot import Slot
@@ -80,7 +80,6 @@ class Engine:
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
-        self._draining = False
         self._thread: threading.Thread | None = None
         self._pace = Pace()
         self._full_pace = Pace()
@@ -117,10 +116,6 @@ class Engine:
     def release(self, job_id: str) -> None:
         """Let a job's rows leave at the next tick, reported with their last states. Thread-safe."""
         self._command(lambda: self._release(job_id))
-
-    def drain(self) -> None:
-        """Let all jobs leave at the next tick; later ones leave at once. Thread-safe."""
-        self._command(self._drain)
 
     def healthy(self, limit_s: float) -> bool:
         """Whether the engine is idle or has ticked within ``limit_s``."""
@@ -204,9 +199,6 @@ class Engine:
     def _admit(self) -> None:
         while self._waiting and len(self._slots) < self._settings.slots:
             picture, opened = self._waiting.popleft()
-            if self._draining:
-                self._aftermath.tell(Released(picture.job_id))
-                continue
             try:
                 slot, refused = opened.result()
             except DiffusionError as error:
@@ -334,9 +326,3 @@ class Engine:
             del self._slots[slot.picture.job_id, slot.picture.image]
         self._waiting = deque(entry for entry in self._waiting if entry[0].job_id != job_id)
         self._aftermath.release(job_id, leaving)
-
-    def _drain(self) -> None:
-        self._draining = True
-        jobs = [job_id for job_id, _ in self._slots] + [p.job_id for p, _ in self._waiting]
-        for job_id in dict.fromkeys(jobs):
-            self._release(job_id)

@@ -140,19 +140,6 @@ def test_release_of_a_job_that_waits_for_a_slot(bundle: Bundle) -> None:
     assert bench.of(Released) == [Released("second")]
 
 
-def test_drain_releases_everything_and_later_comers(bundle: Bundle) -> None:
-    bench = Bench(bundle, EngineSettings(slots=2))
-    for i in range(3):
-        bench.engine.submit(order(f"job{i}"))
-    bench.engine.tick()
-    bench.engine.drain()
-    bench.engine.tick()
-    bench.engine.submit(order("late"))
-    assert bench.run() == {}
-    rows = {r.job_id: [s.row for s in r.saved] for r in bench.of(Released)}
-    assert rows == {"job0": [1], "job1": [1], "job2": [], "late": []}
-
-
 class Wrapped:
     """The tiny model's backend with something done to some of its calls."""
 
