@@ -122,6 +122,22 @@ async def test_a_picture_that_cannot_be_encoded_fails_its_job_alone(
     assert (await inside.ended("good")).status is JobStatus.SUCCEEDED
 
 
+@pytest.mark.parametrize("inside", [{"lease_s": 1.5}], indirect=True)
+async def test_a_job_whose_keeping_fails_in_an_unknown_way_is_left_to_others(
+    inside: Inside,
+) -> None:
+    async def fault() -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    await inside.submit("job", num_inference_steps=1000)
+    await inside.moving("job")
+    runtime = vars(inside.host)["_runtime"]
+    publisher, run = vars(runtime)["_publisher"], vars(runtime)["_holdings"].runs["job"]
+    vars(inside.host)["_loop"].call_soon_threadsafe(publisher.spawn, fault(), run)
+    record = await inside.seen("job queued again", "job", lambda r: r.status is JobStatus.QUEUED)
+    assert (record.deaths, runtime.jobs) == (1, 0)
+
+
 async def test_previews_and_progress_are_published(inside: Inside) -> None:
     await inside.submit("job", num_inference_steps=200)
     events = [event async for event in inside.store.events("job")]
