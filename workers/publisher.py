@@ -11,7 +11,7 @@ from diffusion.bundle import Bundle
 from jobs.errors import StaleFence, StoreTrouble
 from jobs.queue import Doorbell
 from jobs.schema import ImageRecord, JobError
-from jobs.store import Checkpoint, FinishedImage, JobStore, Preview, RequeueReason
+from jobs.store import Checkpoint, FinishedImage, JobStore, RequeueReason
 from workers.health import Pulse
 from workers.holdings import Holdings
 from workers.mailbox import Mailbox
@@ -25,14 +25,12 @@ from workers.messages import (
     Report,
     Saved,
 )
-from workers.picture import CONTENT_TYPES, PREVIEW_CONTENT_TYPE, encode, encode_preview, parameters
+from workers.picture import CONTENT_TYPES, encode, parameters
+from workers.previews import publish_previews
 from workers.run import Run
 
 log = structlog.get_logger()
 T = TypeVar("T")
-MAX_PREVIEWS_A_ROUND = 16
-"""Previews beyond this wait for the next round, replaced by newer ones: a publisher that falls
-behind drops previews, never checkpoints or results."""
 
 
 class Publisher:
@@ -106,8 +104,9 @@ class Publisher:
 
     async def _round(self) -> None:
         runs = [run for run in self._holdings.runs.values() if run.leaving is None]
+        previews = publish_previews(self._store, self._holdings, runs)
         saving = [self._checkpoint(run) for run in runs if run.saved]
-        await asyncio.gather(self._progress(runs), self._previews(runs), *saving)
+        await asyncio.gather(self._progress(runs), previews, *saving)
 
     async def _progress(self, runs: list[Run]) -> None:
         moved = [run for run in runs if run.moved]
@@ -132,27 +131,6 @@ class Publisher:
             return None
         passes = 2 if run.claim.record.spec.guidance_scale != 1.0 else 1
         return run.rows_left * max(passes, self._holdings.engine.stats.passes_used) / rate
-
-    async def _previews(self, runs: list[Run]) -> None:
-        due: list[tuple[Run, Previewed]] = []
-        for run in runs:
-            while run.previews and len(due) < MAX_PREVIEWS_A_ROUND:
-                due.append((run, run.previews.popitem()[1]))
-        if not due:
-            return
-        files = await asyncio.to_thread(lambda: [_preview_file(shown) for _, shown in due])
-        previews = [
-            Preview(run.claim.lease, shown.image, shown.step, PREVIEW_CONTENT_TYPE, data)
-            for (run, shown), data in zip(due, files, strict=True)
-            if data is not None
-        ]
-        try:
-            self._holdings.lose(await self._store.preview(previews))
-            self._holdings.counters.previewed(len(previews))
-            for run, _ in due:
-                run.attempt.previewed()
-        except StoreTrouble as error:
-            self._holdings.trouble(error)
 
     async def _checkpoint(self, run: Run) -> None:
         async with run.lock:
@@ -291,14 +269,6 @@ class Publisher:
         log.error("publisher task failed", exc_info=error)
         if run is not None:  # or its lease would be renewed for ever
             self._holdings.lose([run.id])
-
-
-def _preview_file(shown: Previewed) -> bytes | None:
-    try:
-        return encode_preview(shown.pixels)
-    except Exception:  # Pillow raises whatever its encoders raise; a job goes on without previews
-        log.exception("a preview was left out", job_id=shown.job_id)
-        return None
 
 
 def _shape(saved: Saved) -> tuple[int, int, int, int]:
