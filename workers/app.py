@@ -73,10 +73,11 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
             raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
         try:
             bundle = load(chosen)
+            started = WorkerHost(bundle, chosen)
+            started.start()
         except BundleError as error:
             raise StartError(f"{chosen.model}: {error}") from error
-        host.append(WorkerHost(bundle, chosen))
-        host[0].start()
+        host.append(started)
         log.info(
             "worker ready",
             model=bundle.info.name,

@@ -1,6 +1,6 @@
 """The batch size that the device likes best, measured at start."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import linear_regression
 from time import perf_counter
@@ -8,10 +8,11 @@ from time import perf_counter
 import structlog
 
 from diffusion.bundle import Bundle
+from diffusion.errors import BundleError
 from jobs.schema import MAX_STEPS
 from workers.batcher import MIN_ROWS
 from workers.engine import Engine, EngineSettings
-from workers.messages import Picture
+from workers.messages import Failed, Picture, Report
 
 log = structlog.get_logger()
 WITHIN = 0.995
@@ -76,12 +77,19 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     turn of each counts: what else runs on the machine only ever adds to one. The best ones are
     looked at more closely, over as many rows each: of short turns more escape undisturbed, and
     small batches would look better than they are.
+
+    Raises:
+        BundleError: the model fails, or what it predicts is no number.
     """
     engines: dict[int, Engine] = {}
     for rows in rows_to_try:
-        engine = full_engine(bundle, rows)
+        reports: list[Report] = []
+        engine = full_engine(bundle, rows, reports.append)
         engine.tick()  # warms caches
-        if engine.rows_per_tick < rows:
+        failures = [report for report in reports if isinstance(report, Failed)]
+        if engine.rows_per_tick < rows or failures:
+            engine.stop()
+            _check(failures)
             break
         engines[rows] = engine
     if not engines:
@@ -101,16 +109,24 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     return speeds | {rows: max(turn[rows] for turn in turns) for rows in contenders}
 
 
+def _check(failures: Sequence[Failed]) -> None:
+    for failure in failures:
+        if failure.code != "out_of_memory":
+            raise BundleError(f"the model cannot draw: {failure.detail}")
+
+
 def sizes(most: int) -> list[int]:
     """Return the powers of two from 2 up to ``most``, and the sizes half-way between them."""
     powers = [2**n for n in range(1, max(2, most).bit_length())]
     return [size for power in powers for size in (power, power * 3 // 2) if size <= max(2, most)]
 
 
-def full_engine(bundle: Bundle, rows: int) -> Engine:
+def full_engine(
+    bundle: Bundle, rows: int, report: Callable[[Report], None] = lambda _: None
+) -> Engine:
     """Return an engine without a thread that advances ``rows`` unguided pictures a tick."""
     info = bundle.info
-    engine = Engine(bundle, EngineSettings(slots=rows, rows_per_tick=rows), lambda _: None)
+    engine = Engine(bundle, EngineSettings(slots=rows, rows_per_tick=rows), report)
     for image in range(rows):
         engine.submit(
             Picture(

@@ -81,7 +81,11 @@ class WorkerHost:
         self._probes: Probes | None = None
 
     def start(self) -> None:
-        """Calibrate, start both threads, and put the model into the catalogue."""
+        """Calibrate, start both threads, and put the model into the catalogue.
+
+        Raises:
+            BundleError: the model was loaded, and cannot draw.
+        """
         self._tracing = open_tracing(
             self._settings, "sfumato-worker", self._settings.worker_id, behind=True
         )

@@ -1,10 +1,16 @@
 """A worker's figures for Prometheus."""
 
+from dataclasses import dataclass
+
+import pytest
+import torch
 from prometheus_client import generate_latest
+from torch import Tensor
 
 from diffusion.bundle import Bundle
+from diffusion.errors import BundleError
 from tests.workers.harness import Bench, order
-from workers.calibrate import calibrate, measure, sizes
+from workers.calibrate import Calibration, calibrate, measure, sizes
 from workers.metrics import Counters, add_engine
 
 
@@ -30,6 +36,37 @@ def test_calibration_takes_a_batch_within_its_bound(bundle: Bundle) -> None:
     assert calibrate(bundle, 1).rows_per_tick == 2
     assert sizes(8) == [2, 3, 4, 6, 8]
     assert sizes(1) == [2]
+
+
+@dataclass
+class Broken:
+    """Predicts nothing, or no number."""
+
+    error: Exception | None = None
+    name = "broken"
+
+    def predict(
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: object
+    ) -> Tensor:
+        if self.error is not None:
+            raise self.error
+        return torch.full_like(sample, torch.nan)
+
+
+def test_a_model_that_cannot_draw_is_found_out_before_it_takes_jobs(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, message in ((None, "non-finite value"), (RuntimeError("no kernel"), "no kernel")):
+        monkeypatch.setattr(bundle, "backend", Broken(error))
+        with pytest.raises(BundleError, match=f"the model cannot draw: .*{message}"):
+            calibrate(bundle, 8)
+
+
+def test_a_device_too_small_for_any_batch_has_no_speed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "backend", Broken(MemoryError()))
+    assert calibrate(bundle, 8) == measure(bundle, 2) == Calibration(2, 0.0)
 
 
 def test_a_chosen_batch_size_has_its_speed_measured(bundle: Bundle) -> None:
