@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_export.errors import OutputError
@@ -25,6 +25,7 @@ def fresh_folder(folder: Path, ours: Callable[[Path], bool] = lambda _: True) ->
     place = folder.resolve()
     _check(folder, place, ours)
     fresh = place.with_name(f".{place.name}.new")
+    alone = not place.parent.exists()
     with _locked(fresh, folder):
         for path in fresh.iterdir():
             if path.name != LOCK:
@@ -34,6 +35,9 @@ def fresh_folder(folder: Path, ours: Callable[[Path], bool] = lambda _: True) ->
             _check(folder, place, ours)  # making it may have taken an hour
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
+            if alone:
+                with suppress(OSError):
+                    place.parent.rmdir()
             raise
         _exchange(fresh, place)
 

@@ -41,6 +41,8 @@ def test_error_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError), fresh_folder(folder) as fresh:
         written(fresh / "half").joinpath("new", "below").touch()
     assert os.listdir(folder) == ["new"]
+    with pytest.raises(NotADirectoryError), fresh_folder(tmp_path / "deep" / "made") as fresh:
+        written(fresh / "half").joinpath("new", "below").touch()
     assert os.listdir(tmp_path) == ["made"]
 
 
