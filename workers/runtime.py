@@ -122,6 +122,9 @@ class Runtime:
             return None
         if claim is None:
             return None
+        if (leaving := self._holdings.runs.get(claim.record.id)) is not None:
+            # An earlier claim of it is on its way out, and what is still told is of that one.
+            await asyncio.wait([leaving.done])
         spec, info = claim.record.spec, self._bundle.info
         unit = spec.width * spec.height / (info.width * info.height)
         run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))

@@ -1,5 +1,8 @@
 """Which job gives its place, and that nothing is drawn twice for it."""
 
+import asyncio
+import threading
+
 import pytest
 
 from jobs.catalogue import resolve, units
@@ -104,6 +107,30 @@ async def test_a_full_worker_claims_for_what_it_parked_without_another_ring(
     await inside.store.create("high", wanted, units(wanted, model))  # its ring is held elsewhere
     assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
     assert (await inside.store.get("low")).attempts == 1
+
+
+class SlowBell:
+    """A doorbell that rings once it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    async def ring(self, model: str, job_id: str) -> None:
+        """Return a while later."""
+        await asyncio.to_thread(self.go_on.wait, 30)
+
+
+@one_slot
+async def test_a_job_that_comes_back_while_it_is_still_given_back_is_drawn(inside: Inside) -> None:
+    publisher, bell = vars(vars(inside.host)["_runtime"])["_publisher"], SlowBell()
+    vars(publisher)["_doorbell"] = bell
+    await inside.submit("low", priority="low", **LONG)
+    await inside.moving("low", 10)
+    await inside.submit("high", priority="high", num_inference_steps=5)
+    await inside.seen("the second claim", "low", lambda record: record.attempts == 2)
+    bell.go_on.set()
+    low = await inside.ended("low")
+    assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 2, 0)
 
 
 @pytest.mark.parametrize(
