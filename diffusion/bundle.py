@@ -183,7 +183,7 @@ def _unet_config(folder: Path) -> dict[str, Any]:
     for key in WITHOUT:
         if config.get(key) is not None:
             raise BundleError(f"unet/config.json: a UNet with {key} is not served")
-    if config.get("addition_embed_type") not in (None, "text_time"):
+    if config.get("addition_embed_type") not in (None, "text", "text_time"):
         raise BundleError(f"unet: addition_embed_type {config['addition_embed_type']!r} is unknown")
     return config
 
