@@ -4,6 +4,8 @@ One process is one engine, so the pool must be ``threads``; any other is refused
 concurrency follows ``SFUMATO_SLOTS``. Nothing is read or loaded until Celery asks for ``app``.
 """
 
+import contextlib
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +14,7 @@ from celery import Celery, signals
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from diffusion.bundle import Bundle
 from diffusion.bundle_files import read_json
 from diffusion.errors import BundleError
 from jobs.errors import StartError
@@ -65,18 +68,22 @@ def build() -> Celery:
 
 def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
     """Tie the worker's life to Celery's signals; ``host`` holds it while it runs."""
+    bundles: list[Bundle] = []
 
-    def start(sender: Any = None, **_: Any) -> None:
+    def prepare(sender: Any = None, **_: Any) -> None:
         set_up_logging(chosen)
         pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
         if "thread" not in str(pool):
             raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
-        try:
-            bundle = load(chosen)
-            started = WorkerHost(bundle, chosen)
+        with _refusing(chosen):
+            bundles.append(load(chosen))
+
+    def start(**_: Any) -> None:
+        # Celery writes to the environment until here: what other threads read there would move.
+        bundle = bundles.pop()
+        started = WorkerHost(bundle, chosen)
+        with _refusing(chosen):
             started.start()
-        except BundleError as error:
-            raise StartError(f"{chosen.model}: {error}") from error
         host.append(started)
         log.info(
             "worker ready",
@@ -99,10 +106,23 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
             running.counters.dropped()
 
     signals.setup_logging.connect(lambda **_: set_up_logging(chosen), weak=False)
-    signals.worker_init.connect(start, weak=False)
+    signals.worker_init.connect(prepare, weak=False)
+    signals.celeryd_after_setup.connect(start, weak=False)
     signals.task_rejected.connect(dropped, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.worker_shutdown.connect(stop, weak=False)
+
+
+@contextlib.contextmanager
+def _refusing(chosen: WorkerSettings) -> Iterator[None]:
+    """End the process where it cannot serve: Celery logs a signal's error and goes on without."""
+    try:
+        yield
+    except BundleError as error:
+        raise StartError(f"{chosen.model}: {error}") from error
+    except Exception as error:
+        log.critical("the worker cannot start", exc_info=error)
+        raise StartError(f"the worker cannot start: {error}") from error
 
 
 def set_up_logging(chosen: WorkerSettings) -> None:

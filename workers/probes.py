@@ -31,7 +31,11 @@ class _Server6(_Server):
 
 
 class Probes:
-    """The server; it listens from its making until it is closed."""
+    """The server; it listens from its making until it is closed.
+
+    Raises:
+        OSError: it cannot listen there; the error names the settings.
+    """
 
     def __init__(
         self, registry: CollectorRegistry, live: Check, ready: Check, host: str, port: int
@@ -52,7 +56,13 @@ class Probes:
             return _text(start, "200 OK", "ok")
 
         kind = _Server6 if ":" in host else _Server
-        self._server = make_server(host, port, answer, server_class=kind, handler_class=_Handler)
+        try:
+            self._server = make_server(
+                host, port, answer, server_class=kind, handler_class=_Handler
+            )
+        except OSError as error:
+            where = f"no probes at SFUMATO_METRICS_HOST {host}, SFUMATO_METRICS_PORT {port}"
+            raise OSError(error.errno, f"{where}: {error.strerror or error}") from error
         self._thread = Thread(target=self._server.serve_forever, name="probes", daemon=True)
         self._thread.start()
 

@@ -104,7 +104,11 @@ class Stage:
 
         fleet = Fleet(name, start, places)
         self._closing.push_async_callback(fleet.close)
-        await self.client(settings).workers(fleet.names)
+        try:
+            await self.client(settings).workers(fleet.names)
+        except AssertionError as error:
+            ended = {w.name: code for w in fleet if (code := w.process.poll()) is not None}
+            raise AssertionError(f"{error}; exit codes: {ended}") from error
         return fleet
 
     def client(self, settings: JobsSettings) -> Client:
