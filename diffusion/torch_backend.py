@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffusion.packed import pack
+
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 
@@ -19,7 +21,11 @@ class TorchBackend:
 
     def __init__(self, unet: Any, device: torch.device) -> None:
         unet = unet.to(device).eval().requires_grad_(False)
-        self._unet: Any = traced(unet) if device.type == "cpu" else Positional(unet)
+        if device.type == "cpu":
+            pack(unet, int(unet.config.sample_size or 8))
+            self._unet: Any = traced(unet)
+        else:
+            self._unet = Positional(unet)
 
     def predict(
         self,

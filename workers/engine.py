@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from diffusion.bundle import Bundle
 from diffusion.errors import DiffusionError
 from workers.aftermath import OUT_OF_MEMORY, Aftermath
 from workers.aside import Errand, aside_for
 from workers.batcher import Batcher
-from workers.forward import Evaluated, draw_noise, evaluate
+from workers.forward import Drawn, Evaluated, draw, evaluate
 from workers.messages import Admitted, Failed, Picture, Report
 from workers.opening import Opening
 from workers.pace import Pace
@@ -111,11 +109,11 @@ class Engine:
     def submit(self, picture: Picture) -> None:
         """Queue a picture for the next free slot. Thread-safe."""
         opened = self._aside.submit(partial(self._opening.open, picture))
-        self._command(lambda: self._waiting.append((picture, opened)))
+        self.call(lambda: self._waiting.append((picture, opened)))
 
     def release(self, job_id: str) -> None:
         """Let a job's rows leave at the next tick, reported with their last states. Thread-safe."""
-        self._command(lambda: self._release(job_id))
+        self.call(lambda: self._release(job_id))
 
     def healthy(self, limit_s: float) -> bool:
         """Whether the engine is idle or has ticked within ``limit_s``."""
@@ -126,7 +124,8 @@ class Engine:
         """Seconds since the last tick while there is something to do, else 0."""
         return max(0.0, monotonic() - self._last_tick_at) if self._busy else 0.0
 
-    def _command(self, call: Callable[[], None]) -> None:
+    def call(self, call: Callable[[], None]) -> None:
+        """Have the engine thread make a call before its next tick. Thread-safe."""
         with self._wake:
             self._commands.append(call)
             self._wake.notify()
@@ -232,12 +231,12 @@ class Engine:
                 return []
             return [part for slot in chosen for part in self._evaluate([slot])]
 
-    def _beside(self, slots: list[Slot]) -> Callable[[], Errand[NDArray[np.float32] | None]]:
+    def _beside(self, slots: list[Slot]) -> Callable[[], Errand[Drawn]]:
         """Return a call that lets another thread draw noise and do what the last tick left."""
 
-        def do(aftermath: Callable[[], None]) -> NDArray[np.float32] | None:
+        def do(aftermath: Callable[[], None]) -> Drawn:
             try:
-                return draw_noise(slots)
+                return draw(slots)
             finally:
                 aftermath()  # whatever becomes of this tick, the last one's reports go out
 

@@ -28,17 +28,25 @@ class Evaluated:
     step_s: float
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a step takes that no device has to compute."""
+
+    rows: NDArray[np.float32]  # (B, K·K + 2·K), each slot's row of its program
+    noise: NDArray[np.float32] | None  # (B, C, h, w), zero where a slot takes none
+
+
 @torch.inference_mode()
 def evaluate(
     bundle: Bundle,
     slots: Sequence[Slot],
     pad_to: int | None,
-    begin: Callable[[], Errand[NDArray[np.float32] | None]],
+    begin: Callable[[], Errand[Drawn]],
 ) -> Evaluated:
     """Evaluate each slot's current row in one forward pass.
 
     ``begin`` is called when the pass is about to run, not before: until then another thread would
-    only take turns with this one. Its errand's result is what :func:`draw_noise` returns.
+    only take turns with this one. Its errand's result is what :func:`draw` returns.
     """
     started = perf_counter()
     state = torch.stack([slot.state for slot in slots])
@@ -57,11 +65,10 @@ def evaluate(
         drawn = errand.result()
     denoised = inputs.denoised(bundle.noise_schedule.prediction_type, prediction)
     k = MAX_REGISTERS
-    packed = np.stack([slot.program.packed[slot.row] for slot in slots])
-    rows = torch.from_numpy(packed).to(state.device, non_blocking=True)
+    rows = torch.from_numpy(drawn.rows).to(state.device, non_blocking=True)
     fresh = None
-    if drawn is not None:
-        fresh = torch.from_numpy(drawn).to(state.device, non_blocking=True)
+    if drawn.noise is not None:
+        fresh = torch.from_numpy(drawn.noise).to(state.device, non_blocking=True)
     mix = rows[:, : k * k].reshape(-1, k, k)
     after = step(state, denoised, fresh, mix, rows[:, k * k : k * k + k], rows[:, k * k + k :])
     # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
@@ -69,12 +76,13 @@ def evaluate(
     return Evaluated(denoised, after, finite, modelled - started, perf_counter() - modelled)
 
 
-def draw_noise(slots: Sequence[Slot]) -> NDArray[np.float32] | None:
-    """Return each slot's noise (B, C, h, w), zero where it takes none; None where none does."""
-    draws = [(i, draw) for i, slot in enumerate(slots) if (draw := slot.noise()) is not None]
+def draw(slots: Sequence[Slot]) -> Drawn:
+    """Return what the step takes beside the network's answer."""
+    rows = np.stack([slot.program.packed[slot.row] for slot in slots])
+    draws = [(i, noise) for i, slot in enumerate(slots) if (noise := slot.noise()) is not None]
     if not draws:
-        return None
+        return Drawn(rows, None)
     stacked = np.zeros((len(slots), *draws[0][1].shape), np.float32)
-    for i, draw in draws:
-        stacked[i] = draw
-    return stacked
+    for i, noise in draws:
+        stacked[i] = noise
+    return Drawn(rows, stacked)

@@ -1,10 +1,13 @@
 """Engine efficiency: rows a second through everything, over rows a second of the bare UNet."""
 
+import contextlib
+import itertools
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from pathlib import Path
+from statistics import stdev
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 from typing import Any
@@ -19,37 +22,28 @@ from tests.benchmarks.door_process import door_process
 from tests.benchmarks.figures import median, spread
 from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
+from tests.benchmarks.turns import Feed, RawPasses, Window, breakdown, in_turns
 from workers.calibrate import sizes
 from workers.engine import EngineStats
 from workers.settings import WorkerSettings
 
-PAIRS = 21  # one scatters by three hundredths where others use the machine
+WINDOWS = 160  # one scatters by four hundredths where others use the machine
 COLOURS = ("red", "blue", "green", "yellow", "purple", "black", "white", "orange", "pink", "grey")
 THINGS = ("apple", "heart", "tiger", "cat", "car", "book", "fish", "house", "ball", "flower", "猫")
 WINDOW_S = 3.0
 SLOTS = WorkerSettings.model_fields["slots"].default
 
 
-@torch.inference_mode()
 def raw_rows_per_second(bundle: Bundle, rows: int, seconds: float) -> float:
     """Return the speed of the UNet alone at one batch size, inputs prepared."""
-    shape = bundle.latent_shape(bundle.info.width, bundle.info.height)
-    sample = torch.randn(rows, *shape)
-    timesteps = torch.linspace(1, 999, rows)
-    embeddings = bundle.encode_prompts(["a red apple"])[0].embeddings.expand(rows, -1, -1)
-    embeddings = embeddings.contiguous()
-    done, started = 0, perf_counter()
-    while perf_counter() - started < seconds:
-        bundle.backend.predict(sample, timesteps, embeddings, None)
-        done += rows
-    return done / (perf_counter() - started)
+    return RawPasses(bundle, rows).rows_per_second(seconds)
 
 
 def best_batch(bundle: Bundle, most: int) -> tuple[int, dict[int, float]]:
     """Return the batch size of the highest raw speed, and all speeds."""
-    known = [1, *sizes(most)]
-    turns = [{size: raw_rows_per_second(bundle, size, 0.5) for size in known} for _ in range(4)]
-    speeds = {size: round(median([turn[size] for turn in turns[1:]]), 1) for size in known}
+    passes = {size: RawPasses(bundle, size) for size in (1, *sizes(most))}
+    turns = [{n: each.rows_per_second(0.2) for n, each in passes.items()} for _ in range(13)]
+    speeds = {size: round(median([turn[size] for turn in turns[1:]]), 1) for size in passes}
     return max(speeds, key=lambda size: speeds[size]), speeds
 
 
@@ -125,66 +119,71 @@ def jobs_for(rows_per_s: float, slots: int) -> int:
     return round(rows_per_s * WINDOW_S / rows) + 2 * slots
 
 
-def measure(bundle: Bundle, *, pairs: int = PAIRS, slots: int = SLOTS) -> dict[str, Any]:
-    """Alternate raw and engine windows in one run.
+@contextlib.contextmanager
+def kept_full(bundle: Bundle, slots: int) -> Iterator[Inside]:
+    """Run a worker with every slot full.
 
     Jobs come over HTTP through a door, and clients watch the events of all of them meanwhile.
     """
-    batch, speeds = best_batch(bundle, 2 * slots)
-    print(f"  raw rows/s by batch: {speeds}; best {batch}")
-    ratios, windows = [], []
+    seeds = itertools.count()
     with (
         inside(bundle, slots=slots) as worker,
         TemporaryDirectory() as folder,
         door_process("uvicorn", worker.settings.redis_url, Path(folder)) as url,
         audience(url) as clients,
+        contextlib.closing(
+            Feed(worker, clients.submit, lambda count: mixed_requests(count, next(seeds)))
+        ),
     ):
-        for pair in range(pairs):
-            # Half of the raw window on either side, so that a drift of the machine cancels.
-            raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
-            window = engine_window(worker, pair, jobs_for(raw, slots), clients.submit)
-            raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
-            window["model_over_raw_ms"] = window["model_ms"] - 1000 * window["rows_per_tick"] / raw
-            windows.append(window)
-            ratios.append(window["rows_per_s"] / raw)
-            print(f"  pair {pair}: raw {raw:.1f}, engine {window['rows_per_s']:.1f} rows/s, "
-                  f"ratio {ratios[-1]:.3f}")  # fmt: skip
+        while worker.host.engine.stats.slots_used < slots:
+            sleep(0.01)
+        yield worker
+
+
+def measure(bundle: Bundle, *, windows: int = WINDOWS, slots: int = SLOTS) -> dict[str, Any]:
+    """Compare the engine with the bare UNet's best batch, in turns."""
+    batch, speeds = best_batch(bundle, 2 * slots)
+    print(f"  raw rows/s by batch: {speeds}; best {batch}", flush=True)
+    with kept_full(bundle, slots) as worker:
+        found = in_turns(worker, RawPasses(bundle, batch), windows)
         rows_per_tick = worker.host.engine.rows_per_tick
-    keys = (
-        "tick_ms",
-        "model_ms",
-        "model_over_raw_ms",  # what the model takes longer for these rows than the bare UNet
-        "step_ms",
-        "overhead_ms",
-        "between_ms",
-        "rows_per_tick",
-        "slots_used",
-    )
     return {
-        "efficiency": round(median(ratios), 4),
-        "pairs": spread(ratios),
+        **compared(found),
         "raw_rows_per_s_by_batch": speeds,
         "bound_rows_per_tick": rows_per_tick,
-        "tick": {key: round(median([w[key] for w in windows]), 3) for key in keys},
+        "tick": breakdown(found),
         "backend": bundle.backend.name,
         "threads": torch.get_num_threads(),
     }
 
 
-def switch_intervals(bundle: Bundle, *, pairs: int = 7, slots: int = SLOTS) -> dict[str, Any]:
+def compared(windows: Sequence[Window]) -> dict[str, Any]:
+    """Return the efficiency, how far windows scatter, and how well they tell its median."""
+    ratios = [window.ratio for window in windows]
+    error = 1.25 * stdev(ratios) / len(ratios) ** 0.5
+    return {
+        "efficiency": round(median(ratios), 4),
+        "standard_error": round(error, 4),
+        "windows": {"count": len(ratios), **spread(ratios)},
+    }
+
+
+def switch_intervals(bundle: Bundle, *, windows: int = WINDOWS) -> dict[str, Any]:
     """Return the efficiency at several lengths of the interpreter's switch interval, in turns."""
-    batch, _ = best_batch(bundle, 2 * slots)
-    before = sys.getswitchinterval()
-    ratios: dict[float, list[float]] = {0.0005: [], 0.005: [], 0.02: []}
+    batch, _ = best_batch(bundle, 2 * SLOTS)
+    usual = sys.getswitchinterval()
+    intervals = (0.0005, 0.005, 0.02)
     try:
-        with inside(bundle, slots=slots) as worker:
-            for pair in range(pairs):
-                for interval, found in ratios.items():
-                    sys.setswitchinterval(interval)
-                    raw = raw_rows_per_second(bundle, batch, WINDOW_S / 2)
-                    window = engine_window(worker, pair, jobs_for(raw, slots))
-                    raw = (raw + raw_rows_per_second(bundle, batch, WINDOW_S / 2)) / 2
-                    found.append(window["rows_per_s"] / raw)
+        with kept_full(bundle, SLOTS) as worker:
+            found = in_turns(
+                worker,
+                RawPasses(bundle, batch),
+                windows,
+                lambda number: sys.setswitchinterval(intervals[number % len(intervals)]),
+            )
     finally:
-        sys.setswitchinterval(before)
-    return {f"{1000 * interval:g} ms": spread(found) for interval, found in ratios.items()}
+        sys.setswitchinterval(usual)
+    return {
+        f"{1000 * interval:g} ms": compared(found[i :: len(intervals)])
+        for i, interval in enumerate(intervals)
+    }
