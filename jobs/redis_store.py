@@ -14,6 +14,7 @@ from jobs.errors import (
     NewerSchema,
     ResultExpired,
     StaleFence,
+    StoreTrouble,
 )
 from jobs.latency import Latency, latencies
 from jobs.records import JobHash, decode, readable
@@ -70,6 +71,7 @@ class RedisStore:
         self._intake = RedisIntake(self._redis, self._scripts, settings, self.workers)
         self._hub = events.EventHub(self._redis, self._prefix)
         self.outbox = RedisOutbox(self._redis, self._key, self._scripts)
+        self._unsure: dict[tuple[str, str], str] = {}  # model, worker → a claim without an answer
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
@@ -153,14 +155,27 @@ class RedisStore:
         return QueuePosition(int(found[0]) + 1, float(found[1])) if found else None
 
     async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
-        """Hand the next waiting job of this model to the worker."""
-        arguments = {"model": model, "worker": worker, "idle": idle, "token": secrets.token_hex(8)}
+        """Hand the next waiting job of this model to the worker.
+
+        Where an answer is lost nobody knows what was claimed; the worker's next call finds out.
+        """
+        unsure = self._unsure.pop((model, worker), None)
+        token = unsure or secrets.token_hex(8)
+        arguments = {"model": model, "worker": worker, "idle": idle, "token": token}
+        try:
+            return await self._claim(arguments | {"again": unsure is not None})
+        except StoreTrouble:
+            self._unsure[model, worker] = token
+            raise
+
+    async def _claim(self, arguments: dict[str, Any]) -> Claim | None:
         flat = await self._script("claim", arguments)
         if not flat:
             return None
         job: JobHash = dict(zip(flat[::2], flat[1::2], strict=True))
         record = decode(job)
-        lease = Lease(record.id, model, worker, job[b"fence"].decode())
+        fence = job[b"fence"].decode()
+        lease = Lease(record.id, arguments["model"], arguments["worker"], fence)
         return Claim(
             record,
             lease,

@@ -12,7 +12,7 @@ import structlog
 from diffusion.bundle import Bundle
 from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
-from jobs.store import JobStore
+from jobs.store import Claim, JobStore
 from jobs.tracing import Tracing
 from workers.attempt import Attempt
 from workers.engine import Engine
@@ -112,14 +112,7 @@ class Runtime:
 
     async def _claim(self) -> Run | None:
         began_ns = time_ns()
-        try:
-            claim = await self._store.claim(
-                self.model, self._settings.worker_id, idle=not self._holdings.runs
-            )
-        except StoreTrouble as error:
-            self.counters.trouble()
-            log.warning("no claim", reason=str(error))
-            return None
+        claim = await self._insist()
         if claim is None:
             return None
         if (leaving := self._holdings.runs.get(claim.record.id)) is not None:
@@ -137,6 +130,22 @@ class Runtime:
             alone=claim.alone,
         )
         return run
+
+    async def _insist(self) -> Claim | None:
+        """Claim until the store answers: a job may have been given whose answer was lost."""
+        pause = 0.05
+        while True:
+            try:
+                return await self._store.claim(
+                    self.model, self._settings.worker_id, idle=not self._holdings.runs
+                )
+            except StoreTrouble as error:
+                self.counters.trouble()
+                log.warning("no claim", reason=str(error))
+            if self.pulse.draining:
+                return None
+            await asyncio.sleep(pause)
+            pause = min(1.0, 2 * pause)
 
     def _enter(self, run: Run) -> None:
         """Let the run's next picture into the engine; the caller holds its place."""

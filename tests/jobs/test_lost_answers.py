@@ -1,11 +1,12 @@
 """A write whose answer was lost comes again: nothing that the job points at may go by it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from jobs.errors import StaleFence
+from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Claim, Idempotency, JobStore
@@ -22,6 +23,20 @@ async def claimed(store: JobStore, job_id: str = "job") -> Claim:
     return claim
 
 
+def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have Redis' next answer to a call of the store lost; the call itself is made."""
+    call, lost = getattr(store, name), [name]
+
+    async def made(*arguments: Any) -> Any:
+        answer = await call(*arguments)
+        if lost:
+            raise StoreUnavailable(f"the answer to {lost.pop()} is lost")
+        return answer
+
+    monkeypatch.setattr(store, name, made)
+    return lost
+
+
 @pytest.fixture
 def ends(jobs_settings: JobsSettings) -> Callable[[str], list[int]]:
     """Return the seconds that each of the job's blobs of a kind has left."""
@@ -32,6 +47,33 @@ def ends(jobs_settings: JobsSettings) -> Callable[[str], list[int]]:
         return [int(str(redis.ttl(key))) for key in redis.scan_iter(pattern)]
 
     return look
+
+
+@pytest.mark.parametrize("call", ["_script", "_checkpoints"])
+async def test_a_claim_whose_answer_was_lost_is_made_good(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    for job_id in ("first", "second"):
+        await redis_store.create(job_id, spec(), work(spec()))
+    losing(redis_store, call, monkeypatch)
+    with pytest.raises(StoreUnavailable):
+        await redis_store.claim("toy", "w", idle=True)
+    other = await redis_store.claim("toy", "other", idle=True)
+    claims = [await redis_store.claim("toy", "w", idle=True) for _ in range(2)]
+    assert other is not None
+    assert claims[0] is not None
+    assert (claims[0].record.id, other.record.id, claims[1]) == ("first", "second", None)
+    assert claims[0].record.attempts == 1
+    await redis_store.finish(claims[0].lease, 1)
+
+
+async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losing(redis_store, "_script", monkeypatch)
+    with pytest.raises(StoreUnavailable):
+        await redis_store.claim("toy", "w", idle=True)
+    assert (await claimed(redis_store)).record.attempts == 1
 
 
 async def test_a_picture_stored_twice_is_kept(
