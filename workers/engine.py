@@ -273,6 +273,7 @@ class Engine:
         rows = sum(slot.guidance.passes for slot in slots)
         seconds = evaluated.model_s + evaluated.step_s
         self._aftermath.advanced(self.stats.ticks, moved, rows, seconds)
+        self._aftermath.save([s for s in moved if s.picture.early and s.row == 1 and not s.done])
         self._preview(slots, evaluated)
         for slot in moved:
             if slot.done:

@@ -43,6 +43,7 @@ class Picture:
     tenant: str = ""
     weight: float = 1.0  # of its tenant
     alone: bool = False  # share the device with no other job
+    early: bool = False  # its first evaluation is saved at once, as proof that it can be drawn
     resume: Resume | None = None
 
 

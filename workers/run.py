@@ -105,6 +105,7 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
             weight=claim.weight,
             age=record.created_at,
             resume=resumes.get(image),
+            early=record.deaths > 0 and image not in resumes,
         )
         for image in range(spec.num_images)
         if image not in claim.finished

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from celery.__main__ import main as celery
@@ -22,12 +21,12 @@ def worker(_words: list[str]) -> None:
 
 
 def poisoned_worker(words: list[str]) -> None:
-    """Run a worker whose process dies soon after it has begun to draw a poison job."""
+    """Run a worker whose process dies when it begins to draw a poison job."""
     open_picture = Opening.open
 
     def opening(self: Opening, picture: Picture) -> object:
         if picture.prompt == POISON:
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            os.kill(os.getpid(), signal.SIGKILL)
         return open_picture(self, picture)
 
     Opening.open = opening  # type: ignore[assignment,method-assign]

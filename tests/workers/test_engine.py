@@ -106,6 +106,14 @@ def test_a_state_taken_up_at_any_row_ends_in_the_same_picture(bundle: Bundle, sa
         assert second.engine.stats.evaluations == bench.of(Admitted)[0].rows - saved.row
 
 
+def test_an_early_picture_is_saved_once_after_its_first_evaluation(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(checkpoint_s=1e9))
+    bench.engine.submit(order("early", early=True))
+    bench.engine.submit(order("late"))
+    bench.run()
+    assert [(saved.job_id, saved.row) for saved in bench.of(Saved)] == [("early", 1)]
+
+
 def test_a_state_of_another_build_starts_again_and_says_so(bundle: Bundle) -> None:
     settings = EngineSettings(checkpoint_s=0.0)
     bench = Bench(bundle, settings)

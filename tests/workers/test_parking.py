@@ -7,10 +7,10 @@ import pytest
 
 from jobs.catalogue import resolve, units
 from jobs.schema import JobRecord, JobRequest, JobStatus, Priority
-from jobs.store import Claim, Lease
+from jobs.store import Checkpoint, Claim, Lease
 from jobs.tracing import OFF
 from tests.faults.client import until
-from tests.jobs.examples import spec
+from tests.jobs.examples import checkpoint, spec
 from tests.workers.inside import Inside
 from workers.attempt import Attempt
 from workers.messages import Standing
@@ -46,6 +46,16 @@ def run_of(job_id: str, rank: int, row: int, rows: int = 10, evaluated: int = 1)
     run.inside.add(0)
     run.standings[0] = Standing(job_id, 0, row, rows, row, evaluated)
     return run
+
+
+async def test_a_job_that_died_without_a_checkpoint_proves_itself_early() -> None:
+    def early(deaths: int, *checkpoints: Checkpoint) -> bool:
+        record = run_of("job", 0, 0).claim.record.model_copy(update={"deaths": deaths})
+        claim = Claim(record, Lease("job", "toy", "w", "1-f"), checkpoints)
+        return open_run(claim, 1.0, Attempt(OFF, claim, 0)).waiting[0].early
+
+    assert (early(0), early(1), early(2)) == (False, True, True)
+    assert not early(1, checkpoint(3))
 
 
 async def test_the_most_work_left_of_the_lowest_class_is_parked() -> None:
