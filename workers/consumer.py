@@ -55,10 +55,24 @@ class RingConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         handle = super().create_task_handler(*args, **kwargs)
 
         def outliving(message: Any) -> None:
+            message.ack_log_error = self._settling(message.ack_log_error)
+            message.reject_log_error = self._settling(message.reject_log_error)
             try:
                 handle(message)
             except FOREIGN as error:
                 self._drop(message, error)
+
+        return outliving
+
+    def _settling(self, settle: Callable[..., None]) -> Callable[..., None]:
+        """Return the call, outliving that the message's connection has been replaced meanwhile."""
+
+        @wraps(settle)
+        def outliving(*args: Any, **kwargs: Any) -> None:
+            try:
+                settle(*args, **kwargs)
+            except AttributeError as error:  # kombu's closed channel has no connection
+                log.info("a ring came by a connection that is gone", reason=repr(error)[:200])
 
         return outliving
 
