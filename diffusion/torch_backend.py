@@ -22,7 +22,7 @@ class TorchBackend:
     def __init__(self, unet: Any, device: torch.device) -> None:
         unet = unet.to(device).eval().requires_grad_(False)
         if device.type == "cpu":
-            pack(unet, int(unet.config.sample_size or 8))
+            pack(unet, int(unet.config.sample_size))
             self._unet: Any = traced(unet)
         else:
             self._unet = Positional(unet)

@@ -81,8 +81,8 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
     def start(**_: Any) -> None:
         # Celery writes to the environment until here: what other threads read there would move.
         bundle = bundles.pop()
-        started = WorkerHost(bundle, chosen)
         with _refusing(chosen):
+            started = WorkerHost(bundle, chosen)
             started.start()
         host.append(started)
         log.info(

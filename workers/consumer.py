@@ -65,13 +65,16 @@ class RingConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         return outliving
 
     def _settling(self, settle: Callable[..., None]) -> Callable[..., None]:
-        """Return the call, outliving that the message's connection has been replaced meanwhile."""
+        """Return the call, outliving that the message's connection has been replaced meanwhile.
+
+        kombu's closed channel has none, and raises as if that were a mistake of ours.
+        """
 
         @wraps(settle)
         def outliving(*args: Any, **kwargs: Any) -> None:
             try:
                 settle(*args, **kwargs)
-            except AttributeError as error:  # kombu's closed channel has no connection
+            except AttributeError as error:
                 log.info("a ring came by a connection that is gone", reason=repr(error)[:200])
 
         return outliving

@@ -4,12 +4,11 @@ import contextlib
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import wait
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import stdev
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
+from time import sleep
 from typing import Any
 
 import torch
@@ -24,13 +23,11 @@ from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
 from tests.benchmarks.turns import Feed, RawPasses, Window, breakdown, in_turns
 from workers.calibrate import sizes
-from workers.engine import EngineStats
 from workers.settings import WorkerSettings
 
 WINDOWS = 160  # one scatters by four hundredths where others use the machine
 COLOURS = ("red", "blue", "green", "yellow", "purple", "black", "white", "orange", "pink", "grey")
 THINGS = ("apple", "heart", "tiger", "cat", "car", "book", "fish", "house", "ball", "flower", "猫")
-WINDOW_S = 3.0
 SLOTS = WorkerSettings.model_fields["slots"].default
 
 
@@ -61,62 +58,6 @@ def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobR
         )
         for _ in range(count)
     ]
-
-
-def engine_window(
-    worker: Inside,
-    seed: int,
-    jobs: int,
-    submit: Callable[[list[JobRequest]], object] | None = None,
-) -> dict[str, float]:
-    """Keep every slot full for the window and measure; then let the jobs end.
-
-    Jobs go straight into the store, unless ``submit`` takes them another way.
-    """
-    stats = worker.host.engine.stats
-    slots = worker.settings.slots
-    (submit or worker.submit)(mixed_requests(jobs, seed))
-    futures = worker.answer(jobs)  # one ring a job, as the door rings
-    while stats.slots_used < slots:
-        sleep(0.002)
-    before = _counters(stats)
-    filled = []
-    until = perf_counter() + WINDOW_S
-    while perf_counter() < until:
-        filled.append(stats.slots_used)
-        sleep(0.2)
-    wall, rows, ticks, model, step, overhead = (
-        after - start for after, start in zip(_counters(stats), before, strict=True)
-    )
-    wait(futures)
-    return {
-        "rows_per_s": rows / wall,
-        "tick_ms": 1000 * wall / ticks,
-        "model_ms": 1000 * model / ticks,
-        "step_ms": 1000 * step / ticks,
-        "overhead_ms": 1000 * overhead / ticks,
-        "between_ms": 1000 * (wall - model - step - overhead) / ticks,
-        "rows_per_tick": rows / ticks,
-        "slots_used": sum(filled) / len(filled),
-    }
-
-
-def _counters(stats: EngineStats) -> tuple[float, int, int, float, float, float]:
-    """Return the counters as the last tick left them: a tick under way counts in neither."""
-    return (
-        stats.ticked_at,
-        stats.rows,
-        stats.ticks,
-        stats.model_s,
-        stats.step_s,
-        stats.overhead_s,
-    )
-
-
-def jobs_for(rows_per_s: float, slots: int) -> int:
-    """Return how many mixed jobs keep the slots full for a window at this speed."""
-    rows = sum(STEPS) / len(STEPS) * 1.75  # three of four are guided
-    return round(rows_per_s * WINDOW_S / rows) + 2 * slots
 
 
 @contextlib.contextmanager

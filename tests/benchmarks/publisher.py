@@ -2,23 +2,18 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import wait
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from diffusion.bundle import Bundle
 from jobs.catalogue import resolve
-from tests.benchmarks.efficiency import (
-    WINDOW_S,
-    best_batch,
-    engine_window,
-    jobs_for,
-    mixed_requests,
-    raw_rows_per_second,
-)
+from tests.benchmarks.efficiency import best_batch, mixed_requests, raw_rows_per_second
 from tests.benchmarks.figures import spread
-from tests.benchmarks.stack import inside
+from tests.benchmarks.policy import STEPS
+from tests.benchmarks.stack import Inside, inside
 from tests.workers.harness import order
 from workers.calibrate import calibrate
 from workers.catalogue import model_entry
@@ -28,6 +23,7 @@ from workers.picture import encode_preview
 
 SLOTS = 16
 PAIRS = 5
+WINDOW_S = 3.0
 
 
 def orders(bundle: Bundle, count: int, seed: int) -> list[Picture]:
@@ -66,6 +62,26 @@ def window(
     return (engine.stats.rows - rows) / (perf_counter() - started)
 
 
+def worker_window(worker: Inside, seed: int, jobs: int) -> float:
+    """Return a whole worker's rows a second with every slot full; then let the jobs end."""
+    stats = worker.host.engine.stats
+    worker.submit(mixed_requests(jobs, seed))
+    futures = worker.answer(jobs)  # one ring a job, as the door rings
+    while stats.slots_used < worker.settings.slots:
+        sleep(0.002)
+    rows, started = stats.rows, stats.ticked_at
+    sleep(WINDOW_S)
+    speed = (stats.rows - rows) / (stats.ticked_at - started)
+    wait(futures)
+    return speed
+
+
+def jobs_for(rows_per_s: float, slots: int) -> int:
+    """Return how many mixed jobs keep the slots full for a window at this speed."""
+    rows = sum(STEPS) / len(STEPS) * 1.75  # three of four are guided
+    return round(rows_per_s * WINDOW_S / rows) + 2 * slots
+
+
 def publish(reports: "SimpleQueue[Report | None]") -> None:
     """Take reports to the end and encode their previews; runs in a process of its own."""
     while (report := reports.get()) is not None:
@@ -87,9 +103,7 @@ def measure(bundle: Bundle, *, pairs: int = PAIRS) -> dict[str, Any]:
     with inside(bundle, slots=SLOTS, rows_per_tick=rows_per_tick) as worker:
         ways: dict[str, Callable[[int], float]] = {
             "nowhere": lambda pair: window(bundle, lambda _: None, rows_per_tick, pair),
-            "thread": lambda pair: engine_window(worker, pair, jobs_for(speed, SLOTS))[
-                "rows_per_s"
-            ],
+            "thread": lambda pair: worker_window(worker, pair, jobs_for(speed, SLOTS)),
             "process": lambda pair: window(bundle, reports.put, rows_per_tick, pair),
         }
         for pair in range(pairs):
