@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import Depends, Request
 
+from jobs.cancelling import end
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobsError, UnknownModel
 from jobs.queue import Doorbell
@@ -17,7 +18,6 @@ from jobs.schema import JobRecord, JobStatus
 from jobs.store import Backlog, JobStore, WorkerEntry
 from jobs.sweeper import Sweeper
 from jobs.tracing import Tracing
-from service.cancelling import end
 from service.eta import eta_s
 from service.key_store import KeyStore
 from service.keyring import Keyring

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from service.cancelling import end
+from jobs.cancelling import end
 
 KEEP_ALIVE = b": keep-alive\n\n"
 

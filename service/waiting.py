@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi import Request
 
+from jobs.cancelling import end
 from jobs.errors import JobsError
 from jobs.schema import JobRecord
-from service.cancelling import end
 from service.door import Door
 
 

@@ -15,11 +15,11 @@ import orjson
 import structlog
 from standardwebhooks.webhooks import Webhook as Signature
 
+from jobs.cancelling import end
 from jobs.errors import JobNotFound, StoreTrouble
 from jobs.outbox import Delivery, DeliveryTerms
 from jobs.schema import JobRecord
 from jobs.store import JobStore
-from service.cancelling import end
 from service.links import Links
 from service.metrics import DoorCounters
 from service.representations import job_view

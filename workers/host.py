@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic, time
@@ -15,6 +15,7 @@ import uvloop
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.onnx_session import SessionSettings
+from jobs.cancelling import end
 from jobs.catalogue import ModelEntry
 from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
@@ -40,7 +41,6 @@ log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
 EX_SOFTWARE = 70
 ANNOUNCE_S = 1.0
-CANCEL_S = 0.5
 BEAT_S = 0.5
 CATALOGUE_S = 30.0  # a model is announced again so often, should Redis have lost it
 
@@ -228,7 +228,7 @@ class WorkerHost:
         await self._runtime.drain()
         for task in self._tasks:
             task.remove_done_callback(_must_not_end)
-        await end(self._tasks)
+        await end(*self._tasks)
         try:
             await self._store.retire_worker(self._settings.worker_id)
         except StoreTrouble:
@@ -236,15 +236,6 @@ class WorkerHost:
         await self._store.close()
         await asyncio.to_thread(self._tracing.close)
         await self._loop.shutdown_default_executor()
-
-
-async def end(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Cancel tasks until they have ended: redis-py may swallow a cancellation while it reads."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_S)
 
 
 def _must_not_end(task: asyncio.Task[None]) -> None:

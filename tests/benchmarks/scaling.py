@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
+from jobs.cancelling import end
 from jobs.schema import JobRecord
 from jobs.settings import JobsSettings
 from service.redis_server import redis_server
@@ -109,8 +110,7 @@ async def _noon(day: Day) -> None:
     await day.watch.reach(2)
     await day.watch.reach(3)
     day.note("killed_actor_replaced_s", monotonic() - killed_at)
-    coming.cancel()
-    await asyncio.wait([coming])
+    await end(coming)
     day.note("3_to_1_worker_s", await day.watch.reach(1))
     records = await all_succeeded(day.client, given)
     day.note("1_to_0_workers_s", await day.watch.reach(0))

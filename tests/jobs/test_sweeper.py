@@ -1,10 +1,10 @@
 """The sweep as every worker and door runs it."""
 
 import asyncio
-import contextlib
 
 from redis import Redis
 
+from jobs.cancelling import end
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.schema import JobStatus
@@ -22,9 +22,7 @@ async def reaps(settings: JobsSettings) -> None:
     async with asyncio.timeout(30):
         while (await store.get("a")).status is JobStatus.RUNNING:
             await asyncio.sleep(0.02)
-    sweeping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await sweeping
+    await end(sweeping)
     assert (await store.get("a")).deaths == 1
     await store.close()
     doorbell.close()

@@ -5,6 +5,7 @@ from math import ceil
 from pathlib import Path
 from time import monotonic
 
+from jobs.cancelling import end
 from jobs.scaling import ScalingSignal, read_signal
 from jobs.schema import MAX_STEPS, JobRecord, JobStatus
 from jobs.settings import JobsSettings
@@ -72,8 +73,7 @@ class Watch:
 
     async def close(self) -> None:
         """Stop watching."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end(self._task)
 
 
 async def signal_of(client: Client) -> ScalingSignal:

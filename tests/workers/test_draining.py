@@ -9,7 +9,6 @@ from jobs.schema import JobRequest, JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import until
 from tests.workers.inside import Inside
-from workers.host import end
 
 
 async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whole(
@@ -31,22 +30,3 @@ async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whol
     await asyncio.wait_for(asyncio.wrap_future(answered), 30)
     record = await inside.store.get("job")
     assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
-
-
-async def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
-    swallowed = 0
-
-    async def stubborn() -> None:
-        nonlocal swallowed
-        while True:
-            try:
-                await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                swallowed += 1
-                if swallowed == 2:
-                    raise
-
-    task = asyncio.create_task(stubborn())
-    await asyncio.sleep(0)
-    await asyncio.wait_for(end([task]), 10)
-    assert task.cancelled()
