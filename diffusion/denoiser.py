@@ -5,7 +5,9 @@ Latents are in sigma space, x = x_t / sqrt(ᾱ_t) = x_0 + σ·ε.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from diffusion.backend import Backend
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
 from diffusion.schedule import PredictionType
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ def denoise(
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """What one forward pass takes, and how its prediction becomes the denoised estimate."""
+    """What one forward pass takes, and how its prediction becomes the denoised estimate.
+
+    Of its N rows the first B are the conditional ones, of which the first G are guided; then come
+    the G unconditional ones in the same order, then padding.
+    """
 
     sample: Tensor  # x_t at the training process' scale, (N, C, h, w)
     timesteps: Tensor  # (N,)
@@ -59,22 +67,40 @@ class ForwardPass:
     added: dict[str, Tensor] | None
     x: Tensor  # the same rows in sigma space
     sigma: Tensor  # (N, 1, 1, 1)
-    guided: Sequence[int]  # which of the first B rows have their unconditional pass behind them
-    guidance: Sequence[Guidance]  # (B,)
+    rows: int  # B
+    guided: int  # G
+    scale: Tensor  # (G, 1, 1, 1)
+    rescale: Tensor | None  # (G, 1, 1, 1); None: zero everywhere
 
     def predict(self, backend: Backend) -> Tensor:
         """Return the network's prediction (N, C, h, w)."""
         return backend.predict(self.sample, self.timesteps, self.embeddings, self.added)
 
     def denoised(self, prediction_type: PredictionType, prediction: Tensor) -> Tensor:
-        """Return D, the denoised estimate (B, C, h, w) float32, of each row's own level."""
-        rows, used = len(self.guidance), len(self.guidance) + len(self.guided)
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row's own level.
+
+        It may take the prediction's memory.
+        """
         denoised = _denoised(prediction_type, prediction, self.x, self.sigma)
-        result = denoised[:rows]
         if self.guided:
-            uncond = denoised[rows:used]
-            result = _guide(result, uncond, self.x, self.sigma, self.guided, self.guidance)
-        return result
+            self._guide(denoised[: self.guided], denoised[self.rows : self.rows + self.guided])
+        return denoised[: self.rows]
+
+    def _guide(self, cond: Tensor, uncond: Tensor) -> None:
+        """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, 3.4).
+
+        Guiding the estimate is guiding the noise: they differ by a row's constant. The result is
+        written over the conditional estimate.
+        """
+        if self.rescale is None:
+            torch.lerp(uncond, cond, self.scale, out=cond)
+            return
+        mixed = torch.lerp(uncond, cond, self.scale)
+        level, noisy = self.sigma[: self.guided], self.x[: self.guided]
+        noise_cond, noise_mixed = (noisy - cond) / level, (noisy - mixed) / level
+        factor = noise_cond.std((1, 2, 3), keepdim=True) / noise_mixed.std((1, 2, 3), keepdim=True)
+        factor = self.rescale * factor + (1 - self.rescale)
+        cond.copy_(torch.where(self.rescale > 0, noisy - level * factor * noise_mixed, mixed))
 
 
 def prepare(
@@ -87,55 +113,60 @@ def prepare(
 ) -> ForwardPass:
     """Return what one forward pass over latents (B, C, h, w) takes, each at its own level.
 
-    It takes B rows and one more for each guided row. ``pad_to`` pads it to a fixed number of rows:
-    a row's bits then depend on neither its neighbours nor its place.
+    It takes B rows and one more for each guided row; guided rows come first. ``pad_to`` pads it to
+    a fixed number of rows: a row's bits then depend on neither its neighbours nor its place.
 
     Raises:
-        DenoiseError: more forward rows than ``pad_to``.
+        DenoiseError: more forward rows than ``pad_to``, or a guided row after one that is not.
     """
-    device = latents.device
-    guided = [i for i, g in enumerate(guidance) if g.passes == 2]
-    rows = [*range(len(guidance)), *guided]
-    if pad_to is not None:
-        if len(rows) > pad_to:
-            raise DenoiseError(f"{len(rows)} forward rows do not fit a batch of {pad_to}")
-        rows += [0] * (pad_to - len(rows))
-    used = len(guidance) + len(guided)
-    sides = [
-        guidance[i].cond if n < len(guidance) or n >= used else guidance[i].uncond
-        for n, i in enumerate(rows)
-    ]
-    numbers = torch.tensor(
+    rows, guided = len(guidance), sum(g.passes == 2 for g in guidance)
+    if any(g.passes == 2 for g in guidance[guided:]):
+        raise DenoiseError("guided rows come first")
+    padding = 0 if pad_to is None else pad_to - rows - guided
+    if padding < 0:
+        raise DenoiseError(f"{rows + guided} forward rows do not fit a batch of {pad_to}")
+
+    def spread(values: Sequence[T]) -> list[T]:
+        """Return each forward row's value."""
+        return [*values, *values[:guided], *[values[0]] * padding]
+
+    numbers = np.array(
         [
-            [sigmas[i] for i in rows],
-            [(1 + sigmas[i] ** 2) ** -0.5 for i in rows],  # sqrt(ᾱ)
-            [timesteps[i] for i in rows],
+            spread(sigmas),
+            spread([(1 + sigma**2) ** -0.5 for sigma in sigmas]),  # sqrt(ᾱ)
+            spread([g.scale for g in guidance]),
+            spread([g.rescale for g in guidance]),
+            spread(timesteps),
         ],
-        dtype=torch.float32,
-    ).to(device, non_blocking=True)
-    sigma, scale = numbers[:2, :, None, None, None]
-    index = torch.tensor(rows).to(device, non_blocking=True)
-    x = latents.index_select(0, index)
+        np.float32,
+    )
+    columns = torch.from_numpy(numbers).to(latents.device, non_blocking=True)[..., None, None, None]
+    sigma, scale, guidance_scale, rescale, times = columns.unbind()
+    x = torch.cat([latents, latents[:guided], latents[:1].expand(padding, -1, -1, -1)])
+    sides = spread([g.cond for g in guidance])
+    sides[rows : rows + guided] = [g.uncond for g in guidance[:guided]]
     return ForwardPass(
         sample=x * scale,
-        timesteps=numbers[2],
+        timesteps=times.view(-1),
         embeddings=torch.stack([side.embeddings for side in sides]),
-        added=_added(sides, guidance, rows),
+        added=_added(sides, spread([g.size for g in guidance])),
         x=x,
         sigma=sigma,
+        rows=rows,
         guided=guided,
-        guidance=guidance,
+        scale=guidance_scale[:guided],
+        rescale=rescale[:guided] if any(g.rescale for g in guidance[:guided]) else None,
     )
 
 
 def _added(
-    sides: Sequence[Conditioning], guidance: Sequence[Guidance], rows: Sequence[int]
+    sides: Sequence[Conditioning], sizes: Sequence[tuple[int, int]]
 ) -> dict[str, Tensor] | None:
     pooled = [side.pooled for side in sides if side.pooled is not None]
     if not pooled:
         return None
     # SDXL: original size, crop corner and target size (Podell et al. 2023, section 2.2).
-    ids = [[h, w, 0, 0, h, w] for w, h in (guidance[i].size for i in rows)]
+    ids = [[h, w, 0, 0, h, w] for w, h in sizes]
     text_embeds = torch.stack(pooled)
     return {
         "text_embeds": text_embeds,
@@ -150,34 +181,3 @@ def _denoised(kind: PredictionType, prediction: Tensor, x: Tensor, sigma: Tensor
         # x_0 = sqrt(ᾱ)·x_t − sqrt(1 − ᾱ)·v, with ᾱ = 1/(1 + σ²) and x_t = sqrt(ᾱ)·x.
         return x / (1 + sigma**2) - prediction * sigma / (1 + sigma**2).sqrt()
     return prediction
-
-
-def _guide(
-    cond: Tensor,
-    uncond: Tensor,
-    x: Tensor,
-    sigma: Tensor,
-    guided: Sequence[int],
-    guidance: Sequence[Guidance],
-) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, sec. 3.4).
-
-    Guiding the estimate is guiding the noise: they differ by a row's constant.
-    """
-    index = torch.tensor(guided).to(cond.device, non_blocking=True)
-    scale = _column([guidance[i].scale for i in guided], cond)
-    positive = cond.index_select(0, index)
-    mixed = torch.lerp(uncond, positive, scale)
-    rescale = [guidance[i].rescale for i in guided]
-    if any(rescale):
-        level, noisy = sigma[index], x[index]
-        noise_cond, noise_mixed = (noisy - positive) / level, (noisy - mixed) / level
-        factor = noise_cond.std((1, 2, 3), keepdim=True) / noise_mixed.std((1, 2, 3), keepdim=True)
-        share = _column(rescale, cond)
-        factor = share * factor + (1 - share)
-        mixed = torch.where(share > 0, noisy - level * factor * noise_mixed, mixed)
-    return cond.index_copy(0, index, mixed)
-
-
-def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype).to(like.device).reshape(-1, 1, 1, 1)

@@ -12,6 +12,7 @@ from functools import partial
 from time import monotonic, perf_counter
 
 import structlog
+from torch import Tensor
 
 from diffusion.bundle import Bundle
 from diffusion.errors import DiffusionError
@@ -150,9 +151,10 @@ class Engine:
             self._commands.popleft()()
         self._admit()
         chosen = [
-            self._slots[slot.key]  # type: ignore[index]
-            for slot in self._batcher.choose(s.candidate for s in self._slots.values())
+            self._slots[candidate.key]  # type: ignore[index]
+            for candidate in self._batcher.choose(s.candidate for s in self._slots.values())
         ]
+        chosen.sort(key=lambda slot: -slot.guidance.passes)  # guided rows come first in a pass
         if not chosen:
             self._aftermath.take()()
             self._take_stock()
@@ -231,16 +233,16 @@ class Engine:
                 return []
             return [part for slot in chosen for part in self._evaluate([slot])]
 
-    def _beside(self, slots: list[Slot]) -> Callable[[], Errand[Drawn]]:
+    def _beside(self, slots: list[Slot]) -> Callable[[Tensor], Errand[Drawn]]:
         """Return a call that lets another thread draw noise and do what the last tick left."""
 
-        def do(aftermath: Callable[[], None]) -> Drawn:
+        def do(state: Tensor, aftermath: Callable[[], None]) -> Drawn:
             try:
-                return draw(slots)
+                return draw(slots, state)
             finally:
                 aftermath()  # whatever becomes of this tick, the last one's reports go out
 
-        return lambda: self._aside.submit(partial(do, self._aftermath.take()))
+        return lambda state: self._aside.submit(partial(do, state, self._aftermath.take()))
 
     def _split(self, slots: list[Slot]) -> Iterator[list[Slot]]:
         """Yield the slots in parts that the bound allows, in at least two where they are many."""

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from time import perf_counter
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.bundle import Bundle
 from diffusion.denoiser import prepare
 from diffusion.samplers.registry import MAX_REGISTERS
-from diffusion.step import step
+from diffusion.step import carry, step
 from workers.aside import Errand
 from workers.slot import Slot
 
@@ -30,10 +30,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a step takes that no device has to compute."""
+    """What a step takes that the network need not answer first."""
 
-    rows: NDArray[np.float32]  # (B, K·K + 2·K), each slot's row of its program
-    noise: NDArray[np.float32] | None  # (B, C, h, w), zero where a slot takes none
+    carried: Tensor  # (B, K, C, h, w), see diffusion.step.carry
+    weight: Tensor  # (B, K), of the denoised estimate
 
 
 @torch.inference_mode()
@@ -41,12 +41,12 @@ def evaluate(
     bundle: Bundle,
     slots: Sequence[Slot],
     pad_to: int | None,
-    begin: Callable[[], Errand[Drawn]],
+    begin: Callable[[Tensor], Errand[Drawn]],
 ) -> Evaluated:
-    """Evaluate each slot's current row in one forward pass.
+    """Evaluate each slot's current row in one forward pass; guided slots come first.
 
-    ``begin`` is called when the pass is about to run, not before: until then another thread would
-    only take turns with this one. Its errand's result is what :func:`draw` returns.
+    ``begin`` is given the states when the pass is about to run, not before: until then another
+    thread would only take turns with this one. Its errand's result is what :func:`draw` returns.
     """
     started = perf_counter()
     state = torch.stack([slot.state for slot in slots])
@@ -57,32 +57,41 @@ def evaluate(
         [slot.guidance for slot in slots],
         pad_to=pad_to,
     )
-    errand = begin()
+    errand = begin(state)
     try:
         prediction = inputs.predict(bundle.backend)
     finally:
         modelled = perf_counter()
         drawn = errand.result()
     denoised = inputs.denoised(bundle.noise_schedule.prediction_type, prediction)
-    k = MAX_REGISTERS
-    rows = torch.from_numpy(drawn.rows).to(state.device, non_blocking=True)
-    fresh = None
-    if drawn.noise is not None:
-        fresh = torch.from_numpy(drawn.noise).to(state.device, non_blocking=True)
-    mix = rows[:, : k * k].reshape(-1, k, k)
-    after = step(state, denoised, fresh, mix, rows[:, k * k : k * k + k], rows[:, k * k + k :])
+    after = step(drawn.carried, denoised, drawn.weight)
     # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
-    finite = torch.isfinite(denoised.sum((1, 2, 3))).tolist()
+    finite = [True] * len(slots)
+    if not isfinite(denoised.sum()):
+        finite = torch.isfinite(denoised.sum((1, 2, 3))).tolist()
     return Evaluated(denoised, after, finite, modelled - started, perf_counter() - modelled)
 
 
-def draw(slots: Sequence[Slot]) -> Drawn:
-    """Return what the step takes beside the network's answer."""
-    rows = np.stack([slot.program.packed[slot.row] for slot in slots])
+@torch.inference_mode()
+def draw(slots: Sequence[Slot], state: Tensor) -> Drawn:
+    """Return what the step from these states (B, K, C, h, w) takes beside the network's answer."""
+    packed = np.stack([slot.program.packed[slot.row] for slot in slots])
+    rows = torch.from_numpy(packed).to(state.device, non_blocking=True)
+    k = MAX_REGISTERS
+    mix = rows[:, : k * k].reshape(-1, k, k)
+    weight, noise_weight = rows[:, k * k :].reshape(-1, 2, k).unbind(1)
+    noise = _noise(slots)
+    if noise is not None:
+        noise = noise.to(state.device, non_blocking=True)
+    return Drawn(carry(state, noise, mix, noise_weight), weight)
+
+
+def _noise(slots: Sequence[Slot]) -> Tensor | None:
+    """Return noise (B, C, h, w), zero where a slot takes none; None where none of them does."""
     draws = [(i, noise) for i, slot in enumerate(slots) if (noise := slot.noise()) is not None]
     if not draws:
-        return Drawn(rows, None)
+        return None
     stacked = np.zeros((len(slots), *draws[0][1].shape), np.float32)
     for i, noise in draws:
         stacked[i] = noise
-    return Drawn(rows, stacked)
+    return torch.from_numpy(stacked)

@@ -51,7 +51,7 @@ class Formula:
     @staticmethod
     def clean(embeddings: Tensor) -> Tensor:
         ramp = torch.linspace(-1, 1, SHAPE[1] * SHAPE[2]).reshape(1, 1, *SHAPE[1:])
-        return (embeddings.mean((1, 2)).reshape(-1, 1, 1, 1) * (1 + ramp)).expand(-1, *SHAPE)
+        return (embeddings.mean((1, 2)).reshape(-1, 1, 1, 1) * (1 + ramp)).repeat(1, SHAPE[0], 1, 1)
 
 
 def prompt(value: float, pooled: float | None = None) -> Conditioning:
@@ -90,8 +90,8 @@ def test_every_prediction_type_gives_the_clean_picture(kind: PredictionType) -> 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_guidance_goes_on_from_the_empty_prompt(kind: PredictionType) -> None:
     network = Formula(kind)
-    result = estimate(network, [guided(3.0), guided(1.0), guided(0.0)])
-    offsets = [0.2 + 3 * 0.6, 0.8, 0.2]
+    result = estimate(network, [guided(3.0), guided(0.0), guided(1.0)])
+    offsets = [0.2 + 3 * 0.6, 0.2, 0.8]
     for row, offset in zip(result, offsets, strict=True):
         assert torch.allclose(row, Formula.clean(torch.full((1, 3, 8), offset))[0], atol=1e-4)
     assert network.rows == [5]  # three rows, two of them guided
@@ -119,7 +119,7 @@ def test_rescale_of_one_row_leaves_its_neighbours_alone() -> None:
 
 def test_padding_fills_a_fixed_batch_and_changes_nothing() -> None:
     network = Formula("epsilon")
-    rows = [guided(3.0), guided(1.0), guided(5.0, 0.5)]
+    rows = [guided(3.0), guided(5.0, 0.5), guided(1.0)]
     padded = estimate(network, rows, pad_to=8)
     assert network.rows == [8]
     assert torch.equal(padded, estimate(Formula("epsilon"), rows))
@@ -128,6 +128,11 @@ def test_padding_fills_a_fixed_batch_and_changes_nothing() -> None:
 def test_more_rows_than_the_fixed_batch_are_refused() -> None:
     with pytest.raises(DenoiseError, match="6 forward rows do not fit a batch of 5"):
         estimate(Formula("epsilon"), [guided(2.0)] * 3, pad_to=5)
+
+
+def test_a_guided_row_after_one_that_is_not_is_refused() -> None:
+    with pytest.raises(DenoiseError, match="guided rows come first"):
+        estimate(Formula("epsilon"), [guided(2.0), guided(1.0), guided(2.0)])
 
 
 def test_pooled_prompts_and_sizes_go_with_their_rows() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusion.noise import standard_noise
 from diffusion.schedule import Levels, NoiseSchedule, training_betas
-from diffusion.step import step
+from diffusion.step import carry, step
 from diffusion.table import SamplerTable
 
 Array = NDArray[np.float64]
@@ -47,14 +47,11 @@ def run_table(
     state[0, 0] = tensor(start)
     for row in range(table.rows if rows is None else rows):
         x = state[0, 0].double().numpy()
-        state = step(
-            state,
-            tensor(denoise(x, float(table.sigmas[row])))[None],
-            tensor(noise(row))[None],
-            tensor(table.mix[row])[None],
-            tensor(table.denoised[row])[None],
-            tensor(table.noise[row])[None],
+        mix, b, c = (
+            tensor(values[row])[None] for values in (table.mix, table.denoised, table.noise)
         )
+        carried = carry(state, tensor(noise(row))[None], mix, c)
+        state = step(carried, tensor(denoise(x, float(table.sigmas[row])))[None], b)
     result: Array = state[0, 0].double().numpy()
     return result
 
