@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import time
+from time import monotonic, time
 
 import structlog
 import torch
@@ -22,9 +22,11 @@ class Aftermath:
     Slots do not move in between, so an errand may look at them when it is run.
     """
 
-    def __init__(self, bundle: Bundle, report: Callable[[Report], None]) -> None:
+    def __init__(self, bundle: Bundle, report: Callable[[Report], None], preview_s: float) -> None:
         self._bundle = bundle
         self._report = report
+        self._preview_s = preview_s
+        self._previewed_at = 0.0
         self._errands: list[Callable[[], None]] = []
 
     def take(self) -> Callable[[], None]:
@@ -62,16 +64,42 @@ class Aftermath:
             lambda: self._report(Released(job_id, tuple(slot.save() for slot in slots)))
         )
 
-    def preview(self, slots: Sequence[Slot], denoised: Tensor) -> None:
-        """Decode estimates (B, C, h, w) together and report each as its slot's preview."""
+    def preview(self, slots: Sequence[Slot], denoised: Tensor, finite: Sequence[bool]) -> None:
+        """Decode the estimates (B, C, h, w) of slots whose previews are due, and report them."""
 
         def preview() -> None:
-            pixels = self._bundle.decode(denoised)
-            for slot, shown in zip(slots, pixels, strict=True):
+            due = [(i, slot) for i, slot in self._due(slots) if finite[i]]
+            if not due:
+                return
+            pixels = self._bundle.decode(denoised[[i for i, _ in due]])
+            for (_, slot), shown in zip(due, pixels, strict=True):
                 job_id, image = slot.picture.job_id, slot.picture.image
                 self._report(Previewed(job_id, image, slot.preview_step, shown))
 
         self._errands.append(preview)
+
+    def _due(self, slots: Sequence[Slot]) -> Sequence[tuple[int, Slot]]:
+        """Return the slots, with their places, that are shown now.
+
+        Pictures are decoded together: a turn comes at most every ``preview_s``, a picture takes
+        part where its last one is half that old, and a first preview waits for no turn.
+        """
+        now = monotonic()
+        turn = now - self._previewed_at >= self._preview_s
+        due = [
+            (i, slot)
+            for i, slot in enumerate(slots)
+            if slot.picture.preview
+            and (turn or not slot.preview_step)
+            and slot.step - slot.preview_step >= slot.picture.preview
+            and now - slot.preview_at >= self._preview_s / 2
+            and not slot.done
+        ]
+        if due and turn:
+            self._previewed_at = now
+        for _, slot in due:
+            slot.preview_at, slot.preview_step = now, slot.step
+        return due
 
     def finish(self, slot: Slot) -> None:
         """Decode a picture that is done, by itself, and report it."""

@@ -15,13 +15,13 @@ from workers.engine import Engine, EngineSettings
 from workers.messages import Failed, Picture, Report
 
 log = structlog.get_logger()
-WITHIN = 0.995
+WITHIN = 0.998
 """The smallest batch that reaches this share of the best speed is taken."""
 CONTENDER = 0.96
 """The share of the best speed in a first look that a size needs for a closer one."""
 LOOKS = 2
 MOST_TICKS = 16  # of one closer look at a size
-ROUNDS = 7
+ROUNDS = 13
 BUDGET_S = 3.2
 """After which no closer look begins; where the first ones take that long their ticks do not need
 any: what else runs on the machine is little beside them."""
@@ -36,7 +36,7 @@ class Calibration:
 
 
 def calibrate(bundle: Bundle, most: int) -> Calibration:
-    """Return the smallest of the sizes up to ``most`` within 0.5 % of the best rows per second."""
+    """Return the smallest of the sizes up to ``most`` within 0.2 % of the best rows per second."""
     return best_of(speeds_by_rows(bundle, sizes(most)))
 
 
@@ -47,7 +47,7 @@ def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
 
 
 def best_of(speeds: Mapping[int, float]) -> Calibration:
-    """Return the smallest size within 0.5 % of the best, the least there is where none fits."""
+    """Return the smallest size within 0.2 % of the best, the least there is where none fits."""
     speeds = {rows: round(speed, 1) for rows, speed in speeds.items()}
     if not speeds:
         return Calibration(MIN_ROWS, 0.0)

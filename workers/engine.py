@@ -72,7 +72,7 @@ class Engine:
         self._settings = settings
         self._aside = aside_for(bundle.device)
         self._opening = Opening(bundle)
-        self._aftermath = Aftermath(bundle, report)
+        self._aftermath = Aftermath(bundle, report, settings.preview_s)
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}
         self._waiting: deque[tuple[Picture, Errand[tuple[Slot, bool]]]] = deque()
@@ -83,7 +83,6 @@ class Engine:
         self._pace = Pace()
         self._full_pace = Pace()
         self._last_tick_at = monotonic()
-        self._previewed_at = 0.0
         self._saved_at = monotonic()
         self._busy = False
         self.stats = EngineStats(units_per_s=settings.units_per_s)
@@ -276,7 +275,7 @@ class Engine:
         seconds = evaluated.model_s + evaluated.step_s
         self._aftermath.advanced(self.stats.ticks, moved, rows, seconds)
         self._aftermath.save([s for s in moved if s.picture.early and s.row == 1 and not s.done])
-        self._preview(slots, evaluated)
+        self._aftermath.preview(slots, evaluated.denoised, evaluated.finite)
         for slot in moved:
             if slot.done:
                 self._finish(slot)
@@ -287,29 +286,6 @@ class Engine:
             return
         self._saved_at = self._last_tick_at
         self._aftermath.save(list(self._slots.values()))
-
-    def _preview(self, slots: list[Slot], evaluated: Evaluated) -> None:
-        now = monotonic()
-        # Pictures are decoded together: a turn comes at most every ``preview_s``, a picture takes
-        # part where its last one is half that old, and a first preview waits for no turn.
-        turn = now - self._previewed_at >= self._settings.preview_s
-        due = [
-            (i, slot)
-            for i, slot in enumerate(slots)
-            if slot.picture.preview
-            and (turn or not slot.preview_step)
-            and slot.step - slot.preview_step >= slot.picture.preview
-            and now - slot.preview_at >= self._settings.preview_s / 2
-            and evaluated.finite[i]
-            and not slot.done
-        ]
-        if not due:
-            return
-        if turn:
-            self._previewed_at = now
-        for _, slot in due:
-            slot.preview_at, slot.preview_step = now, slot.step
-        self._aftermath.preview([slot for _, slot in due], evaluated.denoised[[i for i, _ in due]])
 
     def _finish(self, slot: Slot) -> None:
         del self._slots[slot.picture.job_id, slot.picture.image]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -40,6 +41,8 @@ from workers.watchdog import Watchdog
 log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
 EX_SOFTWARE = 70
+SWITCH_S = 0.0002
+"""How long another thread may keep the interpreter once the engine wants it back after a pass."""
 ANNOUNCE_S = 1.0
 BEAT_S = 0.5
 CATALOGUE_S = 30.0  # a model is announced again so often, should Redis have lost it
@@ -89,6 +92,7 @@ class WorkerHost:
         self._tracing = open_tracing(
             self._settings, "sfumato-worker", self._settings.worker_id, behind=True
         )
+        sys.setswitchinterval(SWITCH_S)
         calibration = self._calibrate()
         self._thread.start()
         self._call(self._open(calibration)).result()

@@ -113,7 +113,7 @@ def switch_intervals(bundle: Bundle, *, windows: int = WINDOWS) -> dict[str, Any
     """Return the efficiency at several lengths of the interpreter's switch interval, in turns."""
     batch, _ = best_batch(bundle, 2 * SLOTS)
     usual = sys.getswitchinterval()
-    intervals = (0.0005, 0.005, 0.02)
+    intervals = (0.0002, 0.001, 0.005)
     try:
         with kept_full(bundle, SLOTS) as worker:
             found = in_turns(

@@ -44,11 +44,15 @@ def test_only_the_cpu_is_shared_with_another_thread() -> None:
 
 def test_what_a_tick_leaves_is_told_in_order_and_a_fault_keeps_nothing_back(bundle: Bundle) -> None:
     reports: list[Report] = []
-    aftermath = Aftermath(bundle, reports.append)
-    slot, _ = Opening(bundle).open(order())
+    aftermath = Aftermath(bundle, reports.append, preview_s=0.0)
+    slot, _ = Opening(bundle).open(order(preview=1))
+    slot.row = 1
+    other, _ = Opening(bundle).open(order(preview=1))
+    other.row = 1
     aftermath.tell(Failed("a", 0, "internal", "first"))
-    aftermath.preview([slot], torch.zeros(1, 3))  # no latents: it cannot be decoded
-    aftermath.preview([slot], slot.state[:1])
+    aftermath.preview([other], torch.zeros(1, 3), [True])  # no latents: it cannot be decoded
+    aftermath.preview([slot], slot.state[:1], [True])
+    aftermath.preview([slot], slot.state[:1], [True])  # shown at this step already
     aftermath.finish(slot)
     aftermath.release("job", [slot])
     aftermath.take()()
@@ -59,7 +63,7 @@ def test_what_a_tick_leaves_is_told_in_order_and_a_fault_keeps_nothing_back(bund
 
 def test_a_picture_whose_decoding_fails_fails_alone(bundle: Bundle) -> None:
     reports: list[Report] = []
-    aftermath = Aftermath(bundle, reports.append)
+    aftermath = Aftermath(bundle, reports.append, preview_s=0.0)
     slot, _ = Opening(bundle).open(order())
     slot.state = slot.state[:, :, 0]
     aftermath.finish(slot)
