@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import linear_regression
+from statistics import linear_regression, median
 from time import perf_counter
 
 import structlog
@@ -73,10 +73,9 @@ def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
 def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, float]:
     """Return rows per second of whole ticks at these ascending sizes, as many as fit in memory.
 
-    The sizes take turns, so that a machine busy for a while slows all of them alike, and the best
-    turn of each counts: what else runs on the machine only ever adds to one. The best ones are
-    looked at more closely, over as many rows each: of short turns more escape undisturbed, and
-    small batches would look better than they are.
+    The sizes take turns, so that a machine busy for a while slows all of them alike. The best ones
+    are looked at more closely, over as many rows each, and the median of each one's turns counts:
+    it scatters half as far as the best turn, by two thousandths of a size's speed.
 
     Raises:
         BundleError: the model fails, or what it predicts is no number.
@@ -106,7 +105,7 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
         engine.stop()
     if not turns:
         return speeds
-    return speeds | {rows: max(turn[rows] for turn in turns) for rows in contenders}
+    return speeds | {rows: median(turn[rows] for turn in turns) for rows in contenders}
 
 
 def _check(failures: Sequence[Failed]) -> None:
