@@ -17,6 +17,7 @@ from jobs.schema import JobStatus
 from jobs.store import Event
 
 log = structlog.get_logger()
+MOST_AT_ONCE = 64
 RECHECK_S = 5.0  # a wake-up lost with its connection is made up for
 _ID = re.compile(r"\d{1,18}-\d{1,18}")
 
@@ -64,7 +65,7 @@ class EventHub:
                 try:
                     pipe = self._redis.pipeline(transaction=False)
                     pipe.hget(job_key, "status")  # before the events: a result comes with its end
-                    pipe.xrange(key, f"({after}", "+", count=64)
+                    pipe.xrange(key, f"({after}", "+", count=MOST_AT_ONCE)
                     status, found = await pipe.execute()
                     entries = cast(list[tuple[bytes, Mapping[bytes, bytes]]], found)
                 except (RedisError, OSError) as error:
@@ -72,7 +73,8 @@ class EventHub:
                         raise StoreUnavailable(f"no events of {job_id}: {error}") from error
                     await asyncio.sleep(0.5)  # the server is away; the stream outlives it
                     continue
-                if not entries and (status is None or JobStatus(status.decode()).ended):
+                over = status is None or JobStatus(status.decode()).ended
+                if over and not entries:
                     return  # deleted, or the caller has seen its result
                 for entry_id, fields in entries:
                     after = entry_id.decode()
@@ -80,7 +82,7 @@ class EventHub:
                     yield event
                     if event.kind == "result":
                         return
-                if not entries:
+                if not over and len(entries) < MOST_AT_ONCE:  # there was no more to read
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), RECHECK_S)
         finally:
