@@ -1,9 +1,11 @@
-"""Following jobs' event streams: one connection wakes every listener of a process."""
+"""Following jobs' events: one connection wakes every listener, a round trip reads for many."""
 
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
@@ -11,14 +13,17 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from jobs.cancelling import end
 from jobs.errors import InvalidCursor, StoreUnavailable
 from jobs.redis_trouble import trouble
 from jobs.schema import JobStatus
 from jobs.store import Event
 
 log = structlog.get_logger()
-MOST_AT_ONCE = 64
+MOST_AT_ONCE = 64  # events of a job
+TOGETHER = 32  # jobs in a round trip
 RECHECK_S = 5.0  # a wake-up lost with its connection is made up for
+Entries = list[tuple[bytes, Mapping[bytes, bytes]]]
 _ID = re.compile(r"\d{1,18}-\d{1,18}")
 
 
@@ -35,6 +40,74 @@ def parse_id(after: str | None) -> str:
     return after
 
 
+class Reads:
+    """Reads many streams in one round trip.
+
+    Whatever is asked for while one is under way goes together in the next: a worker tells of all
+    its jobs at once, and a door may have a thousand listeners.
+    """
+
+    def __init__(self, redis: "Redis", prefix: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._asked: deque[_Asked] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def read(self, job_id: str, after: str) -> tuple[bytes | None, Entries]:
+        """Return a job's status, as it was before, and its events after an id.
+
+        Raises:
+            RedisError, OSError: Redis did not answer, or refused.
+        """
+        asked = _Asked(job_id, after, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return await asked.answer
+
+    async def _run(self) -> None:
+        while self._asked:
+            together = [self._asked.popleft() for _ in range(min(TOGETHER, len(self._asked)))]
+            replies: list[Any] = [ConnectionError("closed")] * 2 * len(together)
+            try:
+                replies = await self._replies(together)
+            except (RedisError, OSError) as error:
+                replies = [error] * len(replies)
+            finally:
+                for asked, status, found in zip(together, replies[::2], replies[1::2], strict=True):
+                    asked.take(status, found)
+
+    async def _replies(self, together: Sequence["_Asked"]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for asked in together:
+            # Before the events: a result comes with its end.
+            pipe.hget(f"{self._prefix}:job:{asked.job_id}", "status")
+            stream = f"{self._prefix}:events:{asked.job_id}"
+            pipe.xrange(stream, f"({asked.after}", "+", count=MOST_AT_ONCE)
+        return await pipe.execute(raise_on_error=False)
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            await end(self._task)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    job_id: str
+    after: str
+    answer: asyncio.Future[tuple[bytes | None, Entries]]
+
+    def take(self, status: Any, found: Any) -> None:
+        if self.answer.done():  # who asked is gone
+            return
+        for reply in (status, found):
+            if isinstance(reply, Exception):
+                self.answer.set_exception(reply)
+                return
+        self.answer.set_result((status, found))
+
+
 class EventHub:
     """Wakes the listeners of a job whenever its stream grows; they read the stream themselves.
 
@@ -45,6 +118,7 @@ class EventHub:
     def __init__(self, redis: "Redis", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
+        self._reads = Reads(redis, prefix)
         self._listeners: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -58,16 +132,11 @@ class EventHub:
         self._listeners.setdefault(job_id, set()).add(wake)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._listen())
-        key, job_key = f"{self._prefix}:events:{job_id}", f"{self._prefix}:job:{job_id}"
         try:
             while True:
                 wake.clear()
                 try:
-                    pipe = self._redis.pipeline(transaction=False)
-                    pipe.hget(job_key, "status")  # before the events: a result comes with its end
-                    pipe.xrange(key, f"({after}", "+", count=MOST_AT_ONCE)
-                    status, found = await pipe.execute()
-                    entries = cast(list[tuple[bytes, Mapping[bytes, bytes]]], found)
+                    status, entries = await self._reads.read(job_id, after)
                 except (RedisError, OSError) as error:
                     if trouble(error) is None:  # it will not pass by itself
                         raise StoreUnavailable(f"no events of {job_id}: {error}") from error
@@ -123,11 +192,10 @@ class EventHub:
 
     async def close(self) -> None:
         """Stop listening."""
-        self._closing = True  # redis-py may swallow a cancellation while it reads
+        self._closing = True
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
+        await self._reads.close()
 
 
 def decode(event_id: str, fields: Mapping[bytes, bytes]) -> Event:

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.errors import StoreUnavailable
 from jobs.redis_store import RedisStore
+from jobs.store import Event
 from tests.jobs.examples import spec
 
 
@@ -18,3 +19,40 @@ async def test_a_stream_that_cannot_be_read_ends_and_is_not_tried_for_ever(
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         async with asyncio.timeout(5):
             await anext(redis_store.events("job"))
+
+
+async def test_streams_are_read_together_and_one_that_cannot_be_harms_no_other(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"job{i}" for i in range(40)]
+    for name in names:
+        await redis_store.create(name, spec(), 10)
+    redis, prefix = vars(redis_store)["_redis"], vars(redis_store)["_prefix"]
+    await redis.set(f"{prefix}:events:job7", "no stream")
+    trips = 0
+    pipeline = redis.pipeline
+
+    def counted(**options: bool) -> object:
+        nonlocal trips
+        trips += 1
+        return pipeline(**options)
+
+    monkeypatch.setattr(redis, "pipeline", counted)
+    firsts = await asyncio.gather(
+        *(anext(redis_store.events(name)) for name in names), return_exceptions=True
+    )
+    assert [i for i, first in enumerate(firsts) if isinstance(first, StoreUnavailable)] == [7]
+    assert sum(isinstance(first, Event) and first.kind == "status" for first in firsts) == 39
+    assert trips <= 4  # 32 at most in one
+
+
+async def test_a_read_that_nobody_waits_for_any_more_leaves_the_others_theirs(
+    redis_store: RedisStore,
+) -> None:
+    await redis_store.create("gone", spec(), 10)
+    await redis_store.create("here", spec(), 10)
+    leaving = asyncio.ensure_future(anext(redis_store.events("gone")))
+    staying = asyncio.ensure_future(anext(redis_store.events("here")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert (await asyncio.wait_for(staying, 5)).kind == "status"
