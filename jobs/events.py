@@ -52,13 +52,17 @@ class Reads:
         self._prefix = prefix
         self._asked: deque[_Asked] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def read(self, job_id: str, after: str) -> tuple[bytes | None, Entries]:
         """Return a job's status, as it was before, and its events after an id.
 
         Raises:
             RedisError, OSError: Redis did not answer, or refused.
+            StoreUnavailable: the store is closed.
         """
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
         asked = _Asked(job_id, after, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         if self._task is None or self._task.done():
@@ -68,14 +72,16 @@ class Reads:
     async def _run(self) -> None:
         while self._asked:
             together = [self._asked.popleft() for _ in range(min(TOGETHER, len(self._asked)))]
-            replies: list[Any] = [ConnectionError("closed")] * 2 * len(together)
+            together = [asked for asked in together if not asked.answer.done()]  # who left
             try:
                 replies = await self._replies(together)
-            except (RedisError, OSError) as error:
-                replies = [error] * len(replies)
-            finally:
-                for asked, status, found in zip(together, replies[::2], replies[1::2], strict=True):
-                    asked.take(status, found)
+            except Exception as error:  # theirs to judge, and to tell
+                replies = [error] * 2 * len(together)
+            except asyncio.CancelledError:
+                self._asked.extendleft(together)
+                raise
+            for asked, status, found in zip(together, replies[::2], replies[1::2], strict=True):
+                asked.take(status, found)
 
     async def _replies(self, together: Sequence["_Asked"]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
@@ -87,9 +93,13 @@ class Reads:
         return await pipe.execute(raise_on_error=False)
 
     async def close(self) -> None:
-        """Read no more."""
+        """Read no more; whoever waits for an answer is told."""
+        self._closed = True
         if self._task is not None:
             await end(self._task)
+        closed = StoreUnavailable("the store is closed")
+        for asked in self._asked:
+            asked.take(closed, closed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +119,7 @@ class _Asked:
 
 
 class EventHub:
-    """Wakes the listeners of a job whenever its stream grows; they read the stream themselves.
+    """Wakes the listeners of a job whenever its stream grows; each has what is new read for it.
 
     One subscription serves all listeners of the process: a thousand open streams hold no
     connection of their own.
@@ -166,12 +176,13 @@ class EventHub:
             pubsub: PubSub = self._redis.pubsub()
             try:
                 await pubsub.subscribe(f"{self._prefix}:wake")
-                told = False
-                self._wake(None)  # whatever came while nobody listened
                 while not self._closing:
                     message = await pubsub.get_message(timeout=1.0)
                     if message and message["type"] == "message":
                         self._wake(message["data"].decode())
+                    elif message and message["type"] == "subscribe":
+                        told = False
+                        self._wake(None)  # whatever came while nobody listened
             except (RedisError, OSError) as error:
                 if not told:  # once an outage
                     log.warning("nothing tells of new events, looking again", reason=str(error))

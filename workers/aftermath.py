@@ -68,7 +68,7 @@ class Aftermath:
         """Decode the estimates (B, C, h, w) of slots whose previews are due, and report them."""
 
         def preview() -> None:
-            due = [(i, slot) for i, slot in self._due(slots) if finite[i]]
+            due = self._due([(i, slot) for i, slot in enumerate(slots) if finite[i]])
             if not due:
                 return
             pixels = self._bundle.decode(denoised[[i for i, _ in due]])
@@ -78,8 +78,8 @@ class Aftermath:
 
         self._errands.append(preview)
 
-    def _due(self, slots: Sequence[Slot]) -> Sequence[tuple[int, Slot]]:
-        """Return the slots, with their places, that are shown now.
+    def _due(self, slots: Sequence[tuple[int, Slot]]) -> Sequence[tuple[int, Slot]]:
+        """Return those of the slots, each with its place, that are shown now.
 
         Pictures are decoded together: a turn comes at most every ``preview_s``, a picture takes
         part where its last one is half that old, and a first preview waits for no turn.
@@ -88,7 +88,7 @@ class Aftermath:
         turn = now - self._previewed_at >= self._preview_s
         due = [
             (i, slot)
-            for i, slot in enumerate(slots)
+            for i, slot in slots
             if slot.picture.preview
             and (turn or not slot.preview_step)
             and slot.step - slot.preview_step >= slot.picture.preview

@@ -48,11 +48,10 @@ def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
 
 def best_of(speeds: Mapping[int, float]) -> Calibration:
     """Return the smallest size within 0.2 % of the best, the least there is where none fits."""
-    speeds = {rows: round(speed, 1) for rows, speed in speeds.items()}
     if not speeds:
         return Calibration(MIN_ROWS, 0.0)
     chosen = min(rows for rows, speed in speeds.items() if speed >= WITHIN * max(speeds.values()))
-    shown = {str(rows): speed for rows, speed in speeds.items()}
+    shown = {str(rows): round(speed, 1) for rows, speed in speeds.items()}
     tick_ms, row_ms = (round(1000 * cost_s, 3) for cost_s in tick_cost_s(speeds))
     log.info("calibrated", rows_per_tick=chosen, rows_per_s=shown, tick_ms=tick_ms, row_ms=row_ms)
     return Calibration(chosen, speeds[chosen])
@@ -75,7 +74,8 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
 
     The sizes take turns, so that a machine busy for a while slows all of them alike. The best ones
     are looked at more closely, over as many rows each, and the median of each one's turns counts:
-    it scatters half as far as the best turn, by two thousandths of a size's speed.
+    it scatters half as far as the best turn, by two thousandths. What the others came to in their
+    better look is scaled as the best one's was.
 
     Raises:
         BundleError: the model fails, or what it predicts is no number.
@@ -105,7 +105,9 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
         engine.stop()
     if not turns:
         return speeds
-    return speeds | {rows: median(turn[rows] for turn in turns) for rows in contenders}
+    closer = {rows: median(turn[rows] for turn in turns) for rows in contenders}
+    share = max(closer.values()) / max(speeds.values())  # best looks flatter, medians do not
+    return {rows: closer.get(rows, share * speed) for rows, speed in speeds.items()}
 
 
 def _check(failures: Sequence[Failed]) -> None:

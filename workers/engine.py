@@ -1,7 +1,8 @@
 """The engine: one thread owns the device and advances every picture a row a tick.
 
 Jobs join and leave between ticks. The tick touches no network, no disk and encodes no file; what
-needs no device (opening slots, drawing noise, decoding, reporting) is done beside the forward pass.
+does not wait for the network's answer (opening slots, drawing noise, decoding, reporting, half of
+a step) is done beside the forward pass.
 """
 
 import threading
@@ -19,7 +20,7 @@ from diffusion.errors import DiffusionError
 from workers.aftermath import OUT_OF_MEMORY, Aftermath
 from workers.aside import Errand, aside_for
 from workers.batcher import Batcher
-from workers.forward import Drawn, Evaluated, draw, evaluate
+from workers.forward import Carried, Evaluated, carried, draw, evaluate
 from workers.messages import Admitted, Failed, Picture, Report
 from workers.opening import Opening
 from workers.pace import Pace
@@ -232,14 +233,15 @@ class Engine:
                 return []
             return [part for slot in chosen for part in self._evaluate([slot])]
 
-    def _beside(self, slots: list[Slot]) -> Callable[[Tensor], Errand[Drawn]]:
-        """Return a call that lets another thread draw noise and do what the last tick left."""
+    def _beside(self, slots: list[Slot]) -> Callable[[Tensor], Errand[Carried]]:
+        """Return a call that lets another thread do what the last tick left and begin the step."""
 
-        def do(state: Tensor, aftermath: Callable[[], None]) -> Drawn:
+        def do(state: Tensor, aftermath: Callable[[], None]) -> Carried:
             try:
-                return draw(slots, state)
+                drawn = draw(slots)
             finally:
                 aftermath()  # whatever becomes of this tick, the last one's reports go out
+            return carried(state, drawn)  # last: copies to a device may wait for its pass
 
         return lambda state: self._aside.submit(partial(do, state, self._aftermath.take()))
 

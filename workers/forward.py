@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.bundle import Bundle
@@ -30,9 +31,17 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Drawn:
+    """What a step takes that no device has to compute."""
+
+    rows: NDArray[np.float32]  # (B, K·K + 2·K), each slot's row of its program
+    noise: NDArray[np.float32] | None  # (B, C, h, w), zero where a slot takes none
+
+
+@dataclass(frozen=True)
+class Carried:
     """What a step takes that the network need not answer first."""
 
-    carried: Tensor  # (B, K, C, h, w), see diffusion.step.carry
+    state: Tensor  # (B, K, C, h, w), see diffusion.step.carry
     weight: Tensor  # (B, K), of the denoised estimate
 
 
@@ -41,12 +50,12 @@ def evaluate(
     bundle: Bundle,
     slots: Sequence[Slot],
     pad_to: int | None,
-    begin: Callable[[Tensor], Errand[Drawn]],
+    begin: Callable[[Tensor], Errand[Carried]],
 ) -> Evaluated:
     """Evaluate each slot's current row in one forward pass; guided slots come first.
 
     ``begin`` is given the states when the pass is about to run, not before: until then another
-    thread would only take turns with this one. Its errand's result is what :func:`draw` returns.
+    thread would only take turns with this one. Its errand's result is :func:`carried`'s.
     """
     started = perf_counter()
     state = torch.stack([slot.state for slot in slots])
@@ -62,9 +71,9 @@ def evaluate(
         prediction = inputs.predict(bundle.backend)
     finally:
         modelled = perf_counter()
-        drawn = errand.result()
+        ready = errand.result()
     denoised = inputs.denoised(bundle.noise_schedule.prediction_type, prediction)
-    after = step(drawn.carried, denoised, drawn.weight)
+    after = step(ready.state, denoised, ready.weight)
     # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
     finite = [True] * len(slots)
     if not isfinite(denoised.sum()):
@@ -72,26 +81,26 @@ def evaluate(
     return Evaluated(denoised, after, finite, modelled - started, perf_counter() - modelled)
 
 
-@torch.inference_mode()
-def draw(slots: Sequence[Slot], state: Tensor) -> Drawn:
-    """Return what the step from these states (B, K, C, h, w) takes beside the network's answer."""
-    packed = np.stack([slot.program.packed[slot.row] for slot in slots])
-    rows = torch.from_numpy(packed).to(state.device, non_blocking=True)
-    k = MAX_REGISTERS
-    mix = rows[:, : k * k].reshape(-1, k, k)
-    weight, noise_weight = rows[:, k * k :].reshape(-1, 2, k).unbind(1)
-    noise = _noise(slots)
-    if noise is not None:
-        noise = noise.to(state.device, non_blocking=True)
-    return Drawn(carry(state, noise, mix, noise_weight), weight)
-
-
-def _noise(slots: Sequence[Slot]) -> Tensor | None:
-    """Return noise (B, C, h, w), zero where a slot takes none; None where none of them does."""
+def draw(slots: Sequence[Slot]) -> Drawn:
+    """Return each slot's coefficients and noise for its current row."""
+    rows = np.stack([slot.program.packed[slot.row] for slot in slots])
     draws = [(i, noise) for i, slot in enumerate(slots) if (noise := slot.noise()) is not None]
     if not draws:
-        return None
+        return Drawn(rows, None)
     stacked = np.zeros((len(slots), *draws[0][1].shape), np.float32)
     for i, noise in draws:
         stacked[i] = noise
-    return torch.from_numpy(stacked)
+    return Drawn(rows, stacked)
+
+
+@torch.inference_mode()
+def carried(state: Tensor, drawn: Drawn) -> Carried:
+    """Return what the step from these states (B, K, C, h, w) takes beside the network's answer."""
+    k = MAX_REGISTERS
+    rows = torch.from_numpy(drawn.rows).to(state.device, non_blocking=True)
+    mix = rows[:, : k * k].reshape(-1, k, k)
+    weight, noise_weight = rows[:, k * k :].reshape(-1, 2, k).unbind(1)
+    noise = None
+    if drawn.noise is not None:
+        noise = torch.from_numpy(drawn.noise).to(state.device, non_blocking=True)
+    return Carried(carry(state, noise, mix, noise_weight), weight)

@@ -56,3 +56,31 @@ async def test_a_read_that_nobody_waits_for_any_more_leaves_the_others_theirs(
     await asyncio.sleep(0)
     leaving.cancel()
     assert (await asyncio.wait_for(staying, 5)).kind == "status"
+
+
+async def test_whoever_reads_when_the_store_closes_is_told(redis_store: RedisStore) -> None:
+    names = [f"job{i}" for i in range(40)]  # more than go in one round trip
+    for name in names:
+        await redis_store.create(name, spec(), 10)
+    reading = [asyncio.ensure_future(anext(redis_store.events(name))) for name in names]
+    while not vars(vars(redis_store)["_hub"])["_reads"]._asked:
+        await asyncio.sleep(0)
+    await vars(redis_store)["_hub"].close()
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*reading, return_exceptions=True)
+    assert all(isinstance(each, StoreUnavailable) for each in ends)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await anext(redis_store.events("job0"))
+
+
+async def test_what_is_wrong_with_a_read_reaches_who_reads(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await redis_store.create("job", spec(), 10)
+
+    def broken(**options: bool) -> object:
+        raise ValueError("a fault of the client's")
+
+    monkeypatch.setattr(vars(redis_store)["_redis"], "pipeline", broken)
+    with pytest.raises(ValueError, match="a fault"):
+        await anext(redis_store.events("job"))

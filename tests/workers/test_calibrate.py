@@ -1,0 +1,16 @@
+"""Which batch size is taken, of speeds that were measured."""
+
+import pytest
+
+from workers.calibrate import best_of
+
+
+def test_the_smallest_of_sizes_that_are_as_fast_is_taken() -> None:
+    assert best_of({8: 500.0, 16: 599.0, 24: 600.0, 32: 599.5}).rows_per_tick == 16
+    assert best_of({8: 500.0, 16: 598.0, 24: 600.0, 32: 599.5}).rows_per_tick == 24
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-5])
+def test_slow_devices_are_told_apart_as_fast_ones_are(scale: float) -> None:
+    calibration = best_of({2: 9.0 * scale, 3: 9.99 * scale, 4: 10.0 * scale})
+    assert (calibration.rows_per_tick, calibration.rows_per_s) == (3, 9.99 * scale)
