@@ -1,5 +1,7 @@
 """ONNX Runtime sessions: one provider, chosen and never replaced in silence."""
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import Tensor
 from diffusion.errors import BundleError
 from diffusion.onnx_files import Graph, check_external_data, shared_weights
 
+log = logging.getLogger(__name__)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -104,6 +107,7 @@ def _open(
     # A thread that spins while it waits takes the core that publishing needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         model = onnx.load(graph.path, load_external_data=False)
         check_external_data(model, vouched, graph)
@@ -126,7 +130,24 @@ def _open(
             f"{provider} did not start, {session.get_providers()[0]} would run instead; "
             "see the log of ONNX Runtime for a missing library"
         )
+    for other, operators in elsewhere(session, provider).items():
+        log.warning("%s: %s runs %s, which %s cannot", graph.path.name, other, operators, provider)
     return session, values
+
+
+def elsewhere(session: Any, provider: str) -> dict[str, str]:
+    """Return which nodes of a session other providers run, told by operator: "2 Gather, 1 Shape".
+
+    CUDA leaves reckoning with shapes to the CPU, which costs nothing; a convolution there would.
+    """
+    found: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        if part.ep_name != provider:
+            found.setdefault(part.ep_name, Counter()).update(n.op_type for n in part.get_nodes())
+    return {
+        other: ", ".join(f"{count} {operator}" for operator, count in counted.most_common())
+        for other, counted in found.items()
+    }
 
 
 def chosen_provider(name: str, device: torch.device) -> str:

@@ -34,6 +34,7 @@ class Network:
     outputs: tuple[str, ...]
     dynamic: dict[str, Axes]  # by input
     prefix: str  # of parameter names, beside those in the bundle's safetensors
+    served: dict[str, tuple[int, ...]]  # shape of one row of each input at the model's own size
 
 
 def networks(folder: Path, precision: str) -> Iterator[Network]:
@@ -157,6 +158,8 @@ class _Decoder(nn.Module):
 def _unet(folder: Path, dtype: torch.dtype) -> Network:
     unet = load_unet(folder, dtype)
     example = unet_example(unet, 2, 2, 7)
+    side = int(unet.config.sample_size)
+    length = int(read_json(folder / TEXT_ENCODER / "config.json")["max_position_embeddings"])
     names = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")[: len(example)]
     rows: Axes = {0: "rows"}
     dynamic = {name: rows for name in names} | {
@@ -170,6 +173,9 @@ def _unet(folder: Path, dtype: torch.dtype) -> Network:
         outputs=("prediction",),
         dynamic=dynamic,
         prefix="unet.",
+        served={name: tuple(tensor.shape[1:]) for name, tensor in zip(names, example, strict=True)}
+        | {"sample": (example[0].shape[1], side, side)}
+        | {"embeddings": (length, example[2].shape[2])},
     )
 
 
@@ -189,6 +195,7 @@ def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) 
         outputs=outputs,
         dynamic={"tokens": {0: "prompts"}},
         prefix="encoder.",
+        served={"tokens": (length,)},
     )
 
 
@@ -197,12 +204,14 @@ def _decoder(folder: Path, dtype: torch.dtype) -> Network:
     decoder, _ = load_decoder(folder, torch.device("cpu"), dtype)
     assert isinstance(decoder, nn.Module)
     config = read_json(folder / "vae" / "config.json")
-    latents = torch.randn(2, int(config["latent_channels"]), 4, 6)
+    channels = int(config["latent_channels"])
+    side = int(read_json(folder / UNET / "config.json")["sample_size"])
     return Network(
         part=DECODER,
         module=_Decoder(decoder),
-        inputs={"latents": latents},
+        inputs={"latents": torch.randn(2, channels, 4, 6)},
         outputs=("picture",),
         dynamic={"latents": {0: "pictures", 2: "height", 3: "width"}},
         prefix="inner.vae." if config["_class_name"] == "AutoencoderKL" else "inner.",
+        served={"latents": (channels, side, side)},
     )

@@ -236,6 +236,8 @@ def command(
     """Export a bundle to ONNX beside its weights, verified against torch."""
     if out is not None and weights is Weights.shared:
         raise typer.BadParameter("weights can be shared inside the bundle only, not with --out")
+    if precision is Precision.int8 and weights is Weights.shared:
+        raise typer.BadParameter("int8 weights are not the bundle's own: they lie in the graph")
     where = weights or (Weights.shared if out is None else Weights.embedded)
     torch.set_num_threads(threads)
     console = Console(highlight=False, soft_wrap=True)

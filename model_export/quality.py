@@ -24,7 +24,7 @@ from model_export.sampling import SamplingSettings, draw
 
 STEPS = (1, 2, 4, 8, 15, 25, 50, 1000)
 LONG = 1000
-"""From so many steps on a cell has ``drawings_long`` drawings."""
+"""From so many steps on a cell may have fewer drawings."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,16 @@ class QualitySettings:
 
     guidance_scale: float
     steps: tuple[int, ...] = STEPS
-    drawings: int = 64  # of a cell, one an emoji
-    drawings_long: int = 8
+    drawings: int = 40  # of a cell, one an emoji
+    drawings_long: int | None = None  # of a cell of LONG steps or more; None: as many
     seed: int = 0
     prompts: Prompts = "en"
 
     def drawings_of(self, steps: int) -> int:
         """Return how many drawings a cell of so many steps has."""
-        return self.drawings_long if steps >= LONG else self.drawings
+        if steps < LONG or self.drawings_long is None:
+            return self.drawings
+        return self.drawings_long
 
     def rows(self, sampler: str, steps: int) -> int:
         """Return the UNet rows of one drawing; guidance takes two an evaluation."""

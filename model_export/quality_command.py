@@ -23,6 +23,7 @@ from model_export.evaluate import codec_pictures, prompts_of
 from model_export.gallery import HERE, Gallery, load_gallery
 from model_export.measures import psnr_db
 from model_export.quality import (
+    LONG,
     STEPS,
     Cell,
     QualitySettings,
@@ -45,9 +46,9 @@ def command(
     drawings: Annotated[int, typer.Option(help="Of each figure, one an emoji.", min=1)] = (
         QualitySettings.drawings
     ),
-    drawings_long: Annotated[int, typer.Option(help="The same from 1000 steps on.", min=1)] = (
-        QualitySettings.drawings_long
-    ),
+    drawings_long: Annotated[
+        int | None, typer.Option(help="Fewer from 1000 steps on, to save hours.", min=1)
+    ] = None,
     steps: Annotated[
         list[int] | None, typer.Option(help="Several may be; 1 to 1000 unless said.", min=1)
     ] = None,
@@ -67,7 +68,7 @@ def command(
     chosen = tuple(sorted(set(steps or STEPS)))
     settings = QualitySettings(scale, chosen, drawings, drawings_long, seed, prompts_of(gallery)[0])
     places = spread(gallery, drawings)
-    spread(gallery, drawings_long)  # refused before hours of drawing rather than after
+    spread(gallery, settings.drawings_of(LONG))  # refused before hours of drawing, not after
     out.mkdir(parents=True, exist_ok=True)
     cells = _cells(loaded, gallery, settings, out / f"{NAME}.json")
     coded = codec_pictures(bundle, gallery)
@@ -105,7 +106,9 @@ def _advance(bar: Progress, task: TaskID) -> Callable[[int], None]:
 
 def _command(bundle: Path, out: Path, settings: QualitySettings, gallery: Path) -> str:
     words = ["python", "-m", "model_export", NAME, str(bundle), "--out", str(out)]
-    words += ["--drawings", str(settings.drawings), "--drawings-long", str(settings.drawings_long)]
+    words += ["--drawings", str(settings.drawings)]
+    if settings.drawings_long is not None:
+        words += ["--drawings-long", str(settings.drawings_long)]
     words += ["--guidance", f"{settings.guidance_scale:g}", "--seed", str(settings.seed)]
     if settings.steps != STEPS:
         words += [word for steps in settings.steps for word in ("--steps", str(steps))]

@@ -60,16 +60,21 @@ gallery; one drawing is {one}. *PSNR* is against the picture asked for; the code
 
 ![top-1 and PSNR against steps]({path.with_suffix(".png").name})
 
-*Each family before all the others in grey; a hollow mark is of fewer drawings.*
+*Each family before all the others in grey{_hollow(settings)}.*
 """
+
+
+def _hollow(settings: QualitySettings) -> str:
+    few = {settings.drawings_of(steps) for steps in settings.steps} != {settings.drawings}
+    return "; a hollow mark is of fewer drawings, and is not to be compared" if few else ""
 
 
 def _drawings(settings: QualitySettings) -> tuple[str, str]:
     """Return how many drawings a figure is of, and what share of it one is."""
     few, one = f"{settings.drawings} drawings", f"{1 / settings.drawings:.3f} of it"
-    if max(settings.steps) < LONG:
+    long = settings.drawings_of(LONG)
+    if max(settings.steps) < LONG or long == settings.drawings:
         return few, one
-    long = settings.drawings_long
     return f"{few}, {long} from {LONG} steps on", f"{one}, {1 / long:.3f} from {LONG} steps on"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion.samplers.registry import SAMPLERS, SamplerInfo
-from model_export.quality import LONG, Cell
+from model_export.quality import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,15 +71,16 @@ def _frame(axes: "Axes", steps: Sequence[int]) -> None:
 def _lines(axes: "Axes", family: str, cells: Sequence[Cell], name: str) -> None:
     ours = [sampler for sampler, info in SAMPLERS.items() if family_of(info) == family]
     others = [sampler for sampler in SAMPLERS if sampler not in ours]
+    most = max(cell.drawings for cell in cells)
+    all_of_them = [cell for cell in cells if cell.drawings == most]
+    fewer = [cell for cell in cells if cell.drawings < most]
     for sampler in others:
-        axes.plot(*_points(cells, sampler, name), color=GREY, linewidth=1, zorder=1)
+        axes.plot(*_points(all_of_them, sampler, name), color=GREY, linewidth=1, zorder=1)
     for sampler, colour, marker, size in zip(ours, COLOURS, MARKERS, SIZES, strict=False):
-        x, y = _points(cells, sampler, name)
-        axes.plot(x, y, color=colour, linewidth=size / 2.5, label=SAMPLERS[sampler].title, zorder=2,
-                  marker=marker, markersize=size)  # fmt: skip
-        first = next((i for i, steps in enumerate(x) if steps >= LONG), len(x))
-        # Hollow: of fewer drawings than the rest of its line.
-        axes.plot(x[first:], y[first:], marker, color=colour, markersize=size,
+        axes.plot(*_points(all_of_them, sampler, name), color=colour, linewidth=size / 2.5,
+                  label=SAMPLERS[sampler].title, marker=marker, markersize=size)  # fmt: skip
+        # Of other drawings than the line: a mark by itself.
+        axes.plot(*_points(fewer, sampler, name), marker, color=colour, markersize=size,
                   markerfacecolor="white", zorder=3)  # fmt: skip
 
 

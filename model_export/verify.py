@@ -1,6 +1,6 @@
 """An export against the torch networks it came from: numbers, whole pictures, and speed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -19,10 +19,13 @@ from model_export.measures import psnr_db
 from model_export.sampling import SamplingSettings, draw
 
 ROWS = (1, 2, 3, 5, 8, 17)
+SIZES = ((1, 2), (3, 1))  # the exported example's height and width times these
+FEW = 3  # up to so many rows the sizes are compared too
 SPEED_ROWS = (1, 4, 8, 16)
 SPEED_ROUNDS = 7
 LONGEST_S = 20.0  # one pass; larger batches are left out
 PICTURES = 4
+SIZED = ("sample", "embeddings", "tokens", "latents")  # inputs whose size varies
 
 
 @dataclass(frozen=True)
@@ -65,25 +68,34 @@ def compare(network: Network, session: Session, bounds: Bounds) -> dict[str, Any
     return {"largest_relative_difference": max(worst.values()), "cases": worst}
 
 
-def _cases(network: Network) -> list[tuple[str, dict[str, Tensor]]]:
-    cases = []
+def _cases(network: Network) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield inputs, named: each number of rows, few rows of other sizes, and what is served."""
     generator = torch.Generator().manual_seed(0)
-    for rows in ROWS:
-        for wide in (1, 2) if network.part in (UNET, DECODER) else (1,):
-            inputs = {}
-            for name, example in network.inputs.items():
-                shape = [rows, *example.shape[1:]]
-                if example.dim() == 4:
-                    shape[2:] = example.shape[2], example.shape[3] * wide
-                inputs[name] = _values(name, shape, example, generator)
-            if rows <= 3 or wide == 1:
-                cases.append((f"{rows} rows of {_size(inputs)}", inputs))
-    return cases
+    example = {name: tuple(tensor.shape[1:]) for name, tensor in network.inputs.items()}
+    shapes = [(rows, example) for rows in ROWS]
+    if network.part in (UNET, DECODER):
+        others = [_resized(example, high, wide) for high, wide in SIZES]
+        shapes += [(rows, other) for rows in ROWS if rows <= FEW for other in others]
+    shapes += [(rows, network.served) for rows in (1, 2)]
+    for rows, row in shapes:
+        inputs = {
+            name: _values(name, (rows, *row[name]), tensor, generator)
+            for name, tensor in network.inputs.items()
+        }
+        size = " and ".join("×".join(map(str, row[name])) for name in row if name in SIZED)
+        yield f"{rows} row{'s' * (rows > 1)} of {size}", inputs
+
+
+def _resized(row: dict[str, tuple[int, ...]], high: int, wide: int) -> dict[str, tuple[int, ...]]:
+    return {
+        name: (shape[0], high * shape[1], wide * shape[2]) if len(shape) == 3 else shape
+        for name, shape in row.items()
+    }
 
 
 def _values(name: str, shape: Sequence[int], example: Tensor, generator: torch.Generator) -> Tensor:
     if name == "timesteps":
-        return torch.linspace(0, 999, shape[0])
+        return torch.linspace(999, 0, shape[0])
     if not example.is_floating_point():
         last = int(example.max())
         tokens = torch.randint(0, last + 1, tuple(shape), generator=generator)
@@ -94,10 +106,6 @@ def _values(name: str, shape: Sequence[int], example: Tensor, generator: torch.G
     if name == "time_ids":
         return example[:1].expand(*shape).contiguous()
     return torch.randn(tuple(shape), generator=generator)
-
-
-def _size(inputs: dict[str, Tensor]) -> str:
-    return "×".join(str(side) for side in next(iter(inputs.values())).shape[1:])
 
 
 def compare_pictures(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, Any]:

@@ -55,6 +55,9 @@ def export_command(
         str | None, typer.Option(help="shared with the bundle, or embedded in the graph.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Another folder, for other programs.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of the measurement, 1 unless said.")
+    ] = None,
 ) -> None:
     """Export a bundle to ONNX and verify it: `python -m model_export.onnx`."""
     # The door's environment has neither torch nor the exporter; what exports is another program.
@@ -62,7 +65,7 @@ def export_command(
         complain("exporting needs the extra `export`: pip install '.[export]'")
         raise typer.Exit(1)
     command = [sys.executable, "-m", "model_export.onnx", str(model), "--precision", precision]
-    for name, value in (("--weights", weights), ("--out", out)):
+    for name, value in (("--weights", weights), ("--out", out), ("--threads", threads)):
         command += [name, str(value)] if value is not None else []
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 

@@ -1,19 +1,29 @@
 """ONNX Runtime in the place of torch: the same pictures, and bits that hang on nothing else."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
-from diffusion.onnx_files import Graph
-from diffusion.onnx_session import Session, SessionSettings, chosen_provider
+from diffusion.onnx_files import MANIFEST, Graph, export_folder
+from diffusion.onnx_session import (
+    PROVIDERS,
+    Session,
+    SessionSettings,
+    chosen_provider,
+    elsewhere,
+)
 from diffusion.samplers.registry import SAMPLERS
+from model_export.measures import psnr_db
 from model_export.sampling import SamplingSettings, draw
 from tests.bundles import tiny_bundle
 from tests.exports import both, exported
@@ -28,25 +38,34 @@ def pair(exported_tiny: Path) -> tuple[Bundle, Bundle]:
     return both(exported_tiny)
 
 
+@pytest.fixture(scope="module")
+def shipped() -> tuple[Bundle, Bundle]:
+    return both(DEFAULT_MODEL)
+
+
+@pytest.mark.parametrize("which", ["pair", "shipped"])
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_every_sampler_draws_what_it_draws_with_torch(
-    pair: tuple[Bundle, Bundle], sampler: str
+    request: pytest.FixtureRequest, which: str, sampler: str
 ) -> None:
     settings = SamplingSettings(sampler=sampler, steps=8, guidance_scale=3.0)
     wanted, found = (
-        np.stack(list(draw(bundle, ["a red apple", "红苹果"], [3, 4], settings))).astype(int)
-        for bundle in pair
+        np.stack(list(draw(bundle, ["a red apple", "红苹果"], [3, 4], settings)))
+        for bundle in request.getfixturevalue(which)
     )
-    assert np.abs(wanted - found).max() <= 1
+    assert np.abs(wanted.astype(int) - found).max() <= 1
+    if which == "shipped":
+        manifest = json.loads((export_folder(DEFAULT_MODEL, "fp32") / MANIFEST).read_text())
+        assert psnr_db(found, wanted).min() >= manifest["verified"]["bounds"]["psnr_db"]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("default_model", [False, True])
 def test_a_row_has_the_same_bits_in_any_batch(
-    pair: tuple[Bundle, Bundle], default_model: bool
+    exported_tiny: Path, default_model: bool, threads: int
 ) -> None:
-    bundle = pair[1]
-    if default_model:
-        bundle = load_bundle(DEFAULT_MODEL, backend="onnx")
+    folder = DEFAULT_MODEL if default_model else exported_tiny
+    bundle = load_bundle(folder, backend="onnx", sessions=SessionSettings(threads=threads))
     info, generator = bundle.info, torch.Generator().manual_seed(0)
     shape = bundle.latent_shape(info.width, info.height)
     cond = bundle.encode_prompts(["a red apple"])[0].embeddings
@@ -138,6 +157,22 @@ def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(exported_tiny
         chosen_provider("tensorrt", torch.device("cuda"))
     with pytest.raises(BundleError, match="unknown provider 'gpu'; there are: cpu, cuda, tensorrt"):
         chosen_provider("gpu", CPU)
+
+
+def test_nodes_that_another_provider_runs_are_told_by_operator(exported_tiny: Path) -> None:
+    path = export_folder(exported_tiny, "fp32") / "text_encoder.onnx"
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        whole = numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name)
+        if tensor.external_data:
+            tensor.CopyFrom(whole)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    assert elsewhere(session, PROVIDERS["cpu"]) == {}
+    told = elsewhere(session, PROVIDERS["cuda"])
+    assert told.keys() == {PROVIDERS["cpu"]}
+    assert re.search(r"\b\d+ MatMul\b", told[PROVIDERS["cpu"]])
 
 
 def test_a_model_without_an_export_says_how_to_make_one(tmp_path: Path) -> None:

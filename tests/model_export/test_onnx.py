@@ -30,7 +30,7 @@ from model_export.graphs import Network, export_graph
 from model_export.onnx import export_bundle, weights_bytes
 from model_export.quantize import quantize
 from model_export.sampling import SamplingSettings, draw
-from model_export.verify import Bounds, compare_pictures
+from model_export.verify import BOUNDS, Bounds, compare_pictures
 from service.cli import app
 from tests.exports import both, exported
 
@@ -108,6 +108,24 @@ def test_a_failed_verification_leaves_the_bundle_as_it_was(folder: Path) -> None
         export_bundle(folder, "fp32", bounds=Bounds(1e-12, 0.0))
     assert manifest_of(folder) == before
     assert [path.name for path in (folder / "onnx").iterdir()] == ["fp32"]
+
+
+def test_int8_that_draws_too_differently_is_not_kept(exported_tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported_tiny, tmp_path / "bundle"))
+    with pytest.raises(VerificationError, match=r"is drawn .* the bound is 90 dB"):
+        export_bundle(folder, "int8", bounds=Bounds(BOUNDS["int8"].relative, 90.0))
+    assert [path.name for path in (folder / "onnx").iterdir()] == ["fp32"]
+
+
+def test_the_size_that_is_served_and_others_are_compared(exported_tiny: Path) -> None:
+    verified = manifest_of(exported_tiny)["verified"]
+    assert isinstance(verified, dict)
+    bundle = load_bundle(exported_tiny)
+    served = "×".join(map(str, bundle.latent_shape(bundle.info.width, bundle.info.height)))
+    assert f"2 rows of {served}" in verified["vae_decoder"]["cases"]
+    assert f"2 rows of {served} and 24×32" in verified["unet"]["cases"]
+    heights = {case.split("×")[1] for case in verified["unet"]["cases"]}
+    assert len(heights) >= 2
 
 
 def test_a_folder_that_is_no_export_is_not_overwritten(folder: Path) -> None:
@@ -229,7 +247,8 @@ class Undecided(nn.Module):
 
 
 def test_a_network_that_has_no_graph_is_told_in_a_line() -> None:
-    network = Network("unet", Undecided(), {"x": torch.ones(2, 3)}, ("y",), {"x": {0: "rows"}}, "")
+    x = {"x": torch.ones(2, 3)}
+    network = Network("unet", Undecided(), x, ("y",), {"x": {0: "rows"}}, "", {"x": (3,)})
     with pytest.raises(ExportError, match=r"^unet: torch cannot export it: [^\n]+$"):
         export_graph(network)
 

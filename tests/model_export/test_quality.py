@@ -136,3 +136,14 @@ def test_equal_figures_give_equal_plots(tmp_path: Path) -> None:
         for name in ("a.png", "b.png")
     )
     assert first == again
+
+
+def test_every_figure_is_of_the_same_drawings_unless_fewer_are_asked_for(
+    bundle: Path, tmp_path: Path
+) -> None:
+    info = load_bundle(bundle).info
+    for settings, told in ((QualitySettings(2.0), False), (QualitySettings(2.0, (4, 1000)), False),
+                           (QualitySettings(2.0, drawings_long=2), True)):  # fmt: skip
+        page = write_page(tmp_path / "page.md", info, settings, CELLS, command="c", codec_psnr_db=1)
+        text = page.read_text("utf-8")
+        assert ("2 from 1000 steps on" in text) == ("a hollow mark" in text) == told
