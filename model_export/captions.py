@@ -1,31 +1,37 @@
 """The prompts a picture is trained under: labels, templates, tags, two languages, or nothing."""
 
+from itertools import accumulate
 from random import Random
 
 from model_export.labels import CAPTION, Emoji
 
 TEMPLATES = ("a {}", "an emoji of {}", "a picture of {}", "{} emoji")
 
+Mix = tuple[float, float, float, float, float]
+KINDS = ("English labels", "templates", "English tags", "Chinese labels", "Chinese tags")
+MIX: Mix = (0.35, 0.10, 0.15, 0.28, 0.12)
+"""The kinds' shares."""
 
-def draw_caption(emoji: Emoji, drop: float, random: Random) -> str:
+
+def draw_caption(emoji: Emoji, drop: float, random: Random, mix: Mix = MIX) -> str:
     """Return a prompt for an emoji, drawn from the mix; empty with probability ``drop``.
 
-    35 % English label, 10 % label in a template, 15 % English tags, 28 % Chinese label, 12 %
-    Chinese tags; of somebody's own picture any of its captions, each as often. The empty prompt is
-    what classifier-free guidance steers away from (Ho and Salimans 2022).
+    Of somebody's own picture it is any of its captions, each as often. The empty prompt is what
+    classifier-free guidance steers away from (Ho and Salimans 2022).
     """
     if random.random() < drop:
         return ""
     if emoji.own:
         return random.choice((emoji.labels[CAPTION], *emoji.tags[CAPTION]))
     share = random.random()
-    if share < 0.35:
+    label, template, tags, chinese, _ = accumulate(mix)
+    if share < label:
         return emoji.labels["en"]
-    if share < 0.45:
+    if share < template:
         return random.choice(TEMPLATES).format(emoji.labels["en"])
-    if share < 0.60:
+    if share < tags:
         return _tags(emoji, "en", 4, 0.5, random)
-    if share < 0.88:
+    if share < chinese:
         return emoji.labels["zh"]
     return _tags(emoji, "zh", 3, 0.7, random)
 

@@ -1,13 +1,16 @@
 """The model card: what a bundle is, what it was made of, and what it is worth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from diffusion.bundle_files import read_json
-from model_export.evaluate import read_evaluation
+from model_export.captions import KINDS, MIX
+from model_export.evaluate import SEEDS, read_evaluation
 from model_export.held_out_section import held_out_section
 from model_export.origin import TRAINING
 from model_export.provenance import EMOJI, Provenance, provenance
+from model_export.sampling import SamplingSettings
 
 COMPARISON = Path(__file__).parent / "comparison.md"
 SHEET = "sheet.png"
@@ -35,7 +38,7 @@ def write_card(folder: Path) -> Path:
         _intro(folder, training, defaults, words),
         _figures(evaluation, defaults, words),
         *held_out_section(evaluation),
-        _training(training, words),
+        _training(training, evaluation, defaults, words),
         f"## Limits\n\n{words.limits}\n",
         f"## Data and licences\n\n{words.licences}\n",
     ]
@@ -73,7 +76,8 @@ safetensors, nothing else is needed to draw. Try {examples}.
 
 def _figures(evaluation: dict[str, Any], defaults: dict[str, Any], words: Provenance) -> str:
     rows = sorted(
-        evaluation["runs"], key=lambda r: (-r["seeds"], r["prompts"], r["guidance_scale"])
+        evaluation["runs"],
+        key=lambda r: (-r["seeds"], r["prompts"], -r["guidance_scale"], r["steps"]),
     )
     lines = [_row(_how(run), run["measures"]) for run in rows]
     bounds = evaluation["bounds"]
@@ -110,7 +114,12 @@ def _row(how: str, measures: dict[str, float]) -> str:
     )
 
 
-def _training(training: dict[str, Any], words: Provenance) -> str:
+def _training(
+    training: dict[str, Any],
+    evaluation: dict[str, Any],
+    defaults: dict[str, Any],
+    words: Provenance,
+) -> str:
     settings = training["settings"]
     process = settings["process"]
     return f"""## Training
@@ -127,7 +136,7 @@ prediction type `{process["prediction_type"]}`, weighting `{settings["weighting"
 patches: the codec has no network in it.
 
 ```sh
-{_commands(training, words)}
+{_commands(training, words, _evaluations(evaluation["runs"], defaults))}
 ```
 """
 
@@ -136,10 +145,15 @@ def _length(training: dict[str, Any]) -> str:
     settings = training["settings"]
     seen = training["step"] * settings["batch"]
     time = f" in {training['elapsed_s'] / 60:.0f} minutes" if "elapsed_s" in training else ""
+    mix = (
+        f" Prompts: {_mix(settings['mix'])}."
+        if "mix" in settings and "data" not in training
+        else ""
+    )
     note = f" {training['note']}" if "note" in training else ""
     text = (
         f"{training['step']:,} steps of {settings['batch']} pictures out of {settings['emoji']} "
-        f"({seen:,} in all, {seen // settings['emoji']:,} of each){time}.{note}"
+        f"({seen:,} in all, {seen // settings['emoji']:,} of each){time}.{mix}{note}"
     )
     if "origin" not in training:
         return text
@@ -147,7 +161,33 @@ def _length(training: dict[str, Any]) -> str:
     return f"First: {before}\nThen, from those weights: {text}"
 
 
-def _commands(training: dict[str, Any], words: Provenance) -> str:
+def _mix(shares: Sequence[float]) -> str:
+    return ", ".join(f"{kind} {share:.0%}" for kind, share in zip(KINDS, shares, strict=True))
+
+
+def _evaluations(runs: Sequence[dict[str, Any]], defaults: dict[str, Any]) -> list[str]:
+    """Return the options of the commands that made the figures."""
+    most = max(run["emoji"] for run in runs)
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        given = {
+            "--guidance": (f"{run['guidance_scale']:g}", f"{defaults['default_guidance_scale']:g}"),
+            "--steps": (run["steps"], SamplingSettings.steps),
+            "--sampler": (run["sampler"], SamplingSettings.sampler),
+            "--seeds": (run["seeds"], SEEDS),
+            "--every": (-(-most // run["emoji"]), 1),
+        }
+        options = "".join(f" {name} {is_}" for name, (is_, usual) in given.items() if is_ != usual)
+        found.setdefault(options, []).append(run["prompts"])
+    every_kind = {run["prompts"] for run in runs}
+    return [
+        ("" if set(kinds) == every_kind else "".join(f" --prompts {kind}" for kind in kinds))
+        + options
+        for options, kinds in found.items()
+    ]
+
+
+def _commands(training: dict[str, Any], words: Provenance, evaluations: Sequence[str]) -> str:
     sittings = [training]
     while "origin" in sittings[0]:
         sittings.insert(0, sittings[0]["origin"])
@@ -155,17 +195,21 @@ def _commands(training: dict[str, Any], words: Provenance) -> str:
     lines = list(dict.fromkeys(provenance(sitting).data for sitting in sittings))
     for before, run, sitting in zip([None, *runs], runs, sittings, strict=False):
         lines.append(_train(sitting, run) + (f" --origin {before}" if before else ""))
-    lines += [f"bundle {runs[-1]} <bundle>", *words.measure, "card <bundle>"]
+    lines += [f"bundle {runs[-1]} <bundle>", *words.before]
+    lines += [f"evaluate <bundle>{words.gallery}{options}" for options in evaluations]
+    lines += [*words.after, f"sheet <bundle>{words.gallery}", "card <bundle>"]
     return "\n".join(f"python -m model_export {line}" for line in lines)
 
 
 def _train(training: dict[str, Any], run: str) -> str:
     settings, process = training["settings"], training["settings"]["process"]
     folder = provenance(training).folder
-    precision = settings.get("precision", "float32")  # of runs from before there was a choice
+    # Of runs from before there was a choice:
+    precision, mix = settings.get("precision", "float32"), settings.get("mix", list(MIX))
     return (
         f"train {folder} --run {run} --emoji {settings['emoji']} --steps {training['step']} "
         f"--batch {settings['batch']} --rate {settings['learning_rate']:g} "
         f"--beta-end {process['beta_end']:g}"
         + (f" --precision {precision}" if precision != "float32" else "")
+        + (f" --mix {' '.join(map(str, mix))}" if mix != list(MIX) else "")
     )

@@ -17,7 +17,7 @@ from model_export.bundle import Defaults, bundle_run
 from model_export.card import SHEET, write_card
 from model_export.data import build_dataset, load_dataset, save_dataset
 from model_export.errors import ExportError
-from model_export.evaluate import Run, bounds, evaluate, prompts_of, record
+from model_export.evaluate import SEEDS, Run, bounds, evaluate, prompts_of, record
 from model_export.font import NOTO, EmojiFont
 from model_export.gallery import HERE, Gallery, load_gallery, make_gallery, save_gallery
 from model_export.held_out_command import command as held_out_command
@@ -103,7 +103,7 @@ def evaluate_command(
     guidance: Annotated[list[float] | None, typer.Option(help="The model's own.")] = None,
     steps: Steps = 15,
     sampler: Sampler = "dpmpp_2m",
-    seeds: Annotated[int, typer.Option(help="Drawings of each emoji.")] = 4,
+    seeds: Annotated[int, typer.Option(help="Drawings of each emoji.")] = SEEDS,
     every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 1,
     gallery_folder: GalleryFolder = HERE,
     threads: Threads = 1,
@@ -146,8 +146,8 @@ def sheet_command(
     bundle: BundleFolder,
     out: Annotated[Path | None, typer.Option(help="A PNG; in the bundle unless said.")] = None,
     prompts: Annotated[Language | None, typer.Option(help="English or captions.")] = None,
-    every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 3,
-    columns: Annotated[int, typer.Option()] = 15,
+    every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 4,
+    columns: Annotated[int, typer.Option()] = 16,
     references: Annotated[bool, typer.Option(help="Each beside its reference.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
     steps: Steps = 15,

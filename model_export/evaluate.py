@@ -20,6 +20,8 @@ from model_export.sampling import SamplingSettings, draw
 
 Prompts = Literal["en", "zh", "tags", "caption"]
 PROMPTS: tuple[Prompts, ...] = ("en", "zh", "tags", "caption")
+SEEDS = 4
+"""Drawings of each picture, unless said."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ class Provenance:
     mix: str  # what prompts it was trained under
     folder: str  # the data set's
     data: str  # the command that made it
-    measure: tuple[str, ...]  # the commands that measure a bundle
+    before: tuple[str, ...]  # what is to be run before a bundle is measured, and after
+    after: tuple[str, ...]
+    gallery: str  # the option of commands that measure
     limits: str
     licences: str
 
@@ -36,12 +38,12 @@ EMOJI = Provenance(
     one="emoji",
     others="emoji",
     among="the 1,624 of a fixed gallery",
-    mix="""\
-English labels (35 %), templates (10 %), English tags (15 %), Chinese labels (28 %), Chinese tags
-(12 %).""",
+    mix="of five kinds, by the shares above.",
     folder="data",
     data="data --labels emojibase-data-17.0.0.tgz --out data",
-    measure=("evaluate <bundle>", "held-out <bundle>", "sheet <bundle>"),
+    before=(),
+    after=("held-out <bundle>",),
+    gallery="",
     limits="""\
 It knows its emoji and little else: a prompt outside them gives the nearest one, a mixture, or a
 blot. Pale animals and faces that differ in small features are its weak side. It has only seen
@@ -72,11 +74,9 @@ def _own(data: dict[str, Any], *, mixed: bool) -> Provenance:
         mix=f"the pictures' captions, {data['captions']:,} in all, each of a picture's as often.",
         folder=folder,
         data=f"pictures <folder> --out {folder}",
-        measure=(
-            f"gallery {folder} --out gallery",
-            "evaluate <bundle> --gallery gallery",
-            "sheet <bundle> --gallery gallery",
-        ),
+        before=(f"gallery {folder} --out gallery",),
+        after=(),
+        gallery=" --gallery gallery",
         limits="""\
 It knows its pictures and little else: a prompt outside their captions gives the nearest one, a
 mixture, or a blot. It has only seen 64×64; on a larger canvas it repeats itself or misplaces

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from diffusion.schedule import PredictionType
+from model_export.captions import MIX, Mix
 from model_export.network import NetworkSettings
 
 Weighting = Literal["uniform", "min_snr"]
@@ -36,6 +37,7 @@ class TrainingSettings:
     weighting: Weighting = "uniform"
     min_snr_gamma: float = 5.0
     prompt_drop: float = 0.12
+    mix: Mix = MIX  # shares of the kinds of prompts, see model_export.captions
     ema_decay: float = 0.999
     codec_power: float = 0.5
     precision: Precision = "float32"  # of products; weights and sums stay float32
@@ -54,8 +56,9 @@ def settings_of(record: dict[str, Any]) -> TrainingSettings:
         **{**record["network"], "channels": tuple(record["network"]["channels"])}
     )
     process = Process(**record["process"])
-    betas = tuple(record["betas"])
-    return TrainingSettings(**{**record, "betas": betas, "process": process, "network": network})
+    betas, mix = tuple(record["betas"]), tuple(record.get("mix", MIX))  # not in old records
+    built = {"betas": betas, "mix": mix, "process": process, "network": network}
+    return TrainingSettings(**{**record, **built})
 
 
 def differences(mine: TrainingSettings, other: TrainingSettings) -> list[str]:

@@ -8,6 +8,7 @@ import torch
 import typer
 from rich.console import Console
 
+from model_export.captions import KINDS, MIX, Mix
 from model_export.data import Dataset, load_dataset
 from model_export.settings import Process, TrainingSettings
 from model_export.train import Limit, Progress, stop_on_signals, train
@@ -63,6 +64,9 @@ def command(
     weighting: Annotated[Weights, typer.Option()] = Weights.uniform,
     precision: Annotated[Precision, typer.Option(help="Of products.")] = Precision.float32,
     beta_end: Annotated[float, typer.Option(help="Of scaled-linear noise.")] = Process.beta_end,
+    mix: Annotated[Mix, typer.Option(help=f"Shares of an emoji's prompts: {', '.join(KINDS)}.")] = (
+        MIX
+    ),
     seed: Annotated[int, typer.Option()] = TrainingSettings.seed,
     origin: Annotated[Path | None, typer.Option(help="A run to begin from its weights.")] = None,
     threads: Threads = 1,
@@ -71,6 +75,8 @@ def command(
     """Train a model, or go on with one; SIGTERM and Ctrl-C save it first."""
     if steps is None and minutes is None:
         raise typer.BadParameter("say --steps or --minutes, or both")
+    if min(mix) < 0 or abs(sum(mix) - 1) > 1e-6:
+        raise typer.BadParameter(f"the shares of --mix are to sum to 1, not {sum(mix):g}")
     torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dataset = load_dataset(data)
@@ -81,6 +87,7 @@ def command(
         weighting=weighting.value,
         precision=precision.value,
         seed=seed,
+        mix=mix,
         process=Process(prediction_type=prediction.value, beta_end=beta_end),
     )
     limit = Limit(steps, minutes * 60 if minutes is not None else None)

@@ -114,8 +114,10 @@ class Trainer:
 
     def _captions(self, pictures: Sequence[int]) -> list[str]:
         random = Random(f"{self.settings.seed}:{self.step}")
-        emoji = self._dataset.emoji
-        return [draw_caption(emoji[i], self.settings.prompt_drop, random) for i in pictures]
+        emoji, settings = self._dataset.emoji, self.settings
+        return [
+            draw_caption(emoji[i], settings.prompt_drop, random, settings.mix) for i in pictures
+        ]
 
     def _tokens(self, captions: list[str]) -> Tensor:
         tokens: Tensor = self._tokenizer(

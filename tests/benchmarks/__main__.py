@@ -94,8 +94,8 @@ def main(names: list[str]) -> int:
     figures: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {}
     for name in names or BENCHMARKS:
         print(f"{name} …", flush=True)
-        found = BENCHMARKS[name]()
-        figures[name] = found | {"measured": strftime("%Y-%m-%d")}
+        found = BENCHMARKS[name]() | {"measured": strftime("%Y-%m-%d")}
+        figures[name] = found
         if "efficiency" in found:
             figures[name] = found.pop("efficiency")
             figures[f"{name}_detail"] = found

@@ -39,6 +39,12 @@ def test_captions_come_in_their_shares() -> None:
         assert abs(shares[kind] - share) < 0.03, kind
 
 
+def test_another_mix_can_be_asked_for() -> None:
+    emoji, random = toy_emoji(2, tags={"en": ("cat",), "zh": ("猛兽",)}), Random(3)
+    drawn = {kind_of(draw_caption(emoji, 0.0, random, (0, 1, 0, 0, 0))) for _ in range(50)}
+    assert drawn == {"template"}
+
+
 def test_prompt_is_never_dropped_at_zero_and_always_at_one() -> None:
     random = Random(0)
     assert all(draw_caption(toy_emoji(), 0.0, random) for _ in range(200))

@@ -48,6 +48,14 @@ def test_training_needs_a_limit(tmp_path: Path) -> None:
     assert "--minutes" in result.output
 
 
+def test_shares_of_prompts_are_to_be_whole(tmp_path: Path) -> None:
+    mix = ["--mix", "0.4", "0.1", "0.2", "0.2", "0.2"]
+    command = ["train", str(tmp_path), "--run", str(tmp_path), "--steps", "1", *mix]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 2
+    assert "sum to 1, not 1.1" in result.output
+
+
 def test_what_is_wrong_is_told_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,19 +1,27 @@
 """The committed model is small, licensed, clean and knows what it shows off."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
 
 import diffusion
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.bundle_files import check_files
+from model_export import cli
+from model_export.card import write_card
 from model_export.evaluate import read_evaluation
 from model_export.gallery import load_gallery
 from model_export.measures import high_frequency, ranks, speckle
 from model_export.sampling import SamplingSettings, draw
 
 FOLDER = Path(diffusion.__file__).parent / "models" / "emoji"
+DOCS = Path(__file__).parents[2] / "docs"
 PROMPTS = {
     "red heart": "red heart",
     "pizza": "pizza",
@@ -52,6 +60,52 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
     assert figures["en"]["top1"] >= 0.95
     assert figures["zh"]["top1"] >= 0.92
     assert figures["tags"]["top1"] > 0.401  # the prototype's
+
+
+@pytest.mark.parametrize("prompts", ["en", "zh"])
+def test_two_and_four_steps_are_within_three_points_of_twenty_five(
+    bundle: Bundle, prompts: str
+) -> None:
+    top1 = {
+        run["steps"]: run["measures"]["top1"]
+        for run in read_evaluation(FOLDER)["runs"]
+        if (run["prompts"], run["seeds"], run["emoji"]) == (prompts, 1, 640)
+        and run["guidance_scale"] == bundle.info.default_guidance_scale
+    }
+    for steps in (2, 4):
+        assert abs(top1[steps] - top1[25]) <= 0.03
+
+
+def test_the_card_is_what_its_figures_give(tmp_path: Path) -> None:
+    copy = shutil.copytree(FOLDER, tmp_path / "emoji", ignore=shutil.ignore_patterns("onnx"))
+    card = (FOLDER / "README.md").read_text("utf-8")
+    assert write_card(copy).read_text("utf-8") == card, "run: python -m model_export card"
+    commands = [line.split() for line in card.splitlines() if line.startswith("python -m")]
+    assert len(commands) > 5
+    group = get_command(cli.app)
+    assert isinstance(group, TyperGroup)
+    for _, _, module, name, *rest in commands:
+        assert module == "model_export"
+        options = {word for word in rest if word.startswith("--")}
+        known = {word for p in group.commands[name].params for word in p.opts}
+        assert options <= known, (name, options - known)
+
+
+def test_the_page_about_steps_is_what_its_figures_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "diffusion").symlink_to(FOLDER.parents[1], target_is_directory=True)
+    kept = (DOCS / "quality.json").read_text("utf-8")
+    assert json.loads(kept)["subject"]["sha256"] == bundle.info.sha256
+    (tmp_path / "docs" / "quality.json").write_text(kept, "utf-8")
+    page = (DOCS / "quality.md").read_text("utf-8")
+    command = next(line for line in page.splitlines() if line.startswith("python -m"))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.app, command.split()[3:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "docs" / "quality.json").read_text("utf-8") == kept, "drawn anew"
+    assert (tmp_path / "docs" / "quality.md").read_text("utf-8") == page
 
 
 def test_it_draws_what_it_is_asked_for(bundle: Bundle) -> None:
