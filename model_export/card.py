@@ -14,6 +14,8 @@ from model_export.sampling import SamplingSettings
 
 COMPARISON = Path(__file__).parent / "comparison.md"
 SHEET = "sheet.png"
+COLUMNS = ("prompt", "steps", "guidance", "drawings", "top-1", "top-5", "PSNR dB",
+           "high frequencies", "speckle", "diversity")  # fmt: skip
 NAMES = {
     "en": "English label",
     "zh": "Chinese label",
@@ -91,10 +93,11 @@ service's own sampling code, {defaults["default_sampler"]} by default. *Top-1* i
 drawings nearest, by 16×16 pixels, to the picture asked for among {words.among};
 *top-5* the share with it among the nearest five. *High frequencies* is the mean second difference,
 as a multiple of what the codec's own pictures have. *Speckle* is the distance from white, of 255
-levels, on pixels where the reference is white all around.
+levels, on pixels where the reference is white all around. *Diversity* is a pixel's standard
+deviation over a prompt's drawings, of 255 levels.
 
-| prompt | steps | guidance | drawings | top-1 | top-5 | PSNR dB | high frequencies | speckle |
-|---|---|---|---|---|---|---|---|---|
+| {" | ".join(COLUMNS)} |
+{"|---" * len(COLUMNS)}|
 {table}
 
 Measured on the weights as stored, digest `{evaluation["sha256"][:16]}…`.
@@ -107,10 +110,12 @@ def _how(run: dict[str, Any]) -> str:
     return f"{name} | {run['steps']} | {run['guidance_scale']:g} | {drawings} |"
 
 
-def _row(how: str, measures: dict[str, float]) -> str:
+def _row(how: str, measures: dict[str, float | None]) -> str:
+    diversity = measures.get("diversity")
     return (
         f"| {how} {measures['top1']:.3f} | {measures['top5']:.3f} | {measures['psnr_db']:.2f} "
-        f"| {measures['high_frequency']:.2f} | {measures['speckle']:.2f} |"
+        f"| {measures['high_frequency']:.2f} | {measures['speckle']:.2f} "
+        f"| {'–' if diversity is None else format(diversity, '.2f')} |"
     )
 
 
@@ -206,10 +211,12 @@ def _train(training: dict[str, Any], run: str) -> str:
     folder = provenance(training).folder
     # Of runs from before there was a choice:
     precision, mix = settings.get("precision", "float32"), settings.get("mix", list(MIX))
+    one_step = " --one-step" if settings.get("one_step") else ""
     return (
         f"train {folder} --run {run} --emoji {settings['emoji']} --steps {training['step']} "
         f"--batch {settings['batch']} --rate {settings['learning_rate']:g} "
         f"--beta-end {process['beta_end']:g}"
         + (f" --precision {precision}" if precision != "float32" else "")
         + (f" --mix {' '.join(map(str, mix))}" if mix != list(MIX) else "")
+        + one_step
     )

@@ -135,7 +135,8 @@ def _show(run: Run) -> None:
     console.print(
         f"{run.prompts:4s}  guidance {run.guidance_scale:g}  {run.steps} steps  "
         f"top-1 {m.top1:.3f}  top-5 {m.top5:.3f}  PSNR {m.psnr_db:.2f} dB  "
-        f"high frequencies {m.high_frequency:.2f}  speckle {m.speckle:.2f}",
+        f"high frequencies {m.high_frequency:.2f}  speckle {m.speckle:.2f}"
+        + (f"  diversity {m.diversity:.2f}" if m.diversity is not None else ""),
         highlight=False,
         soft_wrap=True,
     )

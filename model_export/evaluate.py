@@ -15,7 +15,7 @@ from model_export.codec import load_codec, to_pixels, to_tensor
 from model_export.errors import ExportError, GalleryError
 from model_export.gallery import Gallery
 from model_export.labels import CAPTION, Emoji
-from model_export.measures import Pictures, high_frequency, psnr_db, ranks, speckle
+from model_export.measures import Pictures, diversity, high_frequency, psnr_db, ranks, speckle
 from model_export.sampling import SamplingSettings, draw
 
 Prompts = Literal["en", "zh", "tags", "caption"]
@@ -33,6 +33,7 @@ class Measures:
     psnr_db: float
     high_frequency: float  # as a multiple of what the codec's own pictures have
     speckle: float  # distance from white where white is due, in levels of 255
+    diversity: float | None = None  # of a prompt's drawings; None: of one seed, or an older record
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def measure(drawn: Pictures, coded: Pictures, gallery: Gallery, seeds: int = 1) 
         psnr_db=float(psnr_db(drawn, reference).mean()),
         high_frequency=high_frequency(drawn) / high_frequency(coded),
         speckle=speckle(drawn, reference),
+        diversity=diversity(drawn, seeds) if seeds > 1 else None,
     )
 
 

@@ -64,6 +64,16 @@ def speckle(drawn: Pictures, reference: Pictures, margin: int = 2) -> float:
     return float(np.median(faults)) if faults else 0.0
 
 
+def diversity(drawn: Pictures, seeds: int) -> float:
+    """Return how far one prompt's drawings differ: a pixel's standard deviation over the seeds.
+
+    Drawings are (seeds·M, …), all prompts of a seed before the next seed's; the result is in levels
+    of 255, the mean over pixels and prompts.
+    """
+    apart = drawn.reshape(seeds, -1, *drawn.shape[1:]).astype(np.float32)
+    return float(apart.std(0, ddof=1).mean(dtype=np.float64))
+
+
 def _spread(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
     padded = np.pad(mask, ((0, 0), (margin, margin), (margin, margin)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * margin + 1,) * 2, axis=(1, 2))

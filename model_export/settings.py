@@ -40,6 +40,7 @@ class TrainingSettings:
     mix: Mix = MIX  # shares of the kinds of prompts, see model_export.captions
     ema_decay: float = 0.999
     codec_power: float = 0.5
+    one_step: bool = False  # a regression from pure noise to the picture, to compare with
     precision: Precision = "float32"  # of products; weights and sums stay float32
     seed: int = 0
     process: Process = field(default_factory=Process)

@@ -67,6 +67,9 @@ def command(
     mix: Annotated[Mix, typer.Option(help=f"Shares of an emoji's prompts: {', '.join(KINDS)}.")] = (
         MIX
     ),
+    one_step: Annotated[
+        bool, typer.Option("--one-step", help="Train a regression from noise, to compare with.")
+    ] = False,
     seed: Annotated[int, typer.Option()] = TrainingSettings.seed,
     origin: Annotated[Path | None, typer.Option(help="A run to begin from its weights.")] = None,
     threads: Threads = 1,
@@ -75,6 +78,8 @@ def command(
     """Train a model, or go on with one; SIGTERM and Ctrl-C save it first."""
     if steps is None and minutes is None:
         raise typer.BadParameter("say --steps or --minutes, or both")
+    if one_step and prediction is not Prediction.x:
+        raise typer.BadParameter("--one-step learns the picture: it goes with --prediction sample")
     if min(mix) < 0 or abs(sum(mix) - 1) > 1e-6:
         raise typer.BadParameter(f"the shares of --mix are to sum to 1, not {sum(mix):g}")
     torch.set_num_threads(threads)
@@ -88,6 +93,7 @@ def command(
         precision=precision.value,
         seed=seed,
         mix=mix,
+        one_step=one_step,
         process=Process(prediction_type=prediction.value, beta_end=beta_end),
     )
     limit = Limit(steps, minutes * 60 if minutes is not None else None)

@@ -91,7 +91,13 @@ class Trainer:
         x0 = self._latents[torch.from_numpy(batch.pictures).to(self._device)]
         timesteps = torch.from_numpy(batch.timesteps).to(self._device)
         noise = torch.from_numpy(batch.noise).to(self._device)
-        noisy = add_noise(x0, noise, timesteps, self._alphas_cumprod)
+        seen = x0
+        if settings.one_step:  # what a sampler's first step sees, which knows of no picture
+            seen, timesteps = (
+                torch.zeros_like(x0),
+                torch.full_like(timesteps, process.num_train_timesteps - 1),
+            )
+        noisy = add_noise(seen, noise, timesteps, self._alphas_cumprod)
         tokens = self._tokens(self._captions(batch.pictures.tolist()))
         with self._precision():
             embeddings = self.networks.text_encoder(tokens).last_hidden_state

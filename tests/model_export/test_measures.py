@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_export.measures import high_frequency, psnr_db, ranks, speckle, thumbnails
+from model_export.measures import diversity, high_frequency, psnr_db, ranks, speckle, thumbnails
 from tests.model_export.examples import toy_dataset
 
 PICTURES = toy_dataset().pictures
@@ -59,3 +59,12 @@ def test_speckle_is_seen_on_white_alone() -> None:
     inked[(PICTURES < 255).any(-1)] = 0
     assert speckle(inked, PICTURES) == 0
     assert speckle(noisy(8), PICTURES) > 2
+
+
+def test_diversity_is_over_the_seeds_of_a_prompt() -> None:
+    dark, light = np.full((2, 4, 4, 3), 10, np.uint8), np.full((2, 4, 4, 3), 20, np.uint8)
+    dark[1] = light[1] = 99  # a prompt that is drawn alike
+    assert diversity(np.concatenate([dark, light]), 2) == pytest.approx(
+        np.std([10, 20], ddof=1) / 2
+    )
+    assert diversity(np.concatenate([dark, dark]), 2) == 0

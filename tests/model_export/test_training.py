@@ -155,3 +155,17 @@ def test_limit_takes_steps_or_time_whichever_is_nearer() -> None:
     assert Limit(seconds=100).progress(10**6, 25) == 0.25
     assert Limit(steps=10, seconds=100).progress(2, 90) == 0.9
     assert Limit(steps=10).progress(12, 0) == 1.0
+
+
+def test_a_one_step_regression_sees_noise_alone(tmp_path: Path) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for name, dataset in (("a", toy_dataset()), ("b", toy_dataset())):
+        if name == "b":
+            dataset = replace(dataset, pictures=255 - dataset.pictures)
+        trainer, _ = open_run(tmp_path / name, dataset, replace(SETTINGS, one_step=True), CPU)
+        trainer.networks.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[:2]))
+        trainer.advance(1e-3)
+    (noise, times), (other, _) = seen
+    assert torch.equal(noise, other)
+    assert set(times.tolist()) == {SETTINGS.process.num_train_timesteps - 1}
+    assert 0.9 < float(noise.std()) < 1.1
