@@ -137,7 +137,7 @@ def assemble(
         BundleError: a part is missing, broken or not served.
     """
     index = read_json(folder / "model_index.json")
-    config = _unet_config(folder)
+    config = unet_config(folder)
     schedule = NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
     zeros = bool(index.get("force_zeros_for_empty_prompt", False))
     text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
@@ -167,13 +167,20 @@ def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.devic
     return all(find_spec(library) is not None for library in ("onnx", "onnxruntime"))
 
 
-def _unet_config(folder: Path) -> dict[str, Any]:
+def unet_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a bundle's UNet.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
     config = read_json(folder / "unet" / "config.json")
     if config.get("_class_name") != "UNet2DConditionModel":
         raise BundleError(f"unet/config.json: {config.get('_class_name')!r} is not served")
     for key in ("sample_size", "in_channels", "block_out_channels", "cross_attention_dim"):
         if not config.get(key):
             raise BundleError(f"unet/config.json does not say {key}")
+    if not isinstance(config["sample_size"], int):
+        raise BundleError(f"unet/config.json: sample_size {config['sample_size']} is not one side")
     taken, given = config["in_channels"], config.get("out_channels", 4)
     if taken != given:
         raise BundleError(

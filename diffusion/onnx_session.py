@@ -30,6 +30,8 @@ OUT_OF_MEMORY = (
     "out of memory",
     "bad_alloc",
 )
+HEAVY = {"Attention", "Conv", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger"}
+"""Operators that belong on the device that was chosen."""
 NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.int64: np.int64}
 
 
@@ -130,13 +132,15 @@ def _open(
             f"{provider} did not start, {session.get_providers()[0]} would run instead; "
             "see the log of ONNX Runtime for a missing library"
         )
-    for other, operators in elsewhere(session, provider).items():
-        log.warning("%s: %s runs %s, which %s cannot", graph.path.name, other, operators, provider)
+    for other, operators in nodes_elsewhere(session, provider).items():
+        told = ", ".join(f"{count} {operator}" for operator, count in operators.most_common())
+        level = logging.WARNING if HEAVY & operators.keys() else logging.INFO
+        log.log(level, "%s: %s runs %s instead of %s", graph.path.name, other, told, provider)
     return session, values
 
 
-def elsewhere(session: Any, provider: str) -> dict[str, str]:
-    """Return which nodes of a session other providers run, told by operator: "2 Gather, 1 Shape".
+def nodes_elsewhere(session: Any, provider: str) -> dict[str, Counter[str]]:
+    """Return how many nodes of each operator other providers run.
 
     CUDA leaves reckoning with shapes to the CPU, which costs nothing; a convolution there would.
     """
@@ -144,10 +148,7 @@ def elsewhere(session: Any, provider: str) -> dict[str, str]:
     for part in session.get_provider_graph_assignment_info():
         if part.ep_name != provider:
             found.setdefault(part.ep_name, Counter()).update(n.op_type for n in part.get_nodes())
-    return {
-        other: ", ".join(f"{count} {operator}" for operator, count in counted.most_common())
-        for other, counted in found.items()
-    }
+    return found
 
 
 def chosen_provider(name: str, device: torch.device) -> str:

@@ -67,6 +67,8 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
     if (run / DATA).exists():
         training["data"] = read_json(run / DATA)
         defaults = _own_defaults(folder, training["data"], defaults)
+    if settings.one_step:  # it knows no other noise level, and what it draws cannot be guided
+        defaults = replace(defaults, default_steps=1, default_guidance_scale=1.0)
     notices = NOTICES if has_emoji(training) else None
     write_bundle(folder, networks, tokenizer, codec, settings.process, defaults, notices)
     _write(folder / TRAINING, training)

@@ -127,11 +127,12 @@ def _training(
 ) -> str:
     settings = training["settings"]
     process = settings["process"]
+    time = "pure noise" if settings.get("one_step") else "a random time"
     return f"""## Training
 
 {_length(training)}
 
-A random picture and a random time make a row of a batch; AdamW at {settings["learning_rate"]:g},
+A random picture and {time} make a row of a batch; AdamW at {settings["learning_rate"]:g},
 warm-up over {settings["warmup_steps"]} steps and a linear fall at the end, a moving average of
 {settings["ema_decay"]}, which is what is stored; the prompt is dropped
 {settings["prompt_drop"]:.0%} of the time. {process["num_train_timesteps"]} steps of
@@ -141,7 +142,7 @@ prediction type `{process["prediction_type"]}`, weighting `{settings["weighting"
 patches: the codec has no network in it.
 
 ```sh
-{_commands(training, words, _evaluations(evaluation["runs"], defaults))}
+{_commands(training, words, _evaluations(evaluation["runs"], training, defaults, words))}
 ```
 """
 
@@ -150,11 +151,7 @@ def _length(training: dict[str, Any]) -> str:
     settings = training["settings"]
     seen = training["step"] * settings["batch"]
     time = f" in {training['elapsed_s'] / 60:.0f} minutes" if "elapsed_s" in training else ""
-    mix = (
-        f" Prompts: {_mix(settings['mix'])}."
-        if "mix" in settings and "data" not in training
-        else ""
-    )
+    mix = "" if "data" in training else f" Prompts: {_mix(settings.get('mix', MIX))}."
     note = f" {training['note']}" if "note" in training else ""
     text = (
         f"{training['step']:,} steps of {settings['batch']} pictures out of {settings['emoji']} "
@@ -170,9 +167,14 @@ def _mix(shares: Sequence[float]) -> str:
     return ", ".join(f"{kind} {share:.0%}" for kind, share in zip(KINDS, shares, strict=True))
 
 
-def _evaluations(runs: Sequence[dict[str, Any]], defaults: dict[str, Any]) -> list[str]:
+def _evaluations(
+    runs: Sequence[dict[str, Any]],
+    training: dict[str, Any],
+    defaults: dict[str, Any],
+    words: Provenance,
+) -> list[str]:
     """Return the options of the commands that made the figures."""
-    most = max(run["emoji"] for run in runs)
+    whole = training["settings"]["emoji"]
     found: dict[str, list[str]] = {}
     for run in runs:
         given = {
@@ -180,13 +182,14 @@ def _evaluations(runs: Sequence[dict[str, Any]], defaults: dict[str, Any]) -> li
             "--steps": (run["steps"], SamplingSettings.steps),
             "--sampler": (run["sampler"], SamplingSettings.sampler),
             "--seeds": (run["seeds"], SEEDS),
-            "--every": (-(-most // run["emoji"]), 1),
+            "--every": (-(-whole // run["emoji"]), 1),
         }
-        options = "".join(f" {name} {is_}" for name, (is_, usual) in given.items() if is_ != usual)
+        options = "".join(
+            f" {name} {used}" for name, (used, usual) in given.items() if used != usual
+        )
         found.setdefault(options, []).append(run["prompts"])
-    every_kind = {run["prompts"] for run in runs}
     return [
-        ("" if set(kinds) == every_kind else "".join(f" --prompts {kind}" for kind in kinds))
+        ("" if set(kinds) == set(words.kinds) else "".join(f" --prompts {kind}" for kind in kinds))
         + options
         for options, kinds in found.items()
     ]
@@ -200,9 +203,9 @@ def _commands(training: dict[str, Any], words: Provenance, evaluations: Sequence
     lines = list(dict.fromkeys(provenance(sitting).data for sitting in sittings))
     for before, run, sitting in zip([None, *runs], runs, sittings, strict=False):
         lines.append(_train(sitting, run) + (f" --origin {before}" if before else ""))
-    lines += [f"bundle {runs[-1]} <bundle>", *words.before]
+    lines += [f"bundle {runs[-1]} <bundle>", *words.before_measuring]
     lines += [f"evaluate <bundle>{words.gallery}{options}" for options in evaluations]
-    lines += [*words.after, f"sheet <bundle>{words.gallery}", "card <bundle>"]
+    lines += [*words.after_measuring, f"sheet <bundle>{words.gallery}", "card <bundle>"]
     return "\n".join(f"python -m model_export {line}" for line in lines)
 
 

@@ -11,6 +11,7 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
+from diffusion.bundle import unet_config
 from diffusion.bundle_files import read_json
 from diffusion.onnx_files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from diffusion.parts import load_decoder, load_unet
@@ -34,7 +35,7 @@ class Network:
     outputs: tuple[str, ...]
     dynamic: dict[str, Axes]  # by input
     prefix: str  # of parameter names, beside those in the bundle's safetensors
-    served: dict[str, tuple[int, ...]]  # shape of one row of each input at the model's own size
+    own_size: dict[str, tuple[int, ...]]  # shape of one row of each input at the UNet's own size
 
 
 def networks(folder: Path, precision: str) -> Iterator[Network]:
@@ -44,11 +45,12 @@ def networks(folder: Path, precision: str) -> Iterator[Network]:
         BundleError: a part is broken, or of a kind that is not served.
     """
     dtype = DTYPES[precision]
-    yield _unet(folder, dtype)
+    side = int(unet_config(folder)["sample_size"])
+    yield _unet(folder, dtype, side)
     two = (folder / TEXT_ENCODER_2).is_dir()
     for part in (TEXT_ENCODER, TEXT_ENCODER_2)[: 1 + two]:
         yield _encoder(folder, part, dtype, penultimate=two)
-    yield _decoder(folder, dtype)
+    yield _decoder(folder, dtype, side)
 
 
 def export_graph(network: Network) -> Any:
@@ -139,6 +141,7 @@ def _strip(model: Any) -> None:
     for entry in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
         del entry.metadata_props[:]
         entry.doc_string = ""
+    del graph.metadata_props[:]
     del model.metadata_props[:]
 
 
@@ -155,10 +158,9 @@ class _Decoder(nn.Module):
         return picture.float()
 
 
-def _unet(folder: Path, dtype: torch.dtype) -> Network:
+def _unet(folder: Path, dtype: torch.dtype, side: int) -> Network:
     unet = load_unet(folder, dtype)
     example = unet_example(unet, 2, 2, 7)
-    side = int(unet.config.sample_size)
     length = int(read_json(folder / TEXT_ENCODER / "config.json")["max_position_embeddings"])
     names = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")[: len(example)]
     rows: Axes = {0: "rows"}
@@ -173,7 +175,9 @@ def _unet(folder: Path, dtype: torch.dtype) -> Network:
         outputs=("prediction",),
         dynamic=dynamic,
         prefix="unet.",
-        served={name: tuple(tensor.shape[1:]) for name, tensor in zip(names, example, strict=True)}
+        own_size={
+            name: tuple(tensor.shape[1:]) for name, tensor in zip(names, example, strict=True)
+        }
         | {"sample": (example[0].shape[1], side, side)}
         | {"embeddings": (length, example[2].shape[2])},
     )
@@ -195,17 +199,16 @@ def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) 
         outputs=outputs,
         dynamic={"tokens": {0: "prompts"}},
         prefix="encoder.",
-        served={"tokens": (length,)},
+        own_size={"tokens": (length,)},
     )
 
 
-def _decoder(folder: Path, dtype: torch.dtype) -> Network:
+def _decoder(folder: Path, dtype: torch.dtype, side: int) -> Network:
     # A decoder that is told not to run in halves, and our linear codec, stay float32.
     decoder, _ = load_decoder(folder, torch.device("cpu"), dtype)
     assert isinstance(decoder, nn.Module)
     config = read_json(folder / "vae" / "config.json")
     channels = int(config["latent_channels"])
-    side = int(read_json(folder / UNET / "config.json")["sample_size"])
     return Network(
         part=DECODER,
         module=_Decoder(decoder),
@@ -213,5 +216,5 @@ def _decoder(folder: Path, dtype: torch.dtype) -> Network:
         outputs=("picture",),
         dynamic={"latents": {0: "pictures", 2: "height", 3: "width"}},
         prefix="inner.vae." if config["_class_name"] == "AutoencoderKL" else "inner.",
-        served={"latents": (channels, side, side)},
+        own_size={"latents": (channels, side, side)},
     )

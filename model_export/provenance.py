@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_export.bundle import has_emoji
+from model_export.evaluate import PROMPTS
+from model_export.labels import CAPTION
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,10 @@ class Provenance:
     mix: str  # what prompts it was trained under
     folder: str  # the data set's
     data: str  # the command that made it
-    before: tuple[str, ...]  # what is to be run before a bundle is measured, and after
-    after: tuple[str, ...]
+    before_measuring: tuple[str, ...]  # commands
+    after_measuring: tuple[str, ...]
     gallery: str  # the option of commands that measure
+    kinds: tuple[str, ...]  # of prompts that can be measured
     limits: str
     licences: str
 
@@ -41,9 +44,10 @@ EMOJI = Provenance(
     mix="of five kinds, by the shares above.",
     folder="data",
     data="data --labels emojibase-data-17.0.0.tgz --out data",
-    before=(),
-    after=("held-out <bundle>",),
+    before_measuring=(),
+    after_measuring=("held-out <bundle>",),
     gallery="",
+    kinds=tuple(kind for kind in PROMPTS if kind != CAPTION),
     limits="""\
 It knows its emoji and little else: a prompt outside them gives the nearest one, a mixture, or a
 blot. Pale animals and faces that differ in small features are its weak side. It has only seen
@@ -74,9 +78,10 @@ def _own(data: dict[str, Any], *, mixed: bool) -> Provenance:
         mix=f"the pictures' captions, {data['captions']:,} in all, each of a picture's as often.",
         folder=folder,
         data=f"pictures <folder> --out {folder}",
-        before=(f"gallery {folder} --out gallery",),
-        after=(),
+        before_measuring=(f"gallery {folder} --out gallery",),
+        after_measuring=(),
         gallery=" --gallery gallery",
+        kinds=(CAPTION,),
         limits="""\
 It knows its pictures and little else: a prompt outside their captions gives the nearest one, a
 mixture, or a blot. It has only seen 64×64; on a larger canvas it repeats itself or misplaces

@@ -72,12 +72,12 @@ def _lines(axes: "Axes", family: str, cells: Sequence[Cell], name: str) -> None:
     ours = [sampler for sampler, info in SAMPLERS.items() if family_of(info) == family]
     others = [sampler for sampler in SAMPLERS if sampler not in ours]
     most = max(cell.drawings for cell in cells)
-    all_of_them = [cell for cell in cells if cell.drawings == most]
+    full = [cell for cell in cells if cell.drawings == most]
     fewer = [cell for cell in cells if cell.drawings < most]
     for sampler in others:
-        axes.plot(*_points(all_of_them, sampler, name), color=GREY, linewidth=1, zorder=1)
+        axes.plot(*_points(full, sampler, name), color=GREY, linewidth=1, zorder=1)
     for sampler, colour, marker, size in zip(ours, COLOURS, MARKERS, SIZES, strict=False):
-        axes.plot(*_points(all_of_them, sampler, name), color=colour, linewidth=size / 2.5,
+        axes.plot(*_points(full, sampler, name), color=colour, linewidth=size / 2.5,
                   label=SAMPLERS[sampler].title, marker=marker, markersize=size)  # fmt: skip
         # Of other drawings than the line: a mark by itself.
         axes.plot(*_points(fewer, sampler, name), marker, color=colour, markersize=size,

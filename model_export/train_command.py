@@ -78,13 +78,20 @@ def command(
     """Train a model, or go on with one; SIGTERM and Ctrl-C save it first."""
     if steps is None and minutes is None:
         raise typer.BadParameter("say --steps or --minutes, or both")
-    if one_step and prediction is not Prediction.x:
-        raise typer.BadParameter("--one-step learns the picture: it goes with --prediction sample")
-    if min(mix) < 0 or abs(sum(mix) - 1) > 1e-6:
+    if one_step and (prediction, weighting) != (Prediction.x, Weights.uniform):
+        raise typer.BadParameter(
+            "--one-step learns the picture from one noise level: it goes with --prediction sample "
+            "and --weighting uniform"
+        )
+    if not all(0 <= share <= 1 for share in mix):
+        raise typer.BadParameter("each share of --mix is between 0 and 1")
+    if abs(sum(mix) - 1) > 1e-6:
         raise typer.BadParameter(f"the shares of --mix are to sum to 1, not {sum(mix):g}")
     torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dataset = load_dataset(data)
+    if dataset.own and mix != MIX:
+        raise typer.BadParameter("--mix is for emoji: your own pictures have captions of one kind")
     settings = TrainingSettings(
         emoji=emoji_count(dataset, emoji),
         batch=batch,

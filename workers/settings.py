@@ -28,7 +28,7 @@ class WorkerSettings(JobsSettings):
     onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # which of the model's exports
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"  # "auto": the device's own
     device: str = "auto"  # "auto" takes the first CUDA device, else the CPU
-    threads: int = Field(0, ge=0, le=256)  # that compute on the CPU; 0: one a core
+    threads: int = Field(0, ge=0, le=256)  # that compute on the CPU; 0: torch's own number
     slots: int = Field(20, ge=1, le=1024)  # pictures held at once
     rows_per_tick: int = Field(0, ge=0, le=4096)  # 0: measured at start
     deterministic: bool = False  # one batch shape, so that a picture's bits never depend on others

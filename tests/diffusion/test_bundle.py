@@ -208,6 +208,7 @@ def set_json(path: Path, **values: object) -> None:
     [
         ("unet/config.json", {"_class_name": "UNet3D"}, "unet/config.json: 'UNet3D'"),
         ("unet/config.json", {"cross_attention_dim": 8}, "unet"),
+        ("unet/config.json", {"sample_size": [8, 12]}, r"sample_size \[8, 12\] is not one side"),
         ("vae/config.json", {"_class_name": "Mystery"}, "vae/config.json: 'Mystery'"),
         ("vae/config.json", {"patch_size": 4}, "vae"),
         ("text_encoder/config.json", {"architectures": ["T5"]}, "T5.* is not served"),

@@ -1,6 +1,7 @@
 """A run becomes a bundle that the service loads, draws with, measures and describes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from diffusion.bundle_files import check_files, read_json
 from model_export.bundle import EVALUATION, Defaults, bundle_run
 from model_export.card import write_card
 from model_export.errors import CheckpointError, ExportError
-from model_export.evaluate import bounds, evaluate, read_evaluation, record
-from model_export.gallery import make_gallery
+from model_export.evaluate import Prompts, bounds, evaluate, read_evaluation, record
+from model_export.gallery import Gallery, make_gallery
 from model_export.sampling import SamplingSettings, draw
 from model_export.sheet import write_sheet
-from tests.model_export.examples import NETWORK, SIDE, toy_dataset
+from tests.model_export.examples import NETWORK, SETTINGS, SIDE, toy_dataset
 from tests.model_export.test_training import run
 
 GALLERY = make_gallery(toy_dataset(), 6)
@@ -152,3 +153,54 @@ def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: P
         sheet = np.asarray(image)
     assert sheet.shape == (2 * SIDE, 3 * 2 * SIDE, 3)
     assert np.array_equal(sheet[:SIDE, :SIDE], GALLERY.pictures[0])
+
+
+def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    limits = bounds(bundle, GALLERY)
+    measured: list[tuple[Gallery, Prompts, int, float, int]] = [
+        (GALLERY, "en", 15, 2.0, 4),
+        (GALLERY, "zh", 15, 2.0, 4),
+        (GALLERY, "tags", 15, 2.0, 4),
+        (GALLERY.every(2), "zh", 2, 1.0, 1),
+    ]
+    for gallery, kind, steps, scale, seeds in measured:
+        settings = SamplingSettings(steps=steps, guidance_scale=scale)
+        result = evaluate(
+            loaded, bundle, gallery, kind, settings, seeds=seeds, progress=lambda: None
+        )
+        record(bundle, [result], limits)
+    text = write_card(bundle).read_text("utf-8")
+    assert "model_export evaluate <bundle>\n" in text
+    assert "evaluate <bundle> --prompts zh --guidance 1 --steps 2 --seeds 1 --every 2\n" in text
+    with_seeds, alone = (
+        next(line for line in text.splitlines() if line.startswith(f"| Chinese label | {steps} "))
+        for steps in (15, 2)
+    )
+    assert alone.endswith("| – |")
+    assert not with_seeds.endswith("| – |")
+
+
+def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    result = evaluate(loaded, bundle, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
+    record(bundle, [result], bounds(bundle, GALLERY))
+    training = read_json(bundle / "training.json")
+    text = write_card(bundle).read_text("utf-8")
+    for name in ("mix", "one_step", "precision"):
+        del training["settings"][name]
+    (bundle / "training.json").write_text(json.dumps(training))
+    assert write_card(bundle).read_text("utf-8") == text
+    assert "Chinese tags 12%" in text
+
+
+def test_a_one_step_regression_is_served_in_one_step(tmp_path: Path) -> None:
+    run(tmp_path / "run", 1, replace(SETTINGS, one_step=True))
+    folder = bundle_run(tmp_path / "run", tmp_path / "toy", Defaults(name="toy"))
+    loaded = load_bundle(folder)
+    assert (loaded.info.default_steps, loaded.info.default_guidance_scale) == (1, 1.0)
+    result = evaluate(loaded, folder, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
+    record(folder, [result], bounds(folder, GALLERY))
+    text = write_card(folder).read_text("utf-8")
+    assert "--one-step" in text
+    assert "a random picture and pure noise" in text.lower()

@@ -48,12 +48,21 @@ def test_training_needs_a_limit(tmp_path: Path) -> None:
     assert "--minutes" in result.output
 
 
-def test_shares_of_prompts_are_to_be_whole(tmp_path: Path) -> None:
-    mix = ["--mix", "0.4", "0.1", "0.2", "0.2", "0.2"]
-    command = ["train", str(tmp_path), "--run", str(tmp_path), "--steps", "1", *mix]
-    result = CliRunner().invoke(cli.app, command)
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--mix 0.4 0.1 0.2 0.2 0.2", "sum to 1, not 1.1"),
+        ("--mix 1.2 -0.2 0 0 0", "between 0 and 1"),
+        ("--mix nan 0 0 0 1", "between 0 and 1"),
+        ("--one-step --prediction v_prediction", "goes with --prediction sample"),
+        ("--one-step --weighting min_snr", "--weighting uniform"),
+    ],
+)
+def test_training_options_that_do_not_go_together(tmp_path: Path, options: str, told: str) -> None:
+    command = ["train", str(tmp_path), "--run", str(tmp_path), "--steps", "1", *options.split()]
+    result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert result.exit_code == 2
-    assert "sum to 1, not 1.1" in result.output
+    assert told in " ".join(result.output.replace("│", " ").split())
 
 
 def test_what_is_wrong_is_told_in_a_line(

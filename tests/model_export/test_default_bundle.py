@@ -63,16 +63,17 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("prompts", ["en", "zh"])
-def test_two_and_four_steps_are_within_three_points_of_twenty_five(
-    bundle: Bundle, prompts: str
+@pytest.mark.parametrize(("guidance", "few"), [(2.0, (2, 4)), (1.0, (1, 2, 4))])
+def test_few_steps_are_within_three_points_of_twenty_five(
+    prompts: str, guidance: float, few: tuple[int, ...]
 ) -> None:
     top1 = {
         run["steps"]: run["measures"]["top1"]
         for run in read_evaluation(FOLDER)["runs"]
         if (run["prompts"], run["seeds"], run["emoji"]) == (prompts, 1, 640)
-        and run["guidance_scale"] == bundle.info.default_guidance_scale
+        and run["guidance_scale"] == guidance
     }
-    for steps in (2, 4):
+    for steps in few:
         assert abs(top1[steps] - top1[25]) <= 0.03
 
 

@@ -117,13 +117,14 @@ def test_int8_that_draws_too_differently_is_not_kept(exported_tiny: Path, tmp_pa
     assert [path.name for path in (folder / "onnx").iterdir()] == ["fp32"]
 
 
-def test_the_size_that_is_served_and_others_are_compared(exported_tiny: Path) -> None:
+def test_the_own_size_and_others_are_compared(exported_tiny: Path) -> None:
     verified = manifest_of(exported_tiny)["verified"]
     assert isinstance(verified, dict)
     bundle = load_bundle(exported_tiny)
-    served = "×".join(map(str, bundle.latent_shape(bundle.info.width, bundle.info.height)))
-    assert f"2 rows of {served}" in verified["vae_decoder"]["cases"]
-    assert f"2 rows of {served} and 24×32" in verified["unet"]["cases"]
+    own = "×".join(map(str, bundle.latent_shape(bundle.info.width, bundle.info.height)))
+    assert f"1 row of {own}" in verified["vae_decoder"]["cases"]
+    length = bundle.encode_prompts(["a red apple"])[0].embeddings.shape[0]
+    assert f"1 row of {own} and {length}×32" in verified["unet"]["cases"]
     heights = {case.split("×")[1] for case in verified["unet"]["cases"]}
     assert len(heights) >= 2
 
@@ -286,10 +287,13 @@ def test_products_of_large_graphs_are_quantized_like_those_of_small_ones(
 
 def test_the_command_exports_and_tells(folder: Path, tmp_path: Path) -> None:
     made = export_folder(folder, "int8")
-    command = ["models", "export", str(folder), "--precision", "int8", "--out", str(made)]
-    outcome = CliRunner().invoke(app, command)
+    command = ["models", "export", str(folder), "--precision", "int8"]
+    refused = CliRunner().invoke(app, [*command, "--weights", "shared"])
+    assert refused.exit_code == 2
+    outcome = CliRunner().invoke(app, [*command, "--out", str(made), "--threads", "2"])
     assert outcome.exit_code == 0
     assert {"unet.onnx", MANIFEST} <= {path.name for path in made.iterdir()}
+    assert json.loads((made / MANIFEST).read_text())["speed"]["threads"] == 2
     assert manifest_of(folder)["precision"] == "fp32", "another export was touched"
     theirs, ours = both(folder, "int8")
     assert ours.backend.name == "onnx-int8"

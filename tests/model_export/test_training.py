@@ -2,7 +2,7 @@
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from model_export.checkpoint import NAME
 from model_export.data import Dataset
 from model_export.errors import CheckpointError, ExportError
 from model_export.origin import ORIGIN
-from model_export.settings import Process, TrainingSettings
+from model_export.settings import Process, TrainingSettings, settings_of
 from model_export.train import Limit, Progress, learning_rate, open_run, train
 from model_export.trainer import Trainer
 from tests.model_export.examples import SETTINGS, toy_dataset
@@ -155,6 +155,13 @@ def test_limit_takes_steps_or_time_whichever_is_nearer() -> None:
     assert Limit(seconds=100).progress(10**6, 25) == 0.25
     assert Limit(steps=10, seconds=100).progress(2, 90) == 0.9
     assert Limit(steps=10).progress(12, 0) == 1.0
+
+
+def test_settings_from_before_there_were_choices_are_the_usual_ones() -> None:
+    record = json.loads(json.dumps(asdict(SETTINGS)))
+    for name in ("mix", "one_step", "precision"):
+        del record[name]
+    assert settings_of(record) == SETTINGS
 
 
 def test_a_one_step_regression_sees_noise_alone(tmp_path: Path) -> None:
