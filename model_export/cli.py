@@ -27,7 +27,7 @@ from model_export.pictures import command as pictures_command
 from model_export.quality_command import command as quality_command
 from model_export.quiet import quiet_libraries
 from model_export.sampling import SamplingSettings
-from model_export.sheet import write_sheet, write_steps
+from model_export.sheet import write_seeds, write_sheet, write_steps
 from model_export.train_command import Count, DataFolder, Device, Threads, emoji_count
 from model_export.train_command import command as train_command
 
@@ -147,6 +147,10 @@ def sheet_command(
     bundle: BundleFolder,
     out: Annotated[Path | None, typer.Option(help="A PNG; in the bundle unless said.")] = None,
     prompts: Annotated[Language | None, typer.Option(help="English or captions.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Others: each a row, a seed a column. Several may be.")
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="The model's own.")] = None,
     every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 4,
     columns: Annotated[int, typer.Option()] = 16,
     references: Annotated[bool, typer.Option(help="Each beside its reference.")] = False,
@@ -160,14 +164,23 @@ def sheet_command(
     """Draw the trained emoji on one contact sheet."""
     torch.set_num_threads(threads)
     loaded = _load(bundle, device)
-    scale = loaded.info.default_guidance_scale
+    scale = loaded.info.default_guidance_scale if guidance is None else guidance
+    settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
+    if prompt:
+        if out is None:
+            raise typer.BadParameter(
+                "say --out: the bundle's own sheet is of what it was trained on"
+            )
+        write_seeds(out, loaded, prompt, settings, columns=columns, seed=seed)
+        console.print(f"→ {out}")
+        return
     gallery = _gallery(bundle, gallery_folder)
     path = write_sheet(
         out or bundle / SHEET,
         loaded,
         gallery.every(every),
         prompts_of(gallery, [prompts.value] if prompts else [])[0],
-        SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale),
+        settings,
         columns=columns,
         seed=seed,
         references=references,

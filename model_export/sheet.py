@@ -36,6 +36,24 @@ def write_sheet(
     return path
 
 
+def write_seeds(
+    path: Path,
+    bundle: Bundle,
+    prompts: Sequence[str],
+    settings: SamplingSettings,
+    *,
+    columns: int = 8,
+    seed: int = 0,
+) -> Path:
+    """Draw each prompt under several seeds and write them as one PNG, a prompt a row."""
+    texts = [prompt for prompt in prompts for _ in range(columns)]
+    seeds = [seed + column for _ in prompts for column in range(columns)]
+    Image.fromarray(tile(list(draw(bundle, texts, seeds, settings)), columns)).save(
+        path, optimize=True
+    )
+    return path
+
+
 @torch.inference_mode()
 def write_steps(
     path: Path, bundle: Bundle, prompts: Sequence[str], settings: SamplingSettings, *, seed: int = 0

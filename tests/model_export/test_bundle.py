@@ -18,7 +18,7 @@ from model_export.errors import CheckpointError, ExportError
 from model_export.evaluate import Prompts, bounds, evaluate, read_evaluation, record
 from model_export.gallery import Gallery, make_gallery
 from model_export.sampling import SamplingSettings, draw
-from model_export.sheet import write_sheet
+from model_export.sheet import write_seeds, write_sheet
 from tests.model_export.examples import NETWORK, SETTINGS, SIDE, toy_dataset
 from tests.model_export.test_training import run
 
@@ -137,6 +137,15 @@ def test_card_needs_figures_and_states_them(bundle: Path) -> None:
     (bundle / EVALUATION).write_text(json.dumps(evaluation | {"sha256": "0"}))
     with pytest.raises(ExportError, match="other weights"):
         write_card(bundle)
+
+
+def test_a_sheet_of_other_prompts_has_a_row_each(bundle: Path, tmp_path: Path) -> None:
+    path = write_seeds(tmp_path / "s.png", load_bundle(bundle), ["猫", "b"], QUICK, columns=3)
+    with Image.open(path) as image:
+        sheet = np.asarray(image)
+    assert sheet.shape == (2 * SIDE, 3 * SIDE, 3)
+    alone = next(iter(draw(load_bundle(bundle), ["b"], [1], QUICK)))
+    assert np.abs(sheet[SIDE:, SIDE : 2 * SIDE].astype(int) - alone).max() <= 1
 
 
 def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: Path) -> None:
