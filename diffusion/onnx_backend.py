@@ -1,5 +1,6 @@
 """The UNet, text encoders and decoder of a bundle's export, run by ONNX Runtime."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from torch import Tensor
 from diffusion.errors import BundleError
 from diffusion.onnx_files import DECODER, UNET, graphs
 from diffusion.onnx_session import Session, SessionSettings
+
+log = logging.getLogger(__name__)
 
 
 class OnnxExport:
@@ -29,6 +32,7 @@ class OnnxExport:
         self._settings = settings
         self._graphs = graphs(folder, manifest)
         self.precision = str(manifest["precision"])
+        _tell_versions(f"onnx/{self.precision}", manifest.get("versions"))
 
     def session(self, part: str) -> Session:
         """Open a part.
@@ -41,6 +45,17 @@ class OnnxExport:
             raise BundleError(f"onnx/{self.precision} has no {part}; export it again")
         files = self._manifest["files"]
         return Session(self._bundle, graph, files, self._device, self._settings)
+
+
+def _tell_versions(name: str, versions: Any) -> None:
+    import onnxruntime
+
+    verified = versions.get("onnxruntime") if isinstance(versions, dict) else None
+    if verified != onnxruntime.__version__:
+        log.info(
+            "%s was verified under ONNX Runtime %s and runs under %s; export it again to have it "
+            "compared", name, verified or "of an unknown version", onnxruntime.__version__,
+        )  # fmt: skip
 
 
 class OnnxBackend:

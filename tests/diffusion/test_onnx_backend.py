@@ -121,6 +121,24 @@ def test_auto_takes_no_export_of_other_weights_and_says_so(
     assert "onnx/fp32 was exported from other weights; torch runs instead" in caplog.text
 
 
+def test_a_runtime_that_the_export_was_not_verified_under_is_told(
+    exported_tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(exported_tiny, tmp_path / "bundle"))
+    path = export_folder(folder, "fp32") / MANIFEST
+    manifest = json.loads(path.read_text("utf-8"))
+    caplog.set_level("INFO")
+    load_bundle(folder, backend="onnx")
+    assert "was verified under" not in caplog.text
+    manifest["versions"]["onnxruntime"] = "1.2.3"
+    path.write_text(json.dumps(manifest), "utf-8")
+    load_bundle(folder, backend="onnx")
+    running = onnxruntime.__version__
+    assert (
+        f"onnx/fp32 was verified under ONNX Runtime 1.2.3 and runs under {running}" in caplog.text
+    )
+
+
 def test_auto_does_not_pass_over_a_precision_or_a_provider_that_is_asked_for(
     exported_tiny: Path,
 ) -> None:
