@@ -93,10 +93,8 @@ class Trainer:
         noise = torch.from_numpy(batch.noise).to(self._device)
         seen = x0
         if settings.one_step:  # what a sampler's first step sees, which knows of no picture
-            seen, timesteps = (
-                torch.zeros_like(x0),
-                torch.full_like(timesteps, process.num_train_timesteps - 1),
-            )
+            seen = torch.zeros_like(x0)
+            timesteps = torch.full_like(timesteps, process.num_train_timesteps - 1)
         noisy = add_noise(seen, noise, timesteps, self._alphas_cumprod)
         tokens = self._tokens(self._captions(batch.pictures.tolist()))
         with self._precision():

@@ -71,8 +71,8 @@ def compare(network: Network, session: Session, bounds: Bounds) -> dict[str, Any
 def _cases(network: Network) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Yield inputs, named: each number of rows, few rows of other sizes, one of the own size.
 
-    torch takes hours for the own size of a large model in float16 on the CPU: it is drawn whole
-    anyway.
+    In float16, in which torch is some thirty times slower on the CPU, the own size is left to the
+    pictures that are drawn whole.
     """
     generator = torch.Generator().manual_seed(0)
     example = {name: tuple(tensor.shape[1:]) for name, tensor in network.inputs.items()}
