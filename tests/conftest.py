@@ -2,8 +2,11 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from inspect import isawaitable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,6 +15,9 @@ from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.redis_server import redis_server
 
+pytest_plugins = ["tests.needs", "tests.leaks"]
+T = TypeVar("T")
+Opened = Callable[[T], T]
 _prefixes = itertools.count()
 
 
@@ -47,8 +53,24 @@ def jobs_settings(redis_url: str) -> JobsSettings:
 
 
 @pytest.fixture
-async def redis_store(jobs_settings: JobsSettings) -> AsyncIterator[RedisStore]:
+async def opened() -> AsyncIterator[Opened[Any]]:
+    """Return a function that returns its argument, which is closed when the test ends."""
+
+    async def close(resource: Any) -> None:
+        closing = resource.close()
+        if isawaitable(closing):
+            await closing
+
+    async with AsyncExitStack() as stack:
+
+        def keep(resource: T) -> T:
+            stack.push_async_callback(close, resource)
+            return resource
+
+        yield keep
+
+
+@pytest.fixture
+async def redis_store(jobs_settings: JobsSettings, opened: Opened[RedisStore]) -> RedisStore:
     """Open a store on the private server."""
-    store = RedisStore(jobs_settings)
-    yield store
-    await store.close()
+    return opened(RedisStore(jobs_settings))

@@ -9,11 +9,11 @@ import pytest
 
 from model_export.data import Dataset, build_dataset, load_dataset, save_dataset
 from model_export.errors import DataError
-from model_export.font import NOTO, EmojiFont
+from model_export.font import EmojiFont
 from model_export.labels import read_labels
 from tests.model_export.examples import toy_dataset, toy_emoji
 
-noto = pytest.mark.skipif(not NOTO.exists(), reason=f"no colour emoji font at {NOTO}")
+noto = pytest.mark.needs("fonts-noto-color-emoji", "libraqm")
 
 
 def write_labels(folder: Path) -> Path:
