@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.kustomize.render import render
 from tests.deploy.tools import ROOT, documents, run
 from tests.needs import path_of
 
@@ -10,9 +11,7 @@ BASE = ROOT / "deploy" / "kustomize" / "base"
 
 @pytest.mark.needs("helm")
 def test_the_manifests_are_the_charts_of_today() -> None:
-    outcome = run("deploy/kustomize/render.sh", path_of("helm"))
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout == (BASE / "sfumato.yaml").read_text(), "run `make manifests`"
+    assert render(path_of("helm")) == (BASE / "sfumato.yaml").read_text(), "run `make manifests`"
 
 
 @pytest.mark.needs("kubectl")
