@@ -1,5 +1,6 @@
 # Everything a newcomer or CI runs. `make help` lists it.
 PYTHON ?= python3.11
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := service,worker,export,otel,dev
@@ -29,7 +30,7 @@ up: setup  ## start the whole service and leave it running
 	@$(BIN)/sfumato up
 
 test: setup tools  ## run every test that needs no GPU
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: lint types test  ## what has to pass before a commit lands
 

@@ -1,5 +1,6 @@
 """Fixtures that every test may use: a private Redis and a store with keys of its own."""
 
+import fcntl
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,13 +37,25 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def exported_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export the tiny bundle once; whoever changes it takes a copy."""
+def exported_tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Export the tiny bundle once, for all test processes; whoever changes it takes a copy."""
     from tests.bundles import tiny_bundle  # the libraries behind it are slow to import
     from tests.exports import exported
 
-    work = tmp_path_factory.mktemp("exported")
-    return exported(tiny_bundle(work / "tiny"), work / "onnx")
+    own = tmp_path_factory.getbasetemp()
+    work = (own if worker_id == "master" else own.parent) / "exported"
+    work.mkdir(exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (work / "onnx").exists():
+            exported(tiny_bundle(work / "tiny"), work / "making")
+            (work / "making").rename(work / "onnx")
+    return work / "onnx"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no test process is left alone with it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
