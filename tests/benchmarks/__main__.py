@@ -21,15 +21,14 @@ from tests.benchmarks import (
     efficiency,
     fairness,
     keda,
-    outbox,
     policy,
-    publisher,
     redis_cost,
     scaling,
     store,
     threads,
 )
 from tests.benchmarks.figures import median
+from tests.benchmarks.own_redis import on_redis
 from workers.calibrate import calibrate, full_engine, ticks_s
 from workers.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL
@@ -61,18 +60,14 @@ def run_policy() -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "efficiency": lambda: efficiency.measure(bundle()),
     "efficiency_torch": lambda: efficiency.measure(bundle("torch")),
-    "switch_interval": lambda: efficiency.switch_intervals(bundle()),
-    "publisher": lambda: publisher.measure(bundle()),
     "policy": run_policy,
     "comparison": lambda: comparison.measure(bundle()),
-    "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),
     "threads": threads.measure,
     "keda": keda.measure,
     "capacity": capacity.measure,
-    "store": store.measure,
-    "outbox": outbox.measure,
-    "redis_cost": redis_cost.measure,
-    "fairness": fairness.measure,
+    "store": lambda: on_redis(store.measure),
+    "redis_cost": lambda: on_redis(redis_cost.measure),
+    "fairness": lambda: on_redis(fairness.measure),
     "door_serve": lambda: door.measure("serve"),
     "door_uvicorn": lambda: door.measure("uvicorn"),
     "scaling": scaling.measure,

@@ -5,15 +5,13 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
 from jobs.cancelling import end
 from jobs.schema import JobRecord
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
+from tests.benchmarks.own_redis import own_redis
 from tests.bundles import tiny_bundle
 from tests.faults.client import Client, until
 from tests.stack.scaled import (
@@ -55,8 +53,7 @@ def measure() -> dict[str, Any]:
 
 
 async def _day() -> dict[str, Any]:
-    with TemporaryDirectory() as name, redis_server(Path(name) / "redis") as url:
-        folder = Path(name)
+    with own_redis() as (url, folder):
         settings = JobsSettings(redis_url=url)
         client = Client(settings)
         stack = scaled_up(
