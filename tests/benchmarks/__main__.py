@@ -15,7 +15,6 @@ from transformers.utils import logging as transformers_logging
 from diffusion.bundle import Bundle, load_bundle
 from jobs.logs import configure
 from tests.benchmarks import (
-    capacity,
     comparison,
     door,
     efficiency,
@@ -64,7 +63,6 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "comparison": lambda: comparison.measure(bundle()),
     "threads": threads.measure,
     "keda": keda.measure,
-    "capacity": capacity.measure,
     "store": lambda: on_redis(store.measure),
     "redis_cost": lambda: on_redis(redis_cost.measure),
     "fairness": lambda: on_redis(fairness.measure),

@@ -1,15 +1,9 @@
-"""A load: what is asked for and when; kept in ``load.csv``, or drawn anew from a seed.
+"""A load: requests and their times, drawn from a seed."""
 
-The kept one was drawn once (seed 11) and is replayed as it is, so that runs can be compared.
-"""
-
-import csv
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-RECORDED = Path(__file__).parent / "load.csv"
 Shape = tuple[Sequence[int], Sequence[float], Sequence[int]]
 """Steps, guidance scales and numbers of images to choose from."""
 SKETCH: Shape = ((4, 6, 8), (1.0,), (1, 1, 2))
@@ -60,15 +54,6 @@ DAY = (
 """Forty minutes: a trickle, bursts of ordinary, large and small requests, a quiet stretch."""
 
 
-def recorded() -> tuple[Order, ...]:
-    """Return the kept load."""
-    with RECORDED.open() as file:
-        return tuple(
-            Order(float(r["at_s"]), int(r["steps"]), float(r["guidance"]), int(r["images"]))
-            for r in csv.DictReader(file)
-        )
-
-
 def drawn(seed: int, stretches: Sequence[Stretch] = DAY) -> tuple[Order, ...]:
     """Return a load of Poisson arrivals."""
     chooser = random.Random(seed)
@@ -80,16 +65,3 @@ def drawn(seed: int, stretches: Sequence[Stretch] = DAY) -> tuple[Order, ...]:
             orders.append(Order(round(at, 2), int(steps), guidance, int(images)))
             at += chooser.expovariate(stretch.per_s)
     return tuple(orders)
-
-
-def compressed(load: Sequence[Order], by: float) -> tuple[Order, ...]:
-    """Return the load with arrivals ``by`` times as close together."""
-    return tuple(replace(order, at_s=order.at_s / by) for order in load)
-
-
-def keep(load: Sequence[Order], path: Path = RECORDED) -> None:
-    """Write a load."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("at_s", "steps", "guidance", "images"))
-        writer.writerows((o.at_s, o.steps, o.guidance, o.images) for o in load)
