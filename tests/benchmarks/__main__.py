@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from time import strftime
 from typing import Any
 
@@ -26,7 +27,6 @@ from tests.benchmarks import (
     store,
     threads,
 )
-from tests.benchmarks.figures import median
 from tests.benchmarks.own_redis import on_redis
 from workers.calibrate import calibrate, full_engine, ticks_s
 from workers.memory import keep_freed_memory

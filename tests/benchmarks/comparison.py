@@ -4,12 +4,13 @@ import queue
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from threading import Event, Thread
 from time import perf_counter, sleep
 from typing import Any
 
 from diffusion.bundle import Bundle
-from tests.benchmarks.figures import median, quantile, spread
+from tests.benchmarks.figures import quantile, spread
 from tests.benchmarks.policy import STEPS
 from tests.workers.harness import order
 from workers.calibrate import calibrate, full_engine, ticks_s

@@ -5,7 +5,7 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import stdev
+from statistics import median, stdev
 from tempfile import TemporaryDirectory
 from time import sleep
 from typing import Any
@@ -17,7 +17,7 @@ from diffusion.samplers.registry import SAMPLERS
 from jobs.schema import JobRequest
 from tests.benchmarks.audience import audience
 from tests.benchmarks.door_process import door_process
-from tests.benchmarks.figures import median, spread
+from tests.benchmarks.figures import spread
 from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
 from tests.benchmarks.turns import Feed, RawPasses, Window, breakdown, in_turns

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable
+from statistics import median
 from time import perf_counter
 from typing import Any
 
 from jobs.redis_store import RedisStore
 from jobs.schema import JobSpec
 from jobs.settings import JobsSettings
-from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
 
 SIZES = (10, 10_000)

@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from statistics import median
 from typing import Any
 
 import torch
 
 from diffusion.bundle import load_bundle
-from tests.benchmarks.figures import median
 from tests.benchmarks.turns import RawPasses
 from workers.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter, sleep
 
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from diffusion.bundle import Bundle
 from jobs.schema import JobRequest
-from tests.benchmarks.figures import median
 from tests.benchmarks.stack import Inside
 from workers.engine import EngineStats
 
