@@ -1,6 +1,6 @@
-"""The store's own order in virtual time: a greedy tenant, weights, and a class passed by for ever.
+"""The store's own order in virtual time: a greedy tenant, weights, and a class that always waits.
 
-The jobs and the claims are real, on a real Redis; only the time that drawing takes is made up.
+The jobs and the claims are real, on a real Redis; only the time of drawing is simulated.
 Sixteen places share a speed of ``SPEED`` units a second.
 """
 

@@ -24,7 +24,7 @@ from tests.scaling.simulation import (
 
 SEEDS = 100
 KIND = Kind(Cost(0.05, 0.15), rows_per_tick=8, slots=16, cold_start_s=60)
-"""50 ms a forward pass and 150 ms a row: a 25-step guided picture takes 8.7 s alone."""
+"""50 ms a forward pass and 150 ms a row: a 25-step guided image takes 8.7 s alone."""
 TARGETS_S = (15, 30, 45, 60, 90, 120, 180, 240)
 LIST_LENGTHS = (1, 2, 5, 10)
 """Messages a replica in a Redis lists trigger; 5 is KEDA's default."""

@@ -19,7 +19,8 @@ from jobs.settings import JobsSettings
 from jobs.tracing import OFF, open_tracing, parent, recorded_id, traceparent
 from service.redis_server import free_port
 from tests.observation.collector import KeptSpan
-from tests.observation.live import CALLER, TRACE, TRACEPARENT, Live, wait
+from tests.observation.live import CALLER, TRACE, TRACEPARENT, Live
+from tests.processes import wait
 from workers.attempt import MAX_TICKS
 
 SPANS = {
@@ -69,7 +70,7 @@ def test_an_attempt_has_bounded_ticks_and_its_milestones(spans: list[KeptSpan]) 
     assert {span.attributes["sfumato.image"] for span in admissions} == {0, 1}
 
 
-def test_every_fate_is_told(live: Live) -> None:
+def test_every_outcome_is_reported(live: Live) -> None:
     def outcomes() -> dict[str, str]:
         return {
             span.attributes["sfumato.job_id"]: span.attributes["sfumato.outcome"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 Shape = tuple[Sequence[int], Sequence[float], Sequence[int]]
 """Steps, guidance scales and numbers of images to choose from."""
 SKETCH: Shape = ((4, 6, 8), (1.0,), (1, 1, 2))
-PICTURE: Shape = ((15, 20, 25, 25, 30, 40, 50), (1.0, 3.0, 3.0, 7.0), (1, 1, 1, 2))
+IMAGE: Shape = ((15, 20, 25, 25, 30, 40, 50), (1.0, 3.0, 3.0, 7.0), (1, 1, 1, 2))
 LONG: Shape = ((100, 150, 200), (3.0, 7.0), (1,))
 SET: Shape = ((25, 30), (3.0, 7.0), (8, 12, 16))
 
@@ -34,7 +34,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the load with one rate; between stretches nobody asks for anything."""
+    """A part of the load with one rate; between stretches there are no requests."""
 
     from_s: float
     to_s: float
@@ -43,13 +43,13 @@ class Stretch:
 
 
 DAY = (
-    Stretch(20, 400, 0.04, (PICTURE, PICTURE, SKETCH)),  # a trickle
-    Stretch(400, 460, 0.60, (PICTURE, PICTURE, PICTURE, SKETCH)),  # many ordinary requests
-    Stretch(460, 800, 0.05, (PICTURE, PICTURE, SKETCH)),
+    Stretch(20, 400, 0.04, (IMAGE, IMAGE, SKETCH)),  # a trickle
+    Stretch(400, 460, 0.60, (IMAGE, IMAGE, IMAGE, SKETCH)),  # many ordinary requests
+    Stretch(460, 800, 0.05, (IMAGE, IMAGE, SKETCH)),
     Stretch(800, 860, 0.15, (LONG, SET)),  # few requests, much work
-    Stretch(860, 1200, 0.03, (PICTURE,)),
+    Stretch(860, 1200, 0.03, (IMAGE,)),
     Stretch(1700, 1760, 0.70, (SKETCH,)),  # many requests, little work, after 500 s of nothing
-    Stretch(1760, 2200, 0.06, (PICTURE, PICTURE, SKETCH, LONG)),
+    Stretch(1760, 2200, 0.06, (IMAGE, IMAGE, SKETCH, LONG)),
 )
 """Forty minutes: a trickle, bursts of ordinary, large and small requests, a quiet stretch."""
 

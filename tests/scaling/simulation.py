@@ -1,8 +1,8 @@
 """Workers in virtual time: the engine's own batcher, claims, draining and cold starts.
 
-A worker holds so many pictures, its forward passes take ``fixed + row · rows``, it claims in the
+A worker holds so many images, its forward passes take ``fixed + row · rows``, it claims in the
 store's order (interrupted jobs first, then age) and gives everything back, steps kept, when it is
-taken away. An autoscaler or a fixed number decides how many there are.
+removed. An autoscaler or a fixed number decides how many there are.
 """
 
 import heapq
@@ -80,7 +80,7 @@ class Job:
     """A request on its way."""
 
     order: Order
-    left: list[int]  # evaluations of each picture
+    left: list[int]  # evaluations of each image
 
 
 @dataclass(eq=False)
@@ -92,12 +92,12 @@ class Worker:
     ready: bool = False
     leaving: bool = False
     held: dict[int, tuple[Job, int, Candidate]] = field(default_factory=dict)
-    inside: deque[tuple[Job, int]] = field(default_factory=deque)  # pictures without a slot yet
+    inside: deque[tuple[Job, int]] = field(default_factory=deque)  # images without a slot yet
     ticking: Sequence[Candidate] = ()
 
     @property
     def rows_left(self) -> int:
-        """Forward rows that its pictures have left."""
+        """Forward rows that its images have left."""
         return sum(candidate.work for _, _, candidate in self.held.values())
 
 

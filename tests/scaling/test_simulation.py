@@ -1,4 +1,4 @@
-"""Workers in virtual time, and what the shipped settings do with them."""
+"""Workers in virtual time under the shipped settings."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.scaling.scaled_object import shipped
 from tests.scaling.simulation import Measure, Simulation, by_list_length, by_work
 
 
-def test_a_lone_picture_takes_its_steps() -> None:
+def test_a_lone_image_takes_its_steps() -> None:
     ((_, taken),) = Simulation([Order(5.0, 25, 3.0, 1)], KIND).fixed(1).latency
     assert taken == pytest.approx(25 * KIND.cost.tick(2))
 
