@@ -115,6 +115,10 @@ class MemoryStore:
         """Return the job."""
         return self._life.job(job_id).record()
 
+    async def owner(self, job_id: str) -> str:
+        """Return the job's tenant."""
+        return (await self.get(job_id)).spec.tenant
+
     async def list(
         self,
         *,

@@ -75,7 +75,9 @@ end
 local function post(id, t, status)
   local webhook = get(id, 'webhook')
   if not webhook then return end
-  for _, event in ipairs(cjson.decode(webhook).events) do
+  local ok, wanted = pcall(cjson.decode, webhook)
+  local events = ok and type(wanted) == 'table' and wanted.events
+  for _, event in ipairs(type(events) == 'table' and events or {}) do
     if event == 'job.' .. status then
       set(id, 'webhook_state', 'pending', 'webhook_due', stamp(t))
       put_off(id, t, t)

@@ -1,6 +1,6 @@
 -- Say what stands before a waiting job. → {jobs, units}, or nothing when it does not wait
 if get(a.id, 'status') ~= 'queued' then return false end
-local model, rank = get(a.id, 'model'), num(a.id, 'rank')
+local model, rank = model_of(a.id), rank_of(a.id)
 local place = redis.call('ZSCORE', key('lane', model, rank, tenant(a.id)), a.id)
 if place then
   local jobs, units = ahead(model, rank, tenant(a.id), place, false)

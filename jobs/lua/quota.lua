@@ -4,10 +4,13 @@
 -- A job's share is kept beside the sum, so that counting it twice, or late, does no harm.
 local function terms(who)
   local known = redis.call('HGET', key('tenants'), who)
-  return known and cjson.decode(known) or {}
+  local ok, found = pcall(cjson.decode, known or '')
+  return ok and type(found) == 'table' and found or {}
 end
 
-local function weight(who) return terms(who).weight or S.tenant_weight end
+local function positive(value) return type(value) == 'number' and value > 0 and value or nil end
+
+local function weight(who) return positive(terms(who).weight) or S.tenant_weight end
 
 -- Let a job count for so many units from now on, or for nothing any more.
 local function owe(id, units)
