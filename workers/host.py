@@ -27,7 +27,6 @@ from jobs.tracing import open_tracing
 from workers.batcher import MIN_ROWS
 from workers.calibrate import Calibration, calibrate, measure
 from workers.catalogue import model_entry
-from workers.deletion_cost import Pod, keep_noted
 from workers.engine import Engine, EngineSettings
 from workers.health import why_not_live, why_not_ready
 from workers.memory import keep_freed_memory
@@ -133,9 +132,6 @@ class WorkerHost:
             self._runtime.publish(), self._runtime.renew(), self._announce(), self._beat(),
             sweeper.run(settings.beat_s, self._runtime.counters.trouble),
         ]  # fmt: skip
-        if settings.pod_name is not None:
-            pod, stats = Pod(settings.pod_name), self._engine.stats
-            works.append(keep_noted(pod, lambda: stats.slots_used, settings.slots))
         for work in works:
             task = self._loop.create_task(work)
             task.add_done_callback(_must_not_end)
