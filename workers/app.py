@@ -82,9 +82,7 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
         # Celery writes to the environment until here: what other threads read there would move.
         bundle = bundles.pop()
         with _refusing(chosen):
-            started = WorkerHost(bundle, chosen)
-            started.start()
-        host.append(started)
+            host.append(WorkerHost(bundle, chosen))
         log.info(
             "worker ready",
             model=bundle.info.name,

@@ -34,7 +34,6 @@ async def inside(
         jobs_settings.model_dump() | {"renew_s": 0.2} | options
     )
     host = WorkerHost(bundle, settings)
-    host.start()
     threads = ThreadPoolExecutor(32)
     store = RedisStore(jobs_settings)
     yield Inside(host, store, threads)
