@@ -80,17 +80,7 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     Raises:
         BundleError: the model fails or predicts non-finite values.
     """
-    engines: dict[int, Engine] = {}
-    for rows in rows_to_try:
-        reports: list[Report] = []
-        engine = full_engine(bundle, rows, reports.append)
-        engine.tick()  # warms caches
-        failures = [report for report in reports if isinstance(report, Failed)]
-        if engine.rows_per_tick < rows or failures:
-            engine.stop()
-            _check(failures)
-            break
-        engines[rows] = engine
+    engines = _fitting(bundle, rows_to_try)
     if not engines:
         return {}
     until = perf_counter() + BUDGET_S
@@ -110,10 +100,22 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     return {rows: closer.get(rows, share * speed) for rows, speed in speeds.items()}
 
 
-def _check(failures: Sequence[Failed]) -> None:
-    for failure in failures:
-        if failure.code != "out_of_memory":
-            raise BundleError(f"the model cannot draw: {failure.detail}")
+def _fitting(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, Engine]:
+    """Return warm engines of the sizes that fit in memory."""
+    engines: dict[int, Engine] = {}
+    for rows in rows_to_try:
+        reports: list[Report] = []
+        engine = full_engine(bundle, rows, reports.append)
+        engine.tick()
+        failures = [report for report in reports if isinstance(report, Failed)]
+        if engine.rows_per_tick < rows or failures:
+            engine.stop()
+            for failure in failures:
+                if failure.code != "out_of_memory":
+                    raise BundleError(f"the model cannot draw: {failure.detail}")
+            break
+        engines[rows] = engine
+    return engines
 
 
 def sizes(most: int) -> list[int]:

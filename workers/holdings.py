@@ -52,7 +52,7 @@ class ActiveJobs:
 
     def store_failed(self, error: StoreTrouble) -> None:
         """Count and log a failed call to the store."""
-        self.counters.store_failed()
+        self.counters.redis_errors.inc()
         log.warning("store call failed", reason=str(error))
 
     async def retried(self, call: Callable[[], Awaitable[T]], wanted: Callable[[], bool]) -> T:

@@ -17,7 +17,6 @@ import uvloop
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.onnx_session import SessionSettings
 from jobs.cancelling import end
-from jobs.catalogue import ModelEntry
 from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
@@ -90,22 +89,22 @@ class WorkerHost:
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
         mailbox = Mailbox(self._loop)
-        self._engine = Engine(bundle, _engine_settings(settings, calibration), mailbox.put)
-        self._counters = Counters(bundle.info.name, self._engine, settings.slots)
+        self.engine = Engine(bundle, _engine_settings(settings, calibration), mailbox.put)
+        self.counters = Counters(bundle.info.name, self.engine, settings.slots)
         self._runtime = Runtime(
-            self._store, self._doorbell, bundle, settings, self._tracing, self._engine, mailbox,
-            self._counters,
+            self._store, self._doorbell, bundle, settings, self._tracing, self.engine, mailbox,
+            self.counters,
         )  # fmt: skip
-        self._engine.start()
+        self.engine.start()
         self._cold_start_s = process_age_s()
         live, ready = (
-            partial(check, self._runtime.pulse, self._engine, settings.stall_s)
+            partial(check, self._runtime.pulse, self.engine, settings.stall_s)
             for check in (why_not_live, why_not_ready)
         )
         self._watchdog = Watchdog(live, settings.hung_s)
         self._probes: Probes | None = None
         if settings.metrics_port:
-            registry, host = self._counters.registry, settings.metrics_host
+            registry, host = self.counters.registry, settings.metrics_host
             self._probes = Probes(registry, live, ready, host, settings.metrics_port)
         sweeper = Sweeper(self._store, self._doorbell)
         self._tasks = [
@@ -115,7 +114,7 @@ class WorkerHost:
                 self._runtime.renew(),
                 self._announce(),
                 self._beat(),
-                sweeper.run(settings.beat_s, self._counters.store_failed),
+                sweeper.run(settings.beat_s, self.counters.redis_errors.inc),
             )
         ]
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
@@ -139,24 +138,23 @@ class WorkerHost:
         while True:
             try:
                 if self._loop.time() - catalogue_at > CATALOGUE_S or catalogue_at == 0.0:
-                    await self._store.announce_model(self._model_entry())
+                    await self._store.announce_model(
+                        model_entry(
+                            self._bundle.info,
+                            units_per_s=self.engine.stats.units_per_s,
+                            cold_start_s=self._cold_start_s,
+                        )
+                    )
                     catalogue_at = self._loop.time()
-                await self._store.announce_worker(self._entry())
+                await self._store.announce_worker(self._worker_entry())
                 self._runtime.pulse.announced_at = monotonic()
             except StoreTrouble as error:
                 catalogue_at = 0.0
-                self._counters.store_failed()
+                self.counters.redis_errors.inc()
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
 
-    def _model_entry(self) -> ModelEntry:
-        return model_entry(
-            self._bundle.info,
-            units_per_s=self._engine.stats.units_per_s,
-            cold_start_s=self._cold_start_s,
-        )
-
-    def _entry(self) -> WorkerEntry:
+    def _worker_entry(self) -> WorkerEntry:
         settings = self._settings
         host, _, _ = settings.worker_id.rpartition("-")
         return WorkerEntry(
@@ -167,23 +165,13 @@ class WorkerHost:
             backend=self._bundle.backend.name,
             slots=settings.slots,
             jobs=self._runtime.job_count,
-            rows_per_s=self._engine.stats.rows_per_s,
+            rows_per_s=self.engine.stats.rows_per_s,
             started_at=self._started_at,
-            units_per_s=self._engine.stats.units_per_s,
+            units_per_s=self.engine.stats.units_per_s,
         )
 
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine."""
-        return self._engine
-
-    @property
-    def counters(self) -> Counters:
-        """The worker's metrics."""
-        return self._counters
 
     def answer(self, ring: str) -> None:
         """Answer a ring; return once the job it claimed has left this worker."""
@@ -196,7 +184,7 @@ class WorkerHost:
     def stop(self) -> None:
         """Give the remaining jobs back, retire the worker and end its threads."""
         self._call(self._close()).result()
-        self._engine.stop()
+        self.engine.stop()
         self._watchdog.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -56,14 +56,14 @@ class Counters:
         self._evaluations = self._one(
             Histogram, "sfumato_job_evaluations", "UNet rows of a finished job.", buckets=ROWS
         )
-        self._previews = self._one(Counter, "sfumato_worker_previews", "Previews published.")
-        self._redis_errors = self._one(
+        self.previews = self._one(Counter, "sfumato_worker_previews", "Previews published.")
+        self.redis_errors = self._one(
             Counter, "sfumato_worker_redis_errors", "Store calls that failed."
         )
-        self._dropped = self._one(
+        self.dropped_messages = self._one(
             Counter, "sfumato_worker_dropped_messages", "Foreign messages on the queue."
         )
-        self._draining = self._one(
+        self.draining = self._one(
             Gauge, "sfumato_worker_draining", "1 while it gives its jobs back to stop."
         )
         self._one(Gauge, "sfumato_worker_up", "1 while it runs.").set(1)
@@ -95,22 +95,6 @@ class Counters:
     def departed(self, reason: str) -> None:
         """Count a job that leaves before its end."""
         self._departures.labels(self._model, reason).inc()
-
-    def previewed(self, count: int) -> None:
-        """Count published previews."""
-        self._previews.inc(count)
-
-    def store_failed(self) -> None:
-        """Count a store call that failed."""
-        self._redis_errors.inc()
-
-    def dropped(self) -> None:
-        """Count a foreign message on the queue."""
-        self._dropped.inc()
-
-    def draining(self) -> None:
-        """Show that the worker gives its jobs back."""
-        self._draining.set(1)
 
 
 def _exemplar(record: JobRecord) -> dict[str, str] | None:

@@ -37,7 +37,7 @@ async def publish_previews(store: JobStore, jobs: ActiveJobs, runs: Sequence[Run
     except StoreTrouble as error:
         jobs.store_failed(error)
         return
-    jobs.counters.previewed(len(previews))
+    jobs.counters.previews.inc(len(previews))
     for run, _, _ in encoded:
         run.attempt.previewed()
 

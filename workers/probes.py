@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 Check = Callable[[], list[str]]
-"""Returns what is wrong; empty where nothing is."""
+"""Returns what is wrong; empty if nothing is."""
 SLOW_CLIENT_S = 10
 
 
@@ -19,7 +19,7 @@ class _Handler(WSGIRequestHandler):
     timeout = SLOW_CLIENT_S
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: a probe comes every few seconds."""
+        """Log nothing: a probe comes every few seconds."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -31,7 +31,7 @@ class _Server6(_Server):
 
 
 class Probes:
-    """The server; it listens from its making until it is closed.
+    """The server, which listens until it is closed.
 
     Raises:
         OSError: it cannot listen there; the error names the settings.
@@ -68,7 +68,7 @@ class Probes:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port of the server."""
         return int(self._server.server_address[1])
 
     def close(self) -> None:

@@ -192,7 +192,7 @@ class Runtime:
     async def drain(self) -> None:
         """Checkpoint and give back every job; return when none is left."""
         self.pulse.draining = True
-        self._counters.draining()
+        self._counters.draining.set(1)
         self._slots.close()
         runs = list(self._jobs.runs.values())
         for run in runs:

@@ -1,4 +1,4 @@
-"""What a worker reads from its ``SFUMATO_*`` environment variables, once, at start."""
+"""A worker's settings, read once at start from its ``SFUMATO_*`` environment variables."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
 
 
 class WorkerSettings(JobsSettings):
-    """One worker's settings, beside those that all processes share."""
+    """One worker's settings, besides those that all processes share."""
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
