@@ -165,7 +165,7 @@ class Engine:
     def _evaluate(self, batch: Sequence[Slot]) -> list[Evaluated]:
         """Evaluate the batch in one pass; after an error one by one, so that one slot fails alone.
 
-        After the bound was lowered for want of memory nothing is evaluated: a next tick does it.
+        When the device runs out of memory the bound is lowered and the next tick tries again.
         """
         pad_to = self.rows_per_tick if self._settings.deterministic else None
         try:

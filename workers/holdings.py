@@ -24,14 +24,19 @@ class ActiveJobs:
         self.engine = engine
         self.counters = counters
 
-    def lose(self, job_ids: Iterable[str]) -> None:
-        """Release jobs that have another worker now or have ended; nothing more is written."""
-        for job_id in job_ids:
-            run = self.runs.get(job_id)
-            if run is not None and run.leaving != "lost":
-                run.log.info("job is no longer ours")
-                self.counters.departed("lost")
+    def lose(self, runs: Iterable[Run]) -> None:
+        """Release jobs that have another claim now or have ended; nothing more is written.
+
+        A job may be back already: the store's answer is about the run that asked, not about the id.
+        """
+        for run in runs:
+            if run.ended or run.leaving == "lost":
+                continue
+            run.log.info("job is no longer ours")
+            self.counters.departed("lost")
+            if run.leaving is None:
                 self.release(run, "lost")
+            run.leaving = "lost"
 
     def release(self, run: Run, reason: Leaving) -> None:
         """Let a job's images leave the engine, which reports when they have."""

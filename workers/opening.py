@@ -1,5 +1,7 @@
 """Admission to a slot: the prompt encoded, the sampler compiled, the first noise drawn."""
 
+from functools import lru_cache, partial
+
 import torch
 
 from diffusion.bundle import Bundle
@@ -16,14 +18,11 @@ PROMPTS_KEPT = 64
 
 
 class SlotAdmission:
-    """Opens slots for one bundle and caches the conditionings of recent prompts.
-
-    Not thread-safe: one caller at a time.
-    """
+    """Opens slots for one bundle and caches the conditionings of recent prompts."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._encoded: dict[str, Conditioning] = {}  # least recently used first
+        self._conditioning = lru_cache(PROMPTS_KEPT)(partial(_encode, bundle))
 
     def open(self, request: ImageRequest) -> tuple[Slot, bool]:
         """Return a slot and whether an earlier state had to be refused.
@@ -31,28 +30,21 @@ class SlotAdmission:
         Raises:
             SamplerError, ScheduleError: the request cannot be compiled.
         """
-        return open_slot(self._bundle, request, self._guidance(request))
-
-    def _guidance(self, request: ImageRequest) -> Guidance:
         cond = self._conditioning(request.prompt)
         unguided = request.guidance_scale == 1.0
-        return Guidance(
+        guidance = Guidance(
             cond,
             cond if unguided else self._conditioning(request.negative_prompt),
             size=(request.width, request.height),
             scale=request.guidance_scale,
             rescale=request.guidance_rescale,
         )
+        return open_slot(self._bundle, request, guidance)
 
-    def _conditioning(self, prompt: str) -> Conditioning:
-        """Encode a prompt by itself, so that its bits never depend on others."""
-        known = self._encoded.pop(prompt, None)
-        if known is None:
-            known = self._bundle.encode_prompts([prompt])[0]
-            while len(self._encoded) >= PROMPTS_KEPT:
-                del self._encoded[next(iter(self._encoded))]
-        self._encoded[prompt] = known
-        return known
+
+def _encode(bundle: Bundle, prompt: str) -> Conditioning:
+    """Encode a prompt by itself, so that its bits never depend on others."""
+    return bundle.encode_prompts([prompt])[0]
 
 
 def open_slot(bundle: Bundle, request: ImageRequest, guidance: Guidance) -> tuple[Slot, bool]:

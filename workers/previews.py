@@ -33,10 +33,11 @@ async def publish_previews(store: JobStore, jobs: ActiveJobs, runs: Sequence[Run
         for run, shown, data in encoded
     ]
     try:
-        jobs.lose(await store.preview(previews))
+        lost = await store.preview(previews)
     except StoreTrouble as error:
         jobs.store_failed(error)
         return
+    jobs.lose(run for run in runs if run.id in lost)
     jobs.counters.previews.inc(len(previews))
     for run, _, _ in encoded:
         run.attempt.previewed()

@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 Check = Callable[[], list[str]]
 """Returns what is wrong; empty if nothing is."""
@@ -22,11 +22,7 @@ class _Handler(WSGIRequestHandler):
         """Log nothing: a probe comes every few seconds."""
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
+class _Server6(ThreadingWSGIServer):
     address_family = socket.AF_INET6
 
 
@@ -55,7 +51,7 @@ class Probes:
                 return _text(start, "503 Service Unavailable", "\n".join(reasons))
             return _text(start, "200 OK", "ok")
 
-        kind = _Server6 if ":" in host else _Server
+        kind = _Server6 if ":" in host else ThreadingWSGIServer
         try:
             self._server = make_server(
                 host, port, answer, server_class=kind, handler_class=_Handler

@@ -113,11 +113,13 @@ class Publisher:
             run.moved = False
         updates = [run.total_progress(self._eta_s(run)) for run in moved]
         try:
-            self._jobs.lose(await self._store.progress(updates))
+            lost = await self._store.progress(updates)
         except StoreTrouble as error:
             for run in moved:
                 run.moved = True
             self._jobs.store_failed(error)
+            return
+        self._jobs.lose(run for run in moved if run.id in lost)
 
     def _eta_s(self, run: Run) -> float | None:
         stats = self._jobs.engine.stats
@@ -144,7 +146,7 @@ class Publisher:
             await self._store.checkpoint(run.claim.lease, checkpoints)
             run.attempt.checkpointed(max(checkpoint.row for checkpoint in checkpoints))
         except StaleFence:
-            self._jobs.lose([run.id])
+            self._jobs.lose([run])
         except StoreTrouble as error:
             run.saved = saved | run.saved
             self._jobs.store_failed(error)
@@ -237,7 +239,7 @@ class Publisher:
         try:
             return await self._jobs.retried(call, lambda: run.leaving != "lost")
         except StaleFence:
-            self._jobs.lose([run.id])
+            self._jobs.lose([run])
             raise
         except StoreTrouble as error:
             raise StaleFence(run.id) from error
@@ -255,7 +257,7 @@ class Publisher:
             return
         log.error("publisher task failed", exc_info=error)
         if run is not None:  # or its lease would be renewed for ever
-            self._jobs.lose([run.id])
+            self._jobs.lose([run])
 
 
 def _shape(saved: Saved) -> tuple[int, int, int, int]:

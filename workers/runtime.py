@@ -163,7 +163,7 @@ class Runtime:
             if jobs.engine.silent_s >= self._settings.stall_s:
                 log.error("the engine has stalled; its leases are left to expire")
                 continue
-            runs = jobs.runs.values()
+            runs = list(jobs.runs.values())
             full = self._slots.free <= 0
             try:
                 renewal = await self._store.renew(
@@ -173,7 +173,7 @@ class Runtime:
             except StoreTrouble as error:
                 jobs.store_failed(error)
                 continue
-            jobs.lose(renewal.lost)
+            jobs.lose(run for run in runs if run.id in renewal.lost)
             if renewal.higher_waiting is not None and self._slots.free <= 0:
                 self._preempt(renewal.higher_waiting)
 

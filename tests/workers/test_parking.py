@@ -5,15 +5,19 @@ import threading
 
 import pytest
 
+from diffusion.bundle import Bundle
 from jobs.catalogue import resolve, units
 from jobs.schema import JobRecord, JobRequest, JobStatus, Priority
 from jobs.store import Checkpoint, Claim, Lease
 from jobs.tracing import OFF
 from tests.faults.client import until
 from tests.jobs.examples import checkpoint, spec
+from tests.workers.harness import Bench
 from tests.workers.inside import Inside
 from workers.attempt import Attempt
+from workers.holdings import ActiveJobs
 from workers.messages import ImageProgress
+from workers.metrics import Counters
 from workers.parking import lowest_rank, to_preempt
 from workers.run import Run, open_run
 
@@ -74,6 +78,16 @@ async def test_a_job_that_has_not_moved_since_it_came_is_not_preempted_again() -
     chosen = to_preempt(runs, 0)
     assert chosen is not None
     assert chosen.id == "other"
+
+
+async def test_an_answer_about_an_earlier_claim_does_not_end_a_later_one(bundle: Bundle) -> None:
+    engine = Bench(bundle).engine
+    jobs = ActiveJobs(engine, Counters("tiny", engine, 1))
+    earlier, later = run_of("job", 1, 3), run_of("job", 1, 3)
+    jobs.close(earlier, None)
+    jobs.runs["job"] = later
+    jobs.lose([earlier])
+    assert later.leaving is None
 
 
 async def returned(inside: Inside, attempts: int) -> None:
