@@ -103,8 +103,3 @@ class Conditioning:
         """Return zeros of the same shapes."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
         return Conditioning(torch.zeros_like(self.embeddings), pooled)
-
-    def on(self, device: torch.device) -> "Conditioning":
-        """Return the same on another device."""
-        pooled = None if self.pooled is None else self.pooled.to(device)
-        return Conditioning(self.embeddings.to(device), pooled)

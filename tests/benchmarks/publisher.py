@@ -14,11 +14,11 @@ from tests.benchmarks.efficiency import best_batch, mixed_requests, raw_rows_per
 from tests.benchmarks.figures import spread
 from tests.benchmarks.policy import STEPS
 from tests.benchmarks.stack import Inside, inside
-from tests.workers.harness import order
+from tests.workers.harness import image_request
 from workers.calibrate import calibrate
 from workers.catalogue import model_entry
 from workers.engine import Engine, EngineSettings
-from workers.messages import Picture, Previewed, Report
+from workers.messages import ImageRequest, Previewed, Report
 from workers.picture import encode_preview
 
 SLOTS = 16
@@ -26,12 +26,12 @@ PAIRS = 5
 WINDOW_S = 3.0
 
 
-def orders(bundle: Bundle, count: int, seed: int) -> list[Picture]:
+def orders(bundle: Bundle, count: int, seed: int) -> list[ImageRequest]:
     """Return the pictures of mixed jobs."""
     entry = model_entry(bundle.info)
     specs = [resolve(request, entry) for request in mixed_requests(count, seed)]
     return [
-        order(
+        image_request(
             f"job{seed}-{i}",
             prompt=spec.prompt,
             steps=spec.num_inference_steps,

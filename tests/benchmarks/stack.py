@@ -44,7 +44,6 @@ class Inside:
         self.bundle = bundle
         self.settings = settings
         self.host = WorkerHost(bundle, settings)
-        self.host.start()
         self._loop = Loop()
         self._store = RedisStore(JobsSettings(redis_url=settings.redis_url))
         self._entry = model_entry(bundle.info)

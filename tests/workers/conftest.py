@@ -9,6 +9,7 @@ from diffusion.bundle import Bundle, load_bundle
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
+from tests.faults.client import until
 from tests.workers.inside import Inside
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings
@@ -34,9 +35,9 @@ async def inside(
         jobs_settings.model_dump() | {"renew_s": 0.2} | options
     )
     host = WorkerHost(bundle, settings)
-    host.start()
     threads = ThreadPoolExecutor(32)
     store = RedisStore(jobs_settings)
+    await until("the model", store.models)
     yield Inside(host, store, threads)
     threads.shutdown(wait=False, cancel_futures=True)
     await asyncio.to_thread(host.stop)
