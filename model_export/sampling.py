@@ -13,7 +13,7 @@ from diffusion.denoiser import Guidance, denoise
 from diffusion.noise import INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import compile_table
 from diffusion.schedule import PredictionType
-from diffusion.step import carry, step
+from diffusion.step import linear_part, step
 from diffusion.table import SamplerTable
 
 
@@ -69,7 +69,7 @@ def trajectory(
             )
             for values in (table.mix, table.denoised, table.noise)
         )
-        state = step(carry(state, noise, mix, c), denoised, b)
+        state = step(linear_part(state, noise, mix, c), denoised, b)
     yield state[:, 0], state[:, 0]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffusion.bundle import Bundle
 from diffusion.denoiser import prepare
 from diffusion.samplers.registry import MAX_REGISTERS
-from diffusion.step import carry, step
+from diffusion.step import linear_part, step
 from workers.aside import Errand
 from workers.slot import Slot
 
@@ -41,7 +41,7 @@ class Drawn:
 class Carried:
     """What a step takes that the network need not answer first."""
 
-    state: Tensor  # (B, K, C, h, w), see diffusion.step.carry
+    state: Tensor  # (B, K, C, h, w), see diffusion.step.linear_part
     weight: Tensor  # (B, K), of the denoised estimate
 
 
@@ -103,4 +103,4 @@ def carried(state: Tensor, drawn: Drawn) -> Carried:
     noise = None
     if drawn.noise is not None:
         noise = torch.from_numpy(drawn.noise).to(state.device, non_blocking=True)
-    return Carried(carry(state, noise, mix, noise_weight), weight)
+    return Carried(linear_part(state, noise, mix, noise_weight), weight)
