@@ -18,7 +18,7 @@ class Backend(Protocol):
         embeddings: Tensor,
         added: Mapping[str, Tensor] | None,
     ) -> Tensor:
-        """Return the prediction (N, C, h, w) float32, which is the caller's to write over.
+        """Return the prediction (N, C, h, w) float32; the caller may overwrite it.
 
         Args:
             sample: x_t at the training process' scale, (N, C, h, w) float32.

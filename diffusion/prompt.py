@@ -15,18 +15,18 @@ from diffusion.model import Conditioning
 
 
 class Encoder(Protocol):
-    """What turns tokens into states."""
+    """Turns tokens into states."""
 
     def __call__(self, tokens: Tensor, /) -> tuple[Tensor, ...]:
-        """Return states (N, L, D) float32 and, where the encoder projects, a prompt's (N, P)."""
+        """Return states (N, L, D) float32 and, if it projects, the pooled prompts (N, P)."""
         ...
 
 
 class EncoderFiles(Protocol):
-    """Where a bundle's encoders come from."""
+    """Opens a bundle's encoders."""
 
     def __call__(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
-        """Open the encoder of a folder of the bundle."""
+        """Open the encoder in a folder of the bundle."""
         ...
 
 
@@ -40,7 +40,7 @@ class Part:
     length: int  # tokens
 
     def encode(self, prompts: list[str], device: torch.device) -> tuple[Tensor, ...]:
-        """Return what the encoder makes of prompts, truncated and padded to its length."""
+        """Encode prompts, truncated and padded to the encoder's length."""
         tokens: Tensor = self.tokenizer(
             prompts,
             padding="max_length",
@@ -52,10 +52,7 @@ class Part:
 
 
 class TextEncoder:
-    """Encodes prompts.
-
-    ``zeros_for_empty_prompt`` gives "" zeros, as SDXL was trained to have it.
-    """
+    """Encodes prompts; with ``zeros_for_empty_prompt`` "" becomes zeros, as in SDXL's training."""
 
     def __init__(
         self,
@@ -77,10 +74,10 @@ class TextEncoder:
         *,
         zeros_for_empty_prompt: bool = False,
     ) -> "TextEncoder":
-        """Load ``text_encoder`` and, where there is one, ``text_encoder_2``.
+        """Load ``text_encoder`` and, if there is one, ``text_encoder_2``.
 
         Raises:
-            BundleError: a part that is missing, broken or not served.
+            BundleError: a part is missing, broken or not served.
         """
         two = (folder / "text_encoder_2").is_dir()
         parts = [_load(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
@@ -92,10 +89,10 @@ class TextEncoder:
         return sum(part.width for part in self._parts)
 
     def encode(self, prompts: list[str]) -> list[Conditioning]:
-        """Return one conditioning a prompt.
+        """Return one conditioning per prompt.
 
-        A single encoder gives its last hidden state. Two give their penultimate ones side by side
-        and the second's projection as pooled embedding (Podell et al. 2023, section 2.1).
+        A single encoder gives its last hidden state. Two give their penultimate ones, concatenated,
+        and the second one's projection as the pooled embedding (Podell et al. 2023, section 2.1).
         """
         encoded = [part.encode(prompts, self._device) for part in self._parts]
         states = torch.cat([output[0] for output in encoded], -1)
@@ -115,7 +112,7 @@ class TorchEncoder(nn.Module):
         self.penultimate = penultimate
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Return the last or the one but last states (N, L, D), and the projection (N, P)."""
+        """Return the last or the penultimate states (N, L, D), and the projection (N, P)."""
         if not self.penultimate:
             return (self.encoder(tokens).last_hidden_state.float(),)
         output = self.encoder(tokens, output_hidden_states=True)
@@ -152,7 +149,7 @@ def _load(folder: Path, suffix: str, encoders: EncoderFiles, penultimate: bool) 
             tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(words), local_files_only=True)  # nosec B615
         else:
             tokenizer = Fast.from_pretrained(str(words), local_files_only=True)  # nosec B615 # no download
-    except Exception as error:  # the tokenizers raise whatever their parsers raise
+    except Exception as error:  # the tokenizers let any parser's exception through
         raise BundleError(f"{words.name}: {error}") from error
     return Part(
         tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])

@@ -135,7 +135,7 @@ def test_a_runtime_that_the_export_was_not_verified_under_is_told(
     load_bundle(folder, backend="onnx")
     running = onnxruntime.__version__
     assert (
-        f"onnx/fp32 was verified under ONNX Runtime 1.2.3 and runs under {running}" in caplog.text
+        f"onnx/fp32 was verified under ONNX Runtime 1.2.3 but runs under {running}" in caplog.text
     )
 
 
