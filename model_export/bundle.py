@@ -1,4 +1,4 @@
-"""Writing a bundle: the diffusers directory layout that ``diffusion.bundle`` loads."""
+"""Writes a bundle in the diffusers directory layout that ``diffusion.bundle`` loads."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request gets that does not say; ``sfumato.json``."""
+    """The defaults of requests, in ``sfumato.json``."""
 
     name: str = "emoji"
     title: str = "Emoji"
@@ -44,11 +44,11 @@ class Defaults:
 
 
 def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
-    """Write the averaged weights of a training run as a bundle; ``training.json`` says what it was.
+    """Write the averaged weights of a training run as a bundle, with a record in ``training.json``.
 
     Raises:
         CheckpointError: there is no run, or it is broken.
-        OutputError: the folder holds something that is no bundle.
+        OutputError: the folder holds something other than a bundle.
     """
     checkpoint = load_checkpoint(run)
     settings = settings_of(checkpoint.settings)
@@ -66,8 +66,9 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
         training["origin"] = read_json(run / ORIGIN)
     if (run / DATA).exists():
         training["data"] = read_json(run / DATA)
-        defaults = _own_defaults(folder, training["data"], defaults)
-    if settings.one_step:  # it knows no other noise level, and what it draws cannot be guided
+        name, examples = folder.resolve().name, tuple(training["data"]["examples"])
+        defaults = replace(defaults, name=name, title=name, languages=(), examples=examples)
+    if settings.one_step:  # it knows one noise level and takes no guidance
         defaults = replace(defaults, default_steps=1, default_guidance_scale=1.0)
     notices = NOTICES if has_emoji(training) else None
     write_bundle(folder, networks, tokenizer, codec, settings.process, defaults, notices)
@@ -76,15 +77,10 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
 
 
 def has_emoji(training: dict[str, Any]) -> bool:
-    """Return whether emoji had a part in a training: in it, or in the weights it began from."""
+    """Return whether a model was trained on emoji, or from weights that were."""
     if "data" not in training:
         return True
     return "origin" in training and has_emoji(training["origin"])
-
-
-def _own_defaults(folder: Path, data: dict[str, Any], defaults: Defaults) -> Defaults:
-    name, examples = folder.resolve().name, tuple(data["examples"])
-    return replace(defaults, name=name, title=name, languages=(), examples=examples)
 
 
 def write_bundle(
@@ -98,11 +94,11 @@ def write_bundle(
 ) -> Path:
     """Write a bundle, weights in float16, and return its folder.
 
-    It is written beside the folder first and takes its place when whole. The figures of an
-    evaluation stay if the weights are the same; a model card is always to be written anew.
+    It is written beside the folder and replaces it once complete. The figures of an evaluation are
+    kept if the weights are the same; the model card has to be written again.
 
     Raises:
-        OutputError: the folder holds something that is no bundle.
+        OutputError: the folder holds something other than a bundle.
     """
     with fresh_folder(folder, lambda place: (place / INDEX).is_file()) as fresh:
         _fill(fresh, networks, tokenizer, codec, process, defaults, notices)
@@ -129,7 +125,7 @@ def _fill(
     for notice in sorted(notices.iterdir()) if notices else ():
         shutil.copyfile(notice, fresh / notice.name)
     for path in fresh.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
+        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes owner-only files
 
 
 def _save_networks(folder: Path, networks: Networks) -> None:
@@ -151,7 +147,7 @@ def _scheduler(process: Process) -> dict[str, Any]:
 
 
 def _sfumato(defaults: Defaults, sample_size: int, codec: PatchPCACodec) -> dict[str, Any]:
-    # Larger canvases repeat or misplace the emoji; on smaller ones it does not fit.
+    # On larger canvases it repeats or misplaces things; on smaller ones they do not fit.
     return {**vars(defaults), "min_side": sample_size * codec.patch_size}
 
 
