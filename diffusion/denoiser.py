@@ -120,11 +120,7 @@ def prepare(
         DenoiseError: more forward rows than ``pad_to``, or a guided row after an unguided one.
     """
     rows, guided = len(guidance), sum(g.passes == 2 for g in guidance)
-    if any(g.passes == 2 for g in guidance[guided:]):
-        raise DenoiseError("guided rows come first")
-    padding = 0 if pad_to is None else pad_to - rows - guided
-    if padding < 0:
-        raise DenoiseError(f"{rows + guided} forward rows do not fit a batch of {pad_to}")
+    padding = _padding(guidance, guided, pad_to)
 
     def spread(values: Sequence[T]) -> list[T]:
         """Return each forward row's value."""
@@ -157,6 +153,15 @@ def prepare(
         scale=guidance_scale[:guided],
         rescale=rescale[:guided] if any(g.rescale for g in guidance[:guided]) else None,
     )
+
+
+def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> int:
+    if any(g.passes == 2 for g in guidance[guided:]):
+        raise DenoiseError("guided rows come first")
+    needed = len(guidance) + guided
+    if pad_to is not None and needed > pad_to:
+        raise DenoiseError(f"{needed} forward rows do not fit a batch of {pad_to}")
+    return 0 if pad_to is None else pad_to - needed
 
 
 def _added(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusion.backend import Added
 from diffusion.errors import BundleError
 from diffusion.onnx_files import DECODER, UNET, graphs
 from diffusion.onnx_session import Session, SessionSettings
@@ -71,11 +72,7 @@ class OnnxBackend:
         self._session = export.session(UNET)
 
     def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None
     ) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
         inputs = {"sample": sample, "timesteps": timesteps, "embeddings": embeddings}

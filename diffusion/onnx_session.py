@@ -103,13 +103,7 @@ def _open(
     import onnxruntime
 
     provider = chosen_provider(settings.provider, device)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    # A thread that spins while it waits takes a core away from publishing.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options = _options(settings)
     try:
         model = onnx.load(graph.path, load_external_data=False)
         check_external_data(model, files, graph)
@@ -132,11 +126,28 @@ def _open(
             f"{provider} did not start, {session.get_providers()[0]} would run instead; "
             "see the log of ONNX Runtime for a missing library"
         )
+    _log_elsewhere(graph.path.name, session, provider)
+    return session, values
+
+
+def _options(settings: SessionSettings) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # A thread that spins while it waits takes a core away from publishing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _log_elsewhere(name: str, session: Any, provider: str) -> None:
     for other, operators in nodes_elsewhere(session, provider).items():
         counts = ", ".join(f"{count} {operator}" for operator, count in operators.most_common())
         level = logging.WARNING if HEAVY & operators.keys() else logging.INFO
-        log.log(level, "%s: %s runs %s instead of %s", graph.path.name, other, counts, provider)
-    return session, values
+        log.log(level, "%s: %s runs %s instead of %s", name, other, counts, provider)
 
 
 def nodes_elsewhere(session: Any, provider: str) -> dict[str, Counter[str]]:

@@ -29,7 +29,7 @@ class TorchParts:
         """Load the UNet."""
         return TorchBackend(load_unet(self._folder, self._dtype), self._device)
 
-    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+    def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Load a text encoder."""
         encoder = torch_encoder(self._folder / part, config, self._dtype).to(self._device)
         return TorchEncoder(encoder, penultimate=penultimate)
@@ -50,7 +50,7 @@ class OnnxParts:
         """Open the UNet."""
         return OnnxBackend(self._export)
 
-    def encoder(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
+    def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Open a text encoder; which states it returns was fixed by the export."""
         session = self._export.session(part)
         return OnnxEncoder(session, int(config["hidden_size"]), int(config["projection_dim"]))

@@ -1,6 +1,6 @@
 """Text encoders: one CLIP (Stable Diffusion 1.5, ours), or two side by side (SDXL)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,12 +22,8 @@ class Encoder(Protocol):
         ...
 
 
-class EncoderFiles(Protocol):
-    """Opens a bundle's encoders."""
-
-    def __call__(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
-        """Open the encoder in a folder of the bundle."""
-        ...
+OpenEncoder = Callable[[str, Mapping[str, Any], bool], Encoder]
+"""(folder of the bundle, configuration, penultimate states?) → encoder."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,7 @@ class TextEncoder:
     """Encodes prompts; with ``zeros_for_empty_prompt`` "" becomes zeros, as in SDXL's training."""
 
     def __init__(
-        self,
-        parts: Sequence[Part],
-        device: torch.device,
-        *,
-        zeros_for_empty_prompt: bool = False,
+        self, parts: Sequence[Part], device: torch.device, *, zeros_for_empty_prompt: bool
     ) -> None:
         self._parts = parts
         self._device = device
@@ -70,9 +62,9 @@ class TextEncoder:
         cls,
         folder: Path,
         device: torch.device,
-        encoders: EncoderFiles,
+        encoders: OpenEncoder,
         *,
-        zeros_for_empty_prompt: bool = False,
+        zeros_for_empty_prompt: bool,
     ) -> "TextEncoder":
         """Load ``text_encoder`` and, if there is one, ``text_encoder_2``.
 
@@ -136,13 +128,13 @@ def torch_encoder(path: Path, config: Mapping[str, Any], dtype: torch.dtype | No
     return load_part(kind, path, dtype).eval().requires_grad_(False)
 
 
-def _load(folder: Path, suffix: str, encoders: EncoderFiles, penultimate: bool) -> Part:
+def _load(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -> Part:
     from transformers import CLIPTokenizerFast
     from transformers import PreTrainedTokenizerFast as Fast
 
     part = f"text_encoder{suffix}"
     config = read_json(folder / part / "config.json")
-    encoder = encoders(part, config, penultimate=penultimate)
+    encoder = encoders(part, config, penultimate)
     words = folder / f"tokenizer{suffix}"
     try:
         if (words / "vocab.json").exists():

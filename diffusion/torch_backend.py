@@ -2,12 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diffusion.backend import Added
 from diffusion.packed import pack
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,7 @@ class TorchBackend:
             self._unet = Positional(unet)
 
     def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None
     ) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
         extra = [] if added is None else [added[key] for key in ("text_embeds", "time_ids")]

@@ -4,6 +4,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,11 +70,11 @@ def export_bundle(
         OutputError: there is something else at ``out``, or another process is exporting there.
     """
     check_files(bundle)
-    allowed = bounds or BOUNDS[precision]
     ours = fresh_folder(export_folder(bundle, precision))
     with ours if out is None else fresh_folder(out, _is_export) as work:
-        manifest = _write(bundle, work, precision, weights, allowed, largest, report)
-        _verify_whole(bundle, work, manifest, allowed, report)
+        allowed = bounds or BOUNDS[precision]
+        export = _Export(bundle, work, precision, weights, allowed, largest, report)
+        manifest = export.write()
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (work / MANIFEST).write_text(text + "\n", "utf-8")
     return manifest
@@ -84,94 +85,87 @@ def _is_export(folder: Path) -> bool:
     return MANIFEST in names and all(Path(name).stem in PARTS for name in names - {MANIFEST})
 
 
-def _write(
-    bundle: Path,
-    work: Path,
-    precision: str,
-    weights: str,
-    bounds: Bounds,
-    largest: int,
-    report: Callable[[str], None],
-) -> dict[str, Any]:
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "precision": precision,
-        "opset": OPSET,
-        "model_sha256": digest(bundle),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "parts": {},
-        "files": {},
-        "verified": {"bounds": {"psnr_db": bounds.psnr_db, "relative": bounds.relative}},
-    }
-    for network in networks(bundle, precision):
-        report(f"{network.part}: exporting")
+@dataclass(frozen=True)
+class _Export:
+    bundle: Path
+    work: Path  # where it is written
+    precision: str
+    weights: str
+    bounds: Bounds
+    largest: int
+    report: Callable[[str], None]
+
+    def write(self) -> dict[str, Any]:
+        """Write and verify the graphs; return their manifest."""
+        bounds = {"psnr_db": self.bounds.psnr_db, "relative": self.bounds.relative}
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "precision": self.precision,
+            "opset": OPSET,
+            "model_sha256": digest(self.bundle),
+            "versions": {library: version(library) for library in LIBRARIES},
+            "parts": {},
+            "files": {},
+            "verified": {"bounds": bounds},
+        }
+        for network in networks(self.bundle, self.precision):
+            self._write_part(network, manifest)
+        self._verify_images(manifest)
+        return manifest
+
+    def _write_part(self, network: Network, manifest: dict[str, Any]) -> None:
+        part = network.part
+        self.report(f"{part}: exporting")
         model = export_graph(network)
-        if precision == "int8":
-            model = quantize(model, work, beside=weights_bytes(model) > largest)
-        where = _save(model, work, network.part, bundle, precision, weights, largest)
-        manifest["parts"][network.part] = {
-            "file": f"{network.part}.onnx",
-            "weights": where,
+        if self.precision == "int8":
+            model = quantize(model, self.work, beside=weights_bytes(model) > self.largest)
+        weights = self._save(model, part)
+        manifest["parts"][part] = {
+            "file": f"{part}.onnx",
+            "weights": weights,
             "inputs": _shapes(model.graph.input),
             "outputs": _shapes(model.graph.output),
         }
-        for path in sorted(work.glob(f"{network.part}.*")):
+        for path in sorted(self.work.glob(f"{part}.*")):
             manifest["files"][path.name] = file_sha256(path)
-        report(f"{network.part}: comparing with torch")
-        session = _session(bundle, work, network, where, manifest)
-        manifest["verified"][network.part] = compare(network, session, bounds)
-    return manifest
+        self.report(f"{part}: comparing with torch")
+        graph = Graph(part, self.work / f"{part}.onnx", weights == SHARED)
+        session = Session(self.bundle, graph, manifest["files"], CPU, SessionSettings())
+        manifest["verified"][part] = compare(network, session, self.bounds)
 
+    def _save(self, model: Any, part: str) -> str:
+        """Write a graph; return where its weights are."""
+        path = self.work / f"{part}.onnx"
+        if self.weights == SHARED and self.precision != "int8":
+            share_weights(model, shared_weights(self.bundle, part, torch.float32))
+            onnx.save_model(model, path)
+            return SHARED
+        if weights_bytes(model) <= self.largest:
+            onnx.save_model(model, path)
+            return EMBEDDED
+        beside = f"{part}.onnx_data"
+        onnx.save_model(model, path, save_as_external_data=True, location=beside)
+        (self.work / beside).chmod(0o644)  # onnx makes it readable by its owner only
+        return BESIDE
 
-def _save(
-    model: Any, work: Path, part: str, bundle: Path, precision: str, weights: str, largest: int
-) -> str:
-    """Write a graph; return where its weights are."""
-    path = work / f"{part}.onnx"
-    if weights == SHARED and precision != "int8":
-        share_weights(model, shared_weights(bundle, part, torch.float32))
-        onnx.save_model(model, path)
-        return SHARED
-    if weights_bytes(model) <= largest:
-        onnx.save_model(model, path)
-        return EMBEDDED
-    beside = f"{part}.onnx_data"
-    onnx.save_model(model, path, save_as_external_data=True, location=beside)
-    (work / beside).chmod(0o644)  # onnx makes it readable by its owner only
-    return BESIDE
+    def _verify_images(self, manifest: dict[str, Any]) -> None:
+        self.report("drawing images with both")
+        sha256 = manifest["model_sha256"]
+        theirs = assemble(self.bundle, TorchParts(self.bundle, CPU), CPU, sha256)
+        export = OnnxExport(self.bundle, self.work, manifest, CPU, SessionSettings())
+        ours = assemble(self.bundle, OnnxParts(self.bundle, export), CPU, sha256)
+        manifest["verified"]["pictures"] = compare_images(theirs, ours, self.bounds)
+        self.report("measuring speed")
+        manifest["speed"] = {
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "rows": speeds(theirs, ours),
+        }
 
 
 def weights_bytes(model: Any) -> int:
     """Return the size of a graph's weights; protobuf cannot measure a message above 2 GiB."""
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-
-
-def _session(
-    bundle: Path, work: Path, network: Network, where: str, manifest: dict[str, Any]
-) -> Session:
-    graph = Graph(network.part, work / f"{network.part}.onnx", where == SHARED)
-    return Session(bundle, graph, manifest["files"], CPU, SessionSettings())
-
-
-def _verify_whole(
-    bundle: Path,
-    work: Path,
-    manifest: dict[str, Any],
-    bounds: Bounds,
-    report: Callable[[str], None],
-) -> None:
-    report("drawing images with both")
-    sha256 = manifest["model_sha256"]
-    theirs = assemble(bundle, TorchParts(bundle, CPU), CPU, sha256)
-    export = OnnxExport(bundle, work, manifest, CPU, SessionSettings())
-    ours = assemble(bundle, OnnxParts(bundle, export), CPU, sha256)
-    manifest["verified"]["pictures"] = compare_images(theirs, ours, bounds)
-    report("measuring speed")
-    manifest["speed"] = {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "rows": speeds(theirs, ours),
-    }
 
 
 def _processor() -> str:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from diffusion.bundle_files import read_json
 from diffusion.codec import PatchPCACodec
 from diffusion.parts import load_codec
-from model_export.checkpoint import NAME, load_checkpoint
+from model_export.checkpoint import NAME, Checkpoint, load_checkpoint
 from model_export.errors import CheckpointError
 from model_export.network import NETWORKS
 from model_export.settings import TrainingSettings
@@ -45,11 +45,7 @@ def load_origin(folder: Path, settings: TrainingSettings) -> Origin:
     """
     if (folder / NAME).exists():
         checkpoint = load_checkpoint(folder)
-        record = checkpoint.record()
-        if (folder / ORIGIN).exists():
-            record["origin"] = read_json(folder / ORIGIN)
-        if (folder / DATA).exists():
-            record["data"] = read_json(folder / DATA)
+        record = run_record(folder, checkpoint)
         return Origin(checkpoint.part("ema"), open_parts(folder, settings), record)
     weights = {
         f"{network}.{name}": tensor.float()
@@ -57,6 +53,15 @@ def load_origin(folder: Path, settings: TrainingSettings) -> Origin:
         for name, tensor in _weights(folder / network).items()
     }
     return Origin(weights, open_parts(folder, settings, "vae"), read_json(folder / TRAINING))
+
+
+def run_record(run: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a bundle or a later run records of a run: its settings, origin and data."""
+    record = checkpoint.record()
+    for key, name in (("origin", ORIGIN), ("data", DATA)):
+        if (run / name).exists():
+            record[key] = read_json(run / name)
+    return record
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

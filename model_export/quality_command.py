@@ -1,6 +1,7 @@
 """``python -m model_export quality``: every sampler at many numbers of steps, page and plot."""
 
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,9 @@ from rich.progress import (
 )
 
 from diffusion.bundle import Bundle, load_bundle
+from diffusion.model import ModelInfo
 from diffusion.samplers.registry import SAMPLERS
+from model_export.card import PROMPT_NAMES
 from model_export.evaluate import codec_images, prompts_of
 from model_export.gallery import EMOJI_GALLERY, Gallery, load_gallery
 from model_export.measures import psnr_db
@@ -32,8 +35,8 @@ from model_export.quality import (
     subject_of,
     write_cells,
 )
-from model_export.quality_page import write_page
 from model_export.quality_plot import write_plot
+from model_export.template import render
 from model_export.train_command import Threads, default_device
 
 NAME = "quality"
@@ -109,3 +112,32 @@ def _command(bundle: Path, out: Path, settings: QualitySettings, gallery: Path) 
     if gallery != EMOJI_GALLERY:
         words += ["--gallery", str(gallery)]
     return shlex.join(words)
+
+
+def write_page(
+    path: Path,
+    info: ModelInfo,
+    settings: QualitySettings,
+    cells: Sequence[Cell],
+    *,
+    command: str,
+    codec_psnr_db: float,
+) -> Path:
+    """Write the page as Markdown; its plot is expected beside it, under the same name."""
+    drawn = [cell for cell in cells if cell.reason is None]
+    text = render(
+        "quality.md.jinja",
+        info=info,
+        settings=settings,
+        samplers=SAMPLERS.values(),
+        figures={(cell.sampler, cell.steps): vars(cell) for cell in drawn},
+        refused=[cell for cell in cells if cell.reason is not None],
+        rows=sum(cell.drawings * settings.rows(cell.sampler, cell.steps) for cell in drawn),
+        prompt_name=PROMPT_NAMES[settings.prompts],
+        long=LONG,
+        command=command,
+        codec_psnr_db=codec_psnr_db,
+        plot=path.with_suffix(".png").name,
+    )
+    path.write_text(text, "utf-8")
+    return path

@@ -83,9 +83,8 @@ def train(
     """
     trainer, elapsed_s = open_run(folder, dataset, settings, device, origin)
     began = monotonic() - elapsed_s
-    saved = monotonic()
+    saved = reported = monotonic()
     losses: list[torch.Tensor] = []
-    reported = (trainer.step, monotonic())
     while not stop.is_set():
         elapsed_s = monotonic() - began
         progress = limit.progress(trainer.step, elapsed_s)
@@ -94,10 +93,9 @@ def train(
         rate = learning_rate(settings, trainer.step, progress)
         losses.append(trainer.advance(rate))
         if trainer.step % REPORT_STEPS == 0:
-            loss = float(torch.stack(losses).mean())
-            now = monotonic()
-            speed = (trainer.step - reported[0]) * settings.batch / (now - reported[1])
-            reported, losses = (trainer.step, now), []
+            loss, seen, now = float(torch.stack(losses).mean()), len(losses), monotonic()
+            speed = seen * settings.batch / (now - reported)
+            reported, losses = now, []
             update = Progress(trainer.step, loss, rate, speed, elapsed_s, progress)
             _log(folder, update)
             report(update)

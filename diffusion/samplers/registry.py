@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -21,8 +22,8 @@ class SamplerInfo:
     name: str
     title: str
     compile: Compile
-    order: int
-    registers: int
+    order: int = 1
+    registers: int = 1
     stochastic: bool = False
     rows_per_step: int = 1
     rows_offset: int = 0
@@ -36,64 +37,37 @@ class SamplerInfo:
         return 1 if steps == 1 else self.rows_per_step * steps + self.rows_offset
 
 
+_two_stage = partial(SamplerInfo, order=2, registers=2, rows_per_step=2, rows_offset=-1)
 _ALL = (
-    SamplerInfo(
-        name="ddpm", title="DDPM", compile=single_step.ddpm, order=1, registers=1,
-        stochastic=True, default_schedule="trailing",
-    ),
-    SamplerInfo(
-        name="ddim", title="DDIM", compile=single_step.ancestral, order=1, registers=1,
-        eta=0.0, default_schedule="trailing",
-    ),
-    SamplerInfo(name="euler", title="Euler", compile=single_step.euler, order=1, registers=1),
-    SamplerInfo(
-        name="euler_ancestral", title="Euler a", compile=single_step.ancestral, order=1,
-        registers=1, stochastic=True, eta=1.0,
-    ),
-    SamplerInfo(
-        name="heun", title="Heun", compile=two_stage.heun, order=2, registers=2,
-        rows_per_step=2, rows_offset=-1,
-    ),
-    SamplerInfo(
-        name="dpm2", title="DPM2", compile=two_stage.dpm2, order=2, registers=2,
-        rows_per_step=2, rows_offset=-1,
-    ),
-    SamplerInfo(
-        name="dpm2_ancestral", title="DPM2 a", compile=two_stage.dpm2, order=2, registers=2,
-        rows_per_step=2, rows_offset=-1, stochastic=True, eta=1.0,
-    ),
-    SamplerInfo(
-        name="lms", title="LMS", compile=multistep.lms, order=4, registers=multistep.LMS_ORDER
-    ),
-    SamplerInfo(
-        name="dpmpp_2m", title="DPM++ 2M", compile=multistep.dpmpp_2m, order=2, registers=2
-    ),
-    SamplerInfo(
-        name="dpmpp_2s_ancestral", title="DPM++ 2S a", compile=two_stage.dpmpp_2s_ancestral,
-        order=2, registers=2, rows_per_step=2, rows_offset=-1, stochastic=True, eta=1.0,
-    ),
-    SamplerInfo(
-        name="dpmpp_sde", title="DPM++ SDE", compile=two_stage.dpmpp_sde, order=2, registers=2,
-        rows_per_step=2, rows_offset=-1, stochastic=True, eta=1.0,
-    ),
-    SamplerInfo(
-        name="dpmpp_2m_sde", title="DPM++ 2M SDE", compile=stochastic.dpmpp_2m_sde, order=2,
-        registers=2, stochastic=True, eta=1.0,
-    ),
-    SamplerInfo(
-        name="dpmpp_3m_sde", title="DPM++ 3M SDE", compile=stochastic.dpmpp_3m_sde, order=3,
-        registers=3, stochastic=True, eta=1.0,
-    ),
+    SamplerInfo(name="ddpm", title="DDPM", compile=single_step.ddpm, stochastic=True,
+                default_schedule="trailing"),
+    SamplerInfo(name="ddim", title="DDIM", compile=single_step.ancestral, eta=0.0,
+                default_schedule="trailing"),
+    SamplerInfo(name="euler", title="Euler", compile=single_step.euler),
+    SamplerInfo(name="euler_ancestral", title="Euler a", compile=single_step.ancestral,
+                stochastic=True, eta=1.0),
+    _two_stage(name="heun", title="Heun", compile=two_stage.heun),
+    _two_stage(name="dpm2", title="DPM2", compile=two_stage.dpm2),
+    _two_stage(name="dpm2_ancestral", title="DPM2 a", compile=two_stage.dpm2,
+               stochastic=True, eta=1.0),
+    SamplerInfo(name="lms", title="LMS", compile=multistep.lms, order=4,
+                registers=multistep.LMS_ORDER),
+    SamplerInfo(name="dpmpp_2m", title="DPM++ 2M", compile=multistep.dpmpp_2m, order=2,
+                registers=2),
+    _two_stage(name="dpmpp_2s_ancestral", title="DPM++ 2S a",
+               compile=two_stage.dpmpp_2s_ancestral, stochastic=True, eta=1.0),
+    _two_stage(name="dpmpp_sde", title="DPM++ SDE", compile=two_stage.dpmpp_sde,
+               stochastic=True, eta=1.0),
+    SamplerInfo(name="dpmpp_2m_sde", title="DPM++ 2M SDE", compile=stochastic.dpmpp_2m_sde,
+                order=2, registers=2, stochastic=True, eta=1.0),
+    SamplerInfo(name="dpmpp_3m_sde", title="DPM++ 3M SDE", compile=stochastic.dpmpp_3m_sde,
+                order=3, registers=3, stochastic=True, eta=1.0),
     SamplerInfo(name="unipc", title="UniPC", compile=unipc, order=2, registers=3),
     SamplerInfo(name="deis", title="DEIS", compile=multistep.deis, order=2, registers=2),
-    SamplerInfo(
-        name="plms", title="PLMS", compile=multistep.plms, order=4, registers=4,
-        rows_offset=1, default_schedule="trailing",
-    ),
-    SamplerInfo(
-        name="lcm", title="LCM", compile=single_step.lcm, order=1, registers=1, stochastic=True,
-        default_schedule="trailing", schedules=("trailing", "leading"),
-    ),
+    SamplerInfo(name="plms", title="PLMS", compile=multistep.plms, order=4, registers=4,
+                rows_offset=1, default_schedule="trailing"),
+    SamplerInfo(name="lcm", title="LCM", compile=single_step.lcm, stochastic=True,
+                default_schedule="trailing", schedules=("trailing", "leading")),
 )  # fmt: skip
 
 SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType({info.name: info for info in _ALL})

@@ -23,7 +23,7 @@ from model_export.quality import (
     subject_of,
     write_cells,
 )
-from model_export.quality_page import write_page
+from model_export.quality_command import write_page
 from model_export.quality_plot import COLOURS, FAMILIES, family_of, write_plot
 from tests.model_export.examples import toy_dataset
 from tests.model_export.test_training import run
