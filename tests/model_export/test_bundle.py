@@ -15,7 +15,7 @@ from diffusion.bundle_files import check_files, read_json
 from model_export.bundle import EVALUATION, Defaults, bundle_run, has_emoji
 from model_export.card import write_card
 from model_export.errors import CheckpointError, ExportError
-from model_export.evaluate import bounds, evaluate, read_evaluation, record
+from model_export.evaluate import Run, bounds, evaluate, read_evaluation, record
 from model_export.gallery import Gallery, make_gallery
 from model_export.sampling import SamplingSettings, draw
 from model_export.sheet import write_seeds, write_sheet
@@ -24,6 +24,20 @@ from tests.model_export.test_training import run
 
 GALLERY = make_gallery(toy_dataset(), 6)
 QUICK = SamplingSettings(steps=2, guidance_scale=1.5, batch=4)
+
+
+def measured(
+    folder: Path,
+    prompts: str = "zh",
+    settings: SamplingSettings = QUICK,
+    gallery: Gallery = GALLERY,
+    seeds: int = 1,
+) -> Run:
+    """Evaluate a bundle and record the run in it."""
+    loaded = load_bundle(folder)
+    run = evaluate(loaded, folder, gallery, prompts, settings, seeds=seeds, progress=lambda: None)
+    record(folder, [run], bounds(folder, GALLERY))
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +132,8 @@ def test_evaluation_is_kept_with_the_weights_it_is_about(
 def test_card_needs_figures_and_states_them(bundle: Path) -> None:
     with pytest.raises(ExportError, match="evaluate the bundle first"):
         write_card(bundle)
-    loaded = load_bundle(bundle)
     for kind in ("zh", "tags"):
-        result = evaluate(loaded, bundle, GALLERY, kind, QUICK, seeds=1, progress=lambda: None)
-        record(bundle, [result], bounds(bundle, GALLERY))
+        result = measured(bundle, kind)
     text = write_card(bundle).read_text("utf-8")
     for part in (
         "# Toy",
@@ -165,20 +177,9 @@ def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: P
 
 
 def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
-    loaded = load_bundle(bundle)
-    limits = bounds(bundle, GALLERY)
-    measured: list[tuple[Gallery, str, int, float, int]] = [
-        (GALLERY, "en", 15, 2.0, 4),
-        (GALLERY, "zh", 15, 2.0, 4),
-        (GALLERY, "tags", 15, 2.0, 4),
-        (GALLERY.every(2), "zh", 2, 1.0, 1),
-    ]
-    for gallery, kind, steps, scale, seeds in measured:
-        settings = SamplingSettings(steps=steps, guidance_scale=scale)
-        result = evaluate(
-            loaded, bundle, gallery, kind, settings, seeds=seeds, progress=lambda: None
-        )
-        record(bundle, [result], limits)
+    for kind in ("en", "zh", "tags"):
+        measured(bundle, kind, SamplingSettings(steps=15, guidance_scale=2.0), seeds=4)
+    measured(bundle, "zh", SamplingSettings(steps=2, guidance_scale=1.0), GALLERY.every(2))
     text = write_card(bundle).read_text("utf-8")
     assert "model_export evaluate <bundle>\n" in text
     assert "evaluate <bundle> --prompts zh --guidance 1 --steps 2 --seeds 1 --every 2\n" in text
@@ -191,9 +192,7 @@ def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
 
 
 def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
-    loaded = load_bundle(bundle)
-    result = evaluate(loaded, bundle, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
-    record(bundle, [result], bounds(bundle, GALLERY))
+    measured(bundle)
     training = read_json(bundle / "training.json")
     text = write_card(bundle).read_text("utf-8")
     for name in ("mix", "one_step", "precision"):
@@ -204,9 +203,7 @@ def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
 
 
 def test_card_names_the_emoji_that_the_weights_started_from(bundle: Path) -> None:
-    loaded = load_bundle(bundle)
-    result = evaluate(loaded, bundle, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
-    record(bundle, [result], bounds(bundle, GALLERY))
+    measured(bundle)
     emoji = read_json(bundle / "training.json")
     custom = {**emoji, "data": {"pictures": 3, "captions": 4, "examples": ["a cat"]}}
     for training, mixed in (
@@ -227,8 +224,7 @@ def test_a_one_step_regression_is_served_in_one_step(tmp_path: Path) -> None:
     folder = bundle_run(tmp_path / "run", tmp_path / "toy", Defaults(name="toy"))
     loaded = load_bundle(folder)
     assert (loaded.info.default_steps, loaded.info.default_guidance_scale) == (1, 1.0)
-    result = evaluate(loaded, folder, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
-    record(folder, [result], bounds(folder, GALLERY))
+    measured(folder)
     text = write_card(folder).read_text("utf-8")
     assert "--one-step" in text
     assert "at the noisiest timestep, as pure noise" in text

@@ -14,7 +14,6 @@ from model_export.bundle import EVALUATION, Defaults, bundle_run
 from model_export.captions import TEMPLATES
 from model_export.card import write_card
 from model_export.errors import ExportError
-from model_export.evaluate import bounds, evaluate, record
 from model_export.gallery import Gallery, load_gallery, make_gallery, save_gallery
 from model_export.held_out import (
     COLOURED,
@@ -32,12 +31,10 @@ from model_export.held_out import (
 )
 from model_export.labels import Emoji
 from model_export.measures import Images
-from model_export.sampling import SamplingSettings
 from tests.model_export.examples import toy_dataset
+from tests.model_export.test_bundle import GALLERY, QUICK, measured
 from tests.model_export.test_training import run
 
-GALLERY = make_gallery(toy_dataset(), 6)
-QUICK = SamplingSettings(steps=2, guidance_scale=1.5, batch=4)
 KINDS: dict[str, dict[str, str]] = json.loads(PROMPTS.read_text("utf-8"))
 
 
@@ -47,9 +44,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     run(folder, 1)
     bundle = bundle_run(folder, folder / "toy", Defaults(name="toy", title="Toy"))
-    loaded = load_bundle(bundle)
-    result = evaluate(loaded, bundle, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
-    record(bundle, [result], bounds(bundle, GALLERY))
+    measured(bundle)
     return bundle
 
 
@@ -155,8 +150,7 @@ def test_figures_are_kept_beside_the_others_and_reported_in_the_card(
     assert set(runs[0].measures) == {"top1", "top5"}
     record_held_out(evaluated, runs)
     record_held_out(evaluated, runs)  # in place of the first
-    again = evaluate(loaded, evaluated, GALLERY, "tags", QUICK, seeds=1, progress=lambda: None)
-    record(evaluated, [again], bounds(evaluated, GALLERY))
+    measured(evaluated, "tags")
     value = read_json(evaluated / EVALUATION)
     assert [len(value["runs"]), len(value["held_out"])] == [2, 2]
     text = write_card(evaluated).read_text("utf-8")
