@@ -22,7 +22,7 @@ class SamplingSettings:
     """How images are drawn."""
 
     sampler: str = "dpmpp_2m"
-    schedule: str | None = None  # the sampler's own default
+    schedule: str | None = None  # None: the sampler's default
     steps: int = 15
     guidance_scale: float = 2.0
     batch: int = 20

@@ -108,7 +108,7 @@ class Way:
 @pytest.fixture(scope="module")
 def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
     """Follow the guide, with one Ctrl-C."""
-    folder = tmp_path_factory.mktemp("own")
+    folder = tmp_path_factory.mktemp("custom")
     draw_folder(folder / "my-pictures")
     printed, stopped = {}, 0
     with contextlib.chdir(folder):
@@ -203,8 +203,8 @@ def test_emoji_gallery_is_not_for_a_custom_data_set(way: Way) -> None:
 
 
 def test_captions_of_a_image_come_alike(tmp_path: Path) -> None:
-    example = read_images(draw_folder(tmp_path / "own")).examples[0]
-    random = Random("own")
+    example = read_images(draw_folder(tmp_path / "custom")).examples[0]
+    random = Random("custom")
     counts = Counter(draw_caption(example, 0.2, random) for _ in range(2000))
     assert counts.keys() == {"", "a black circle", "circle in black"}
     for caption, share in (("", 0.2), ("a black circle", 0.4), ("circle in black", 0.4)):
@@ -212,18 +212,18 @@ def test_captions_of_a_image_come_alike(tmp_path: Path) -> None:
 
 
 def test_gallery_is_asked_for_by_what_it_has(tmp_path: Path) -> None:
-    dataset = read_images(draw_folder(tmp_path / "own"))
-    own, emoji = make_gallery(dataset, 5), make_gallery(toy_dataset(), 5)
-    assert prompts_of(own) == ["caption"]
+    dataset = read_images(draw_folder(tmp_path / "custom"))
+    custom, emoji = make_gallery(dataset, 5), make_gallery(toy_dataset(), 5)
+    assert prompts_of(custom) == ["caption"]
     assert prompts_of(emoji) == ["en", "zh", "tags"]
     assert prompts_of(emoji, ["tags", "en"]) == ["tags", "en"]
-    for gallery, prompts in ((own, "en"), (emoji, "caption")):
+    for gallery, prompts in ((custom, "en"), (emoji, "caption")):
         with pytest.raises(GalleryError, match=f"no prompts '{prompts}'"):
             prompts_of(gallery, [prompts])
 
 
 def test_first_images_are_trained_on_where_fewer_are_wanted(tmp_path: Path) -> None:
-    dataset = read_images(draw_folder(tmp_path / "own"))
+    dataset = read_images(draw_folder(tmp_path / "custom"))
     assert dataset.trained(2).examples == dataset.examples[:2]
     with pytest.raises(DataError, match="24 images to train on, not 25"):
         dataset.trained(25)

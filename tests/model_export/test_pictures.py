@@ -20,7 +20,7 @@ from tests.model_export.drawings import draw_folder, draw_shape
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return draw_folder(tmp_path / "own")
+    return draw_folder(tmp_path / "custom")
 
 
 def without_texts(folder: Path) -> list[str]:
@@ -158,7 +158,7 @@ def test_unusable_image_is_named_and_nothing_written(
     assert isinstance(outcome.exception, DataError)
     assert str(outcome.exception).startswith(str(path))
     assert fault in str(outcome.exception)
-    assert [p.name for p in folder.parent.iterdir()] == ["own"]
+    assert [p.name for p in folder.parent.iterdir()] == ["custom"]
 
 
 def test_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_captions_in_two_places_are_refused(folder: Path) -> None:
         ("metadata.jsonl", ["", "{"], "line 2 is not JSON"),
         ("metadata.jsonl", ["[]"], "line 1: file_name and text"),
         ("metadata.jsonl", ['{"file_name": "red-ring.png", "text": 5}'], "line 1: .* must be text"),
-        ("metadata.jsonl", ['{"file_name": "../own/red-ring.png", "text": "a"}'], "no image"),
+        ("metadata.jsonl", ['{"file_name": "../custom/red-ring.png", "text": "a"}'], "no image"),
     ],
 )
 def test_wrong_line_of_a_list_is_named(
