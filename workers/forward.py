@@ -16,7 +16,7 @@ from diffusion.bundle import Bundle
 from diffusion.denoiser import prepare
 from diffusion.noise import standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
-from diffusion.step import carry, step
+from diffusion.step import linear_part, step
 from workers.slot import Slot
 
 T = TypeVar("T")
@@ -139,4 +139,4 @@ def _linear_part(
     drawn = None
     if noise is not None:
         drawn = torch.from_numpy(noise).to(state.device, non_blocking=True)
-    return carry(state, drawn, mix, noise_weight), weight
+    return linear_part(state, drawn, mix, noise_weight), weight

@@ -18,7 +18,7 @@ from jobs.errors import InvalidCursor, InvalidRequest
 from jobs.events import parse_id
 from jobs.schema import JobRequest
 from model_export.errors import DataError
-from model_export.pictures import FORMATS, read_picture
+from model_export.pictures import FORMATS, read_image
 from service import api_key
 from service.client import parse as parse_events
 from service.durations import seconds
@@ -244,7 +244,7 @@ def test_a_picture_is_read_or_refused_whatever_its_header_says(
     path = tmp_path_factory.getbasetemp() / "picture"
     path.write_bytes(data[:cut])
     try:
-        found = read_picture(path, 16)
+        found = read_image(path, 16)
     except DataError as refused:
         assert str(path) in str(refused)  # noqa: PT017
         return
@@ -260,4 +260,4 @@ def test_any_bytes_are_a_picture_or_are_refused(
     path = tmp_path_factory.getbasetemp() / "bytes"
     path.write_bytes(magic + rest)
     with pytest.raises(DataError):
-        read_picture(path, 16)
+        read_image(path, 16)
