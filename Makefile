@@ -1,5 +1,6 @@
 # Everything a newcomer or CI runs. `make help` lists it.
 PYTHON ?= python3.11
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := service,worker,export,otel,dev
@@ -28,8 +29,8 @@ demo: setup  ## start the whole service, draw a few pictures, stop it
 up: setup  ## start the whole service and leave it running
 	@$(BIN)/sfumato up
 
-test: setup  ## run every test that needs no GPU
-	$(BIN)/python -m pytest $(PYTEST)
+test: setup tools  ## run every test that needs no GPU
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: lint types test  ## what has to pass before a commit lands
 
@@ -52,11 +53,14 @@ extras:  ## install the GPU worker's extra by itself and see that a worker of it
 		-c constraints.txt '.[worker-gpu]'
 	cd build && worker-gpu/bin/python -W ignore -m workers.check --provider cuda
 
-tools:  ## fetch into build/tools what looks over deploy/
-	deploy/tools.sh
+tools: build/tools/.installed  ## fetch helm, kubectl and dclint into build/tools
+
+build/tools/.installed: deploy/tools.py | setup
+	$(BIN)/python -m deploy.tools build/tools
+	touch $@
 
 manifests: tools  ## write deploy/kustomize/base from the Helm chart
-	deploy/kustomize/render.sh build/tools/bin/helm >build/sfumato.yaml
+	$(BIN)/python -m deploy.kustomize.render build/tools/bin/helm >build/sfumato.yaml
 	mv build/sfumato.yaml deploy/kustomize/base/sfumato.yaml
 
 settings: setup  ## write docs/settings.md from the settings classes

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from celery import Celery
+from kombu.connection import ConnectionPool
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -17,6 +18,7 @@ from jobs.errors import StoreUnavailable
 from jobs.settings import JobsSettings
 
 TASK = "sfumato.draw"
+THREADS = 4
 T = TypeVar("T")
 
 
@@ -67,8 +69,9 @@ class Doorbell:
     def __init__(self, settings: JobsSettings) -> None:
         self._settings = settings
         self._app = celery_app(settings)
+        self._connections: ConnectionPool = self._app.connection_for_write().Pool(THREADS)
         self._redis = connect_blocking(settings)
-        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="doorbell")
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="doorbell")
 
     async def ring(self, model: str, job_id: str) -> None:
         """Ring once; the id is there for tracing only.
@@ -79,13 +82,15 @@ class Doorbell:
         await self._run(lambda: self._send(model, job_id))
 
     def _send(self, model: str, job_id: str) -> None:
-        self._app.send_task(
-            TASK,
-            args=[job_id],
-            queue=queue_name(self._settings, model),
-            retry=False,
-            ignore_result=True,
-        )
+        with self._connections.acquire(block=True) as connection:
+            self._app.send_task(
+                TASK,
+                args=[job_id],
+                queue=queue_name(self._settings, model),
+                connection=connection,
+                retry=False,
+                ignore_result=True,
+            )
 
     async def waiting(self, model: str) -> int:
         """Return how many rings wait in the model's queue."""
@@ -105,5 +110,6 @@ class Doorbell:
     def close(self) -> None:
         """Release connections and threads."""
         self._threads.shutdown(wait=True)
+        self._connections.force_close_all()
         self._app.close()
         self._redis.close()

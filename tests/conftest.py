@@ -1,9 +1,13 @@
 """Fixtures that every test may use: a private Redis and a store with keys of its own."""
 
+import fcntl
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from inspect import isawaitable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,6 +16,9 @@ from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.redis_server import redis_server
 
+pytest_plugins = ["tests.needs", "tests.leaks"]
+T = TypeVar("T")
+Opened = Callable[[T], T]
 _prefixes = itertools.count()
 
 
@@ -30,13 +37,25 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def exported_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export the tiny bundle once; whoever changes it takes a copy."""
+def exported_tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Export the tiny bundle once, for all test processes; whoever changes it takes a copy."""
     from tests.bundles import tiny_bundle  # the libraries behind it are slow to import
     from tests.exports import exported
 
-    work = tmp_path_factory.mktemp("exported")
-    return exported(tiny_bundle(work / "tiny"), work / "onnx")
+    own = tmp_path_factory.getbasetemp()
+    work = (own if worker_id == "master" else own.parent) / "exported"
+    work.mkdir(exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (work / "onnx").exists():
+            exported(tiny_bundle(work / "tiny"), work / "making")
+            (work / "making").rename(work / "onnx")
+    return work / "onnx"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no test process is left alone with it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
@@ -47,8 +66,24 @@ def jobs_settings(redis_url: str) -> JobsSettings:
 
 
 @pytest.fixture
-async def redis_store(jobs_settings: JobsSettings) -> AsyncIterator[RedisStore]:
+async def opened() -> AsyncIterator[Opened[Any]]:
+    """Return a function that returns its argument, which is closed when the test ends."""
+
+    async def close(resource: Any) -> None:
+        closing = resource.close()
+        if isawaitable(closing):
+            await closing
+
+    async with AsyncExitStack() as stack:
+
+        def keep(resource: T) -> T:
+            stack.push_async_callback(close, resource)
+            return resource
+
+        yield keep
+
+
+@pytest.fixture
+async def redis_store(jobs_settings: JobsSettings, opened: Opened[RedisStore]) -> RedisStore:
     """Open a store on the private server."""
-    store = RedisStore(jobs_settings)
-    yield store
-    await store.close()
+    return opened(RedisStore(jobs_settings))

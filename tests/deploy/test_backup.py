@@ -16,11 +16,13 @@ from jobs.settings import JobsSettings
 from service.key_store import KeyStore
 from service.redis_server import free_port
 from service.scope import Scope
-from tests.deploy.tools import CHART, program
+from tests.conftest import Opened
+from tests.deploy.tools import CHART
 from tests.faults.processes import RedisProcess
 from tests.jobs.examples import MODEL, spec
+from tests.needs import path_of
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.needs("redis-cli")]
 FILES = CHART / "files"
 MIB = 1 << 20
 DISK_BYTES = 4 * MIB
@@ -36,7 +38,7 @@ def script(name: str, *words: object, **variables: str) -> subprocess.CompletedP
 def tried(url: str, folder: Path, keep: int = 2) -> subprocess.CompletedProcess[str]:
     """Run the script that takes a snapshot."""
     variables = {"SFUMATO_REDIS_URL": url, "BACKUP_DIR": str(folder), "KEEP": str(keep)}
-    return script("backup.sh", CLI=program("redis-cli"), **variables)
+    return script("backup.sh", CLI=path_of("redis-cli"), **variables)
 
 
 def backup(redis: RedisProcess, folder: Path, keep: int = 2) -> Path:
@@ -78,7 +80,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def restore(snapshot: Path, data: Path) -> subprocess.CompletedProcess[str]:
     """Make a snapshot what a server starts from."""
     data.mkdir(exist_ok=True)
-    servers = {"SERVER": program("redis-server"), "CLI": program("redis-cli")}
+    servers = {"SERVER": path_of("redis-server"), "CLI": path_of("redis-cli")}
     return script("restore.sh", snapshot, data, **servers)
 
 
@@ -95,7 +97,7 @@ def started(folder: Path) -> Iterator[RedisProcess]:
 
 
 @contextlib.asynccontextmanager
-async def opened(redis: RedisProcess) -> AsyncIterator[tuple[RedisStore, Doorbell]]:
+async def on(redis: RedisProcess) -> AsyncIterator[tuple[RedisStore, Doorbell]]:
     """Open store and doorbell on a server."""
     settings = JobsSettings(redis_url=redis.url)
     store, bell = RedisStore(settings), Doorbell(settings)
@@ -106,10 +108,11 @@ async def opened(redis: RedisProcess) -> AsyncIterator[tuple[RedisStore, Doorbel
         bell.close()
 
 
+@pytest.mark.needs("redis-server")
 async def test_jobs_and_rings_come_back_from_a_backup(tmp_path: Path) -> None:
     data = tmp_path / "new"
     with started(tmp_path / "lost") as redis:
-        async with opened(redis) as (store, bell):
+        async with on(redis) as (store, bell):
             await store.announce_model(MODEL)
             for i in range(20):
                 await store.create(f"job{i}", spec(), 10.0)
@@ -120,7 +123,7 @@ async def test_jobs_and_rings_come_back_from_a_backup(tmp_path: Path) -> None:
     outcome = restore(snapshot, data)
     assert outcome.returncode == 0, outcome.stderr
     with started(data) as again:
-        async with opened(again) as (store, bell):
+        async with on(again) as (store, bell):
             records = (await store.list(limit=50)).records
             assert len(records) == 20
             running = [record.id for record in records if record.status is JobStatus.RUNNING]
@@ -133,11 +136,12 @@ async def test_jobs_and_rings_come_back_from_a_backup(tmp_path: Path) -> None:
         assert client.hexists("{sfumato}:job:later", "spec")
 
 
+@pytest.mark.needs("redis-server")
 async def test_what_was_revoked_since_a_backup_is_back_and_the_lists_of_keys_tell(
-    tmp_path: Path,
+    tmp_path: Path, opened: Opened[KeyStore]
 ) -> None:
     with started(tmp_path / "old") as redis:
-        keys = KeyStore(JobsSettings(redis_url=redis.url))
+        keys = opened(KeyStore(JobsSettings(redis_url=redis.url)))
         same, revoked, rotated = [
             (await keys.create(tenant, frozenset({Scope.JOBS})))[0].id for tenant in "abc"
         ]
@@ -146,17 +150,16 @@ async def test_what_was_revoked_since_a_backup_is_back_and_the_lists_of_keys_tel
         await keys.rotate(rotated, 0.0)
         made = (await keys.create("d", frozenset({Scope.JOBS})))[0].id
         before = {key.id: key.previous_until for key in await keys.all()}
-        await keys.close()
     assert restore(snapshot, tmp_path / "new").returncode == 0
     with started(tmp_path / "new") as redis:
-        keys = KeyStore(JobsSettings(redis_url=redis.url))
+        keys = opened(KeyStore(JobsSettings(redis_url=redis.url)))
         after = {key.id: key.previous_until for key in await keys.all()}
-        await keys.close()
     assert set(after) - set(before) == {revoked}, "docs/kubernetes.md: revoke it again"
     assert set(before) - set(after) == {made}
     assert {id for id in (same, rotated) if after[id] != before[id]} == {rotated}
 
 
+@pytest.mark.needs("redis-server")
 def test_what_was_on_the_disk_is_moved_aside(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as redis, Redis.from_url(redis.url) as client:
@@ -169,6 +172,7 @@ def test_what_was_on_the_disk_is_moved_aside(tmp_path: Path) -> None:
         assert client.exists("old", "newer") == 1
 
 
+@pytest.mark.needs("redis-server")
 def test_a_damaged_snapshot_leaves_the_disk_alone(tmp_path: Path) -> None:
     data, snapshot = tmp_path / "data", tmp_path / "sfumato-x.rdb"
     (data / "appendonlydir").mkdir(parents=True)
@@ -198,6 +202,7 @@ def test_a_backup_of_a_server_that_is_away_keeps_what_is_there(tmp_path: Path) -
         assert names_in(tmp_path) == names[1:], "room for the next one is made once"
 
 
+@pytest.mark.needs("mount")
 def test_a_full_disk_loses_its_oldest_backups_first(tmp_path: Path, small_disk: Path) -> None:
     names = older(small_disk, 3, MIB)
     (small_disk / "sfumato-20260104T000000Z.rdb.part").write_bytes(bytes(MIB // 2))
@@ -211,6 +216,7 @@ def test_a_full_disk_loses_its_oldest_backups_first(tmp_path: Path, small_disk: 
     assert f"wrote {small_disk / made}" in outcome.stdout
 
 
+@pytest.mark.needs("mount")
 def test_the_last_good_backup_stays_where_the_next_has_no_room(
     tmp_path: Path, small_disk: Path
 ) -> None:

@@ -17,15 +17,16 @@ from tests.deploy.tools import (
     only,
     pod_of,
     pods,
-    program,
     rendered,
     run,
     templates,
 )
+from tests.needs import path_of
 from tests.scaling.hpa import desired
 from tests.scaling.scaled_object import scaled_objects
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.needs("helm")
 PRODUCTION = CHART / "ci" / "gpu-production.yaml"
 TRIAL = CHART / "ci" / "trial-uvicorn.yaml"
 ACL = CHART / "ci" / "restored-acl.yaml"
@@ -290,7 +291,7 @@ def test_an_annotation_starts_doors_and_workers_anew() -> None:
 
 def test_the_door_can_be_shut_for_a_restore() -> None:
     words = ["--set-json", "networkPolicy.doorFrom=[]", "--set", "networkPolicy.webhooks=false"]
-    outcome = run(program("helm"), "template", "sfumato", CHART, *words)
+    outcome = run(path_of("helm"), "template", "sfumato", CHART, *words)
     assert outcome.returncode == 0, outcome.stderr
     policy = only(documents(outcome.stdout), "NetworkPolicy", "sfumato-door")["spec"]
     reaching = [

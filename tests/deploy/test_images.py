@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 import yaml
 
 from service.settings import ServiceSettings
-from tests.deploy.tools import CHART, ROOT, program, run
+from tests.deploy.tools import CHART, ROOT, run
+from tests.needs import path_of
 from tests.test_house import MAY_IMPORT
 from workers.settings import WorkerSettings
 
@@ -33,13 +35,14 @@ def compose() -> dict[str, Any]:
 
 @pytest.mark.parametrize("recipe", OF, ids=lambda path: path.stem)
 def test_hadolint_finds_nothing_to_say(recipe: Path) -> None:
-    outcome = run(program("hadolint"), recipe)
+    outcome = run(Path(sys.executable).with_name("hadolint"), recipe)
     assert outcome.returncode == 0, outcome.stdout
 
 
+@pytest.mark.needs("dclint")
 def test_dclint_finds_nothing_to_say() -> None:
     outcome = run(
-        program("dclint"), "--max-warnings", "0", "-c", ROOT / "deploy" / ".dclintrc", COMPOSE
+        path_of("dclint"), "--max-warnings", "0", "-c", ROOT / "deploy" / ".dclintrc", COMPOSE
     )
     assert outcome.returncode == 0, outcome.stdout
 
@@ -67,8 +70,7 @@ def test_an_image_installs_from_what_it_copies(recipe: Path, tmp_path: Path) -> 
         else:
             shutil.copy(ROOT / name, source)
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    python = program("python")
-    outcome = run(python, "-c", f"import os; os.chdir({str(source)!r}); {build}", tmp_path)
+    outcome = run(sys.executable, "-c", f"import os; os.chdir({str(source)!r}); {build}", tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()

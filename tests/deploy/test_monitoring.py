@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.tools import ROOT, documents, only, program, rendered, run
+from tests.deploy.tools import ROOT, documents, only, rendered, run
+from tests.needs import path_of
 
+pytestmark = pytest.mark.needs("helm")
 STEPS = 12  # of five minutes, an hour
 CREATED = 'kube_cronjob_created{namespace="sfumato",cronjob="sfumato-redis-backup"}'
 SUCCEEDED = CREATED.replace("created", "status_last_successful_time")
@@ -30,6 +32,7 @@ def test_both_can_be_left_out() -> None:
     assert not kinds & {("PrometheusRule", "sfumato"), ("ConfigMap", "sfumato-dashboards")}
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize(
     ("given", "firing"),
     [
@@ -57,7 +60,7 @@ def test_a_backup_that_does_not_come_is_told(
     (tmp_path / "test.yaml").write_text(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [test]})
     )
-    promtool = program("promtool")
+    promtool = path_of("promtool")
     checked = run(promtool, "check", "rules", "--lint-fatal", tmp_path / "rules.yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     tested = run(promtool, "test", "rules", tmp_path / "test.yaml")

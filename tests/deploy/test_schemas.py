@@ -12,8 +12,10 @@ from cloudcoil.models.keda import v1alpha1 as keda
 from cloudcoil.models.prometheus_operator import v1 as monitoring
 from cloudcoil.models.prometheus_operator import v1alpha1 as scraping
 
-from tests.deploy.tools import CHART, ROOT, Document, documents, program, rendered, run
+from tests.deploy.tools import CHART, ROOT, Document, documents, rendered, run
+from tests.needs import path_of
 
+pytestmark = pytest.mark.needs("helm")
 KUBERNETES = "1.34"
 VALUES = [*sorted((CHART / "ci").glob("*.yaml")), ROOT / "deploy" / "kustomize" / "values.yaml"]
 CUSTOM = {
@@ -108,7 +110,7 @@ def test_a_wrong_field_is_found() -> None:
 
 def test_helm_finds_nothing_to_say() -> None:
     words = [word for path in VALUES for word in ("-f", str(path))]
-    outcome = run(program("helm"), "lint", "--strict", CHART, *words)
+    outcome = run(path_of("helm"), "lint", "--strict", CHART, *words)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
@@ -139,7 +141,7 @@ def test_helm_finds_nothing_to_say() -> None:
 )
 def test_wrong_values_are_refused_by_name(sets: str, complaint: str) -> None:
     outcome = run(
-        program("helm"), "template", "sfumato", CHART, "--set", f"models[0].name=emoji,{sets}"
+        path_of("helm"), "template", "sfumato", CHART, "--set", f"models[0].name=emoji,{sets}"
     )
     assert outcome.returncode != 0
     assert complaint in outcome.stderr

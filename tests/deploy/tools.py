@@ -1,29 +1,16 @@
-"""The programs that look over deploy/, and what the chart renders."""
+"""What the chart renders, and a way to run the programs that check it."""
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from tests.needs import path_of
 
 ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "deploy" / "helm" / "sfumato"
 Document = dict[str, Any]
-
-
-def program(name: str) -> str:
-    """Return a program's path: from `make tools`, the virtual environment or the PATH; or skip."""
-    folders = (ROOT / "build" / "tools" / "bin", Path(sys.executable).parent)
-    for folder in folders:
-        if (folder / name).exists():
-            return str(folder / name)
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is missing; `make tools` fetches it")
-    return found
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -42,7 +29,7 @@ def rendered(*values: Path, sets: str = "") -> str:
     """Return what the chart renders with these files of values."""
     words = [word for path in values for word in ("-f", str(path))]
     words += ["--set", sets] if sets else []
-    outcome = run(program("helm"), "template", "sfumato", CHART, "--namespace", "sfumato", *words)
+    outcome = run(path_of("helm"), "template", "sfumato", CHART, "--namespace", "sfumato", *words)
     assert outcome.returncode == 0, outcome.stderr
     return outcome.stdout
 

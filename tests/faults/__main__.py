@@ -24,6 +24,7 @@ from tests.bundles import tiny_bundle
 from tests.faults.outcome import Outcome
 from tests.faults.registry import SCENARIOS, Scenario
 from tests.faults.stage import Stage
+from tests.needs import find
 
 OUT = Path("out/faults.json")
 
@@ -79,7 +80,8 @@ def _run(chosen: list[Scenario], short: bool, folder: Path, model: Path) -> int:
     broken = False
     for scenario in chosen:
         size = (scenario.short if short else scenario.long) or {}
-        missing = scenario.missing()
+        wanted = scenario.needs
+        missing = wanted if wanted and not find(wanted) else scenario.missing()
         if missing:
             table.add_row(scenario.title, "", f"not run: no {missing}", "", "")
             continue

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
+from tests.conftest import Opened
 from tests.faults.client import Client
 from tests.faults.processes import Worker
 
@@ -34,7 +35,5 @@ def start(jobs_settings: JobsSettings, tiny: Path, tmp_path: Path) -> Iterator[S
 
 
 @pytest.fixture
-async def client(jobs_settings: JobsSettings) -> AsyncIterator[Client]:
-    opened = Client(jobs_settings)
-    yield opened
-    await opened.close()
+async def client(jobs_settings: JobsSettings, opened: Opened[Client]) -> Client:
+    return opened(Client(jobs_settings))

@@ -33,11 +33,8 @@ class Scenario:
     run: Callable[..., Awaitable[Outcome]]
     long: dict[str, Any]
     short: dict[str, Any] | None  # None: only measured
-    missing: Callable[[], str | None] = field(default=lambda: None)  # a tool, or None
-
-
-def _no_faketime() -> str | None:
-    return None if clock_jump.library() else "libfaketime (Debian package faketime)"
+    needs: str | None = None  # a name of tests/needs.py
+    missing: Callable[[], str | None] = field(default=lambda: None)  # what else, or None
 
 
 SCENARIOS = (
@@ -79,7 +76,7 @@ SCENARIOS = (
     Scenario(
         "clock_jump", "clocks jump by an hour", clock_jump.run,
         {"jobs": 200, "lease_s": 6.0, "workers_off": True},
-        {"jobs": 40, "lease_s": 1.5, "workers_off": False}, _no_faketime,
+        {"jobs": 40, "lease_s": 1.5, "workers_off": False}, "libfaketime",
     ),
     Scenario(
         "failover", "a replica takes over", failover.run,

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from redis.asyncio import Redis
+
 from jobs.settings import JobsSettings
 from service.redis_server import free_port
 from tests.faults.client import Client
@@ -116,6 +118,12 @@ class Stage:
         client = Client(settings)
         self._closing.push_async_callback(client.close)
         return client
+
+    def connect(self, server: RedisProcess) -> Redis:
+        """Open a connection to a server, past the store."""
+        redis = Redis.from_url(server.url)
+        self._closing.push_async_callback(redis.aclose)
+        return redis
 
     async def relay(self, target: int) -> Relay:
         """Open an address that leads to a port for now."""

@@ -10,13 +10,18 @@ from tests.faults.stage import Stage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-SHORT = [scenario for scenario in SCENARIOS if scenario.short is not None]
+SHORT = [
+    pytest.param(
+        scenario, marks=[pytest.mark.needs(scenario.needs)] * bool(scenario.needs), id=scenario.name
+    )
+    for scenario in SCENARIOS
+    if scenario.short is not None
+]
 
 
-@pytest.mark.parametrize("scenario", SHORT, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", SHORT)
 async def test_what_must_hold_holds(scenario: Scenario, tmp_path: Path, tiny: Path) -> None:
-    missing = scenario.missing()
-    if missing:
+    if missing := scenario.missing():
         pytest.skip(f"no {missing}")
     async with Stage(tmp_path / "stage", tiny) as stage:
         outcome = await scenario.run(stage, **(scenario.short or {}))

@@ -14,6 +14,7 @@ from jobs.store import Idempotency
 from service.application import create_app
 from service.redis_server import free_port, wheel_binary
 from service.settings import ServiceSettings
+from tests.conftest import Opened
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess
 from tests.jobs.examples import MODEL, spec, work
@@ -38,19 +39,22 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         server.kill()
 
 
-async def test_job_is_acknowledged_once_it_is_on_disk(serve: Serve) -> None:
-    store = RedisStore(JobsSettings(redis_url=serve().url, durable="strict"))
+async def test_job_is_acknowledged_once_it_is_on_disk(
+    serve: Serve, opened: Opened[RedisStore]
+) -> None:
+    store = opened(RedisStore(JobsSettings(redis_url=serve().url, durable="strict")))
     for job_id in ("a", "again"):
         created = await store.create(job_id, spec(), work(spec()), idempotency=KEY)
         assert created.record.id == "a"
     relaxed = await store.create("b", spec(), work(spec()), durable="relaxed")
     assert relaxed.record.id == "b"
-    await store.close()
 
 
-async def test_wait_that_runs_out_says_that_the_job_is_kept(serve: Serve) -> None:
+async def test_wait_that_runs_out_says_that_the_job_is_kept(
+    serve: Serve, opened: Opened[RedisStore]
+) -> None:
     settings = JobsSettings(redis_url=serve().url, durable_timeout_s=0.001)
-    hasty = RedisStore(settings)
+    hasty = opened(RedisStore(settings))
 
     async def refused() -> NotDurable | None:
         try:  # it may come just before the write to disk that is due once a second
@@ -63,17 +67,15 @@ async def test_wait_that_runs_out_says_that_the_job_is_kept(serve: Serve) -> Non
     error = await until("a wait that runs out", refused, 20)
     assert error.kept
     assert "job a is kept" in str(error)
-    patient = RedisStore(settings.model_copy(update={"durable_timeout_s": 9.0}))
+    patient = opened(RedisStore(settings.model_copy(update={"durable_timeout_s": 9.0})))
     again = await patient.create("b", spec(), 10, idempotency=KEY, durable="strict")
     assert (again.record.id, again.replayed) == ("a", True)
-    await hasty.close()
-    await patient.close()
 
 
-async def test_job_waits_for_replicas(serve: Serve) -> None:
+async def test_job_waits_for_replicas(serve: Serve, opened: Opened[RedisStore]) -> None:
     primary = serve()
     settings = JobsSettings(redis_url=primary.url, durable="strict", durable_replicas=1)
-    store = RedisStore(settings)
+    store = opened(RedisStore(settings))
     with pytest.raises(NotDurable, match="not taken on: 0 of 1 replicas are connected") as refused:
         await store.create("a", spec(), 10)
     assert not refused.value.kept
@@ -89,25 +91,25 @@ async def test_job_waits_for_replicas(serve: Serve) -> None:
 
     await until("a replica", taken)
     replica.kill()
-    await store.close()
 
 
-async def test_store_that_cannot_confirm_takes_nothing_on(serve: Serve) -> None:
+async def test_store_that_cannot_confirm_takes_nothing_on(
+    serve: Serve, opened: Opened[RedisStore]
+) -> None:
     settings = JobsSettings(redis_url=serve("--appendonly", "no").url, durable="strict")
-    store = RedisStore(settings)
+    store = opened(RedisStore(settings))
     with pytest.raises(DurabilityUnsupported, match="without appendonly"):
         await store.create("a", spec(), 10)
     with pytest.raises(JobNotFound):
         await store.get("a")
-    await store.close()
     with pytest.raises(DurabilityUnsupported, match="memory"):
         await MemoryStore(settings).create("a", spec(), 10)
 
 
-async def test_door_says_what_became_of_the_job(serve: Serve) -> None:
+async def test_door_says_what_became_of_the_job(serve: Serve, opened: Opened[RedisStore]) -> None:
     server = serve()
     settings = ServiceSettings(redis_url=server.url, durable_timeout_s=0.001)
-    store = RedisStore(settings)
+    store = opened(RedisStore(settings))
     await store.announce_model(MODEL)
     app = create_app(settings)
     body = {"prompt": "a red apple", "durable": "strict"}
@@ -120,14 +122,12 @@ async def test_door_says_what_became_of_the_job(serve: Serve) -> None:
         assert refused.json()["code"] == "not_durable"
         kept = await http.get(refused.headers["location"])
         assert (kept.status_code, kept.json()["status"]) == (200, "queued")
-    await store.close()
 
 
-async def test_door_says_that_it_never_could(serve: Serve) -> None:
+async def test_door_says_that_it_never_could(serve: Serve, opened: Opened[RedisStore]) -> None:
     settings = ServiceSettings(redis_url=serve("--appendonly", "no").url)
-    store = RedisStore(settings)
+    store = opened(RedisStore(settings))
     await store.announce_model(MODEL)
-    await store.close()
     app = create_app(settings)
     async with (
         app.router.lifespan_context(app),

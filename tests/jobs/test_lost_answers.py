@@ -10,6 +10,7 @@ from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Claim, Idempotency, JobStore
+from tests.conftest import Opened
 from tests.faults.client import until
 from tests.jobs.examples import checkpoint, picture, spec, work
 
@@ -38,9 +39,9 @@ def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 @pytest.fixture
-def ends(jobs_settings: JobsSettings) -> Callable[[str], list[int]]:
+async def ends(jobs_settings: JobsSettings, opened: Opened[Redis]) -> Callable[[str], list[int]]:
     """Return the seconds that each of the job's blobs of a kind has left."""
-    redis = Redis.from_url(jobs_settings.redis_url)
+    redis = opened(Redis.from_url(jobs_settings.redis_url))
 
     def look(kind: str) -> list[int]:
         pattern = f"{{{jobs_settings.key_prefix}}}:{kind}:*"
@@ -86,9 +87,9 @@ async def test_a_picture_stored_twice_is_kept(
 
 
 async def test_what_comes_again_after_the_lease_takes_nothing_away(
-    jobs_settings: JobsSettings, ends: Callable[[str], list[int]]
+    jobs_settings: JobsSettings, ends: Callable[[str], list[int]], opened: Opened[RedisStore]
 ) -> None:
-    store = RedisStore(jobs_settings.model_copy(update={"lease_s": 0.2}))
+    store = opened(RedisStore(jobs_settings.model_copy(update={"lease_s": 0.2})))
     claim = await claimed(store)
     await store.checkpoint(claim.lease, [checkpoint(3, image=1)])
     await store.add_image(claim.lease, picture())
@@ -106,7 +107,6 @@ async def test_what_comes_again_after_the_lease_takes_nothing_away(
     again = await store.claim("toy", "other", idle=True)
     assert again is not None
     assert (again.finished, again.checkpoints) == ((0,), (checkpoint(3, image=1),))
-    await store.close()
 
 
 async def test_a_picture_of_a_cancelled_job_does_not_come_back(
@@ -120,10 +120,12 @@ async def test_a_picture_of_a_cancelled_job_does_not_come_back(
     assert ends("image") == []
 
 
-async def test_a_replay_that_has_to_be_safe_writes_first(jobs_settings: JobsSettings) -> None:
+async def test_a_replay_that_has_to_be_safe_writes_first(
+    jobs_settings: JobsSettings, opened: Opened[Any]
+) -> None:
     """A wait covers the writes of its own connection: without one it would prove nothing."""
-    store = RedisStore(jobs_settings)
-    redis = Redis.from_url(jobs_settings.redis_url)
+    store = opened(RedisStore(jobs_settings))
+    redis = opened(Redis.from_url(jobs_settings.redis_url))
     arguments = {"id": "job"}
     await store.create("job", spec(), work(spec()))
     field = f"{{{jobs_settings.key_prefix}}}:job:job", "confirmed_at"
@@ -131,7 +133,6 @@ async def test_a_replay_that_has_to_be_safe_writes_first(jobs_settings: JobsSett
     assert redis.hget(*field) is None
     await store._script("create", arguments | {"durable": True})
     assert redis.hget(*field) is not None
-    await store.close()
 
 
 async def test_another_tenants_key_is_not_one_from_before_there_were_tenants(

@@ -8,9 +8,8 @@ from typer.testing import CliRunner
 
 from model_export import cli
 from model_export.data import save_dataset
-from model_export.font import NOTO
 from tests.model_export.examples import toy_dataset
-from tests.model_export.test_data import write_labels
+from tests.model_export.test_data import noto, write_labels
 
 
 def invoke(*arguments: str | Path) -> str:
@@ -35,7 +34,7 @@ def test_commands_lead_from_data_to_a_card(tmp_path: Path) -> None:
     assert "sheet.png" in (bundle / "README.md").read_text("utf-8")
 
 
-@pytest.mark.skipif(not NOTO.exists(), reason=f"no colour emoji font at {NOTO}")
+@noto
 def test_data_comes_from_font_and_labels(tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "labels")
     assert "2 emoji" in invoke("data", "--labels", labels, "--out", tmp_path / "data")

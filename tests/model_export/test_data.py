@@ -9,11 +9,11 @@ import pytest
 
 from model_export.data import CaptionedImage, Dataset, build_dataset, load_dataset, save_dataset
 from model_export.errors import DataError
-from model_export.font import NOTO, EmojiFont
+from model_export.font import EmojiFont
 from model_export.labels import Emoji, read_labels
 from tests.model_export.examples import toy_dataset, toy_emoji
 
-noto = pytest.mark.skipif(not NOTO.exists(), reason=f"no colour emoji font at {NOTO}")
+noto = pytest.mark.needs("fonts-noto-color-emoji", "libraqm")
 
 
 def emoji_of(dataset: Dataset) -> list[Emoji]:

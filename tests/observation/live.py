@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from jobs.settings import JobsSettings
 from service.client import Client
 from service.redis_server import free_port
 from tests.faults.processes import Worker
+from tests.needs import find, path_of
 from tests.observation.collector import Collector, collecting
 from workers.catalogue import model_entry
 
@@ -100,7 +100,7 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         late = submit_late(url, settings, model)
         metrics = [f"127.0.0.1:{number}" for number in (port, own, worker_port)]
         seen = ""
-        if shutil.which("prometheus"):
+        if find("prometheus"):
             seen = stack.enter_context(prometheus(metrics, folder))
         os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "300"
         worker = Worker(
@@ -124,8 +124,10 @@ def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
 
     async def announce() -> None:
         store = RedisStore(settings)
-        await store.announce_model(model_entry(load_bundle(model).info))
-        await store.close()
+        try:
+            await store.announce_model(model_entry(load_bundle(model).info))
+        finally:
+            await store.close()
 
     asyncio.run(announce())
     with Client(url) as client:
@@ -135,14 +137,16 @@ def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
 async def submit_broken(settings: JobsSettings, job_id: str) -> None:
     """Store a job that no worker can draw, as no door would."""
     store, bell = RedisStore(settings), Doorbell(settings)
-    (model,) = await store.models()
-    spec = resolve(JobRequest(prompt="a red apple"), model)
-    undrawable = spec.model_copy(update={"sampler": "none"})
-    asked = f"00-{secrets.token_hex(16)}-{CALLER}-01"
-    await store.create(job_id, undrawable, units(spec, model), traceparent=asked)
-    await bell.ring(model.name, job_id)
-    await store.close()
-    bell.close()
+    try:
+        (model,) = await store.models()
+        spec = resolve(JobRequest(prompt="a red apple"), model)
+        undrawable = spec.model_copy(update={"sampler": "none"})
+        asked = f"00-{secrets.token_hex(16)}-{CALLER}-01"
+        await store.create(job_id, undrawable, units(spec, model), traceparent=asked)
+        await bell.ring(model.name, job_id)
+    finally:
+        await store.close()
+        bell.close()
 
 
 def draw(live: Live, settings: JobsSettings) -> None:
@@ -179,7 +183,7 @@ def prometheus(metrics: list[str], folder: Path) -> Iterator[str]:
         f"scrape_configs: [{{job_name: sfumato, static_configs: [{{targets: [{targets}]}}]}}]\n"
     )
     command = [
-        "prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
+        path_of("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"

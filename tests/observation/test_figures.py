@@ -11,6 +11,7 @@ from tests.observation.figures import Figures
 from tests.observation.live import Live, wait
 from tests.observation.test_rules import alerts, rules
 
+pytestmark = pytest.mark.needs("prometheus")
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 SILENT = {

@@ -1,13 +1,14 @@
 """Rules and alerts: valid, tested, and each with its place in the runbook."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.needs import path_of
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -28,18 +29,18 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run promtool, or skip the test where there is none."""
-    binary = shutil.which("promtool")
-    if binary is None:
-        pytest.skip("promtool is not installed; Debian has it in the package prometheus")
-    return subprocess.run([binary, *arguments], capture_output=True, text=True, check=False)
+    """Run promtool."""
+    command = [path_of("promtool"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.needs("promtool")
 def test_rules_are_valid() -> None:
     outcome = promtool("check", "rules", "--lint-fatal", str(RULES))
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
     outcome = promtool("test", "rules", str(path))

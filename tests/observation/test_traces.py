@@ -2,10 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.trace import Tracer
 
 import jobs
 from jobs.errors import StartError
@@ -122,33 +126,40 @@ def nowhere() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
+@contextmanager
+def tracing_to(url: str, sampler: Sampler) -> Iterator[Tracer]:
+    made = provider(url, sampler, "test", "one")
+    try:
+        yield made.get_tracer("test")
+    finally:
+        close_provider(made)
+
+
 def test_a_door_records_its_share_of_what_clients_record(nowhere: str) -> None:
-    made = provider(nowhere, choosing(0.25), "test", "one")
-    tracer, taken = made.get_tracer("test"), 0
-    for number in range(400):
-        asked = f"00-{number * 2**64 // 400 + 1:032x}-{CALLER}-01"
-        taken += tracer.start_span("x", context=parent(asked)).is_recording()
+    taken = 0
+    with tracing_to(nowhere, choosing(0.25)) as tracer:
+        for number in range(400):
+            asked = f"00-{number * 2**64 // 400 + 1:032x}-{CALLER}-01"
+            taken += tracer.start_span("x", context=parent(asked)).is_recording()
     assert taken == pytest.approx(100, abs=2)
-    close_provider(made)
 
 
 def test_a_worker_follows_the_door(nowhere: str) -> None:
-    tracer = provider(nowhere, following(), "test", "one").get_tracer("test")
-    assert recorded_id(tracer.start_span("x", context=parent(TRACEPARENT))) == TRACE
-    assert recorded_id(tracer.start_span("x", context=parent(None))) is None
+    with tracing_to(nowhere, following()) as tracer:
+        assert recorded_id(tracer.start_span("x", context=parent(TRACEPARENT))) == TRACE
+        assert recorded_id(tracer.start_span("x", context=parent(None))) is None
 
 
 def test_a_client_that_records_nothing_is_not_recorded(nowhere: str) -> None:
-    made = provider(nowhere, choosing(1.0), "test", "one")
     unrecorded = TRACEPARENT.removesuffix("01") + "00"
-    span = made.get_tracer("test").start_span("x", context=parent(unrecorded))
-    assert recorded_id(span) is None
-    kept = traceparent(span)
-    assert kept is not None
-    assert TRACE in kept
-    assert kept.endswith("-00")
-    assert recorded_id(made.get_tracer("test").start_span("x", context=parent("no"))) is not None
-    close_provider(made)
+    with tracing_to(nowhere, choosing(1.0)) as tracer:
+        span = tracer.start_span("x", context=parent(unrecorded))
+        assert recorded_id(span) is None
+        kept = traceparent(span)
+        assert kept is not None
+        assert TRACE in kept
+        assert kept.endswith("-00")
+        assert recorded_id(tracer.start_span("x", context=parent("no"))) is not None
 
 
 def test_a_collector_that_is_away_does_not_hold_up_a_stop(nowhere: str) -> None:

@@ -1,6 +1,6 @@
 """KEDA's and the HPA's rules over real workers on a real Redis."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from jobs.settings import JobsSettings
 from tests.benchmarks.policy import Cost
 from tests.bundles import tiny_bundle
+from tests.conftest import Opened
 from tests.faults.client import Client
 from tests.faults.processes import Worker
 from tests.scaling.autoscaler import Autoscaler
@@ -36,10 +37,8 @@ def start(jobs_settings: JobsSettings, tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-async def client(jobs_settings: JobsSettings) -> AsyncIterator[Client]:
-    opened = Client(jobs_settings)
-    yield opened
-    await opened.close()
+async def client(jobs_settings: JobsSettings, opened: Opened[Client]) -> Client:
+    return opened(Client(jobs_settings))
 
 
 async def test_workers_come_with_work_and_are_drained_without_losing_a_job(

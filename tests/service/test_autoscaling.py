@@ -1,6 +1,5 @@
 """How many workers the backlog wants, and what Serve is told where it is not known."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,15 +15,14 @@ from service.backlog_watch import UNKNOWN_MODEL, BacklogWatch
 from service.redis_server import free_port
 from service.worker_process import own_metrics_port, reachable
 from service.worker_settings import worker_settings
+from tests.conftest import Opened
 from tests.faults.client import until
 from tests.jobs.examples import MODEL, spec, work
 
 
 @pytest.fixture
-async def watch(jobs_settings: JobsSettings) -> AsyncIterator[BacklogWatch]:
-    watch = BacklogWatch("toy", jobs_settings)
-    yield watch
-    await watch.close()
+async def watch(jobs_settings: JobsSettings, opened: Opened[BacklogWatch]) -> BacklogWatch:
+    return opened(BacklogWatch("toy", jobs_settings))
 
 
 async def test_a_watch_tells_the_newest_signal_without_waiting(
@@ -55,11 +53,15 @@ async def test_a_watch_has_nothing_to_tell_while_the_store_is_away() -> None:
 
 
 async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_for_a_new_model(
-    jobs_settings: JobsSettings, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    jobs_settings: JobsSettings,
+    redis_store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Opened[BacklogWatch],
 ) -> None:
     monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
     monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
     policy = BacklogPolicy("toy", target_s=1.0)
+    opened(policy._watch)
     standing = SimpleNamespace(target_num_replicas=7)
     assert policy(standing) == (7, {})
 
@@ -75,7 +77,6 @@ async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_
     with Redis.from_url(jobs_settings.redis_url) as redis:
         redis.delete(*redis.scan_iter(f"*{jobs_settings.key_prefix}*"))
     await until("one worker anew, once the catalogue is lost", lambda: wants(1))
-    await policy._watch.close()
 
 
 def test_settings_come_as_arguments_or_from_the_environment(

@@ -321,9 +321,8 @@ async def test_job_of_a_newer_version_is_left_to_a_newer_door(
     http: httpx.AsyncClient, redis_store: RedisStore, settings: ServiceSettings
 ) -> None:
     job_id = (await http.post("/v1/jobs", json={"prompt": "a red apple"})).json()["id"]
-    redis = Redis.from_url(settings.redis_url)
-    redis.hset(f"{{{settings.key_prefix}}}:job:{job_id}", "schema_version", 99)
-    redis.close()
+    with Redis.from_url(settings.redis_url) as redis:
+        redis.hset(f"{{{settings.key_prefix}}}:job:{job_id}", "schema_version", 99)
     for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
         answer = await http.request(method, f"/v1/jobs/{job_id}{path}")
         assert (answer.status_code, answer.json()["code"]) == (503, "newer_version")

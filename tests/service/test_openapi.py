@@ -28,6 +28,7 @@ from service.key_store import KeyStore
 from service.scope import Scope
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL, spec, work
+from tests.leaks import watched
 from tests.service.keyed import SECRET
 from tests.service.served import served
 from tests.service.worker import advance, claim, finish
@@ -54,6 +55,13 @@ class Furnished:
     expired: str
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """The module's doors keep connections from one test to the next."""
+    with watched():
+        yield
+
+
 @pytest.fixture(scope="module")
 def door(redis_url: str) -> Iterator[Furnished]:
     shared = JobsSettings(redis_url=redis_url, key_prefix="openapi")
@@ -66,16 +74,18 @@ def door(redis_url: str) -> Iterator[Furnished]:
 async def furnish(settings: ServiceSettings) -> tuple[str, str]:
     """Leave a finished job with a preview, and one whose picture is past its time."""
     store = RedisStore(settings.model_copy(update={"result_ttl_s": 1e-6}))
-    await store.announce_model(MODEL)
-    for job_id in ("expired", "finished"):
-        await store.create(job_id, spec(), work(spec()))
-        held = await claim(store)
-        await advance(store, held, 3, preview=True)
-        await finish(store, held)
-        if job_id == "expired":
-            while not (await store.sweep()).results_dropped:
-                await asyncio.sleep(0.001)
-    await store.close()
+    try:
+        await store.announce_model(MODEL)
+        for job_id in ("expired", "finished"):
+            await store.create(job_id, spec(), work(spec()))
+            held = await claim(store)
+            await advance(store, held, 3, preview=True)
+            await finish(store, held)
+            if job_id == "expired":
+                while not (await store.sweep()).results_dropped:
+                    await asyncio.sleep(0.001)
+    finally:
+        await store.close()
     return "finished", "expired"
 
 
@@ -147,9 +157,10 @@ def guarded(redis_url: str) -> Iterator[Guarded]:
 async def hand_out_keys(settings: ServiceSettings) -> dict[str, str]:
     """Make a key of each scope."""
     store = KeyStore(settings)
-    keys = {scope.value: (await store.create("a", frozenset({scope})))[1] for scope in Scope}
-    await store.close()
-    return keys
+    try:
+        return {scope.value: (await store.create("a", frozenset({scope})))[1] for scope in Scope}
+    finally:
+        await store.close()
 
 
 @description.parametrize()

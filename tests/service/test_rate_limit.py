@@ -1,7 +1,6 @@
 """Rate limits: by key, tenant, address and link, with the headers that tell of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from time import monotonic
 
 import httpx
@@ -14,6 +13,7 @@ from service.application import create_app
 from service.rate_limit import Bucket, RateLimiter
 from service.scope import Scope
 from service.settings import ServiceSettings
+from tests.conftest import Opened
 from tests.jobs.examples import MODEL
 from tests.service.keyed import keyed_door
 
@@ -22,10 +22,8 @@ FIGURES = ("/metrics", "/v1/workers", "/v1/scaling/toy", "/v1/scaling/new?unanno
 
 
 @pytest.fixture
-async def limiter(jobs_settings: JobsSettings) -> AsyncIterator[RateLimiter]:
-    opened = RateLimiter(jobs_settings)
-    yield opened
-    await opened.close()
+async def limiter(jobs_settings: JobsSettings, opened: Opened[RateLimiter]) -> RateLimiter:
+    return opened(RateLimiter(jobs_settings))
 
 
 async def test_a_bucket_gives_its_number_at_once(limiter: RateLimiter) -> None:

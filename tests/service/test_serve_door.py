@@ -82,8 +82,10 @@ def mentions(word: str) -> list[str]:
     return found
 
 
-async def test_job_goes_through_the_real_door(jobs_settings: JobsSettings, tmp_path: Path) -> None:
-    store = RedisStore(jobs_settings)
+async def test_job_goes_through_the_real_door(
+    jobs_settings: JobsSettings, redis_store: RedisStore, tmp_path: Path
+) -> None:
+    store = redis_store
     await store.announce_model(MODEL)
     with serve_door(jobs_settings, tmp_path / "a") as door:
         async with httpx.AsyncClient(base_url=door.url, timeout=30, trust_env=False) as http:
@@ -93,7 +95,6 @@ async def test_job_goes_through_the_real_door(jobs_settings: JobsSettings, tmp_p
             await cancels_when_the_client_leaves(http, store)
             await feeds_hundreds_of_streams(http, store)
             await stops_while_clients_wait(http, store, door)
-    await store.close()
 
 
 async def follows_a_job(http: httpx.AsyncClient, store: RedisStore) -> None:

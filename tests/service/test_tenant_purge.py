@@ -1,6 +1,7 @@
 """Deleting a tenant: nothing that names it is left in Redis."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -13,6 +14,7 @@ from service.cli import app as command
 from service.key_store import KeyStore
 from service.scope import Scope
 from service.webhook_secrets import WebhookSecrets
+from tests.conftest import Opened
 from tests.jobs.examples import MODEL
 from tests.service.keyed import keyed_door
 from tests.service.worker import draw
@@ -40,15 +42,15 @@ def everything(settings: JobsSettings) -> str:
     return repr(found)
 
 
-async def furnish(settings: JobsSettings, store: RedisStore, name: str) -> list[str]:
+async def furnish(
+    settings: JobsSettings, store: RedisStore, name: str, opened: Opened[Any]
+) -> list[str]:
     """Leave a tenant with keys, a secret, terms, jobs and pictures; return its jobs."""
     await store.announce_model(MODEL)
     await store.tenants.set(TenantTerms(name=name, weight=2.0))
-    keys, secrets = KeyStore(settings), WebhookSecrets(settings)
+    keys, secrets = opened(KeyStore(settings)), opened(WebhookSecrets(settings))
     await keys.create(name, frozenset({Scope.JOBS}))
     await secrets.of(name)
-    await keys.close()
-    await secrets.close()
     jobs = []
     async with keyed_door(settings, webhooks_at_once=0) as door, await door.caller(name) as http:
         for number in range(4):
@@ -66,10 +68,13 @@ async def furnish(settings: JobsSettings, store: RedisStore, name: str) -> list[
 
 @pytest.mark.timeout(60)
 async def test_nothing_of_a_purged_tenant_is_left(
-    jobs_settings: JobsSettings, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    jobs_settings: JobsSettings,
+    redis_store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Opened[Any],
 ) -> None:
-    jobs = await furnish(jobs_settings, redis_store, NAME)
-    staying = await furnish(jobs_settings, redis_store, "staying")
+    jobs = await furnish(jobs_settings, redis_store, NAME, opened)
+    staying = await furnish(jobs_settings, redis_store, "staying", opened)
     before = everything(jobs_settings)
     assert all(word in before for word in (NAME, *jobs))
     monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)

@@ -23,6 +23,7 @@ from service.settings import ServiceSettings
 from service.webhook_client import WebhookClient
 from service.webhook_delivery import pause_s
 from service.webhook_secrets import WebhookSecrets, new_secret
+from tests.conftest import Opened
 from tests.jobs.examples import MODEL
 from tests.service.keyed import Keyed, keyed_door
 from tests.service.receiver import receiver
@@ -280,8 +281,10 @@ async def calling(
 ) -> AsyncIterator[WebhookClient]:
     fields = shared.model_dump() | LOCAL | changes
     client = WebhookClient(ServiceSettings.model_validate(fields), names)
-    yield client
-    await client.close()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def test_the_checked_address_is_the_one_that_is_called(jobs_settings: JobsSettings) -> None:
@@ -381,9 +384,9 @@ async def test_the_body_of_an_answer_is_not_read(jobs_settings: JobsSettings) ->
 
 
 async def test_a_secret_is_rotated_with_both_signing(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, redis_store: RedisStore, opened: Opened[WebhookSecrets]
 ) -> None:
-    secrets = WebhookSecrets(jobs_settings)
+    secrets = opened(WebhookSecrets(jobs_settings))
     (old,) = await secrets.of("a")
     assert await secrets.of("b") != (old,)
     new = await secrets.rotate("a", 60)
@@ -397,15 +400,13 @@ async def test_a_secret_is_rotated_with_both_signing(
         assert told.messages[0].checked(secret)["data"]["id"] == job
     await secrets.rotate("a", 0)
     assert len(await secrets.of("a")) == 1
-    await secrets.close()
 
 
-async def test_the_system_is_asked_for_names() -> None:
-    resolver = SystemResolver()
+async def test_the_system_is_asked_for_names(opened: Opened[SystemResolver]) -> None:
+    resolver = opened(SystemResolver())
     assert "127.0.0.1" in await resolver("localhost", 80)
     with pytest.raises(OSError):  # noqa: PT011
         await resolver("nowhere.invalid", 80)
-    resolver.close()
 
 
 def test_pauses_grow_and_are_bounded() -> None:

@@ -16,6 +16,7 @@ from redis import Redis
 from jobs.queue import TASK, queue_name
 from jobs.settings import JobsSettings
 from service.redis_server import free_port
+from tests.conftest import Opened
 from tests.faults.client import Client, until
 from tests.faults.processes import Worker
 
@@ -61,11 +62,13 @@ def served(
     print(log.read_text()[-3000:])
 
 
-async def test_a_pickle_is_refused_and_the_worker_goes_on(served: Served, tmp_path: Path) -> None:
+async def test_a_pickle_is_refused_and_the_worker_goes_on(
+    served: Served, tmp_path: Path, opened: Opened[Client]
+) -> None:
     mine, planted = tmp_path / "mine", tmp_path / "planted"
     pickle.loads(pickle.dumps(Touch(mine))).close()
     assert mine.exists()  # it would work where a pickle is read
-    client = Client(served.settings)
+    client = opened(Client(served.settings))
     await client.workers({"w"})
     queue_key = queue_name(served.settings, "tiny")
     with Connection(served.settings.redis_url) as connection:
@@ -87,11 +90,12 @@ async def test_a_pickle_is_refused_and_the_worker_goes_on(served: Served, tmp_pa
     await until("a line about the refusal", refused)
     assert not planted.exists()
     assert served.worker.alive
-    await client.close()
 
 
-async def test_messages_that_are_no_rings_are_dropped_and_counted(served: Served) -> None:
-    client = Client(served.settings)
+async def test_messages_that_are_no_rings_are_dropped_and_counted(
+    served: Served, opened: Opened[Client]
+) -> None:
+    client = opened(Client(served.settings))
     await client.workers({"w"})
     before = await served.dropped()
     queue_key = queue_name(served.settings, "tiny")
@@ -122,4 +126,3 @@ async def test_messages_that_are_no_rings_are_dropped_and_counted(served: Served
     with Redis.from_url(served.settings.redis_url) as redis:
         assert redis.hlen("unacked") <= unread  # none will come back
     assert served.worker.alive
-    await client.close()

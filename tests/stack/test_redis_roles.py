@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -23,13 +23,19 @@ from service.redis_server import free_port, redis_command
 from service.scope import Scope
 from service.settings import ServiceSettings
 from service.tenant_purge import purge_tenant
-from tests.deploy.tools import CHART, program
+from tests.conftest import Opened
+from tests.deploy.tools import CHART
 from tests.faults.processes import Worker
+from tests.needs import path_of
 from tests.service.keyed import SECRET
 from tests.service.receiver import receiver
 from tests.service.served import served
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.needs("redis-server"),  # the wheel's Valkey has no TLS
+]
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl.example"
 ROLES = ("door", "worker", "operator", "metrics", "backup")
 
@@ -60,9 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     own.private_key_pem.write_to_path(str(folder / "key.pem"))
     own.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     port = free_port()
-    command = redis_command(folder, 0)
-    if "redis-server" not in command[0]:
-        pytest.skip("needs a redis-server on the PATH: the wheel's Valkey has no TLS")
+    command = [path_of("redis-server"), *redis_command(folder, 0)[1:]]
     for name, value in {
         "tls-port": port, "tls-cert-file": folder / "cert.pem", "tls-key-file": folder / "key.pem",
         "tls-ca-cert-file": folder / "ca.pem", "tls-auth-clients": "no", "aclfile": EXAMPLE,
@@ -104,11 +108,10 @@ def worker(server: Guarded, tiny: Path, tmp_path: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture
-async def key(server: Guarded) -> AsyncIterator[str]:
-    keys = KeyStore(server.settings("operator"))
+async def key(server: Guarded, opened: Opened[KeyStore]) -> str:
+    keys = opened(KeyStore(server.settings("operator")))
     _, text = await keys.create("a", frozenset({Scope.JOBS, Scope.METRICS}))
-    yield text
-    await keys.close()
+    return text
 
 
 def until_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
@@ -203,9 +206,10 @@ def test_a_role_may_do_nothing_else(server: Guarded, role: str) -> None:
                 client.execute_command(*command)
 
 
+@pytest.mark.needs("redis-cli")
 def test_a_backup_needs_no_more_than_its_own_user(server: Guarded, tmp_path: Path) -> None:
     variables = {
-        "CLI": program("redis-cli"), "SFUMATO_REDIS_URL": server.url("backup"), "KEEP": "1",
+        "CLI": path_of("redis-cli"), "SFUMATO_REDIS_URL": server.url("backup"), "KEEP": "1",
         "SFUMATO_REDIS_CA_FILE": str(server.authority), "BACKUP_DIR": str(tmp_path),
     }  # fmt: skip
     command = ["sh", str(CHART / "files" / "backup.sh")]
@@ -239,16 +243,15 @@ def test_strangers_and_plain_text_get_nothing(server: Guarded) -> None:
 
 
 async def test_a_server_that_no_authority_vouches_for_is_not_spoken_to(
-    server: Guarded, tmp_path: Path
+    server: Guarded, tmp_path: Path, opened: Opened[RedisStore]
 ) -> None:
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     for authority in (other, None):
         settings = server.settings("door").model_copy(update={"redis_ca_file": authority})
-        store = RedisStore(settings)
+        store = opened(RedisStore(settings))
         with pytest.raises(StoreUnavailable):
             await store.ping()
-        await store.close()
 
 
 def test_the_example_has_passwords_that_nobody_keeps() -> None:

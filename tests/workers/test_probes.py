@@ -70,10 +70,12 @@ class Probed:
     async def submit(self, job_id: str) -> None:
         """Store a job and have its ring answered by a thread."""
         store = RedisStore(self.jobs)
-        (model,) = await until("the model", store.models)
-        spec = resolve(JobRequest(prompt="a red apple", num_inference_steps=1000), model)
-        await store.create(job_id, spec, units(spec, model))
-        await store.close()
+        try:
+            (model,) = await until("the model", store.models)
+            spec = resolve(JobRequest(prompt="a red apple", num_inference_steps=1000), model)
+            await store.create(job_id, spec, units(spec, model))
+        finally:
+            await store.close()
         threading.Thread(target=self.host.answer, args=(job_id,), daemon=True).start()
 
 

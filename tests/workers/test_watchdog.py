@@ -1,5 +1,6 @@
 """A worker that hangs ends by itself; one that recovers, or waits, does not."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -30,7 +31,6 @@ def test_a_hang_that_passes_is_forgiven() -> None:
         looks += 1
         return ["slow"] if looks % 2 else []
 
-    dog = Watchdog(now_and_then, 0.4)
-    while looks < 6:
-        time.sleep(0.01)
-    dog.close()
+    with contextlib.closing(Watchdog(now_and_then, 0.4)):
+        while looks < 6:
+            time.sleep(0.01)

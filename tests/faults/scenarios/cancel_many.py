@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from redis.asyncio import Redis
-
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import Client, until
@@ -19,7 +17,8 @@ CLIENTS = 8
 async def run(stage: Stage, *, jobs: int) -> Outcome:
     """All have ended within 2 s, the workers are empty, and nothing of them appears later."""
     outcome = Outcome()
-    settings = JobsSettings(redis_url=stage.redis().url)
+    server = stage.redis()
+    settings = JobsSettings(redis_url=server.url)
     await stage.fleet(settings, 2)
     client = stage.client(settings)
     names = [f"job{i}" for i in range(jobs)]
@@ -39,10 +38,9 @@ async def run(stage: Stage, *, jobs: int) -> Outcome:
     outcome.note("workers_empty_s", monotonic() - began)  # workers tell once a second
     await asyncio.sleep(1.0)
     records = [await client.store.get(name) for name in names]
-    redis: Redis = Redis.from_url(settings.redis_url)
+    redis = stage.connect(server)
     left = [key async for key in redis.scan_iter("*:image:*")]
     left += [key async for key in redis.scan_iter("*:checkpoint:*")]
-    await redis.aclose()
     later = [[e.id async for e in client.store.events(name)][-1] for name in names]
     outcome.note("jobs", jobs)
     outcome.note("running", running)

@@ -9,14 +9,9 @@ from tests.faults.client import until
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
 from tests.faults.stage import Stage
+from tests.needs import path_of
 
 LIMIT_S = 10.0
-
-
-def library() -> Path | None:
-    """Return libfaketime, None where it is not installed (Debian: ``faketime``)."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    return found[0] if found else None
 
 
 def set_clock(path: Path, offset: str) -> None:
@@ -29,8 +24,7 @@ def set_clock(path: Path, offset: str) -> None:
 async def run(stage: Stage, *, jobs: int, lease_s: float, workers_off: bool) -> Outcome:
     """Nobody loses a job by a jump, and a worker's death is found after one as before."""
     outcome = Outcome()
-    preload = library()
-    assert preload is not None, "libfaketime is missing"
+    preload = Path(path_of("libfaketime"))
     clock = stage.folder / "clock"
     set_clock(clock, "+0s")
     faked = {

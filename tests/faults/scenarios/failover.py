@@ -3,7 +3,6 @@
 import asyncio
 
 import httpx
-from redis.asyncio import Redis
 
 from jobs.errors import JobNotFound
 from jobs.schema import Durable, JobStatus
@@ -27,7 +26,7 @@ async def run(stage: Stage, *, durable: Durable, calm_s: float, behind_s: float)
     fleet = await stage.fleet(settings, 2)
     client = stage.client(settings)
     door = stage.door(settings)
-    behind: Redis = Redis.from_url(replica.url)
+    behind = stage.connect(replica)
 
     async def in_step() -> bool:
         return bool((await behind.info("replication"))["master_link_status"] == "up")
@@ -52,7 +51,6 @@ async def run(stage: Stage, *, durable: Durable, calm_s: float, behind_s: float)
         await asyncio.sleep(1.0)
         submitter.stop()
         await submitting
-    await behind.aclose()
     outcome.note("acknowledged", acknowledged)
     outcome.note("while_behind", acknowledged - safe)
     lost = await _lost(client, submitter.accepted, outcome)

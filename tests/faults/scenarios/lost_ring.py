@@ -3,8 +3,6 @@
 import asyncio
 from time import monotonic
 
-from redis.asyncio import Redis
-
 from jobs.queue import queue_name
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
@@ -16,11 +14,12 @@ from tests.faults.stage import Stage
 async def run(stage: Stage, *, rounds: int) -> Outcome:
     """The sweep makes up for the ring: the job starts within seconds."""
     outcome = Outcome()
-    settings = JobsSettings(redis_url=stage.redis().url, lease_s=3.0)
+    server = stage.redis()
+    settings = JobsSettings(redis_url=server.url, lease_s=3.0)
     fleet = await stage.fleet(settings, 2)
     client = stage.client(settings)
     model = (await client.model()).name
-    redis: Redis = Redis.from_url(settings.redis_url)
+    redis = stage.connect(server)
     queue = queue_name(settings, model)
     waits: list[float] = []
     names: list[str] = []
@@ -45,7 +44,6 @@ async def run(stage: Stage, *, rounds: int) -> Outcome:
         if taken:
             waits.append(monotonic() - began)
         fleet.restart()
-    await redis.aclose()
     records = await audit(client, names, outcome)
     outcome.note("rounds", rounds)
     outcome.spread("pickup_s", waits)

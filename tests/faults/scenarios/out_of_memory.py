@@ -3,7 +3,6 @@
 from time import monotonic
 
 import httpx
-from redis.asyncio import Redis
 
 from jobs.settings import JobsSettings
 from tests.faults.client import until
@@ -16,8 +15,8 @@ from tests.faults.stage import Stage
 async def run(stage: Stage, *, full_s: float) -> Outcome:
     """Submissions get a clear 503, cancelling works, and all goes on once there is room."""
     outcome = Outcome()
-    settings = JobsSettings(redis_url=stage.redis().url)
-    redis: Redis = Redis.from_url(settings.redis_url)
+    server = stage.redis()
+    settings, redis = JobsSettings(redis_url=server.url), stage.connect(server)
     async with outage(stage, settings, outcome) as load:
         http = load.http
         unwanted = (await http.post("/v1/jobs", json=BODY | {"num_inference_steps": 1000})).json()
@@ -32,7 +31,6 @@ async def run(stage: Stage, *, full_s: float) -> Outcome:
         await load.begins(max(0.0, full_s - (monotonic() - full_at)))
         await redis.config_set("maxmemory", "0")
         await load.ends(outcome)
-    await redis.aclose()
     return outcome
 
 
