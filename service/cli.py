@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 
 from service import drawing as drawing_module
-from service.capacity_command import capacity
 from service.client import Client
 from service.client_errors import ClientError, ConnectionFailed
 from service.keys_command import app as keys_app
@@ -29,7 +28,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(capacity)
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(webhooks_app, name="webhooks")
