@@ -1,4 +1,4 @@
-"""No body larger than a bound is read, whether or not its length was announced."""
+"""An upper bound on request bodies, whether or not their length is announced."""
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers
@@ -13,9 +13,10 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._detail = f"the body exceeds {max_bytes} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, unless its body is too large."""
+        """Pass the request on unless its body is too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -31,12 +32,8 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                # The framework hands on only its own kind of error while it reads a body.
+                # While FastAPI reads a body it lets through no exception but its own.
                 raise HTTPException(413, self._detail)
             return message
 
         await self._app(scope, counted, send)
-
-    @property
-    def _detail(self) -> str:
-        return f"a body may have {self._max_bytes} bytes"

@@ -1,4 +1,4 @@
-"""How long jobs took, as a Prometheus histogram read from the store."""
+"""Job latencies as a Prometheus histogram, read from the store."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 @dataclass(frozen=True, eq=False)  # a registry keeps its collectors by identity
 class LatencyFigures(Collector):
-    """The latencies of all models at one moment, the same from whichever door they are read."""
+    """The latencies of all models at one moment, the same at every door."""
 
     latencies: Mapping[str, tuple[Latency, ...]]  # by model
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the histogram; a traced job is its bucket's exemplar."""
+        """Yield the histogram; a traced job is the exemplar of its bucket."""
         seconds = HistogramMetricFamily(
             "sfumato_job_seconds",
             "Time from a job's creation to its end.",
@@ -26,21 +26,14 @@ class LatencyFigures(Collector):
         )
         for model, outcomes in sorted(self.latencies.items()):
             for each in outcomes:
-                seconds.add_metric([model, each.outcome], _buckets(each), each.sum_s)
+                buckets = [_bucket(each, bound, count) for bound, count in each.buckets]
+                seconds.add_metric([model, each.outcome], buckets, each.sum_s)
         yield seconds
 
 
-def _buckets(latency: Latency) -> list[Bucket]:
-    found: list[Bucket] = []
-    for bound, count in latency.buckets:
-        le = bound if bound == "+Inf" else str(float(bound))
-        exemplar = _exemplar(latency, bound)
-        found.append((le, count) if exemplar is None else (le, count, exemplar))
-    return found
-
-
-def _exemplar(latency: Latency, bound: str) -> Exemplar | None:
+def _bucket(latency: Latency, bound: str, count: int) -> Bucket:
+    le = bound if bound == "+Inf" else str(float(bound))
     kept = latency.exemplars.get(bound)
     if kept is None:
-        return None
-    return Exemplar({"trace_id": kept.trace_id}, kept.seconds, kept.at)
+        return le, count
+    return le, count, Exemplar({"trace_id": kept.trace_id}, kept.seconds, kept.at)

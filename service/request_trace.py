@@ -10,29 +10,28 @@ from starlette.types import Scope
 from jobs.tracing import OFF, Tracing, parent
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked for every few seconds by machines: neither traced nor told of in the log."""
+"""Polled every few seconds by machines: not traced, and logged at debug level only."""
 
 
 @contextlib.contextmanager
 def traced(scope: Scope) -> Iterator[Span]:
-    """Yield the request's span, the current one within the block; an empty one where none is."""
+    """Make the request's span the current one within the block; yield an empty one if untraced."""
     tracing: Tracing = getattr(scope["app"].state, "tracing", OFF)
     if not tracing.on or scope["path"] in QUIET:
         yield INVALID_SPAN
         return
     method = scope["method"]
-    attributes = {"http.request.method": method, "url.path": scope["path"]}
     with tracing.tracer.start_as_current_span(
         method,
         context=parent(Headers(scope=scope).get("traceparent")),
         kind=SpanKind.SERVER,
-        attributes=attributes,
+        attributes={"http.request.method": method, "url.path": scope["path"]},
     ) as span:
         yield span
 
 
-def answered(span: Span, method: str, route: str | None, status: int) -> None:
-    """Name a request's span after its route, and tell how it ended; 0 is no answer at all."""
+def end_span(span: Span, method: str, route: str | None, status: int) -> None:
+    """Name a request's span after its route and record its status; 0 stands for no response."""
     if not span.is_recording():
         return
     if route is not None:

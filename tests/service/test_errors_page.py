@@ -26,9 +26,10 @@ def rows(table: str) -> dict[str, str]:
 def raised() -> Iterator[tuple[int, str]]:
     """Return each (status, code) that the service's source answers with side by side."""
     for path in SERVICE.glob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call):
-                values = [arg.value if isinstance(arg, ast.Constant) else None for arg in call.args]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call | ast.Tuple):
+                args = node.args if isinstance(node, ast.Call) else node.elts
+                values = [arg.value if isinstance(arg, ast.Constant) else None for arg in args]
                 for status, code in pairwise(values):
                     if isinstance(status, int) and code in TITLES:
                         yield status, str(code)

@@ -13,7 +13,7 @@ from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings, read_environment
 from service.application import create_app
 from service.settings import ServiceSettings
-from service.signing import Signer, Thing, Verdict
+from service.signing import LinkScope, SignatureStatus, Signer
 from tests.jobs.examples import MODEL
 from tests.service.keyed import SECRET, Keyed, keyed_door
 from tests.service.stream import frames
@@ -63,7 +63,7 @@ async def test_links_of_a_job_open_without_a_key(door: Keyed, redis_store: Redis
 async def test_what_a_link_shows_ends_with_it(door: Keyed, redis_store: RedisStore) -> None:
     events = urlsplit((await drawn(door, redis_store))["events"]).path
     job_id, ends_at = events.split("/")[3], int(time.time()) + 60
-    query = Signer([SECRET.encode()], 1.0).query(job_id, Thing.EVENTS, ends_at - 1.0)
+    query = Signer([SECRET.encode()], 1.0).query(job_id, LinkScope.EVENTS, ends_at - 1.0)
     async with (
         door.client(None) as anyone,
         anyone.stream("GET", f"{events}?{query}") as answer,
@@ -100,26 +100,26 @@ async def test_a_link_opens_its_own_thing_of_its_own_job_only(
 
 def test_a_signature_ends_and_links_stay_equal_for_a_while() -> None:
     signer = Signer([NEW], ttl_s=3600)
-    query = signer.query("j", Thing.IMAGES, NOW)
-    assert signer.query("j", Thing.IMAGES, NOW + 1) == query
+    query = signer.query("j", LinkScope.IMAGES, NOW)
+    assert signer.query("j", LinkScope.IMAGES, NOW + 1) == query
     fields = {name: values[0] for name, values in parse_qs(query).items()}
     expires, signature = fields["expires"], fields["signature"]
     assert NOW + 3600 <= int(expires) <= NOW + 3600 * 1.25
 
-    def verdict(at: float) -> Verdict:
-        return signer.verdict("j", Thing.IMAGES, expires, signature, at)
+    def verdict(at: float) -> SignatureStatus:
+        return signer.check("j", LinkScope.IMAGES, expires, signature, at)
 
-    assert verdict(int(expires) - 0.1) is Verdict.GOOD
-    assert verdict(int(expires)) is Verdict.EXPIRED
+    assert verdict(int(expires) - 0.1) is SignatureStatus.VALID
+    assert verdict(int(expires)) is SignatureStatus.EXPIRED
 
 
 def test_a_secret_is_rotated_without_breaking_links() -> None:
     old, both, new = (Signer(secrets, 60) for secrets in ([OLD], [NEW, OLD], [NEW]))
-    fields = parse_qs(old.query("j", Thing.EVENTS, NOW))
-    link = ("j", Thing.EVENTS, fields["expires"][0], fields["signature"][0], NOW)
-    assert both.verdict(*link) is Verdict.GOOD
-    assert new.verdict(*link) is Verdict.BAD
-    assert both.query("j", Thing.EVENTS, NOW) == new.query("j", Thing.EVENTS, NOW)
+    fields = parse_qs(old.query("j", LinkScope.EVENTS, NOW))
+    link = ("j", LinkScope.EVENTS, fields["expires"][0], fields["signature"][0], NOW)
+    assert both.check(*link) is SignatureStatus.VALID
+    assert new.check(*link) is SignatureStatus.INVALID
+    assert both.query("j", LinkScope.EVENTS, NOW) == new.query("j", LinkScope.EVENTS, NOW)
 
 
 async def test_an_expired_link_says_so(
@@ -128,7 +128,7 @@ async def test_an_expired_link_says_so(
     await redis_store.announce_model(MODEL)
     async with keyed_door(jobs_settings) as door:
         signer = door.app.state.door.links.signer
-        query = signer.query("j", Thing.IMAGES, time.time() - 2 * signer.ttl_s)
+        query = signer.query("j", LinkScope.IMAGES, time.time() - 2 * signer.ttl_s)
         async with door.client(None) as anyone:
             answer = await anyone.get(f"/v1/jobs/j/images/0?{query}")
     assert (answer.status_code, answer.json()["code"]) == (403, "link_expired")
