@@ -74,7 +74,7 @@ def up(
     options = StackOptions(data, host, port, workers, autoscale, slots, parse_door(door))
     stop_on_signals()
     try:
-        with running(options, tell=lambda line: print(line, file=sys.stderr, flush=True)) as stack:
+        with running(options, report=lambda line: print(line, file=sys.stderr, flush=True)) as stack:
             print(f"ready {stack.url}", flush=True)
             watch(stack)
     except Stopped:

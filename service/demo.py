@@ -27,7 +27,7 @@ def run(door: Door, out: Path, console: Console) -> int:
     with TemporaryDirectory(prefix="sfumato-") as folder:
         options = StackOptions(Path(folder), port=0, door=door)
         console.print("starting Redis, one worker and the door …")
-        with running(options, tell=lambda line: print(line, file=sys.stderr)) as stack:
+        with running(options, report=lambda line: print(line, file=sys.stderr)) as stack:
             console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
             with Client(stack.url, api_key=stack.api_key) as client:
                 drawings = draw(client, REQUESTS, out, console)

@@ -1,4 +1,4 @@
-"""The whole service on one machine: Redis, workers and the door, each a supervised process."""
+"""The whole service on one machine: Redis, workers and the door, as supervised processes."""
 
 import contextlib
 import fcntl
@@ -36,13 +36,13 @@ class StackError(RuntimeError):
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What ``sfumato up`` is told."""
+    """The options of ``sfumato up``."""
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any free one
     workers: int = 1
-    autoscale: int = 0  # let Ray start up to so many workers instead; 0: not
+    autoscale: int = 0  # let Ray start up to this many workers instead; 0: off
     slots: int = 20
     door: Door = "serve"
 
@@ -53,23 +53,23 @@ class Stack:
 
     url: str
     supervisor: Supervisor
-    api_key: str | None = None  # an operator's, where the door asks for keys
+    api_key: str | None = None  # an operator's, if the door requires keys
 
 
 @contextlib.contextmanager
-def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stack]:
-    """Start the stack, yield it once a job would succeed, and stop it with the block.
+def running(options: StackOptions, report: Callable[[str], None]) -> Iterator[Stack]:
+    """Start the stack, yield it once it serves jobs, and stop it with the block.
 
     Raises:
         StackError: the port is taken, or another stack uses the data folder.
-        ChildFailed: a part ended while starting.
+        ChildFailed: a process ended while starting.
         TimeoutError: it was not ready in time.
     """
     port = options.port or free_port()
     check_free(options.host, port)
-    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and keys lie there
+    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds prompts and keys
     with locked(options.data):
-        supervisor = Supervisor(tell)
+        supervisor = Supervisor(report)
         since = time.time()
         try:
             url = f"http://{options.host}:{port}"
@@ -78,7 +78,7 @@ def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stac
             api_key = None
             if keys_wanted():
                 api_key = operator_key(options.data, redis_url)
-                tell(f"the door asks for keys; yours is in {options.data / OPERATOR_KEY}")
+                report(f"the door requires API keys; yours is in {options.data / OPERATOR_KEY}")
             wait_until_ready(url, supervisor, options, since, api_key)
             yield Stack(url, supervisor, api_key)
         finally:
@@ -86,7 +86,7 @@ def running(options: StackOptions, tell: Callable[[str], None]) -> Iterator[Stac
 
 
 def check_free(host: str, port: int) -> None:
-    """Check that nobody listens on the port yet. Raises: StackError."""
+    """Check that the port is free. Raises: StackError."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -97,12 +97,14 @@ def check_free(host: str, port: int) -> None:
 
 @contextlib.contextmanager
 def locked(data: Path) -> Iterator[IO[str]]:
-    """Hold the data folder for this process. Raises: StackError when another stack holds it."""
+    """Lock the data folder for this process. Raises: StackError if another stack holds it."""
     with (data / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StackError(f"another stack uses {data}; name another with --data") from error
+            raise StackError(
+                f"another stack uses {data}; choose another folder with --data"
+            ) from error
         yield file
 
 
@@ -119,7 +121,7 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
     python = sys.executable
     door_module = "service.serve_door" if options.door == "serve" else "service.uvicorn_door"
     worker_env = env | {"SFUMATO_SLOTS": str(options.slots)}
-    # A thread that spins while it waits for a busy core makes torch many times slower.
+    # Threads that spin while they wait for a busy core make torch many times slower.
     worker_env.setdefault("OMP_WAIT_POLICY", "passive")
     worker_env.setdefault("SFUMATO_THREADS", str(threads(options.autoscale or options.workers)))
     if options.autoscale:
@@ -143,7 +145,7 @@ def _start_workers(count: int, env: Mapping[str, str], logs: Path, supervisor: S
 
 
 def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
-    """Return the variable of a worker's own metrics port: those after the one that was given."""
+    """Return the variable for a worker's metrics port: the given one plus its number."""
     first = env.get("SFUMATO_METRICS_PORT", "0")
     if not first.isdecimal() or first == "0":
         return {}
@@ -151,7 +153,7 @@ def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
 
 
 def threads(workers: int) -> int:
-    """Return the torch threads of each of so many workers: one core is left to the door."""
+    """Return the torch threads of each of this many workers; one core is left to the door."""
     cores = len(os.sched_getaffinity(0))
     return max(1, (cores - 1) // max(1, workers))
 
@@ -180,12 +182,12 @@ def wait_until_ready(
     since: float,
     api_key: str | None = None,
 ) -> None:
-    """Wait until the door answers and every worker started since then has announced itself.
+    """Wait until the door answers and all workers started since then have announced themselves.
 
-    Workers that come with the backlog are not waited for, only for their model to be known.
+    Autoscaled workers come with the backlog: then only their model has to be known.
 
     Raises:
-        ChildFailed: a part ended while starting.
+        ChildFailed: a process ended while starting.
         TimeoutError: it was not ready in time.
     """
     models, workers = (1, 0) if options.autoscale else (0, options.workers)
@@ -200,7 +202,7 @@ def wait_until_ready(
 
 
 def announced(url: str, since: float, api_key: str | None = None) -> tuple[int, int] | None:
-    """Return how many models and workers started since then the door knows, None if not ready."""
+    """Return how many models and workers started since then the door knows; None if not ready."""
     try:
         with Client(url, api_key=api_key, timeout_s=2) as client:
             if not client.ready():
