@@ -77,7 +77,7 @@ def test_submitted_job_is_followed_to_its_picture(
     assert kinds[0] == "status"
     assert kinds[-1] == "result"
     assert [e.data["step"] for e in events if e.kind == "progress"] == list(range(1, 11))
-    assert [e.picture() for e in events if e.kind == "preview"][-1] == b"preview-9"
+    assert [e.preview() for e in events if e.kind == "preview"][-1] == b"preview-9"
     done = events[-1].job()
     assert done.images[0].seed == 7
     assert client.image(job.id) == PNG
