@@ -23,7 +23,6 @@ from service import (
     webhooks_api,
 )
 from service.body_limit import BodyLimit
-from service.documented import only_problem_json
 from service.door import opened
 from service.metrics import DoorCounters, counters_served
 from service.request_context import RequestContext
@@ -72,7 +71,6 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     if settings.trusted_proxies:
         trusted = list(settings.trusted_proxies)
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
-    _document_problems(app)
     return app
 
 
@@ -91,12 +89,3 @@ def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
         ],
         "max_age": 600,
     }  # fmt: skip
-
-
-def _document_problems(app: FastAPI) -> None:
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        return only_problem_json(described())
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -12,10 +12,11 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import httpx
 import orjson
+from pydantic import TypeAdapter
 
 from service.client_errors import (
     ConnectionFailed,
@@ -33,6 +34,7 @@ from service.representations import (
     WorkerView,
 )
 
+T = TypeVar("T")
 EventKind = Literal["status", "progress", "preview", "result"]
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each attempt to resume a stream: a door takes a while to restart."""
@@ -88,11 +90,11 @@ class Client:
         """
         body = {"prompt": prompt} | {k: v for k, v in fields.items() if v is not None}
         headers = {"idempotency-key": f'"{key or uuid.uuid4()}"'}
-        return JobView.model_validate(self._json("POST", "/v1/jobs", json=body, headers=headers))
+        return self._as(JobView, "/v1/jobs", "POST", json=body, headers=headers)
 
     def get(self, job_id: str) -> JobView:
         """Return a job."""
-        return JobView.model_validate(self._json("GET", f"/v1/jobs/{job_id}"))
+        return self._as(JobView, f"/v1/jobs/{job_id}")
 
     def jobs(
         self, *, status: str | None = None, limit: int = 20, cursor: str | None = None
@@ -100,11 +102,11 @@ class Client:
         """Return a page of jobs, newest first."""
         given = {"status": status, "limit": limit, "cursor": cursor}
         params = {name: value for name, value in given.items() if value is not None}
-        return JobList.model_validate(self._json("GET", "/v1/jobs", params=params))
+        return self._as(JobList, "/v1/jobs", params=params)
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job."""
-        return JobView.model_validate(self._json("POST", f"/v1/jobs/{job_id}/cancel"))
+        return self._as(JobView, f"/v1/jobs/{job_id}/cancel", "POST")
 
     def delete(self, job_id: str) -> None:
         """Delete a job with its images."""
@@ -123,15 +125,15 @@ class Client:
 
     def models(self) -> ModelList:
         """Return the models that workers have announced."""
-        return ModelList.model_validate(self._json("GET", "/v1/models"))
+        return self._as(ModelList, "/v1/models")
 
     def samplers(self) -> SamplerList:
         """Return the samplers with the models that offer them."""
-        return SamplerList.model_validate(self._json("GET", "/v1/samplers"))
+        return self._as(SamplerList, "/v1/samplers")
 
     def workers(self) -> list[WorkerView]:
         """Return the live workers."""
-        return [WorkerView.model_validate(each) for each in self._json("GET", "/v1/workers")]
+        return self._as(list[WorkerView], "/v1/workers")
 
     def ready(self) -> bool:
         """Return whether the door accepts jobs."""
@@ -184,8 +186,9 @@ class Client:
                 raise problem_error(answer)
             yield answer
 
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return orjson.loads(self._send(method, path, **options).content)
+    def _as(self, kind: type[T], path: str, method: str = "GET", **options: Any) -> T:
+        content = self._send(method, path, **options).content
+        return TypeAdapter(kind).validate_json(content)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -4,8 +4,6 @@ from typing import Any
 
 from starlette.routing import compile_path
 
-from service.representations import Problem
-
 MEDIA_TYPE = "application/problem+json"
 Responses = dict[int | str, dict[str, Any]]
 
@@ -23,7 +21,7 @@ _TEXTS = {
     501: "This deployment does not support the request.",
     503: "The store is unavailable or full; retry after `Retry-After` seconds.",
 }
-_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}  # defined as part of JobView
 
 
 def problems(*statuses: int) -> Responses:
@@ -31,7 +29,6 @@ def problems(*statuses: int) -> Responses:
     return {
         status: {
             "description": _TEXTS[status],
-            "model": Problem,
             "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
         }
         for status in (*statuses, 500, 503)
@@ -48,14 +45,3 @@ def allowed_methods(openapi: dict[str, Any], path: str) -> str:
         if compile_path(template)[0].match(path):
             found |= {method.upper() for method in operations}
     return ", ".join(sorted(found))
-
-
-def only_problem_json(openapi: dict[str, Any]) -> dict[str, Any]:
-    """Drop ``application/json`` from error responses: FastAPI adds it for every model."""
-    for path in openapi["paths"].values():
-        for operation in path.values():
-            for response in operation.get("responses", {}).values():
-                content = response.get("content", {})
-                if MEDIA_TYPE in content:
-                    content.pop("application/json", None)
-    return openapi

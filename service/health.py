@@ -10,7 +10,6 @@ from jobs.scaling import scaling_signal
 from service.caller import GUARDED, MetricsCaller
 from service.documented import problems
 from service.door import DoorDep
-from service.latency_metrics import LatencyFigures
 from service.representations import View
 from service.store_figures import StoreFigures, store_metrics
 
@@ -74,12 +73,12 @@ async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Res
     figures = StoreFigures(
         totals=totals,
         backlogs=dict(zip(names, backlogs, strict=True)),
+        latencies=dict(zip(names, latencies, strict=True)),
         workers=workers,
         signals=[scaling_signal(m, b, workers) for m, b in zip(models, backlogs, strict=True)],
         memory_limit_bytes=door.settings.memory_high_water_bytes,
         results_limit_bytes=door.settings.max_results_bytes,
         outbox=outbox,
     )
-    seconds = LatencyFigures(dict(zip(names, latencies, strict=True)))
-    body, content_type = store_metrics(request.headers.get("accept", ""), figures, seconds)
+    body, content_type = store_metrics(request.headers.get("accept", ""), figures)
     return Response(body, headers={"content-type": content_type})

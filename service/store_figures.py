@@ -4,13 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    Exemplar,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from jobs.latency import Latency
 from jobs.outbox import OutboxCounts
 from jobs.scaling import ScalingSignal
 from jobs.store import Backlog, Totals, WorkerEntry
+
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
 @dataclass(frozen=True, eq=False)  # a registry keeps its collectors by identity
@@ -19,6 +28,7 @@ class StoreFigures(Collector):
 
     totals: Totals
     backlogs: Mapping[str, Backlog]  # by model
+    latencies: Mapping[str, Sequence[Latency]]  # by model
     workers: Sequence[WorkerEntry]
     signals: Sequence[ScalingSignal]
     memory_limit_bytes: int  # above it no job is accepted
@@ -32,6 +42,7 @@ class StoreFigures(Collector):
         yield from self._backlog()
         yield from self._workers()
         yield from self._scaling()
+        yield self._latency()
 
     def _counters(self) -> Iterator[Metric]:
         totals, counter = self.totals, CounterMetricFamily
@@ -100,15 +111,31 @@ class StoreFigures(Collector):
             cold_start.add_metric([signal.model], signal.cold_start_s)
         yield from (backlog, speed, cold_start)
 
+    def _latency(self) -> Metric:
+        text = "Time from a job's creation to its end."
+        seconds = HistogramMetricFamily("sfumato_job_seconds", text, labels=["model", "outcome"])
+        for model, outcomes in sorted(self.latencies.items()):
+            for each in outcomes:
+                buckets = [_bucket(each, bound, count) for bound, count in each.buckets]
+                seconds.add_metric([model, each.outcome], buckets, each.sum_s)
+        return seconds
+
 
 def _of_model(name: str, text: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"sfumato_{name}", text, labels=["model"])
 
 
-def store_metrics(accept: str, *figures: Collector) -> tuple[bytes, str]:
+def _bucket(latency: Latency, bound: str, count: int) -> Bucket:
+    le = bound if bound == "+Inf" else str(float(bound))
+    kept = latency.exemplars.get(bound)  # a traced job
+    if kept is None:
+        return le, count
+    return le, count, Exemplar({"trace_id": kept.trace_id}, kept.seconds, kept.at)
+
+
+def store_metrics(accept: str, figures: StoreFigures) -> tuple[bytes, str]:
     """Return the store's metrics and their content type, OpenMetrics for clients that accept it."""
     registry = CollectorRegistry()
-    for each in figures:
-        registry.register(each)
+    registry.register(figures)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
