@@ -19,6 +19,7 @@ from service import drawing
 from service.client_errors import ClientError
 from service.keys_command import app as keys_app
 from service.models_command import app as models_app
+from service.redis_server import NoRedisServer
 from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
 from service.tenants_command import app as tenants_app
@@ -64,7 +65,7 @@ def start_errors() -> Iterator[None]:
     """End the command with one line if the stack cannot be started or used."""
     try:
         yield
-    except (StackError, ChildFailed, TimeoutError, ClientError) as error:
+    except (StackError, NoRedisServer, ChildFailed, TimeoutError, ClientError) as error:
         print_error(str(error))
         raise typer.Exit(1) from error
 
