@@ -4,7 +4,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problem import problem_response
+from service.problem import Refusal, problem_response
 
 
 class BodyLimit:
@@ -22,8 +22,8 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > self._max_bytes:
-            response = problem_response(scope, 413, "body_too_large", self._detail)
-            await response(scope, receive, send)
+            refusal = Refusal(413, "body_too_large", self._detail)
+            await problem_response(scope, refusal)(scope, receive, send)
             return
         seen = 0
 

@@ -94,6 +94,7 @@ class Refusal(Exception):
         detail: str,
         *,
         field: str | None = None,
+        fields: Sequence[FieldProblem] = (),
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         figures: Mapping[str, float] | None = None,
@@ -102,41 +103,33 @@ class Refusal(Exception):
         self.status = status
         self.code = code
         self.detail = detail
-        self.fields = () if field is None else (FieldProblem(field=field, detail=detail),)
+        named = () if field is None else (FieldProblem(field=field, detail=detail),)
+        self.fields = (*named, *fields)
         self.headers = dict(headers or {})
         if retry_after_s is not None:
             self.headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
         self.figures = dict(figures or {})  # members of the problem beside those of RFC 9457
 
 
-def problem_response(
-    scope: Scope,
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    fields: Sequence[FieldProblem] = (),
-    headers: Mapping[str, str] | None = None,
-    figures: Mapping[str, float] | None = None,
-) -> Response:
-    """Return a problem as a response; its code is recorded in the request's state."""
+def problem_response(scope: Scope, refusal: Refusal) -> Response:
+    """Return a refusal as a response; its code is recorded in the request's state."""
     state = scope.setdefault("state", {})
-    state["problem"] = code
+    state["problem"] = refusal.code
     problem = Problem(
-        type=f"urn:sfumato:problem:{code}",
-        title=TITLES.get(code) or HTTPStatus(status).phrase,
-        status=status,
-        detail=printable(detail),
+        type=f"urn:sfumato:problem:{refusal.code}",
+        title=TITLES.get(refusal.code) or HTTPStatus(refusal.status).phrase,
+        status=refusal.status,
+        detail=printable(refusal.detail),
         instance=printable(str(scope.get("path", ""))),
-        code=code,
-        errors=tuple(fields),
+        code=refusal.code,
+        errors=refusal.fields,
         request_id=state.get("request_id"),
-        **(figures or {}),
+        **refusal.figures,
     )
     return Response(
         problem.model_dump_json(),
-        status_code=status,
-        headers={"cache-control": "no-store", **(headers or {})},
+        status_code=refusal.status,
+        headers={"cache-control": "no-store"} | refusal.headers,
         media_type=MEDIA_TYPE,
     )
 
@@ -156,15 +149,7 @@ def install(app: FastAPI) -> None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return problem_response(
-        request.scope,
-        error.status,
-        error.code,
-        error.detail,
-        fields=error.fields,
-        headers=error.headers,
-        figures=error.figures,
-    )
+    return problem_response(request.scope, error)
 
 
 async def _jobs_error(request: Request, error: Exception) -> Response:
@@ -172,7 +157,7 @@ async def _jobs_error(request: Request, error: Exception) -> Response:
     refusal = refusal_of(error)
     if refusal.status >= 500:
         log.warning("request refused", code=refusal.code, reason=str(error))
-    return await _refused(request, refusal)
+    return problem_response(request.scope, refusal)
 
 
 def refusal_of(error: errors.JobsError) -> Refusal:
@@ -201,10 +186,10 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     if any(each["type"] == "json_invalid" for each in found):
         reason = str(found[0].get("ctx", {}).get("error", "malformed"))
         detail = f"the body is not JSON: {reason} at character {found[0]['loc'][-1]}"
-        return problem_response(request.scope, 400, "malformed_request", detail)
+        return problem_response(request.scope, Refusal(400, "malformed_request", detail))
     fields = [FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found]
     detail = "; ".join(f"{each.field}: {each.detail}" for each in fields[:5])
-    return problem_response(request.scope, 422, "invalid_request", detail, fields=fields)
+    return problem_response(request.scope, Refusal(422, "invalid_request", detail, fields=fields))
 
 
 def _field(loc: Sequence[Any]) -> str:
@@ -219,12 +204,13 @@ def _reason(error: Mapping[str, Any]) -> str:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
-    detail = str(error.detail)
-    headers = dict(error.headers or {})
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
         detail = f"nothing found at {request.url.path}"
     elif error.status_code == 405:
         detail = f"{request.url.path} does not support {request.method}"
         allowed = allowed_methods(request.app.openapi(), request.url.path)
         headers = {"allow": allowed} if allowed else headers
-    return problem_response(request.scope, error.status_code, code, detail, headers=headers)
+    return problem_response(
+        request.scope, Refusal(error.status_code, code, detail, headers=headers)
+    )

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.tracing import recorded_id
 from service.metrics import DoorCounters
-from service.problem import problem_response
+from service.problem import Refusal, problem_response
 from service.request_trace import QUIET, end_span, traced
 
 log = structlog.get_logger()
@@ -53,8 +53,8 @@ class RequestContext:
             log.exception("unexpected error", method=scope["method"], path=scope["path"])
             if not response.status:
                 detail = "internal error; the log has the details under this request id"
-                problem = problem_response(scope, 500, "internal_error", detail)
-                await problem(scope, receive, response.send)
+                refusal = Refusal(500, "internal_error", detail)
+                await problem_response(scope, refusal)(scope, receive, response.send)
         finally:
             self._ended(scope, response, perf_counter() - started_at, span)
 
