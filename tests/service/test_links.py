@@ -1,10 +1,8 @@
 """Signed links, the public address, pages of other origins, proxies in front."""
 
 import time
-from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request
 
@@ -14,7 +12,7 @@ from jobs.settings import JobsSettings, read_environment
 from service.application import create_app
 from service.settings import ServiceSettings
 from service.signing import LinkScope, SignatureStatus, Signer
-from tests.jobs.examples import MODEL
+from tests.service.doors import client, submit
 from tests.service.keyed import SECRET, Keyed, keyed_door
 from tests.service.stream import frames
 from tests.service.worker import PNG, advance, claim, finish
@@ -23,21 +21,14 @@ OLD, NEW = b"o" * 32, b"n" * 32
 NOW = 1_800_000_100.0
 
 
-@pytest.fixture
-async def door(jobs_settings: JobsSettings, redis_store: RedisStore) -> AsyncIterator[Keyed]:
-    await redis_store.announce_model(MODEL)
-    async with keyed_door(jobs_settings) as opened:
-        yield opened
-
-
-async def drawn(door: Keyed, store: RedisStore) -> dict[str, str]:
+async def drawn(keyed: Keyed, store: RedisStore) -> dict[str, str]:
     """Return a finished job's links."""
-    async with await door.caller("a") as owner:
-        job = (await owner.post("/v1/jobs", json={"prompt": "a"})).json()
+    async with await keyed.caller("a") as owner:
+        job_id = await submit(owner)
         held = await claim(store)
         await advance(store, held, 3, preview=True)
         await finish(store, held)
-        seen = (await owner.get(f"/v1/jobs/{job['id']}")).json()
+        seen = (await owner.get(f"/v1/jobs/{job_id}")).json()
     return {
         "image": seen["images"][0]["url"],
         "preview": seen["preview_url"],
@@ -45,9 +36,9 @@ async def drawn(door: Keyed, store: RedisStore) -> dict[str, str]:
     }
 
 
-async def test_links_of_a_job_open_without_a_key(door: Keyed, redis_store: RedisStore) -> None:
-    links = await drawn(door, redis_store)
-    async with door.client(None) as anyone:
+async def test_links_of_a_job_open_without_a_key(keyed: Keyed, redis_store: RedisStore) -> None:
+    links = await drawn(keyed, redis_store)
+    async with keyed.client(None) as anyone:
         assert (await anyone.get(links["image"])).content == PNG
         assert (await anyone.get(links["preview"])).content == b"preview-3"
         async with anyone.stream("GET", links["events"]) as answer:
@@ -60,12 +51,12 @@ async def test_links_of_a_job_open_without_a_key(door: Keyed, redis_store: Redis
         assert (await anyone.get(bare.rpartition("/images")[0])).status_code == 401
 
 
-async def test_what_a_link_shows_ends_with_it(door: Keyed, redis_store: RedisStore) -> None:
-    events = urlsplit((await drawn(door, redis_store))["events"]).path
+async def test_what_a_link_shows_ends_with_it(keyed: Keyed, redis_store: RedisStore) -> None:
+    events = urlsplit((await drawn(keyed, redis_store))["events"]).path
     job_id, ends_at = events.split("/")[3], int(time.time()) + 60
     query = Signer([SECRET.encode()], 1.0).query(job_id, LinkScope.EVENTS, ends_at - 1.0)
     async with (
-        door.client(None) as anyone,
+        keyed.client(None) as anyone,
         anyone.stream("GET", f"{events}?{query}") as answer,
     ):
         told = [frame async for frame in frames(answer)]
@@ -74,14 +65,14 @@ async def test_what_a_link_shows_ends_with_it(door: Keyed, redis_store: RedisSto
 
 
 async def test_a_link_opens_its_own_thing_of_its_own_job_only(
-    door: Keyed, redis_store: RedisStore
+    keyed: Keyed, redis_store: RedisStore
 ) -> None:
-    first, second = await drawn(door, redis_store), await drawn(door, redis_store)
+    first, second = await drawn(keyed, redis_store), await drawn(keyed, redis_store)
     query = urlsplit(first["image"]).query
     fields = {name: values[0] for name, values in parse_qs(query).items()}
     later = query.replace(fields["expires"], str(int(fields["expires"]) + 1))
     cut = query[:-1]
-    async with door.client(None) as anyone:
+    async with keyed.client(None) as anyone:
         for link in (
             f"{urlsplit(second['image']).path}?{query}",
             f"{urlsplit(first['preview']).path}?{query}",
@@ -122,25 +113,20 @@ def test_a_secret_is_rotated_without_breaking_links() -> None:
     assert both.query("j", LinkScope.EVENTS, NOW) == new.query("j", LinkScope.EVENTS, NOW)
 
 
-async def test_an_expired_link_says_so(
-    jobs_settings: JobsSettings, redis_store: RedisStore
-) -> None:
-    await redis_store.announce_model(MODEL)
-    async with keyed_door(jobs_settings) as door:
-        signer = door.app.state.door.links.signer
-        query = signer.query("j", LinkScope.IMAGES, time.time() - 2 * signer.ttl_s)
-        async with door.client(None) as anyone:
-            answer = await anyone.get(f"/v1/jobs/j/images/0?{query}")
+async def test_an_expired_link_says_so(keyed: Keyed) -> None:
+    signer = keyed.app.state.door.links.signer
+    query = signer.query("j", LinkScope.IMAGES, time.time() - 2 * signer.ttl_s)
+    async with keyed.client(None) as anyone:
+        answer = await anyone.get(f"/v1/jobs/j/images/0?{query}")
     assert (answer.status_code, answer.json()["code"]) == (403, "link_expired")
 
 
 async def test_links_lie_below_the_public_address(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, announced: None
 ) -> None:
-    await redis_store.announce_model(MODEL)
     async with (
-        keyed_door(jobs_settings, public_url="https://pictures.example/api/") as door,
-        await door.caller("a") as http,
+        keyed_door(jobs_settings, public_url="https://pictures.example/api/") as keyed,
+        await keyed.caller("a") as http,
     ):
         job = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
     where = f"https://pictures.example/api/v1/jobs/{job['id']}/events?"
@@ -172,7 +158,7 @@ def test_bad_setting_stops_the_start_and_is_named(
 
 async def test_pages_of_listed_origins_may_call(jobs_settings: JobsSettings) -> None:
     page = "https://app.example"
-    async with keyed_door(jobs_settings, cors_origins=page) as door, door.client(None) as http:
+    async with keyed_door(jobs_settings, cors_origins=page) as keyed, keyed.client(None) as http:
         asked = {"access-control-request-method": "POST"}
         asked["access-control-request-headers"] = "authorization,content-type"
         preflight = await http.options("/v1/jobs", headers=asked | {"origin": page})
@@ -201,7 +187,6 @@ async def test_forwarded_headers_are_believed_from_listed_proxies_only(
 
 
 async def asked(app: FastAPI, peer: str) -> object:
-    transport = httpx.ASGITransport(app, client=(peer, 1))
     headers = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
+    async with client(app, address=peer) as http:
         return (await http.get("/who", headers=headers)).json()
