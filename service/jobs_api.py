@@ -208,6 +208,7 @@ async def cancel_job(door: DoorDep, job: OwnJob) -> JobView:
     summary="Delete a job",
     responses=problems(*GUARDED, 404),
 )
-async def delete_job(door: DoorDep, job: OwnJob) -> None:
+async def delete_job(door: DoorDep, job: OwnJob) -> Response:
     """Cancel a job if needed, then delete it with its pictures and events."""
     await door.store.delete(job.id)
+    return Response(status_code=204)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -32,33 +33,30 @@ class DoorCounters:
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # doubles the series
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "sfumato_http_requests", "Requests answered.", ["method", "route", "status"],
-            registry=registry,
-        )  # fmt: skip
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        counter = partial(Counter, registry=self.registry)
+        self._requests = counter(
+            "sfumato_http_requests", "Requests answered.", ["method", "route", "status"]
+        )
         self._seconds = Histogram(
             "sfumato_http_request_seconds", "Time to the end of the response, without streams "
-            "and waits.", ["method", "route"], buckets=SECONDS, registry=registry,
+            "and waits.", ["method", "route"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
-        self.webhooks = Counter(
-            "sfumato_webhooks", "Attempts to deliver a webhook, by outcome.", ["outcome"],
-            registry=registry,
-        )  # fmt: skip
-        self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=registry)
-        self._problems = Counter(
-            "sfumato_http_problems", "Requests answered with a problem, by its code.", ["code"],
-            registry=registry,
-        )  # fmt: skip
-        self._redis_errors = Counter(
-            "sfumato_door_redis_errors", "Requests refused because Redis was unavailable.",
-            registry=registry,
-        )  # fmt: skip
-        self.scaling_unannounced = Counter(
+        self._problems = counter(
+            "sfumato_http_problems", "Requests answered with a problem, by its code.", ["code"]
+        )
+        self._redis_errors = counter(
+            "sfumato_door_redis_errors", "Requests refused because Redis was unavailable."
+        )
+        self.webhooks = counter(
+            "sfumato_webhooks", "Attempts to deliver a webhook, by outcome.", ["outcome"]
+        )
+        self.scaling_unannounced = counter(
             "sfumato_scaling_unannounced",
-            "Scaling signals returned for models that no worker has announced.", registry=registry,
-        )  # fmt: skip
+            "Scaling signals returned for models that no worker has announced.",
+        )
+        self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=self.registry)
         for code in WATCHED_PROBLEMS:
             self._problems.labels(code)  # exported at zero, so that the first one is an increase
         for outcome in ("delivered", "retried", "failed"):

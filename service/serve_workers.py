@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -55,44 +54,30 @@ def scale_until_stopped(settings: RayWorkerSettings, data: Path) -> int:
 def watch(stopping: threading.Event) -> int:
     """Check Serve until asked to stop and log every change; return the exit code."""
     unanswered = given_up = 0
-    logged = ""
+    logged = ("", 0)
     while not stopping.wait(CHECK_EVERY_S):
         try:
-            found = status()
+            state, running, others, message = status()
         except Exception as error:
             unanswered += 1
             log.warning("Serve does not answer", reason=repr(error))
-        else:
-            unanswered = 0
-            given_up = given_up + 1 if found.given_up else 0
-            if logged != (logged := f"{found.state} {found.running}"):
-                log.info("workers", state=found.state, running=found.running, reason=found.message)
-        if unanswered >= CHECKS_UNANSWERED:
-            return 1
+            if unanswered >= CHECKS_UNANSWERED:
+                return 1
+            continue
+        unanswered = 0
+        # After three failures Serve tries no more and waits for another deployment.
+        failed = state in ("UNHEALTHY", "DEPLOY_FAILED") and running + others == 0
+        given_up = given_up + 1 if failed else 0
         if given_up >= CHECKS_GIVEN_UP:
             log.error("workers do not start; the first lines of this log say why")
             return 1
+        if logged != (logged := (state, running)):
+            log.info("workers", state=state, running=running, reason=message)
     return 0
 
 
-@dataclass(frozen=True)
-class WorkersStatus:
-    """Serve's view of the workers."""
-
-    state: str  # of the application
-    running: int  # replicas
-    others: int  # replicas that start or stop
-    message: str | None
-
-    @property
-    def given_up(self) -> bool:
-        """Whether Serve no longer tries: after three failures it waits for a new deployment."""
-        failed = self.state in ("UNHEALTHY", "DEPLOY_FAILED")
-        return failed and self.running + self.others == 0
-
-
-def status() -> WorkersStatus:
-    """Return Serve's view of the workers."""
+def status() -> tuple[str, int, int, str | None]:
+    """Return the application's state, its running and other replicas, and Serve's message."""
     from ray import serve
 
     from service import worker_deployment
@@ -104,7 +89,7 @@ def status() -> WorkersStatus:
     running = counts["RUNNING"]
     messages = [application.message, *(d.message for d in application.deployments.values())]
     message = " ".join(filter(None, messages)) or None
-    return WorkersStatus(application.status.value, running, counts.total() - running, message)
+    return application.status.value, running, counts.total() - running, message
 
 
 if __name__ == "__main__":

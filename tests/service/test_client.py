@@ -11,7 +11,7 @@ import pytest
 
 from jobs.errors import ResultExpired
 from jobs.redis_store import RedisStore
-from service.client import Client, JobEvent
+from service.client import Client
 from service.client_errors import (
     ConnectionFailed,
     Gone,
@@ -43,16 +43,17 @@ def play(settings: ServiceSettings, work: Work) -> Any:
     return asyncio.run(run())
 
 
-@pytest.fixture
-def url(settings: ServiceSettings) -> Iterator[str]:
+@contextlib.contextmanager
+def client_of(settings: ServiceSettings) -> Iterator[Client]:
+    """Yield a client of a door that knows the toy model."""
     play(settings, lambda store: store.announce_model(MODEL))
-    with served(settings) as (address, _):
-        yield address
+    with served(settings) as (address, _), Client(address) as client:
+        yield client
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    with Client(url) as opened:
+def client(settings: ServiceSettings) -> Iterator[Client]:
+    with client_of(settings) as opened:
         yield opened
 
 
@@ -93,9 +94,8 @@ def test_stream_is_taken_up_at_the_next_door(settings: ServiceSettings) -> None:
             held = play(settings, claim)
             play(settings, lambda store: advance(store, held, 2))
             events = client.follow(job.id)
-            seen: list[JobEvent] = []
-            while not any(event.kind == "progress" for event in seen):
-                seen.append(next(events))
+            while next(events).kind != "progress":
+                pass
         play(settings, lambda store: advance(store, held, 3))
         play(settings, lambda store: finish(store, held))
         with served(settings, port):
@@ -136,9 +136,7 @@ def test_refusals_are_typed(client: Client) -> None:
 
 
 def test_full_backlog_says_when_to_come_back(settings: ServiceSettings) -> None:
-    small = settings.model_copy(update={"max_backlog_units": 15.0})
-    play(small, lambda store: store.announce_model(MODEL))
-    with served(small) as (address, _), Client(address) as client:
+    with client_of(settings.model_copy(update={"max_backlog_units": 15.0})) as client:
         client.submit("a red apple")
         with pytest.raises(TooBusy) as refused:
             client.submit("a red apple")
@@ -148,8 +146,7 @@ def test_full_backlog_says_when_to_come_back(settings: ServiceSettings) -> None:
 
 def test_picture_past_its_time_to_live_is_gone(settings: ServiceSettings) -> None:
     brief = settings.model_copy(update={"result_ttl_s": 0.01})
-    play(brief, lambda store: store.announce_model(MODEL))
-    with served(brief) as (address, _), Client(address) as client:
+    with client_of(brief) as client:
         job = client.submit("a red apple")
 
         async def draw(store: RedisStore) -> None:
@@ -179,16 +176,13 @@ def test_client_follows_a_job_through_an_outage_of_redis(tmp_path: Path) -> None
     settings = ServiceSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="outage")
     with contextlib.ExitStack() as stack:
         with redis_server(tmp_path, port):
-            play(settings, lambda store: store.announce_model(MODEL))
-            address, _ = stack.enter_context(served(settings))
-            client = stack.enter_context(Client(address))
+            client = stack.enter_context(client_of(settings))
             job = client.submit("a red apple")
             held = play(settings, claim)
             play(settings, lambda store: advance(store, held, 2))
             events = client.follow(job.id)
-            seen = [next(events)]
-            while seen[-1].kind != "progress":
-                seen.append(next(events))
+            while next(events).kind != "progress":
+                pass
         with pytest.raises(ServiceUnavailable) as refused:
             client.get(job.id)
         assert refused.value.retry_after_s is not None
