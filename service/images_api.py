@@ -51,7 +51,10 @@ async def get_image(
     try:
         image = await door.store.image(job.id, index)
     except JobNotFound as error:
-        raise missing(error, job.id, f"picture {index}") from error
+        if error.job_id == job.id:  # deleted meanwhile
+            raise
+        detail = f"job {job.id} has no picture {index}"
+        raise Refusal(404, "not_found", detail) from error
     tag = etag(image.data)
     headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
     if if_none_match is not None and matches(if_none_match, tag):
@@ -75,13 +78,6 @@ async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
     content_type, data = found
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(data, headers=headers, media_type=content_type)
-
-
-def missing(error: JobNotFound, job_id: str, what: str) -> Exception:
-    """Return the error for a missing image: of the job itself, or of this image only."""
-    if error.job_id == job_id:
-        return error
-    return Refusal(404, "not_found", f"job {job_id} has no {what}")
 
 
 def etag(data: bytes) -> str:
