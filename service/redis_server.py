@@ -4,9 +4,7 @@ import contextlib
 import secrets
 import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from redis import Redis
@@ -90,22 +88,3 @@ def wait_ready(port: int, timeout_s: float = 30.0) -> None:
                 return
             time.sleep(0.02)
     raise TimeoutError(f"Redis on port {port} did not answer within {timeout_s} s")
-
-
-@contextlib.contextmanager
-def redis_server(data: Path, port: int | None = None) -> Iterator[str]:
-    """Run a server in ``data`` for the length of the block; yield its URL."""
-    port = port or free_port()
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "redis.log").open("ab") as log:
-        child = subprocess.Popen(redis_command(data, port), stdout=log, stderr=log)
-    try:
-        wait_ready(port)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()

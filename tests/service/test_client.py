@@ -21,9 +21,10 @@ from service.client_errors import (
     StreamLost,
     TooBusy,
 )
-from service.redis_server import free_port, redis_server
+from service.redis_server import free_port
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
+from tests.redis_server import redis_server
 from tests.service.served import served
 from tests.service.worker import PNG, advance, claim, finish
 

@@ -13,8 +13,9 @@ from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
 from service.metrics import DoorCounters
-from service.redis_server import free_port, redis_server
+from service.redis_server import free_port
 from tests.jobs.examples import MODEL, spec, work
+from tests.redis_server import redis_server
 from tests.service.doors import open_door, submit
 from tests.service.worker import claim, draw
 
