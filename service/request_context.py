@@ -1,21 +1,24 @@
 """Around each request: its id, log line, metrics and trace, and a response to unexpected errors."""
 
+import contextlib
 import re
 import uuid
+from collections.abc import Iterator
 from time import perf_counter
 
 import structlog
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.tracing import recorded_id
+from jobs.tracing import OFF, Tracing, parent, recorded_id
 from service.metrics import DoorCounters
 from service.problem import Refusal, problem_response
-from service.request_trace import QUIET, end_span, traced
 
 log = structlog.get_logger()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Polled every few seconds by machines: not traced, and logged at debug level only."""
 
 
 class RequestContext:
@@ -70,6 +73,36 @@ class RequestContext:
         write = log.debug if path in QUIET else log.info
         duration_ms = round(seconds * 1000, 2)
         write("request", method=method, path=path, status=status or None, duration_ms=duration_ms)
+
+
+@contextlib.contextmanager
+def traced(scope: Scope) -> Iterator[Span]:
+    """Make the request's span the current one within the block; yield an empty one if untraced."""
+    tracing: Tracing = getattr(scope["app"].state, "tracing", OFF)
+    if not tracing.on or scope["path"] in QUIET:
+        yield INVALID_SPAN
+        return
+    method = scope["method"]
+    with tracing.tracer.start_as_current_span(
+        method,
+        context=parent(Headers(scope=scope).get("traceparent")),
+        kind=SpanKind.SERVER,
+        attributes={"http.request.method": method, "url.path": scope["path"]},
+    ) as span:
+        yield span
+
+
+def end_span(span: Span, method: str, route: str | None, status: int) -> None:
+    """Name a request's span after its route and record its status; 0 stands for no response."""
+    if not span.is_recording():
+        return
+    if route is not None:
+        span.update_name(f"{method} {route}")
+        span.set_attribute("http.route", route)
+    if status:
+        span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_status(Status(StatusCode.ERROR))
 
 
 def chosen_id(scope: Scope) -> str:

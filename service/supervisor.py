@@ -27,7 +27,7 @@ class Child:
     env: Mapping[str, str]
     log: Path
     grace_s: float = 8.0  # from SIGTERM to SIGKILL
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "subprocess.Popen[bytes]" = field(init=False)
     started_at: float = 0.0
     failures: int = 0
     restart_at: float | None = None
@@ -42,22 +42,10 @@ class Child:
 
     def running(self) -> bool:
         """Return whether the process is running."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def code(self) -> int | None:
-        """The exit code, None before the end."""
-        return None if self.process is None else self.process.returncode
-
-    def terminate(self) -> None:
-        """Ask the process to end."""
-        if self.process is not None:
-            self.process.terminate()
+        return self.process.poll() is None
 
     def wait(self) -> None:
         """Wait for its end; kill the keeper, and with it the process, if it takes too long."""
-        if self.process is None:
-            return
         try:
             self.process.wait(self.grace_s + 6)
         except subprocess.TimeoutExpired:
@@ -81,8 +69,8 @@ class Supervisor:
 
     def start(self, child: Child) -> None:
         """Start a child and supervise it from now on."""
-        self.children.append(child)
         child.start()
+        self.children.append(child)
 
     def check_starting(self) -> None:
         """Check children while the stack starts.
@@ -93,7 +81,7 @@ class Supervisor:
         for child in self.children:
             if not child.running():
                 raise ChildFailed(
-                    f"{child.name} ended with code {child.code} while starting; "
+                    f"{child.name} ended with code {child.process.returncode} while starting; "
                     f"the end of {child.log}:\n{child.last_lines()}"
                 )
 
@@ -108,7 +96,8 @@ class Supervisor:
                 child.failures = 0 if steady else child.failures + 1
                 pause = BACKOFF_S[min(child.failures, len(BACKOFF_S) - 1)]
                 child.restart_at = now + pause
-                self.report(f"{child.name} ended with code {child.code}; restarting in {pause:g} s")
+                code = child.process.returncode
+                self.report(f"{child.name} ended with code {code}; restarting in {pause:g} s")
             elif now >= child.restart_at:
                 child.start()
                 self.report(f"{child.name} restarted")
@@ -118,7 +107,7 @@ class Supervisor:
         for _, group in groupby(reversed(self.children), lambda child: child.name.split("-")[0]):
             stopping = list(group)
             for child in stopping:
-                child.terminate()
+                child.process.terminate()
             for child in stopping:
                 child.wait()
         self.children.clear()
