@@ -62,12 +62,14 @@ async def identified(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
     if bearer is None:
         await meter(door.limiter, request, of_address)
         detail = "an API key is required: Authorization: Bearer sfu_…"
-        raise _unauthorized("key_required", detail, "Bearer")
+        challenge = {"www-authenticate": "Bearer"}
+        raise Refusal(401, "key_required", detail, field="Authorization", headers=challenge)
     key = await door.keyring.find(bearer.credentials)
     if key is None:
         await meter(door.limiter, request, of_address)
         detail = "the API key is unknown, revoked or expired"
-        raise _unauthorized("invalid_key", detail, 'Bearer error="invalid_token"')
+        challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
+        raise Refusal(401, "invalid_key", detail, field="Authorization", headers=challenge)
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
     if Scope.OPERATOR in key.scopes:
         return Caller(key.tenant, key.scopes, key.id)
@@ -109,11 +111,6 @@ def _bucket(
 ) -> Bucket:
     most = settings.rate_limit if requests is None else requests
     return Bucket(policy, holder, most, settings.rate_window_s)
-
-
-def _unauthorized(code: str, detail: str, challenge: str) -> Refusal:
-    headers = {"www-authenticate": challenge}
-    return Refusal(401, code, detail, field="Authorization", headers=headers)
 
 
 def require(calling: Caller, scope: Scope) -> Caller:

@@ -110,10 +110,8 @@ def counters_served(counters: DoorCounters, host: str, port: int) -> Iterator[No
 
 def _listen(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, Thread]:
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
-        try:
+        with contextlib.suppress(OSError):
             listening = start_http_server(candidate, addr=host, registry=registry)
-        except OSError:
-            continue
-        log.info("replica metrics", host=host, port=candidate)
-        return listening
+            log.info("replica metrics", host=host, port=candidate)
+            return listening
     raise OSError(f"no free port for the replica's metrics from {host}:{port} on")

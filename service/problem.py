@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -18,36 +17,6 @@ from service.representations import FieldProblem, Problem
 
 log = structlog.get_logger()
 
-TITLES = {
-    "internal_error": "Internal error",
-    "malformed_request": "The request is malformed",
-    "invalid_request": "The request is invalid",
-    "unknown_model": "Unknown model",
-    "no_model": "No model has been announced yet",
-    "key_required": "An API key is required",
-    "invalid_key": "The API key is invalid",
-    "forbidden": "The API key lacks the required scope",
-    "invalid_signature": "The link's signature is invalid",
-    "link_expired": "The link has expired",
-    "rate_limited": "Too many requests",
-    "not_found": "Not found",
-    "method_not_allowed": "The path does not support this method",
-    "unsupported_media_type": "The body has the wrong content type",
-    "body_too_large": "The body is too large",
-    "idempotency_conflict": "The idempotency key belongs to another request",
-    "invalid_idempotency_key": "The idempotency key is malformed",
-    "invalid_cursor": "The cursor or event id is invalid",
-    "durability_unsupported": "This deployment cannot guarantee durability",
-    "not_durable": "The job may not survive the loss of its store",
-    "newer_version": "A newer version of the service made this job",
-    "result_expired": "The picture has expired",
-    "backlog_full": "Too much work is queued",
-    "quota_exceeded": "The tenant's quota is used up",
-    "larger_than_quota": "The job is larger than the tenant's quota",
-    "deadline_unmeetable": "The deadline cannot be met",
-    "store_full": "The store is full",
-    "store_unavailable": "The store is unavailable",
-}
 _HTTP_CODES = {
     400: "malformed_request",
     404: "not_found",
@@ -117,7 +86,7 @@ def problem_response(scope: Scope, refusal: Refusal) -> Response:
     state["problem"] = refusal.code
     problem = Problem(
         type=f"urn:sfumato:problem:{refusal.code}",
-        title=TITLES.get(refusal.code) or HTTPStatus(refusal.status).phrase,
+        title=refusal.code.replace("_", " ").capitalize(),
         status=refusal.status,
         detail=printable(refusal.detail),
         instance=printable(str(scope.get("path", ""))),

@@ -37,7 +37,7 @@ class Problem(View):
     """An error according to RFC 9457, with a stable identifier in ``code``."""
 
     type: str = Field(examples=["urn:sfumato:problem:invalid_request"])
-    title: str = Field(examples=["The request is invalid"])
+    title: str = Field(examples=["Invalid request"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["unknown sampler 'eular'; there are: euler, heun"])
     instance: str | None = Field(None, examples=["/v1/jobs"])

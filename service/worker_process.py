@@ -1,6 +1,7 @@
 """One worker as a child process under a keeper: started, checked, drained."""
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Mapping
@@ -109,9 +110,7 @@ def own_metrics_port(host: str, first: int, number: int) -> int:
     for port in range(begin, min(begin + PORTS_TRIED, 65536)):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind((host, port))
-            except OSError:
-                continue
-            return port
+                return port
     raise OSError(f"no free port for a worker's metrics from {begin} on")

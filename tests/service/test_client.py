@@ -145,7 +145,7 @@ def test_full_backlog_says_when_to_come_back(settings: ServiceSettings) -> None:
         assert refused.value.retry_after_s >= 1
 
 
-def test_picture_past_its_time_to_live_is_gone(settings: ServiceSettings) -> None:
+def test_an_expired_image_is_gone(settings: ServiceSettings) -> None:
     brief = settings.model_copy(update={"result_ttl_s": 0.01})
     with client_of(brief) as client:
         job = client.submit("a red apple")
@@ -162,7 +162,7 @@ def test_picture_past_its_time_to_live_is_gone(settings: ServiceSettings) -> Non
         assert client.get(job.id).images[0].size_bytes == len(PNG)
 
 
-def test_nobody_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_door_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.client.PAUSES_S", (0.0,))
     with Client(f"http://127.0.0.1:{free_port()}") as client:
         assert not client.ready()

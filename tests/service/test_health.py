@@ -210,7 +210,7 @@ async def test_log_lines_carry_request_and_job_ids(
     with caplog.at_level("INFO"):
         answer = await http.post("/v1/jobs", json={"prompt": "a"}, headers={"x-request-id": "abc"})
     lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-    told = {line["event"]: line for line in lines}
+    logged = {line["event"]: line for line in lines}
     for event in ("job accepted", "request"):
-        assert told[event]["request_id"] == "abc"
-        assert told[event]["job_id"] == answer.json()["id"]
+        assert logged[event]["request_id"] == "abc"
+        assert logged[event]["job_id"] == answer.json()["id"]

@@ -20,7 +20,7 @@ async def backlog(store: RedisStore) -> int:
     return (await store.backlog("toy")).pending_jobs
 
 
-async def test_submitted_job_is_told_with_every_default(
+async def test_submitted_job_has_every_default(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     answer = await http.post("/v1/jobs", json={"prompt": "a red apple", "metadata": {"a": "b"}})
@@ -31,7 +31,7 @@ async def test_submitted_job_is_told_with_every_default(
     assert answer.headers["x-request-id"]
     assert job["status"] == "queued"
     assert job["queue_position"] == 1
-    assert job["eta_s"] is None  # no worker has told its speed
+    assert job["eta_s"] is None  # no worker has announced its speed
     assert job["request"]["sampler"] == "euler"
     assert job["request"]["num_inference_steps"] == 10
     assert isinstance(job["request"]["seed"], int)
@@ -40,7 +40,7 @@ async def test_submitted_job_is_told_with_every_default(
     assert await backlog(redis_store) == 1
 
 
-async def test_finished_job_tells_its_pictures_and_timings(
+async def test_finished_job_has_images_and_timings(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     job_id = await submit(http, num_images=2)
@@ -54,8 +54,8 @@ async def test_finished_job_tells_its_pictures_and_timings(
     ]
     assert job["timings"]["evaluations"] == 20
     assert job["timings"]["queued_s"] >= 0
-    picture = await http.get(job["images"][1]["url"])
-    assert picture.content == PNG
+    image = await http.get(job["images"][1]["url"])
+    assert image.content == PNG
 
 
 async def test_prefer_wait_answers_200_when_the_job_ends_in_time(
@@ -271,7 +271,7 @@ async def test_bad_list_parameter_is_refused(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_failed_job_tells_a_problem(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+async def test_failed_job_has_a_problem(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
     job_id = await submit(http)
     held = await claim(redis_store)
     await redis_store.fail(held.lease, JobError(code="non_finite", detail="it burst"))
@@ -281,7 +281,7 @@ async def test_failed_job_tells_a_problem(http: httpx.AsyncClient, redis_store: 
     assert job["error"]["detail"] == "it burst"
 
 
-async def test_picture_can_be_revalidated(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+async def test_image_can_be_revalidated(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
     job_id = await submit(http)
     held = await claim(redis_store)
     early = await http.get(f"/v1/jobs/{job_id}/images/0")

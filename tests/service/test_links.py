@@ -42,9 +42,9 @@ async def test_links_of_a_job_open_without_a_key(keyed: Keyed, redis_store: Redi
         assert (await anyone.get(links["image"])).content == PNG
         assert (await anyone.get(links["preview"])).content == b"preview-3"
         async with anyone.stream("GET", links["events"]) as answer:
-            told = [frame async for frame in frames(answer)]
-        assert told[-1].kind == "result"
-        inside = told[-1].data["images"][0]["url"]
+            received = [frame async for frame in frames(answer)]
+        assert received[-1].kind == "result"
+        inside = received[-1].data["images"][0]["url"]
         assert (await anyone.get(inside)).content == PNG
         bare = urlsplit(links["image"]).path
         assert (await anyone.get(bare)).status_code == 401
@@ -59,8 +59,8 @@ async def test_what_a_link_shows_ends_with_it(keyed: Keyed, redis_store: RedisSt
         keyed.client(None) as anyone,
         anyone.stream("GET", f"{events}?{query}") as answer,
     ):
-        told = [frame async for frame in frames(answer)]
-    for shown in (told[-1].data["events_url"], told[-1].data["images"][0]["url"]):
+        received = [frame async for frame in frames(answer)]
+    for shown in (received[-1].data["events_url"], received[-1].data["images"][0]["url"]):
         assert parse_qs(urlsplit(shown).query)["expires"] == [str(ends_at)]
 
 

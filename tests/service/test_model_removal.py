@@ -1,4 +1,4 @@
-"""Forgetting a model: only once nobody serves it, and with nothing left that waits for it."""
+"""Forgetting a model: only once no worker serves it, and with no job left that waits for it."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.service.conftest import Command
 from tests.service.worker import claim
 
 
-async def test_a_model_in_use_is_kept_and_the_reason_told(redis_store: RedisStore) -> None:
+async def test_a_model_in_use_is_kept_with_a_reason(redis_store: RedisStore) -> None:
     with pytest.raises(ModelInUse, match="no model 'toy'"):
         await forget_model(redis_store, "toy")
     await redis_store.announce_model(MODEL)

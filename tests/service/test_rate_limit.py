@@ -1,4 +1,4 @@
-"""Rate limits: by key, tenant, address and link, with the headers that tell of them."""
+"""Rate limits: by key, tenant, address and link, with their headers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ async def test_a_request_is_taken_from_all_buckets_or_from_none(limiter: RateLim
         assert [level.left for level in levels] == [99, 0]
 
 
-async def test_a_key_that_calls_too_often_is_told_when_to_come_back(
+async def test_a_key_over_its_limit_gets_retry_after(
     jobs_settings: JobsSettings,
 ) -> None:
     limits = {"rate_limit": 3, "tenant_rate_limit": 5, "rate_window_s": 600}

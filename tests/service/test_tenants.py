@@ -26,7 +26,7 @@ async def test_a_quota_is_a_problem_that_names_it(
     assert (larger.status_code, larger.json()["code"]) == (422, "larger_than_quota")
 
 
-async def test_a_deadline_that_cannot_be_met_is_told_when_it_could(
+async def test_a_refused_deadline_comes_with_the_earliest(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     body = {"prompt": "a red apple", "num_inference_steps": 10, "deadline_s": 0.5}
