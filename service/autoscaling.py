@@ -25,6 +25,6 @@ class BacklogPolicy:
         seen = self._watch.latest()
         if seen is None:
             return ctx.target_num_replicas, {}
-        if isinstance(seen, str):
+        if not seen.announced:
             return 1, {}  # the door accepts no job until a worker has announced the model
         return ceil(seen.backlog_s / self._target_s), {}

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 from time import monotonic
-from typing import Literal
 
 from jobs.errors import JobsError, StartError
 from jobs.redis_store import RedisStore
-from jobs.scaling import ScalingSignal, read_signal
+from jobs.scaling import ScalingSignal, read_signal, unannounced_signal
 from jobs.settings import JobsSettings, read_environment
 
 log = logging.getLogger("ray.serve")  # part of the log of Serve's controller
@@ -15,9 +14,6 @@ log = logging.getLogger("ray.serve")  # part of the log of Serve's controller
 EVERY_S = 1.0
 STALE_S = 15.0
 """A signal older than this is not used."""
-
-UNKNOWN_MODEL: Literal["unknown model"] = "unknown model"
-Seen = ScalingSignal | Literal["unknown model"]
 
 
 class BacklogWatch:
@@ -32,11 +28,11 @@ class BacklogWatch:
         self._store = RedisStore(settings or _settings())
         self._reading: asyncio.Task[None] | None = None
         self._asked_at = float("-inf")
-        self._seen: Seen | None = None
+        self._seen: ScalingSignal | None = None
         self._seen_at = float("-inf")
         self._failing = False
 
-    def latest(self) -> Seen | None:
+    def latest(self) -> ScalingSignal | None:
         """Return the latest signal without waiting, None if there is none or it is stale."""
         now = monotonic()
         idle = self._reading is None or self._reading.done()
@@ -56,7 +52,8 @@ class BacklogWatch:
         if self._failing:
             log.info("scaling signal for %s is back", self._model)
         self._failing = False
-        self._seen, self._seen_at = signal or UNKNOWN_MODEL, monotonic()
+        self._seen = signal or unannounced_signal(self._model, 0.0, [])
+        self._seen_at = monotonic()
 
     async def close(self) -> None:
         """Release connections."""

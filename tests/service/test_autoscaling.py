@@ -9,10 +9,9 @@ from redis import Redis
 
 from jobs.errors import StartError
 from jobs.redis_store import RedisStore
-from jobs.scaling import ScalingSignal
 from jobs.settings import JobsSettings
 from service.autoscaling import BacklogPolicy
-from service.backlog_watch import UNKNOWN_MODEL, BacklogWatch
+from service.backlog_watch import BacklogWatch
 from service.redis_server import free_port
 from service.worker_process import own_metrics_port, reachable
 from service.worker_settings import worker_settings
@@ -33,7 +32,8 @@ async def test_a_watch_gives_the_latest_signal_without_waiting(
     assert watch.latest() is None
 
     async def unknown() -> bool:
-        return watch.latest() == UNKNOWN_MODEL
+        seen = watch.latest()
+        return seen is not None and not seen.announced
 
     await until("an unknown model", unknown)
     await redis_store.announce_model(MODEL)
@@ -41,7 +41,7 @@ async def test_a_watch_gives_the_latest_signal_without_waiting(
 
     async def outcontext() -> bool:
         seen = watch.latest()
-        return isinstance(seen, ScalingSignal) and seen.backlog_s > 0
+        return seen is not None and seen.backlog_s > 0
 
     await until("the backlog", outcontext)
 
