@@ -15,7 +15,6 @@ from transformers.utils import logging as transformers_logging
 from diffusion.bundle import Bundle, load_bundle
 from jobs.logs import configure
 from tests.benchmarks import (
-    capacity,
     comparison,
     door,
     efficiency,
@@ -68,7 +67,6 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),
     "threads": threads.measure,
     "keda": keda.measure,
-    "capacity": capacity.measure,
     "store": store.measure,
     "outbox": outbox.measure,
     "redis_cost": redis_cost.measure,

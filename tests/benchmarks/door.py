@@ -11,10 +11,10 @@ import aiohttp
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
 from tests.benchmarks.door_process import door_process
 from tests.benchmarks.figures import quantile
 from tests.jobs.examples import MODEL
+from tests.redis_server import redis_server
 
 SECONDS = 5.0
 LISTENERS = 1000

@@ -18,10 +18,10 @@ from jobs.redis_store import RedisStore
 from jobs.schema import Priority
 from jobs.settings import JobsSettings
 from jobs.tenants import TenantTerms
-from service.redis_server import redis_server
 from tests.benchmarks.figures import quantile
 from tests.benchmarks.rows import compare_rows
 from tests.jobs.examples import spec
+from tests.redis_server import redis_server
 
 PLACES = 16
 SPEED = 30.0

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
 from tests.benchmarks.figures import quantile
 from tests.benchmarks.policy import Cost
 from tests.bundles import tiny_bundle
 from tests.faults.client import Client
 from tests.faults.processes import Worker
+from tests.redis_server import redis_server
 from tests.scaling import load as loads
 from tests.scaling import simulation, supervisor
 from tests.scaling.autoscaler import Autoscaler

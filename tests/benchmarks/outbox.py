@@ -10,10 +10,10 @@ from jobs.outbox import DeliveryTerms
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.webhook import Webhook
-from service.redis_server import redis_server
 from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
 from tests.jobs.long_outbox import multiply, take_over
+from tests.redis_server import redis_server
 
 LINES = {"10_of_1": (10, 1), "100000_of_1": (100_000, 1), "100000_of_1000": (100, 1000)}
 """Deliveries a tenant, and tenants."""

@@ -12,8 +12,8 @@ from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Checkpoint, Claim, Preview, Progress
-from service.redis_server import redis_server
 from tests.jobs.examples import MODEL, picture, spec
+from tests.redis_server import redis_server
 
 JOBS = 400
 PREVIEW_BYTES = 6_000  # of the shipped model's 64×64 pictures: PNG

@@ -13,9 +13,9 @@ from typing import Any
 from jobs.cancelling import end
 from jobs.schema import JobRecord
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
 from tests.bundles import tiny_bundle
 from tests.faults.client import Client, until
+from tests.redis_server import redis_server
 from tests.stack.scaled import (
     Watch,
     actor_of,

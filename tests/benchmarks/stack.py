@@ -13,7 +13,7 @@ from jobs.catalogue import resolve, units
 from jobs.redis_store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
+from tests.redis_server import redis_server
 from workers.catalogue import model_entry
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings

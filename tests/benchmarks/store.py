@@ -10,9 +10,9 @@ from typing import Any
 from jobs.redis_store import RedisStore
 from jobs.schema import JobSpec
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
 from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
+from tests.redis_server import redis_server
 
 SIZES = (10, 10_000)
 TENANTS = (1, 10, 1000)  # that share the longer queue

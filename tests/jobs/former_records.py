@@ -19,8 +19,8 @@ from jobs.redis_store import RedisStore
 from jobs.schema import SCHEMA_VERSION, JobError, Priority
 from jobs.settings import JobsSettings
 from jobs.store import Idempotency, Preview, Progress, WorkerEntry
-from service.redis_server import redis_server
 from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
+from tests.redis_server import redis_server
 
 FOLDER = Path(__file__).parent / "former"
 PREFIX = "former"

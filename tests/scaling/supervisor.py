@@ -76,24 +76,13 @@ class Supervisor:
         await self.client.ended("first")
         assert await asyncio.to_thread(worker.stop, GRACE_S) == 0
 
-    async def run(
-        self, load: Sequence[Order], autoscaler: Autoscaler | int, measure: Measure
-    ) -> Outcome:
-        """Submit the load at its times and return once every job has ended and no worker is left.
-
-        With a number in place of an autoscaler so many workers run from before the first order to
-        the last job's end.
-        """
-        if isinstance(autoscaler, int):
-            await self._hold(autoscaler)
+    async def run(self, load: Sequence[Order], autoscaler: Autoscaler, measure: Measure) -> Outcome:
+        """Submit the load at its times; return once all jobs have ended and no worker is left."""
         began = monotonic()
         submitting = asyncio.create_task(self._submit(load, began))
         while self._replicas or not (submitting.done() and await self._idle()):
             now = monotonic() - began
-            if isinstance(autoscaler, int):
-                if submitting.done() and await self._idle():
-                    await self._set(0, now)
-            elif now >= autoscaler.due_s:
+            if now >= autoscaler.due_s:
                 await self._turn(autoscaler, now, measure)
             await self._look(now)
             await asyncio.sleep(TICK_S)
@@ -122,11 +111,6 @@ class Supervisor:
         if wanted != len(self._live):
             self.outcome.replicas.append((now, wanted))
             await self._set(wanted, now)
-
-    async def _hold(self, replicas: int) -> None:
-        await self._set(replicas, 0.0)
-        await self.client.workers({replica.worker.name for replica in self._replicas})
-        self._unready.clear()
 
     async def _set(self, wanted: int, now: float) -> None:
         for _ in range(wanted - len(self._live)):
