@@ -145,7 +145,7 @@ class RedisStore:
             pipe.hgetall(self._key("job", job_id.decode()))
         jobs = await self._ask(pipe.execute())
         records = tuple(decode(job) for job in jobs if job and readable(job))
-        # A former version's worker moves a job without its tenant's lists.
+        # A job may have moved on between the two round trips.
         records = tuple(r for r in records if status in (None, r.status))
         return JobPage(records, str(int(found[-1][1])) if len(found) == limit else None)
 

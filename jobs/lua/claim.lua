@@ -26,13 +26,7 @@ local function may(id)
   return false
 end
 
-if redis.call('ZCARD', key('pending', a.model)) > redis.call('HLEN', key('lined_up', a.model)) then
-  adopt(a.model, 0, 64)
-end
 local id, who, rank, served_as = choose(a.model, t, may)
-if not id and adopt(a.model, 0, 64) > 0 then
-  id, who, rank, served_as = choose(a.model, t, may)
-end
 if not id or making_room then return false end
 serve(a.model, rank, who, remaining(id), served_as)
 take_out(id, t)

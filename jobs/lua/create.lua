@@ -7,12 +7,7 @@ local function there(outcome, id)
 end
 if redis.call('EXISTS', key('job', a.id)) == 1 then return there('created', a.id) end
 if a.idempotency then
-  local function look(k) return redis.call('HMGET', key('idempotency', k), 'fingerprint', 'id') end
-  local known = look(a.idempotency.key)
-  if not known[1] and a.tenant == 'public' then
-    known = look(a.idempotency.key:sub(#'public:' + 1))
-    if known[2] and get(known[2], 'tenant') then known = {} end  -- not from before there were tenants
-  end
+  local known = redis.call('HMGET', key('idempotency', a.idempotency.key), 'fingerprint', 'id')
   if known[1] then
     if known[1] ~= a.idempotency.fingerprint then return {'conflict', known[2]} end
     if redis.call('EXISTS', key('job', known[2])) == 1 then

@@ -2,7 +2,6 @@
 -- Its tenant, and its class where it was served for another, get back what it has not used.
 local function give_back(id, model)
   local served_as, rank = tonumber(get(id, 'served_as')), num(id, 'rank')
-  if not served_as then return end  -- claimed by a process of a former version
   charge(model, rank, tenant(id), -remaining(id))
   if served_as < rank then credit(model, rank, remaining(id)) end
   redis.call('HDEL', key('job', id), 'served_as')

@@ -84,20 +84,6 @@ local function line_up(id, fresh)
   redis.call('HSET', key('lined_up', model), id, rank .. ' ' .. who .. ' ' .. units)
 end
 
--- Line up jobs that a process of a former version has put into the queue. → how many
-local function adopt(model, from, count)
-  local adopted, pending, lined_up = 0, key('pending', model), key('lined_up', model)
-  local found = redis.call('ZRANGE', pending, from, from + count - 1, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    if redis.call('HEXISTS', lined_up, found[i]) == 0 and get(found[i], 'status') == 'queued' then
-      line_up(found[i], math.floor(tonumber(found[i + 1]) / 1e12) % 2 == 1)
-      owe(found[i], remaining(found[i]))
-      adopted = adopted + 1
-    end
-  end
-  return adopted
-end
-
 -- Whether a job may run beside others.
 local function safe(id) return num(id, 'deaths') < S.suspect_deaths end
 
@@ -105,9 +91,7 @@ local function safe(id) return num(id, 'deaths') < S.suspect_deaths end
 local function first(model, rank, t, may)
   for _, who in ipairs(redis.call('ZRANGE', key('lanes', model, rank), 0, 15)) do
     for _, id in ipairs(redis.call('ZRANGE', key('lane', model, rank, who), 0, 31)) do
-      if get(id, 'status') ~= 'queued' then
-        fall_out(model, id)  -- a process of a former version took it
-      elseif tonumber(get(id, 'expires_at') or 'inf') > t and readable(id) and may(id) then
+      if tonumber(get(id, 'expires_at') or 'inf') > t and readable(id) and may(id) then
         return id, who
       end
     end

@@ -1,14 +1,12 @@
 -- What ended and whose client wants to be told. Tenants are served in turn, so that a long line of
 -- one, its receiver dead, is nobody else's wait; and those whose receivers hang have turns of their
 -- own, so that calls which take their whole time never hold more than some of a door's places.
--- outbox              job id → when its delivery is due; all that a former version reads and writes
+-- outbox              job id → when its delivery is due
 -- tenant:<t>:outbox   a tenant's entries of it
 -- outbox_turns        tenant → when its turn comes: with its first entry, or as it was last served
 --                     if that was later; but for those in
 -- outbox_slow_turns   the same of the tenants in
 -- outbox_slow         tenant → how many quick answers in a row take it back to the turns of all
--- outbox_lined_up     how many entries stand in their tenant's outbox
--- outbox_adopting     how far the sweep has looked for those that do not
 -- undelivered         job id → when it was given up
 local function line_of(who) return key('tenant', who, 'outbox') end
 
@@ -53,22 +51,16 @@ local function note_pace(who, slow)
   end
 end
 
-local function line_up_delivery(id, due, t)
-  local added = redis.call('ZADD', line_of(tenant(id)), due, id)
-  redis.call('INCRBY', key('outbox_lined_up'), added)
-  await_turn(tenant(id), t)
-end
-
 -- Have a delivery be due at a time.
 local function put_off(id, due, t)
   redis.call('ZADD', key('outbox'), stamp(due), id)
-  line_up_delivery(id, stamp(due), t)
+  redis.call('ZADD', line_of(tenant(id)), stamp(due), id)
+  await_turn(tenant(id), t)
 end
 
 local function withdraw(id, who, t)
   redis.call('ZREM', key('outbox'), id)
-  local dropped = redis.call('ZREM', line_of(who), id)
-  redis.call('DECRBY', key('outbox_lined_up'), dropped)
+  redis.call('ZREM', line_of(who), id)
   await_turn(who, t)
 end
 
@@ -91,23 +83,4 @@ local function bury(id, t, note)
   redis.call('ZADD', key('undelivered'), stamp(t), id)
   redis.call('HDEL', key('job', id), 'webhook_due')
   set(id, 'webhook_state', 'failed', 'webhook_error', note)
-end
-
--- Put into their tenants' outboxes what processes of a former version have put into the one of all:
--- while there are any a thousand entries at a time, else a few, as it may have changed their times.
-local function adopt_deliveries(t)
-  local all = redis.call('ZCARD', key('outbox'))
-  local lined_up = tonumber(redis.call('GET', key('outbox_lined_up')) or '0')
-  local count = all == lined_up and 20 or 1000
-  local from = tonumber(redis.call('GET', key('outbox_adopting')) or '0')
-  local found = redis.call('ZRANGE', key('outbox'), from, from + count - 1, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    local id, due = found[i], found[i + 1]
-    if not get(id, 'status') then
-      redis.call('ZREM', key('outbox'), id)
-    elseif readable(id) and redis.call('ZSCORE', line_of(tenant(id)), id) ~= due then
-      line_up_delivery(id, due, t)
-    end
-  end
-  redis.call('SET', key('outbox_adopting'), from + count < all and from + count or 0)
 end

@@ -34,7 +34,7 @@ local function work(model, field, by)
   redis.call('HINCRBYFLOAT', key('work', model), field, string.format('%.6f', by))
 end
 
-local function tenant(id) return get(id, 'tenant') or 'public' end
+local function tenant(id) return get(id, 'tenant') end
 
 -- A list of its tenant's jobs: all of them, or those of a status.
 local function own(id, ...) return key('tenant', tenant(id), 'jobs', ...) end

@@ -2,9 +2,7 @@
 local t, dropped = now(), 0
 for _, id in ipairs(redis.call('ZRANGE', key('tenant', a.tenant, 'jobs'), 0, a.limit - 1)) do
   local status = get(id, 'status')
-  if not status then
-    redis.call('ZREM', key('tenant', a.tenant, 'jobs'), id)
-  elseif readable(id) then
+  if readable(id) then
     if status == 'queued' or status == 'running' then finish(id, t, 'canceled') end
     forget(id)
     redis.call('PUBLISH', key('wake'), id)

@@ -22,22 +22,3 @@ local function owe(id, units)
   end
   redis.call('HINCRBYFLOAT', key('outstanding'), who, stamp((units or 0) - before))
 end
-
--- Look some jobs of some tenant over: a process of a former version ends jobs without a word here.
-local function audit(count)
-  local who = redis.call('HRANDFIELD', key('outstanding'))
-  if not who then return end
-  for _, id in ipairs(redis.call('HRANDFIELD', key('open', who), count)) do
-    local status = get(id, 'status')
-    if status == 'queued' or status == 'running' then
-      owe(id, remaining(id))
-    elseif status then
-      owe(id)
-    else
-      local left = redis.call('HGET', key('open', who), id)
-      redis.call('HDEL', key('open', who), id)
-      redis.call('HINCRBYFLOAT', key('outstanding'), who, '-' .. left)
-    end
-  end
-  if redis.call('EXISTS', key('open', who)) == 0 then redis.call('HDEL', key('outstanding'), who) end
-end

@@ -55,30 +55,4 @@ local past = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', stamp(t - S.recor
 for _, id in ipairs(past) do
   if readable(id) then forget(id) end
 end
--- Jobs from before there were tenants, an upgrade's other version's too, join their tenant's lists.
-local listed = redis.call('GET', key('listed')) or '0'
-local new = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. listed, '+inf', 'WITHSCORES',
-  'LIMIT', 0, 200)
-for i = 1, #new, 2 do
-  local id, seq = new[i], new[i + 1]
-  if not get(id, 'tenant') then
-    redis.call('ZADD', own(id), seq, id)
-    redis.call('ZADD', own(id, get(id, 'status')), seq, id)
-  end
-  listed = seq
-end
-if new[1] then redis.call('SET', key('listed'), listed) end
-for _, model in ipairs(redis.call('HKEYS', key('models'))) do
-  local waiting = redis.call('ZCARD', key('pending', model))
-  if waiting ~= redis.call('HLEN', key('lined_up', model)) then  -- a former version is at work too
-    local from = tonumber(redis.call('HGET', key('adopting'), model) or '0')
-    adopt(model, from, 1000)
-    redis.call('HSET', key('adopting'), model, from + 1000 < waiting and from + 1000 or 0)
-    for _, id in ipairs(redis.call('HRANDFIELD', key('lined_up', model), 100)) do
-      if get(id, 'status') ~= 'queued' then fall_out(model, id) end
-    end
-  end
-end
-audit(50)
-adopt_deliveries(t)
 return {requeued, models, expired, failed, dropped}

@@ -1,7 +1,7 @@
 -- Lease due deliveries to a door: one by one to the tenant of which it has the fewest under way, to
 -- those the longest without first, so many at most a tenant, and so many at most in all to tenants
 -- whose receivers hang. → {{job id, tenant, attempt}, …}
-local LOOKS = 100  -- at entries of a tenant that are out of date or a newer version's, in one call
+local LOOKS = 100  -- at entries of a tenant that cannot be tried, in one call
 local t = now()
 local taken, busy, looks, passed, asked = {}, a.busy, {}, {}, {}
 
@@ -13,13 +13,8 @@ local function first_of(who)
     local id = redis.call('ZRANGEBYSCORE', line_of(who), '-inf', stamp(t),
       'LIMIT', passed[who], 1)[1]
     if not id then return end
-    local due = redis.call('ZSCORE', key('outbox'), id)
     if not readable(id) then
       passed[who] = passed[who] + 1
-    elseif get(id, 'webhook_state') ~= 'pending' then
-      withdraw(id, who, t)  -- a process of a former version settled it, or forgot the job
-    elseif due and tonumber(due) > t then
-      line_up_delivery(id, due, t)  -- a door of a former version tries it, or did
     elseif num(id, 'webhook_attempts') >= a.max_attempts then
       bury(id, t, 'every door that tried died')
     else

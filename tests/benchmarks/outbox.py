@@ -13,7 +13,7 @@ from jobs.webhook import Webhook
 from service.redis_server import redis_server
 from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
-from tests.jobs.long_outbox import multiply, take_over
+from tests.jobs.long_outbox import multiply
 
 LINES = {"10_of_1": (10, 1), "100000_of_1": (100_000, 1), "100000_of_1000": (100, 1000)}
 """Deliveries a tenant, and tenants."""
@@ -35,7 +35,6 @@ async def _at(store: RedisStore, per_tenant: int, tenants: int) -> dict[str, flo
     for name in names:
         await _end(store, name, name)
         await multiply(store, name, per_tenant - 1)
-    await take_over(store)
     full = {name: TERMS.limit_of_tenant for name in names[: PLACES // TERMS.limit_of_tenant]}
     taken: dict[str, list[float]] = {"other": [], "settle": [], "all_places": []}
     for number in range(CALLS):

@@ -93,6 +93,6 @@ SCENARIOS = (
     ),
     Scenario(
         "upgrade", "two versions on one Redis", upgrade.run,
-        {"jobs": 100, "steps": 60}, {"jobs": 12, "steps": 80},
+        {"jobs": 100, "steps": 60}, {"jobs": 12, "steps": 80}, upgrade.missing,
     ),
 )  # fmt: skip

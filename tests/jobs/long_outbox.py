@@ -7,14 +7,11 @@ from jobs.memory_store import MemoryStore
 from jobs.redis_store import RedisStore
 from jobs.store import JobStore
 
-ADOPTED_A_SWEEP = 1000
+AT_ONCE = 1000
 
 
 async def multiply(store: JobStore, job_id: str, count: int) -> None:
-    """Put so many copies of an ended job into the outbox, due when it is.
-
-    In Redis they are as a former version would leave them: see :func:`take_over`.
-    """
+    """Put so many copies of an ended job into the outbox, due when it is."""
     names = [f"{job_id}-{number}" for number in range(count)]
     if isinstance(store, MemoryStore):
         jobs = vars(store)["_life"].jobs
@@ -24,19 +21,12 @@ async def multiply(store: JobStore, job_id: str, count: int) -> None:
     redis, prefix = vars(store)["_redis"], vars(store)["_prefix"]
     job = await redis.hgetall(f"{prefix}:job:{job_id}")
     due = await redis.zscore(f"{prefix}:outbox", job_id)
-    for start in range(0, count, ADOPTED_A_SWEEP):
+    lines = f"{prefix}:outbox", f"{prefix}:tenant:{job[b'tenant'].decode()}:outbox"
+    for start in range(0, count, AT_ONCE):
+        some = names[start : start + AT_ONCE]
         pipe: Any = redis.pipeline(transaction=False)
-        for name in names[start : start + ADOPTED_A_SWEEP]:
+        for name in some:
             pipe.hset(f"{prefix}:job:{name}", mapping=job | {b"id": name})
-        pipe.zadd(f"{prefix}:outbox", dict.fromkeys(names[start : start + ADOPTED_A_SWEEP], due))
+        for line in lines:
+            pipe.zadd(line, dict.fromkeys(some, due))
         await pipe.execute()
-
-
-async def take_over(store: JobStore) -> None:
-    """Sweep until every entry stands in its tenant's line."""
-    if isinstance(store, RedisStore):
-        redis, prefix = vars(store)["_redis"], vars(store)["_prefix"]
-        while await redis.zcard(f"{prefix}:outbox") > int(
-            await redis.get(f"{prefix}:outbox_lined_up")
-        ):
-            await store.sweep()

@@ -9,7 +9,7 @@ from redis import Redis
 from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
-from jobs.store import Claim, Idempotency, JobStore
+from jobs.store import Claim, JobStore
 from tests.faults.client import until
 from tests.jobs.examples import checkpoint, picture, spec, work
 
@@ -132,13 +132,3 @@ async def test_a_replay_that_has_to_be_safe_writes_first(jobs_settings: JobsSett
     await store._script("create", arguments | {"durable": True})
     assert redis.hget(*field) is not None
     await store.close()
-
-
-async def test_another_tenants_key_is_not_one_from_before_there_were_tenants(
-    redis_store: RedisStore,
-) -> None:
-    theirs = spec(tenant="shop")
-    await redis_store.create("theirs", theirs, 1, idempotency=Idempotency("order", "body"))
-    ours = Idempotency("shop:order", "body")
-    created = await redis_store.create("ours", spec(), 1, idempotency=ours)
-    assert (created.record.id, created.replayed) == ("ours", False)

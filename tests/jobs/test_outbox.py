@@ -12,7 +12,7 @@ from jobs.store import JobStore
 from jobs.webhook import Webhook, WebhookEvent, WebhookRecord, WebhookState
 from tests.jobs.conftest import MakeStore
 from tests.jobs.examples import picture, spec
-from tests.jobs.long_outbox import multiply, take_over
+from tests.jobs.long_outbox import multiply
 
 TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=100, limit_of_slow=100)
 URL = "https://shop.example/hook"
@@ -170,7 +170,6 @@ async def test_a_line_of_thousands_is_no_other_tenants_wait(store: JobStore) -> 
         await store.cancel(tenant)
         if tenant == "a":
             await multiply(store, "a", 5000)
-    await take_over(store)
     terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4, limit_of_slow=4)
     assert [delivery.job_id for delivery in await taken(store, 8, terms, a=4)] == ["b"]
     assert {delivery.tenant for delivery in await taken(store, 8, terms, b=1)} == {"a"}

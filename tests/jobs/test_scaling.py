@@ -42,7 +42,7 @@ def test_a_worker_with_one_picture_does_not_look_slow() -> None:
     assert signal.backlog_s == 2.0
 
 
-def test_a_worker_of_a_former_version_tells_its_pace_only() -> None:
+def test_a_worker_that_has_not_measured_counts_with_its_pace() -> None:
     live = [worker("a", 0.0, rows_per_s=8.0), worker("b", 0.0)]
     assert scaling_signal(MODEL, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 5.0
     assert scaling_signal(MEASURED, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 2.0
