@@ -74,8 +74,8 @@ async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     records = await audit(client, all_names, outcome)
     backlog = await client.store.backlog("tiny")
     outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no work is left: {backlog}")
-    missing = set(all_names) - await _listed(client)
-    outcome.expect(not missing, f"every job is listed: {sorted(missing)[:5]}")
+    unlisted = set(all_names) - await _listed(client)
+    outcome.expect(not unlisted, f"every job is listed: {sorted(unlisted)[:5]}")
     return outcome
 
 
