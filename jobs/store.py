@@ -1,8 +1,4 @@
-"""The store's protocol: every transition of a job's life, each atomic, each guarded by a fence.
-
-Two implementations pass one contract suite: :class:`jobs.redis_store.RedisStore` and
-:class:`jobs.memory_store.MemoryStore`.
-"""
+"""The store's protocol: every transition of a job's life, each atomic, each guarded by a fence."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field

@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from jobs.errors import DurabilityUnsupported, JobNotFound, NotDurable
-from jobs.memory_store import MemoryStore
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Idempotency
@@ -100,8 +99,6 @@ async def test_store_that_cannot_confirm_takes_nothing_on(serve: Serve) -> None:
     with pytest.raises(JobNotFound):
         await store.get("a")
     await store.close()
-    with pytest.raises(DurabilityUnsupported, match="memory"):
-        await MemoryStore(settings).create("a", spec(), 10)
 
 
 async def test_door_says_what_became_of_the_job(serve: Serve) -> None:

@@ -2,10 +2,8 @@
 
 import pytest
 
-from jobs.memory_store import MemoryStore
 from jobs.scaling import UNMEASURED_BACKLOG_S, read_signal, scaling_signal
-from jobs.settings import JobsSettings
-from jobs.store import Backlog, Progress, WorkerEntry
+from jobs.store import Backlog, JobStore, Progress, WorkerEntry
 from tests.jobs.examples import MODEL, spec, work
 
 MEASURED = MODEL.model_copy(update={"units_per_s": 20.0, "cold_start_s": 4.5})
@@ -58,8 +56,7 @@ def test_a_job_counts_until_it_has_ended() -> None:
     assert signal.backlog_s == pytest.approx(1 / 20)
 
 
-async def test_the_store_s_signal_goes_down_with_progress() -> None:
-    store = MemoryStore(JobsSettings())
+async def test_the_store_s_signal_goes_down_with_progress(store: JobStore) -> None:
     assert await read_signal(store, "toy") is None
     await store.announce_model(MEASURED)
     assert (await read_signal(store, "toy")).backlog_s == 0.0  # type: ignore[union-attr]
