@@ -77,7 +77,7 @@ local function forget(id)
   end
   redis.call('ZREM', key('ended'), id)
   redis.call('ZREM', key('undelivered'), id)
-  if get(id, 'webhook') then withdraw(id, tenant(id), now()) end
+  if get(id, 'webhook') then withdraw_delivery(id, now()) end
   local used = get(id, 'idempotency')
   if used and redis.call('HGET', key('idempotency', used), 'id') == id then
     redis.call('DEL', key('idempotency', used))

@@ -1,80 +1,78 @@
--- Lease due deliveries to a door: one by one to the tenant of which it has the fewest under way, to
--- those the longest without first, so many at most a tenant, and so many at most in all to tenants
--- whose receivers hang. → {{job id, tenant, attempt}, …}
-local LOOKS = 100  -- at entries of a tenant that cannot be tried, in one call
+-- Lease due deliveries to a door. Each goes to the tenant with the fewest calls in progress there, and
+-- among those to the tenant whose turn came first. → {{{job id, tenant, attempt, receiver}, …}, how
+-- many were put off because their receiver hangs}
+local LOOKS = 32  -- entries of a tenant that one call may put off or pass over
 local t = now()
-local taken, busy, looks, passed, asked = {}, a.busy, {}, {}, {}
+local taken, put_off, busy, calling, resting = {}, 0, a.busy, a.calling, a.resting
+local looks, passed, probes = {}, {}, a.probes
 
--- The first of a tenant's deliveries that may be tried.
+-- The host and port that a delivery calls.
+local function receiver_of(id)
+  local scheme, host = cjson.decode(get(id, 'webhook')).url:lower():match('^(%a+)://([^/?#]*)')
+  if not host or host:find(':%d+$') then return host or '' end
+  return host .. (scheme == 'http' and ':80' or ':443')
+end
+
+-- The first of a tenant's deliveries that may be tried now, and its receiver.
 local function first_of(who)
   looks[who], passed[who] = looks[who] or 0, passed[who] or 0
   while looks[who] < LOOKS do
     looks[who] = looks[who] + 1
-    local id = redis.call('ZRANGEBYSCORE', line_of(who), '-inf', stamp(t),
-      'LIMIT', passed[who], 1)[1]
+    local id = redis.call('ZRANGEBYSCORE', line_of(who), '-inf', stamp(t), 'LIMIT', passed[who], 1)[1]
     if not id then return end
-    if not readable(id) then
+    local receiver = readable(id) and receiver_of(id)
+    local rest = receiver and resting[who .. ' ' .. receiver]
+    if rest == 0 and probes <= 0 then rest = a.lease_s end
+    if not receiver then
       passed[who] = passed[who] + 1
     elseif num(id, 'webhook_attempts') >= a.max_attempts then
-      bury(id, t, 'every door that tried died')
+      dead_letter(id, t, 'every door that tried died')
+    elseif rest and rest > 0 then
+      schedule_delivery(id, t + rest, t)
+      set(id, 'webhook_due', stamp(t + rest))
+      put_off = put_off + 1
+    elseif (calling[receiver] or 0) >= a.limit_of_receiver then
+      passed[who] = passed[who] + 1
     else
-      return id
+      return id, receiver
     end
   end
 end
 
-local function lease(id, who)
-  local attempt = num(id, 'webhook_attempts') + 1
+local function lease(id, who, receiver)
+  local attempt, line = num(id, 'webhook_attempts') + 1, who .. ' ' .. receiver
   set(id, 'webhook_attempts', attempt, 'webhook_token', a.token)
-  put_off(id, t + math.max(a.lease_s, 1e-5), t)  -- this call must not find it again
-  taken[#taken + 1] = {id, who, attempt}
+  schedule_delivery(id, t + math.max(a.lease_s, 1e-5), t)  -- this call must not find it again
+  calling[receiver] = (calling[receiver] or 0) + 1
+  if resting[line] then resting[line], probes = a.lease_s, probes - 1 end
+  taken[#taken + 1] = {id, who, attempt, receiver}
 end
 
--- Tenants whose turn has come, enough for as many places where some have deliveries under way.
-local function due(turns, places)
-  for _ in pairs(busy) do places = places + 1 end
-  local found = redis.call('ZRANGEBYSCORE', key(turns), '-inf', stamp(t),
-    'WITHSCORES', 'LIMIT', 0, places)
-  local tenants = {}
-  for i = 1, #found, 2 do tenants[#tenants + 1] = {found[i], tonumber(found[i + 1])} end
-  return tenants
-end
-
-local slow_places, slow = a.limit_of_slow, {}
-for who, count in pairs(busy) do
-  if redis.call('HEXISTS', key('outbox_slow'), who) == 1 then slow_places = slow_places - count end
-end
-local order, left = due('outbox_turns', a.limit), {}
-if slow_places > 0 then
-  for _, each in ipairs(due('outbox_slow_turns', slow_places)) do
-    slow[each[1]] = true
-    order[#order + 1] = each
-  end
-end
-table.sort(order, function(x, y) return x[2] < y[2] or x[2] == y[2] and x[1] < y[1] end)
-for i, each in ipairs(order) do left[i] = each[1] end
-
+-- Tenants already at work here may be passed over, so look at as many more.
+local places = a.limit
+for _ in pairs(busy) do places = places + 1 end
+local turns = redis.call('ZRANGEBYSCORE', key('outbox_turns'), '-inf', stamp(t), 'LIMIT', 0, places)
+local left, asked = turns, {}
 for level = 0, a.limit_of_tenant - 1 do
   local more = {}
   for _, who in ipairs(left) do
-    local id
     if (busy[who] or 0) > level then
       more[#more + 1] = who
-    elseif #taken < a.limit and (not slow[who] or slow_places > 0) then
-      id, asked[who] = first_of(who), true
-    end
-    if id then
-      lease(id, who)
-      if slow[who] then slow_places = slow_places - 1 end
-      busy[who] = level + 1
-      more[#more + 1] = who
+    elseif #taken < a.limit then
+      asked[who] = true
+      local id, receiver = first_of(who)
+      if id then
+        lease(id, who, receiver)
+        busy[who] = level + 1
+        more[#more + 1] = who
+      end
     end
   end
   left = more
   if #left == 0 or #taken >= a.limit then break end
 end
 for who in pairs(asked) do
-  leave_turns(who)
+  redis.call('ZREM', key('outbox_turns'), who)
   await_turn(who, t)
 end
-return taken
+return {taken, put_off}

@@ -19,7 +19,7 @@ from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
 from tests.jobs.former_records import FOLDER, load
 
 FILES = sorted(FOLDER.glob("records-*.json"))
-TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=9, limit_of_slow=9)
+TERMS = DeliveryTerms(60.0, 5, limit_of_tenant=9, limit_of_receiver=9, limit_of_probes=9)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def test_every_state_is_read(former: RedisStore) -> None:
     assert (await former.tenants.get("acme")).weight == 2.0
     totals = await former.totals()
     assert (totals.created, totals.ended["succeeded"], totals.ended["expired"]) == (9, 1, 1)
-    (delivery,) = await former.outbox.take(9, TERMS, {})
+    (delivery,) = await former.outbox.take(9, TERMS, (), {})
     assert await former.outbox.settle(delivery, "delivered")
 
 
@@ -151,6 +151,6 @@ async def test_a_newer_job_is_left_for_a_newer_process(
                 await call(name)
     assert [record.id for record in (await store.list()).records] == ["ours"]
     assert (await store.renew([claim.lease], parkable=2)).higher_waiting is None
-    assert await store.outbox.take(9, TERMS, {}) == ()  # "ended" is told of by a newer door
+    assert await store.outbox.take(9, TERMS, (), {}) == ()  # "ended" is told of by a newer door
     assert {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer} == before
     await store.close()

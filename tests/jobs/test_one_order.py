@@ -100,7 +100,7 @@ async def same_places(store: RedisStore, oracle: FairOrder, jobs: dict[str, Wait
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_delivery_is_the_oracles(redis_store: RedisStore, seed: int) -> None:
     outbox, chooser = redis_store.outbox, random.Random(seed)
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=3, limit_of_tenant=3, limit_of_slow=99)
+    terms = DeliveryTerms(60.0, 3, limit_of_tenant=3, limit_of_receiver=99, limit_of_probes=9)
     oracle = OutboxOrder(terms.max_attempts, terms.limit_of_tenant)
     held: list[Delivery] = []
     for i in range(150):
@@ -111,8 +111,8 @@ async def test_every_delivery_is_the_oracles(redis_store: RedisStore, seed: int)
             await redis_store.cancel(f"job{i}")
             oracle.post(f"job{i}", tenant, time())
         elif act < 0.7:
-            limit, busy = chooser.randrange(1, 6), dict(Counter(one.tenant for one in held))
-            taken = await outbox.take(limit, terms, busy)
+            limit, busy = chooser.randrange(1, 6), Counter(one.tenant for one in held)
+            taken = await outbox.take(limit, terms, held, {})
             expected = oracle.take(time(), limit, terms.lease_s, busy)
             assert [(d.job_id, d.tenant, d.attempt) for d in taken] == expected
             held += taken
