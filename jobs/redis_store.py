@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
+import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from jobs import events
 from jobs.catalogue import ModelEntry
@@ -15,14 +17,16 @@ from jobs.errors import (
     ResultExpired,
     StaleFence,
     StoreTrouble,
+    UnreadableRecord,
 )
 from jobs.latency import Latency, latencies
-from jobs.records import JobHash, decode, readable
+from jobs.records import JobHash, decode
 from jobs.redis_intake import RedisIntake
 from jobs.redis_outbox import RedisOutbox
 from jobs.redis_tenants import RedisTenants
 from jobs.schema import (
     FAILURE_CODES,
+    PUBLIC,
     SCHEMA_VERSION,
     Durable,
     ImageRecord,
@@ -56,6 +60,7 @@ from jobs.store import (
 )
 from jobs.webhook import Webhook
 
+log = structlog.get_logger()
 ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
 
 
@@ -93,7 +98,7 @@ class RedisStore:
         ours, job = await self._ask(self._scripts.execute(fill))
         if not ours:
             raise StaleFence(lease.job_id)
-        return decode(cast(JobHash, job))
+        return decode(lease.job_id, cast(JobHash, job))
 
     async def create(
         self,
@@ -115,7 +120,22 @@ class RedisStore:
 
     async def get(self, job_id: str) -> JobRecord:
         """Return the job."""
-        return decode(await self._hash(job_id))
+        try:
+            return decode(job_id, await self._hash(job_id))
+        except UnreadableRecord as error:
+            await self._note_unreadable(f"job:{job_id}", error)
+            raise
+
+    async def owner(self, job_id: str) -> str:
+        """Return the job's tenant."""
+        tenant = (await self._hash(job_id)).get(b"tenant", PUBLIC.encode())
+        return tenant.decode("utf-8", "replace")
+
+    async def _note_unreadable(self, record: str, error: Exception) -> None:
+        """Log a damaged record once, and count it until it is rewritten or deleted."""
+        call = self._redis.sadd(self._key("unreadable"), record)
+        if await self._ask(cast(Awaitable[Any], call)):
+            log.error("a stored record is damaged", record=record, reason=str(error))
 
     async def _hash(self, job_id: str) -> JobHash:
         job = await self._ask(cast(Awaitable[Any], self._redis.hgetall(self._key("job", job_id))))
@@ -140,14 +160,26 @@ class RedisStore:
         found = await self._ask(
             self._redis.zrevrangebyscore(key, below, "-inf", start=0, num=limit, withscores=True)
         )
+        ids = [job_id.decode() for job_id, _ in found]
         pipe = self._redis.pipeline(transaction=False)
-        for job_id, _ in found:
-            pipe.hgetall(self._key("job", job_id.decode()))
+        for job_id in ids:
+            pipe.hgetall(self._key("job", job_id))
         jobs = await self._ask(pipe.execute())
-        records = tuple(decode(job) for job in jobs if job and readable(job))
+        records: list[JobRecord] = []
+        unreadable: list[NewerSchema | UnreadableRecord] = []
+        for job_id, job in zip(ids, jobs, strict=True):
+            try:
+                if job:
+                    records.append(decode(job_id, job))
+            except NewerSchema as error:
+                unreadable.append(error)
+            except UnreadableRecord as error:
+                await self._note_unreadable(f"job:{job_id}", error)
+                unreadable.append(error)
         # A job may have moved on between the two round trips.
-        records = tuple(r for r in records if status in (None, r.status))
-        return JobPage(records, str(int(found[-1][1])) if len(found) == limit else None)
+        kept = tuple(r for r in records if status in (None, r.status))
+        last = str(int(found[-1][1])) if len(found) == limit else None
+        return JobPage(kept, last, tuple(unreadable))
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:
         """Return a queued job's place, an estimate where several tenants wait."""
@@ -169,25 +201,45 @@ class RedisStore:
             raise
 
     async def _claim(self, arguments: dict[str, Any]) -> Claim | None:
-        flat = await self._script("claim", arguments)
-        if not flat:
-            return None
-        job: JobHash = dict(zip(flat[::2], flat[1::2], strict=True))
-        record = decode(job)
-        fence = job[b"fence"].decode()
-        lease = Lease(record.id, arguments["model"], arguments["worker"], fence)
+        while flat := await self._script("claim", arguments):
+            job_id, *rest = flat
+            job: JobHash = dict(zip(rest[::2], rest[1::2], strict=True))
+            fence = job[b"fence"].decode()
+            lease = Lease(job_id.decode(), arguments["model"], arguments["worker"], fence)
+            try:
+                return await self._claimed(lease, job)
+            except UnreadableRecord as error:
+                await self._fail_unreadable(lease, error)
+        return None
+
+    async def _fail_unreadable(self, lease: Lease, error: UnreadableRecord) -> None:
+        """End a job that no worker can draw, so that it does not come back to the next one."""
+        await self._note_unreadable(f"job:{lease.job_id}", error)
+        failure = JobError(code="internal", detail=str(error)).model_dump_json()
+        await self._script("finish", _fence(lease) | {"status": "failed", "error": failure})
+
+    async def _claimed(self, lease: Lease, job: JobHash) -> Claim:
+        record = decode(lease.job_id, job)
         return Claim(
             record,
             lease,
-            await self._checkpoints(job),
+            await self._checkpoints(lease.job_id, job),
             tuple(image.index for image in record.images),
             record.deaths >= self._settings.suspect_deaths,
             int(job[b"served_as"]),
             float(job[b"weight"]),
         )
 
-    async def _checkpoints(self, job: JobHash) -> tuple[Checkpoint, ...]:
-        heads = [orjson.loads(v) for f, v in job.items() if f.startswith(b"checkpoint:")]
+    async def _checkpoints(self, job_id: str, job: JobHash) -> tuple[Checkpoint, ...]:
+        heads = []
+        for field, value in job.items():
+            if field.startswith(b"checkpoint:"):
+                try:
+                    head = orjson.loads(value)
+                    Checkpoint(head["image"], head["row"], head["identity"], head["shape"], b"")
+                    heads.append(head | {"key": str(head["key"])})
+                except (KeyError, TypeError, ValueError):  # the picture starts anew
+                    log.error("a checkpoint is damaged", job_id=job_id, field=repr(field))
         if not heads:
             return ()
         blobs = await self._ask(cast(Awaitable[Any], self._redis.mget([h["key"] for h in heads])))
@@ -235,7 +287,8 @@ class RedisStore:
                 key = self._key("checkpoint", lease.job_id, lease.fence, f"{c.image}:{c.row}")
                 pipe.set(key, c.blob, ex=ORPHAN_TTL_S)
                 head = {"image": c.image, "row": c.row, "identity": c.identity, "shape": c.shape}
-                heads.append(head | {"key": key})
+                text = orjson.dumps(head | {"key": key}).decode()
+                heads.append({"image": c.image, "key": key, "head": text})
             self._scripts.queue(pipe, "checkpoint", _fence(lease) | {"checkpoints": heads})
 
         if not (await self._ask(self._scripts.execute(fill)))[-1]:
@@ -244,11 +297,14 @@ class RedisStore:
     async def add_image(self, lease: Lease, image: FinishedImage) -> None:
         """Store one finished picture."""
         key = self._key("image", lease.job_id, lease.fence, str(image.record.index))
-        head = {"image": image.record.model_dump() | {"key": key}}
+        record = image.record
+        # As text: a seed is an int64, and Lua's numbers are doubles.
+        head = orjson.dumps(record.model_dump() | {"key": key}).decode()
+        arguments = {"index": record.index, "size_bytes": record.size_bytes, "key": key}
 
         def fill(pipe: Any) -> None:
             pipe.set(key, image.data, ex=ORPHAN_TTL_S)
-            self._scripts.queue(pipe, "add_image", _fence(lease) | head)
+            self._scripts.queue(pipe, "add_image", _fence(lease) | arguments | {"head": head})
 
         if not (await self._ask(self._scripts.execute(fill)))[-1]:
             raise StaleFence(lease.job_id)
@@ -302,11 +358,15 @@ class RedisStore:
         head = job.get(f"image:{index}".encode())
         if head is None:
             raise JobNotFound(f"{job_id}/images/{index}")
-        fields = orjson.loads(head)
-        data = await self._ask(cast(Awaitable[Any], self._redis.get(fields["key"])))
+        try:
+            fields = orjson.loads(head)
+            record, key = ImageRecord.model_validate(fields), str(fields["key"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableRecord(job_id, f"image:{index}") from error
+        data = await self._ask(cast(Awaitable[Any], self._redis.get(key)))
         if data is None:
             raise ResultExpired(f"picture {index} of job {job_id} is past its time to live")
-        return FinishedImage(ImageRecord.model_validate(fields), data)
+        return FinishedImage(record, data)
 
     async def latest_preview(self, job_id: str) -> tuple[str, bytes] | None:
         """Return the newest preview."""
@@ -328,19 +388,29 @@ class RedisStore:
 
     async def announce_model(self, model: ModelEntry) -> None:
         """Put a model into the catalogue."""
-        key = self._key("models")
-        call = self._redis.hset(key, model.name, model.model_dump_json())
-        await self._ask(cast(Awaitable[Any], call))
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(self._key("models"), model.name, model.model_dump_json())
+        pipe.srem(self._key("unreadable"), f"model:{model.name}")
+        await self._ask(pipe.execute())
 
     async def forget_model(self, name: str) -> None:
         """Take a model out of the catalogue."""
-        await self._ask(cast(Awaitable[Any], self._redis.hdel(self._key("models"), name)))
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hdel(self._key("models"), name)
+        pipe.srem(self._key("unreadable"), f"model:{name}")
+        await self._ask(pipe.execute())
 
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name."""
         call = cast(Awaitable[Any], self._redis.hgetall(self._key("models")))
         found: Mapping[bytes, bytes] = await self._ask(call)
-        return tuple(ModelEntry.model_validate_json(found[name]) for name in sorted(found))
+        entries: list[ModelEntry] = []
+        for name in sorted(found):
+            try:
+                entries.append(ModelEntry.model_validate_json(found[name]))
+            except ValidationError as error:
+                await self._note_unreadable(f"model:{name.decode('utf-8', 'replace')}", error)
+        return tuple(entries)
 
     async def announce_worker(self, worker: WorkerEntry) -> None:
         """Announce or refresh a live worker."""
@@ -368,7 +438,8 @@ class RedisStore:
         gone = [i for i, value in zip(ids, found, strict=True) if value is None]
         if gone:
             await self._ask(cast(Awaitable[Any], self._redis.srem(key, *gone)))
-        return tuple(_worker_entry(value) for value in found if value is not None)
+        entries = [_worker_entry(value) for value in found if value is not None]
+        return tuple(entry for entry in entries if entry is not None)
 
     async def backlog(self, model: str) -> Backlog:
         """Return the model's remaining work."""
@@ -387,7 +458,8 @@ class RedisStore:
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._key("totals"))
         pipe.get(self._key("result_bytes"))
-        counters, results = await self._ask(pipe.execute())
+        pipe.scard(self._key("unreadable"))
+        counters, results, unreadable = await self._ask(pipe.execute())
         counts = {name.decode(): int(value) for name, value in counters.items()}
         ended = {s.value: counts.get(s.value, 0) for s in JobStatus if s.ended}
         return Totals(
@@ -397,6 +469,7 @@ class RedisStore:
             counts.get("leases_reaped", 0),
             int(results or 0),
             await self._intake.memory_bytes(),
+            unreadable,
         )
 
     async def latencies(self, model: str) -> tuple[Latency, ...]:
@@ -415,10 +488,16 @@ class RedisStore:
         await disconnect(self._redis, "the store")
 
 
-def _worker_entry(value: bytes) -> WorkerEntry:
-    """Read a worker's announcement; a newer worker may say more than we know."""
-    known = WorkerEntry.__dataclass_fields__
-    return WorkerEntry(**{k: v for k, v in orjson.loads(value).items() if k in known})
+_WORKER = TypeAdapter(WorkerEntry)
+
+
+def _worker_entry(value: bytes) -> WorkerEntry | None:
+    """Read a worker's announcement, None where it is damaged; a newer worker may say more."""
+    try:
+        return _WORKER.validate_json(value)
+    except ValidationError as error:
+        log.error("a worker's announcement is damaged", reason=str(error))
+        return None
 
 
 def _fence(lease: Lease) -> dict[str, Any]:

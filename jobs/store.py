@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from jobs.catalogue import ModelEntry
-from jobs.errors import InvalidCursor
+from jobs.errors import InvalidCursor, NewerSchema, UnreadableRecord
 from jobs.latency import Latency
 from jobs.outbox import Outbox
 from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
@@ -160,6 +160,7 @@ class JobPage:
 
     records: tuple[JobRecord, ...]
     cursor: str | None
+    unreadable: tuple[NewerSchema | UnreadableRecord, ...] = ()  # why, of the others on this page
 
 
 def parse_cursor(cursor: str) -> int:
@@ -193,6 +194,7 @@ class Totals:
     leases_reaped: int = 0
     results_bytes: int = 0
     memory_bytes: int = 0
+    unreadable: int = 0  # records found damaged and neither repaired nor deleted since
 
 
 class JobStore(Protocol):
@@ -242,7 +244,11 @@ class JobStore(Protocol):
         ...
 
     async def get(self, job_id: str) -> JobRecord:
-        """Return the job. Raises: JobNotFound."""
+        """Return the job. Raises: JobNotFound, NewerSchema, UnreadableRecord."""
+        ...
+
+    async def owner(self, job_id: str) -> str:
+        """Return the job's tenant, readable or not. Raises: JobNotFound."""
         ...
 
     async def list(
@@ -353,7 +359,7 @@ class JobStore(Protocol):
         ...
 
     async def models(self) -> tuple[ModelEntry, ...]:
-        """Return the catalogue, by name."""
+        """Return the catalogue, by name; an entry that cannot be read is skipped and logged."""
         ...
 
     async def announce_worker(self, worker: WorkerEntry) -> None:

@@ -153,4 +153,16 @@ async def own_job(door: DoorDep, calling: JobsCaller, job_id: JobId) -> JobRecor
     return record
 
 
+async def own_job_id(door: DoorDep, calling: JobsCaller, job_id: JobId) -> str:
+    """Return the id in the path of a job that need not be readable.
+
+    Raises:
+        JobNotFound: there is none, or it is another tenant's.
+    """
+    if not calling.sees(await door.store.owner(job_id)):
+        raise JobNotFound(job_id)
+    return job_id
+
+
 OwnJob = Annotated[JobRecord, Depends(own_job)]
+OwnJobId = Annotated[str, Depends(own_job_id)]

@@ -12,14 +12,14 @@ from jobs.catalogue import resolve, units
 from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.tracing import traceparent
-from service.caller import GUARDED, Caller, JobsCaller, OwnJob
+from service.caller import GUARDED, Caller, JobsCaller, OwnJob, OwnJobId
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.idempotency import KEY_PATTERN, idempotency, parse_key
 from service.job_ids import new_job_id
 from service.prefer import wait_s
-from service.problem import Refusal
-from service.representations import JobList, JobView, job_view
+from service.problem import Refusal, refusal_of
+from service.representations import JobList, JobView, UnreadableJob, job_view
 from service.waiting import wait_for_end
 from service.webhook_url import check_url
 
@@ -199,7 +199,11 @@ async def list_jobs(
     """Return a page of the caller's jobs, newest first; an operator sees those of all."""
     page = await door.store.list(tenant=caller.view, status=status, limit=limit, cursor=cursor)
     views = tuple(job_view(record, door.links) for record in page.records)
-    jobs = JobList(jobs=views, cursor=page.cursor)
+    unreadable = tuple(
+        UnreadableJob(id=error.job_id, code=refusal_of(error).code, detail=str(error))
+        for error in page.unreadable
+    )
+    jobs = JobList(jobs=views, unreadable=unreadable, cursor=page.cursor)
     return Response(jobs.model_dump_json(), media_type=_JSON)
 
 
@@ -234,7 +238,7 @@ async def cancel_job(door: DoorDep, job: OwnJob) -> Response:
     summary="Delete a job",
     responses=problems(*GUARDED, 404),
 )
-async def delete_job(door: DoorDep, job: OwnJob) -> Response:
+async def delete_job(door: DoorDep, job_id: OwnJobId) -> Response:
     """Cancel a job if need be, then forget it, its pictures and its events."""
-    await door.store.delete(job.id)
+    await door.store.delete(job_id)
     return Response(status_code=204)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+import structlog
 from redis.asyncio.client import Pipeline
 
 from jobs.connection import ask, connect, disconnect
@@ -13,6 +14,8 @@ from jobs.settings import JobsSettings
 from service.api_key import ApiKey, digest, new_id, new_secret, text_of
 from service.door_keys import door_key
 from service.scope import Scope
+
+log = structlog.get_logger()
 
 
 class UnknownKey(JobsError):
@@ -59,18 +62,22 @@ class KeyStore:
         pipe.hgetall(self._key("key", key_id))
         pipe.hget(self._key("keys_used"), key_id)
         fields, used = await ask(pipe.execute())
-        return _decode(fields, used) if fields else None
+        return _decode(key_id, fields, used) if fields else None
 
     async def all(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
         """Return all keys, or a tenant's, the oldest first."""
         members = await ask(cast(Awaitable[Any], self._redis.smembers(self._key("keys"))))
+        ids = [member.decode() for member in members]
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._key("keys_used"))
-        for key_id in members:
-            pipe.hgetall(self._key("key", key_id.decode()))
+        for key_id in ids:
+            pipe.hgetall(self._key("key", key_id))
         used, *found = await ask(pipe.execute())
-        keys = [_decode(fields, used.get(fields[b"id"])) for fields in found if fields]
-        chosen = (key for key in keys if tenant in (None, key.tenant))
+        keys = [
+            _decode(key_id, fields, used.get(key_id.encode()))
+            for key_id, fields in zip(ids, found, strict=True)
+        ]
+        chosen = (key for key in keys if key is not None and tenant in (None, key.tenant))
         return tuple(sorted(chosen, key=lambda key: key.created_at))
 
     async def rotate(self, key_id: str, overlap_s: float) -> tuple[ApiKey, str]:
@@ -82,7 +89,9 @@ class KeyStore:
             fields = await cast(Awaitable[Any], pipe.hgetall(name))
             if not fields:
                 raise UnknownKey(key_id)
-            old = _decode(fields, None)
+            old = _decode(key_id, fields, None)
+            if old is None:
+                raise UnknownKey(key_id)
             key = replace(
                 old,
                 sha256=digest(secret),
@@ -130,7 +139,16 @@ def _encode(key: ApiKey) -> Mapping[Any, Any]:
     }
 
 
-def _decode(fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey:
+def _decode(key_id: str, fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey | None:
+    """Return a stored key; None, with a line in the log, where it is damaged."""
+    try:
+        return _parse(fields, used) if fields else None
+    except (KeyError, ValueError) as error:
+        log.error("a stored API key is damaged", key_id=key_id, reason=repr(error))
+        return None
+
+
+def _parse(fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey:
     text = {name.decode(): value.decode() for name, value in fields.items()}
     known = {scope.value for scope in Scope}
     return ApiKey(

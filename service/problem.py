@@ -31,6 +31,7 @@ from jobs.errors import (
     StoreFull,
     StoreTrouble,
     UnknownModel,
+    UnreadableRecord,
 )
 from service.documented import MEDIA_TYPE, allowed_methods
 from service.representations import FieldProblem, Problem
@@ -60,6 +61,7 @@ TITLES = {
     "invalid_cursor": "This cursor or event id was never given out",
     "durability_unsupported": "The service cannot confirm that a job would survive its store",
     "not_durable": "The job is not known to survive its store",
+    "unreadable_record": "The job's stored record is damaged",
     "newer_version": "A newer version of the service made this job",
     "result_expired": "The picture is past its time to live",
     "backlog_full": "Too much work waits already",
@@ -179,6 +181,8 @@ def refusal_of(error: JobsError) -> Refusal:
             return Refusal(400, "invalid_cursor", text)
         case JobNotFound():
             return Refusal(404, "not_found", text)
+        case UnreadableRecord():
+            return Refusal(500, "unreadable_record", text)
         case ResultExpired():
             return Refusal(410, "result_expired", text)
         case BacklogFull() | QuotaExceeded() | LargerThanQuota() | DeadlineUnmeetable():

@@ -110,10 +110,21 @@ class JobView(View):
     timings: TimingsView
 
 
+class UnreadableJob(View):
+    """A job whose stored record this service cannot read; it can still be deleted."""
+
+    id: str
+    code: str = Field(description="`unreadable_record` or `newer_version`.")
+    detail: str
+
+
 class JobList(View):
     """A page of jobs, newest first; queue position and ETA are told for single jobs only."""
 
     jobs: tuple[JobView, ...]
+    unreadable: tuple[UnreadableJob, ...] = Field(
+        (), description="Jobs of this page whose stored records cannot be read."
+    )
     cursor: str | None = Field(description="For the next page; null on the last one.")
 
 

@@ -41,6 +41,11 @@ class StoreFigures(Collector):
         yield CounterMetricFamily(
             "sfumato_leases_reaped", "Leases that ran out.", self.totals.leases_reaped
         )
+        yield GaugeMetricFamily(
+            "sfumato_unreadable_records",
+            "Stored records found damaged, neither repaired nor deleted since.",
+            self.totals.unreadable,
+        )
         yield from self._webhooks()
         yield from self._memory()
         yield from self._backlog()

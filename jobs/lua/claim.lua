@@ -1,12 +1,18 @@
--- Hand the next waiting job of a model to a worker. → the job's hash, or nothing
+-- Hand the next waiting job of a model to a worker. → its id and its hash, or nothing
 local t = now()
 local making_room = false
+
+local function job(id)
+  local answer = redis.call('HGETALL', key('job', id))
+  table.insert(answer, 1, id)
+  return answer
+end
 
 -- The answer to this very claim was lost: it may have been made.
 for _, id in ipairs(a.again and redis.call('SMEMBERS', key('running', a.model)) or {}) do
   if string.sub(get(id, 'fence') or '', -#a.token) == a.token then
     redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
-    return redis.call('HGETALL', key('job', id))
+    return job(id)
   end
 end
 
@@ -38,4 +44,4 @@ redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
 redis.call('SADD', key('running', a.model), id)
 work(a.model, 'running_units', remaining(id))
 emit(id, 'status')
-return redis.call('HGETALL', key('job', id))
+return job(id)

@@ -20,7 +20,8 @@ local outstanding = tonumber(load[1] or '0') + tonumber(load[2] or '0')
 if outstanding + a.units > S.max_backlog_units and outstanding > 0 then
   return {'full', stamp(outstanding)}
 end
-local quota = terms(a.tenant).max_units or S.tenant_max_units
+local own_quota = terms(a.tenant).max_units
+local quota = type(own_quota) == 'number' and own_quota or S.tenant_max_units
 local open = tonumber(redis.call('HGET', key('outstanding'), a.tenant) or '0')
 if quota > 0 and open + a.units > quota then
   local others = redis.call('HLEN', key('outstanding')) - (open > 0 and 1 or 0)

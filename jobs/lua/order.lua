@@ -35,7 +35,7 @@ local function credit(model, rank, units)
 end
 
 local function due(id)
-  return tonumber(get(id, 'expires_at') or num(id, 'created_at') + S.patience_s)
+  return tonumber(get(id, 'expires_at') or '') or num(id, 'created_at') + S.patience_s
 end
 
 -- Where a tenant's virtual time stands, or would stand if it had a job of this class waiting.
@@ -69,7 +69,7 @@ local function fall_out(model, id)
 end
 
 local function line_up(id, fresh)
-  local model, rank, who = get(id, 'model'), get(id, 'rank'), tenant(id)
+  local model, rank, who = model_of(id), rank_of(id), tenant(id)
   local units = stamp(remaining(id))
   fall_out(model, id)
   local lanes, sums = key('lanes', model, rank), key('lane_units', model, rank)
@@ -91,7 +91,9 @@ local function safe(id) return num(id, 'deaths') < S.suspect_deaths end
 local function first(model, rank, t, may)
   for _, who in ipairs(redis.call('ZRANGE', key('lanes', model, rank), 0, 15)) do
     for _, id in ipairs(redis.call('ZRANGE', key('lane', model, rank, who), 0, 31)) do
-      if tonumber(get(id, 'expires_at') or 'inf') > t and readable(id) and may(id) then
+      if get(id, 'status') ~= 'queued' then
+        fall_out(model, id)  -- damaged
+      elseif (tonumber(get(id, 'expires_at') or '') or math.huge) > t and readable(id) and may(id) then
         return id, who
       end
     end

@@ -25,16 +25,16 @@ local function schedule_delivery(id, due, t)
   await_turn(tenant(id), t)
 end
 
-local function withdraw_delivery(id, t)
+local function withdraw_delivery(id, who, t)
   redis.call('ZREM', key('outbox'), id)
-  redis.call('ZREM', line_of(tenant(id)), id)
-  await_turn(tenant(id), t)
+  redis.call('ZREM', line_of(who), id)
+  await_turn(who, t)
 end
 
 local function post(id, t, status)
-  local webhook = get(id, 'webhook')
-  if not webhook then return end
-  for _, event in ipairs(cjson.decode(webhook).events) do
+  if not get(id, 'webhook') then return end
+  local events = parsed(get(id, 'webhook')).events
+  for _, event in ipairs(type(events) == 'table' and events or {}) do
     if event == 'job.' .. status then
       set(id, 'webhook_state', 'pending', 'webhook_due', stamp(t))
       schedule_delivery(id, t, t)
@@ -46,7 +46,7 @@ end
 
 -- Give a delivery up. It stays listed until its job is deleted.
 local function dead_letter(id, t, note)
-  withdraw_delivery(id, t)
+  withdraw_delivery(id, tenant(id), t)
   redis.call('ZADD', key('undelivered'), stamp(t), id)
   redis.call('HDEL', key('job', id), 'webhook_due')
   set(id, 'webhook_state', 'failed', 'webhook_error', note)

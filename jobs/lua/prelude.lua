@@ -15,7 +15,24 @@ local function stamp(t) return string.format('%.6f', t) end
 
 local function get(id, field) return redis.call('HGET', key('job', id), field) or nil end
 
-local function num(id, field) return tonumber(get(id, field) or '0') end
+-- A field as a finite number; one that is missing or damaged counts as 0.
+local function num(id, field)
+  local n = tonumber(get(id, field) or '0')
+  if not n or n ~= n or n == math.huge or n == -math.huge then return 0 end
+  return n
+end
+
+-- A JSON object as a table; one that is missing or damaged is empty.
+local function parsed(text)
+  local ok, found = pcall(cjson.decode, text or '')
+  return ok and type(found) == 'table' and found or {}
+end
+
+-- The key that a field of a job points to, nothing where the field is missing or damaged.
+local function pointer(id, field)
+  local blob = parsed(get(id, field)).key
+  return type(blob) == 'string' and blob or nil
+end
 
 local function set(id, ...) redis.call('HSET', key('job', id), ...) end
 
@@ -26,7 +43,10 @@ local function emit(id, kind, ...)
 end
 
 -- What a newer version wrote is left alone: only a process that knows it may claim, end or sweep it.
-local function readable(id) return num(id, 'schema_version') <= S.schema_version end
+local function readable(id)
+  local version = num(id, 'schema_version')
+  return version <= S.schema_version or version > 1e6  -- so large a version is damage
+end
 
 local function remaining(id) return math.max(0, num(id, 'units') - num(id, 'units_done')) end
 
@@ -34,13 +54,17 @@ local function work(model, field, by)
   redis.call('HINCRBYFLOAT', key('work', model), field, string.format('%.6f', by))
 end
 
-local function tenant(id) return get(id, 'tenant') end
+local function model_of(id) return get(id, 'model') or '' end
+
+local function rank_of(id) return math.max(0, math.min(2, math.floor(num(id, 'rank')))) end
+
+local function tenant(id) return get(id, 'tenant') or 'public' end
 
 -- A list of its tenant's jobs: all of them, or those of a status.
 local function own(id, ...) return key('tenant', tenant(id), 'jobs', ...) end
 
 local function move(id, status)
-  local old, seq = get(id, 'status'), get(id, 'seq')
+  local old, seq = get(id, 'status') or '', string.format('%.0f', num(id, 'seq'))
   redis.call('ZREM', key('jobs', old), id)
   redis.call('ZREM', own(id, old), id)
   redis.call('ZADD', key('jobs', status), seq, id)

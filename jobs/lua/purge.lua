@@ -2,8 +2,11 @@
 local t, dropped = now(), 0
 for _, id in ipairs(redis.call('ZRANGE', key('tenant', a.tenant, 'jobs'), 0, a.limit - 1)) do
   local status = get(id, 'status')
-  if readable(id) then
+  if redis.call('EXISTS', key('job', id)) == 0 then
+    redis.call('ZREM', key('tenant', a.tenant, 'jobs'), id)
+  elseif readable(id) then
     if status == 'queued' or status == 'running' then finish(id, t, 'canceled') end
+    if damaged(id) then evict(id) end
     forget(id)
     redis.call('PUBLISH', key('wake'), id)
     dropped = dropped + 1

@@ -2,12 +2,11 @@
 -- open:<tenant>   job id → the units that it counts for
 -- outstanding     tenant → their sum
 -- A job's share is kept beside the sum, so that counting it twice, or late, does no harm.
-local function terms(who)
-  local known = redis.call('HGET', key('tenants'), who)
-  return known and cjson.decode(known) or {}
-end
+local function terms(who) return parsed(redis.call('HGET', key('tenants'), who)) end
 
-local function weight(who) return terms(who).weight or S.tenant_weight end
+local function positive(value) return type(value) == 'number' and value > 0 and value or nil end
+
+local function weight(who) return positive(terms(who).weight) or S.tenant_weight end
 
 -- Let a job count for so many units from now on, or for nothing any more.
 local function owe(id, units)

@@ -3,7 +3,7 @@ if get(a.id, 'webhook_token') ~= a.token or get(a.id, 'webhook_state') ~= 'pendi
 local t = now()
 redis.call('HDEL', key('job', a.id), 'webhook_token')
 if a.outcome == 'delivered' then
-  withdraw_delivery(a.id, t)
+  withdraw_delivery(a.id, tenant(a.id), t)
   redis.call('HDEL', key('job', a.id), 'webhook_error', 'webhook_due')
   set(a.id, 'webhook_state', 'delivered', 'webhook_delivered_at', stamp(t))
 elseif a.outcome == 'retried' then

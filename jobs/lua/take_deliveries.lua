@@ -8,7 +8,8 @@ local looks, passed, probes = {}, {}, a.probes
 
 -- The host and port that a delivery calls.
 local function receiver_of(id)
-  local scheme, host = cjson.decode(get(id, 'webhook')).url:lower():match('^(%a+)://([^/?#]*)')
+  local url = tostring(parsed(get(id, 'webhook')).url):lower()
+  local scheme, host = url:match('^(%a+)://([^/?#]*)')
   if not host or host:find(':%d+$') then return host or '' end
   return host .. (scheme == 'http' and ':80' or ':443')
 end
@@ -25,6 +26,8 @@ local function first_of(who)
     if rest == 0 and probes <= 0 then rest = a.lease_s end
     if not receiver then
       passed[who] = passed[who] + 1
+    elseif get(id, 'webhook_state') ~= 'pending' then
+      withdraw_delivery(id, who, t)  -- damaged
     elseif num(id, 'webhook_attempts') >= a.max_attempts then
       dead_letter(id, t, 'every door that tried died')
     elseif rest and rest > 0 then
