@@ -44,7 +44,7 @@ class RedisOutbox:
         found: list[list[bytes]] = []
         put_off = True
         while put_off and not found:  # there may be others behind those that were put off
-            found, put_off = await ask(self._scripts("take_deliveries", arguments))
+            found, put_off = await self._scripts("deliveries/take", arguments)
         return tuple(
             Delivery(job_id.decode(), tenant.decode(), int(attempt), receiver.decode(), token)
             for job_id, tenant, attempt, receiver in found
@@ -56,11 +56,11 @@ class RedisOutbox:
         """Record the outcome."""
         arguments: dict[str, Any] = {"id": delivery.job_id, "token": delivery.token}
         arguments |= {"outcome": outcome, "note": note, "delay_s": delay_s}
-        return bool(await ask(self._scripts("settle_delivery", arguments)))
+        return bool(await self._scripts("deliveries/settle", arguments))
 
     async def again(self, job_id: str) -> None:
         """Make a delivery due now."""
-        if not await ask(self._scripts("redeliver", {"id": job_id})):
+        if not await self._scripts("deliveries/redeliver", {"id": job_id}):
             raise JobNotFound(f"{job_id}/webhook")
 
     async def counts(self) -> OutboxCounts:

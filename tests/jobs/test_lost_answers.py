@@ -24,8 +24,9 @@ async def claimed(store: JobStore, job_id: str = "job") -> Claim:
 
 
 def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have Redis' next answer to a call of the store lost; the call itself is made."""
-    call, lost = getattr(store, name), [name]
+    """Have Redis' next answer to a worker's call lost; the call itself is made."""
+    claims = vars(store)["_claims"]
+    call, lost = getattr(claims, name), [name]
 
     async def made(*arguments: Any) -> Any:
         answer = await call(*arguments)
@@ -33,7 +34,7 @@ def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> lis
             raise StoreUnavailable(f"the answer to {lost.pop()} is lost")
         return answer
 
-    monkeypatch.setattr(store, name, made)
+    monkeypatch.setattr(claims, name, made)
     return lost
 
 
@@ -49,7 +50,7 @@ def ends(jobs_settings: JobsSettings) -> Callable[[str], list[int]]:
     return look
 
 
-@pytest.mark.parametrize("call", ["_script", "_checkpoints"])
+@pytest.mark.parametrize("call", ["_claim", "_checkpoints"])
 async def test_a_claim_whose_answer_was_lost_is_made_good(
     redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -70,7 +71,7 @@ async def test_a_claim_whose_answer_was_lost_is_made_good(
 async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
     redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losing(redis_store, "_script", monkeypatch)
+    losing(redis_store, "_claim", monkeypatch)
     with pytest.raises(StoreUnavailable):
         await redis_store.claim("toy", "w", idle=True)
     assert (await claimed(redis_store)).record.attempts == 1
@@ -127,8 +128,8 @@ async def test_a_replay_that_has_to_be_safe_writes_first(jobs_settings: JobsSett
     arguments = {"id": "job"}
     await store.create("job", spec(), work(spec()))
     field = f"{{{jobs_settings.key_prefix}}}:job:job", "confirmed_at"
-    await store._script("create", arguments)
+    await store._scripts("create", arguments)
     assert redis.hget(*field) is None
-    await store._script("create", arguments | {"durable": True})
+    await store._scripts("create", arguments | {"durable": True})
     assert redis.hget(*field) is not None
     await store.close()

@@ -1,4 +1,4 @@
-"""The order of claims; ``lua/order.lua`` says what it means and does the same in Redis."""
+"""The order of claims; ``lua/shared/order.lua`` says what it means and does the same in Redis."""
 
 import math
 from bisect import insort

@@ -1,4 +1,4 @@
-"""Which deliveries an outbox hands out; ``lua/take_deliveries.lua`` does the same in Redis."""
+"""Which deliveries an outbox hands out; ``lua/deliveries/take.lua`` does the same in Redis."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
