@@ -147,15 +147,15 @@ class RedisStore:
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End the job as ``canceled`` at once."""
-        await self._end("cancel", job_id)
+        await self._cancel(job_id, delete=False)
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
         """Cancel if need be, then forget the job."""
-        await self._end("delete", job_id)
+        await self._cancel(job_id, delete=True)
 
-    async def _end(self, name: str, job_id: str) -> None:
-        outcome = await self._scripts(name, {"id": job_id})
+    async def _cancel(self, job_id: str, *, delete: bool) -> None:
+        outcome = await self._scripts("cancel", {"id": job_id, "delete": delete})
         if not outcome:
             raise JobNotFound(job_id)
         if outcome != 1:

@@ -1,5 +1,6 @@
 -- Record the outcome of a delivery. → 1, or 0 if another door holds it by now
-if get(a.id, 'webhook_token') ~= a.token or get(a.id, 'webhook_state') ~= 'pending' then return 0 end
+if get(a.id, 'webhook_token') ~= a.token then return 0 end
+if get(a.id, 'webhook_state') ~= 'pending' then return 0 end
 local t = now()
 redis.call('HDEL', key('job', a.id), 'webhook_token')
 if a.outcome == 'delivered' then

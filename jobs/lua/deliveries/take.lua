@@ -1,6 +1,6 @@
--- Lease due deliveries to a door. Each goes to the tenant with the fewest calls in progress there, and
--- among those to the tenant whose turn came first. → {{{job id, tenant, attempt, receiver}, …}, how
--- many were put off because their receiver hangs}
+-- Lease due deliveries to a door. Each goes to the tenant with the fewest calls in progress there,
+-- and among those to the tenant whose turn came first.
+-- → {{{job id, tenant, attempt, receiver}, …}, how many were put off as their receiver hangs}
 local LOOKS = 32  -- entries of a tenant that one call may put off or pass over
 local t = now()
 local taken, put_off, busy, calling, resting = {}, 0, a.busy, a.calling, a.resting
@@ -19,7 +19,9 @@ local function first_of(who)
   looks[who], passed[who] = looks[who] or 0, passed[who] or 0
   while looks[who] < LOOKS do
     looks[who] = looks[who] + 1
-    local id = redis.call('ZRANGEBYSCORE', line_of(who), '-inf', stamp(t), 'LIMIT', passed[who], 1)[1]
+    local found = redis.call('ZRANGEBYSCORE', line_of(who), '-inf', stamp(t),
+      'LIMIT', passed[who], 1)
+    local id = found[1]
     if not id then return end
     local receiver = readable(id) and receiver_of(id)
     local rest = receiver and resting[who .. ' ' .. receiver]
@@ -51,11 +53,11 @@ local function lease(id, who, receiver)
   taken[#taken + 1] = {id, who, attempt, receiver}
 end
 
--- Tenants already at work here may be passed over, so look at as many more.
-local places = a.limit
-for _ in pairs(busy) do places = places + 1 end
-local turns = redis.call('ZRANGEBYSCORE', key('outbox_turns'), '-inf', stamp(t), 'LIMIT', 0, places)
-local left, asked = turns, {}
+-- Some tenants will be passed over, so look at more of them than there are places.
+local looked_at = a.limit + LOOKS
+for _ in pairs(busy) do looked_at = looked_at + 1 end
+local left, asked = redis.call('ZRANGEBYSCORE', key('outbox_turns'), '-inf', stamp(t),
+  'LIMIT', 0, looked_at), {}
 for level = 0, a.limit_of_tenant - 1 do
   local more = {}
   for _, who in ipairs(left) do

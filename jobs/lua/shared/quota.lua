@@ -1,15 +1,14 @@
--- What each tenant has outstanding: its jobs' remaining units, over all models.
--- open:<tenant>   job id → the units that it counts for
--- outstanding     tenant → their sum
--- A job's share is kept beside the sum, so that counting it twice, or late, does no harm.
+-- Each tenant's outstanding work: the remaining units of its queued and running jobs, all models.
+-- open:<tenant>   job id → its share
+-- outstanding     tenant → the sum of its shares
 local function terms(who) return parsed(redis.call('HGET', key('tenants'), who)) end
 
 local function positive(value) return type(value) == 'number' and value > 0 and value or nil end
 
 local function weight(who) return positive(terms(who).weight) or S.tenant_weight end
 
--- Let a job count for so many units from now on, or for nothing any more.
-local function owe(id, units)
+-- Set a job's share; without units the job no longer counts.
+local function charge_quota(id, units)
   local who = tenant(id)
   local k = key('open', who)
   local before = tonumber(redis.call('HGET', k, id) or '0')
