@@ -1,7 +1,6 @@
 """Tenants in Redis: their terms in one hash, what each has open in another of its own."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable
 
 import structlog
 from pydantic import ValidationError
@@ -25,7 +24,7 @@ class RedisTenants:
     async def set(self, terms: TenantTerms) -> None:
         """Give a tenant terms of its own."""
         text = terms.model_dump_json(exclude_none=True)
-        await ask(cast(Awaitable[Any], self._redis.hset(self._key("tenants"), terms.name, text)))
+        await ask(self._redis.hset(self._key("tenants"), terms.name, text))
 
     async def get(self, name: str) -> TenantLoad:
         """Return a tenant's terms and load."""

@@ -1,7 +1,7 @@
--- Point a job at checkpoints whose blobs were written before. → 1, or 0 for a void fence
+-- Point a job at checkpoints whose blobs are already written. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then
   for _, c in ipairs(a.checkpoints) do
-    -- A call that comes again, its answer lost, must not take away what it had pointed at.
+    -- A retry of a call that had succeeded must not delete the blob that the job points at.
     if pointer(a.id, 'checkpoint:' .. c.image) == c.key then
       redis.call('PERSIST', c.key)
     else

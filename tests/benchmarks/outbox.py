@@ -6,21 +6,19 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from jobs.outbox import DeliveryTerms
+from jobs.outbox import Delivery, DeliveryTerms
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.webhook import Webhook
 from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
-from tests.jobs.long_outbox import multiply, take_over
+from tests.jobs.long_outbox import multiply
 from tests.redis_server import redis_server
 
 LINES = {"10_of_1": (10, 1), "100000_of_1": (100_000, 1), "100000_of_1000": (100, 1000)}
 """Deliveries a tenant, and tenants."""
-TERMS = DeliveryTerms(
-    lease_s=60.0, max_attempts=10, limit_of_tenant=8, limit_of_slow=8
-)  # the door's
 PLACES = 32
+TERMS = DeliveryTerms(60.0, 10, limit_of_tenant=8, limit_of_receiver=16, limit_of_probes=8)
 CALLS = 200
 
 
@@ -35,13 +33,16 @@ async def _at(store: RedisStore, per_tenant: int, tenants: int) -> dict[str, flo
     for name in names:
         await _end(store, name, name)
         await multiply(store, name, per_tenant - 1)
-    await take_over(store)
-    full = {name: TERMS.limit_of_tenant for name in names[: PLACES // TERMS.limit_of_tenant]}
+    full = [
+        Delivery(f"{name}-{number}", name, 1, f"{name}.example:443", "")
+        for name in names[: PLACES // TERMS.limit_of_tenant]
+        for number in range(TERMS.limit_of_tenant)
+    ]
     taken: dict[str, list[float]] = {"other": [], "settle": [], "all_places": []}
     for number in range(CALLS):
         await _end(store, f"other{number}", "other")
         began = perf_counter()
-        found = await store.outbox.take(1, TERMS, full)
+        found = await store.outbox.take(1, TERMS, full, {})
         taken["other"].append(perf_counter() - began)
         assert tenants > 1 or [delivery.tenant for delivery in found] == ["other"]
         began = perf_counter()
@@ -49,7 +50,7 @@ async def _at(store: RedisStore, per_tenant: int, tenants: int) -> dict[str, flo
         taken["settle"].append(perf_counter() - began)
     for _ in range(20):
         began = perf_counter()
-        found = await store.outbox.take(PLACES, TERMS, {})
+        found = await store.outbox.take(PLACES, TERMS, (), {})
         taken["all_places"].append(perf_counter() - began)
         for delivery in found:
             await store.outbox.settle(delivery, "retried")

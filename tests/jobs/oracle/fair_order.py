@@ -1,21 +1,38 @@
-"""The order of claims as the in-memory store keeps it; ``lua/order.lua`` says what it means."""
+"""The order of claims; ``lua/shared/order.lua`` says what it means and does the same in Redis."""
 
 import math
 from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobs.memory_job import MemoryJob
-
 RANKS = range(3)
 EVEN = 1e-6  # turns that differ by less come at once
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A job that waits or runs."""
+
+    id: str
+    tenant: str
+    rank: int
+    remaining: float  # units
+    due: float
+    seq: int
+    fresh: bool = True  # False once interrupted: it goes before its tenant's others
+    served_as: int = 0  # the class that its claim counted for
+
+    @property
+    def order(self) -> tuple[bool, float, int]:
+        """Its place among its tenant's."""
+        return self.fresh, self.due, self.seq
 
 
 @dataclass
 class _Class:
     """One class of a model: its tenants' lanes, and where each stands."""
 
-    lanes: dict[str, list[MemoryJob]] = field(default_factory=dict)
+    lanes: dict[str, list[Waiting]] = field(default_factory=dict)
     virtual_of: dict[str, float] = field(default_factory=dict)  # units claimed over weight
     virtual: float = 0.0
     credit: float = 0.0
@@ -39,45 +56,47 @@ class FairOrder:
         self._weight = weight
         self._classes = tuple(_Class() for _ in RANKS)
 
-    def line_up(self, job: MemoryJob) -> None:
+    def line_up(self, job: Waiting) -> None:
         """Let a job wait."""
-        mine, tenant = self._classes[job.spec.priority.rank], job.spec.tenant
+        mine, tenant = self._classes[job.rank], job.tenant
         mine.virtual_of[tenant] = mine.standing(tenant, fresh=job.fresh)
         insort(mine.lanes.setdefault(tenant, []), job, key=lambda each: each.order)
 
-    def fall_out(self, job: MemoryJob) -> None:
+    def fall_out(self, job: Waiting) -> None:
         """Let a job wait no longer."""
-        mine, tenant = self._classes[job.spec.priority.rank], job.spec.tenant
+        mine, tenant = self._classes[job.rank], job.tenant
         mine.lanes[tenant].remove(job)
         if not mine.lanes[tenant]:
             del mine.lanes[tenant]
         if not mine.lanes:
             mine.credit = 0.0
 
-    def first(self, rank: int, may: Callable[[MemoryJob], bool]) -> MemoryJob | None:
-        """Return the next job of a class among those that may be served."""
-        mine = self._classes[rank]
-        jobs = (job for tenant in mine.by_turn() for job in mine.lanes[tenant])
-        return next(filter(may, jobs), None)
+    def claim(self, share: float) -> Waiting | None:
+        """Take the next job out of the queue."""
+        if (found := self._choose()) is None:
+            return None
+        job, served_as = found
+        self._serve(job, served_as, share)
+        self.fall_out(job)
+        return job
 
-    def choose(self, may: Callable[[MemoryJob], bool]) -> tuple[MemoryJob, int] | None:
-        """Return the next job and the rank that it is served as."""
-        best: tuple[MemoryJob, int] | None = None
+    def _choose(self) -> tuple[Waiting, int] | None:
+        best: tuple[Waiting, int] | None = None
         for rank in RANKS:
-            job = self.first(rank, may)
+            mine = self._classes[rank]
+            job = next((job for tenant in mine.by_turn() for job in mine.lanes[tenant]), None)
             if job is None:
-                self._classes[rank].credit = 0.0
+                mine.credit = 0.0
             elif best is None:
                 best = job, rank
-            elif job.remaining <= self._classes[rank].credit:
+            elif job.remaining <= mine.credit:
                 return job, best[1]
         return best
 
-    def serve(self, job: MemoryJob, served_as: int, share: float) -> None:
-        """Account for a claim, before the job leaves the queue."""
-        rank = job.spec.priority.rank
+    def _serve(self, job: Waiting, served_as: int, share: float) -> None:
+        rank = job.rank
         mine = self._classes[rank]
-        mine.virtual = max(mine.virtual, mine.virtual_of[job.spec.tenant])
+        mine.virtual = max(mine.virtual, mine.virtual_of[job.tenant])
         mine.virtual_of = {
             tenant: at
             for tenant, at in mine.virtual_of.items()
@@ -91,21 +110,21 @@ class FairOrder:
             if lower != rank and self._classes[lower].lanes:
                 self._classes[lower].credit += share * job.remaining
 
-    def give_back(self, job: MemoryJob) -> None:
+    def give_back(self, job: Waiting) -> None:
         """Take back what a job that leaves its worker has not used."""
-        rank = job.spec.priority.rank
+        rank = job.rank
         self._charge(job, -job.remaining)
         if job.served_as < rank:
             self._classes[rank].credit += job.remaining
 
-    def _charge(self, job: MemoryJob, units: float) -> None:
-        mine, tenant = self._classes[job.spec.priority.rank], job.spec.tenant
+    def _charge(self, job: Waiting, units: float) -> None:
+        mine, tenant = self._classes[job.rank], job.tenant
         own = mine.virtual_of.get(tenant, mine.virtual)
         mine.virtual_of[tenant] = own + units / self._weight(tenant)
 
-    def ahead(self, job: MemoryJob) -> tuple[int, float]:
+    def ahead(self, job: Waiting) -> tuple[int, float]:
         """Return how many jobs and units stand before a job, waiting here or about to."""
-        rank, tenant = job.spec.priority.rank, job.spec.tenant
+        rank, tenant = job.rank, job.tenant
         mine = self._classes[rank]
         above = self._classes[:rank]
         jobs = sum(len(lane) for each in above for lane in each.lanes.values())
@@ -126,5 +145,5 @@ class FairOrder:
         return jobs + before, units + own
 
 
-def _mean(lane: list[MemoryJob]) -> float:
+def _mean(lane: list[Waiting]) -> float:
     return max(sum(job.remaining for job in lane) / len(lane), 1e-9) if lane else 0.0

@@ -1,5 +1,5 @@
--- What every transition shares. KEYS[1] is the deployment's prefix, ARGV[1] the arguments as JSON.
--- All keys carry one hash tag, so a deployment lives in one slot and a script may reach them all.
+-- Shared by all scripts. KEYS[1] is the deployment's prefix, ARGV[1] the arguments as JSON.
+-- All keys carry one hash tag: a deployment lives in one slot, so a script may reach any of them.
 local P = KEYS[1]
 local a = cjson.decode(ARGV[1])
 local S = cjson.decode(ARGV[2])  -- settings: lease_s, max_deaths, suspect_deaths, …
@@ -15,17 +15,23 @@ local function stamp(t) return string.format('%.6f', t) end
 
 local function get(id, field) return redis.call('HGET', key('job', id), field) or nil end
 
--- A field as a finite number; one that is missing or damaged counts as 0.
+-- A field as a finite number; a missing or damaged one counts as 0.
 local function num(id, field)
   local n = tonumber(get(id, field) or '0')
   if not n or n ~= n or n == math.huge or n == -math.huge then return 0 end
   return n
 end
 
--- The key that a field of a job points to, nothing where the field is missing or damaged.
+-- A JSON object as a table; a missing or damaged one is empty.
+local function parsed(text)
+  local ok, found = pcall(cjson.decode, text or '')
+  return ok and type(found) == 'table' and found or {}
+end
+
+-- The key of the blob that a field points to, nil if the field is missing or damaged.
 local function pointer(id, field)
-  local ok, head = pcall(cjson.decode, get(id, field) or '')
-  return ok and type(head) == 'table' and type(head.key) == 'string' and head.key or nil
+  local blob = parsed(get(id, field)).key
+  return type(blob) == 'string' and blob or nil
 end
 
 local function set(id, ...) redis.call('HSET', key('job', id), ...) end
@@ -36,7 +42,7 @@ local function emit(id, kind, ...)
   redis.call('PUBLISH', key('wake'), id)
 end
 
--- What a newer version wrote is left alone: only a process that knows it may claim, end or sweep it.
+-- Whether this version may claim, end or sweep a job. Jobs of a newer version are left to it.
 local function readable(id)
   local version = num(id, 'schema_version')
   return version <= S.schema_version or version > 1e6  -- so large a version is damage
@@ -44,8 +50,8 @@ end
 
 local function remaining(id) return math.max(0, num(id, 'units') - num(id, 'units_done')) end
 
-local function work(model, field, by)
-  redis.call('HINCRBYFLOAT', key('work', model), field, string.format('%.6f', by))
+local function add_work(model, field, units)
+  redis.call('HINCRBYFLOAT', key('work', model), field, string.format('%.6f', units))
 end
 
 local function model_of(id) return get(id, 'model') or '' end
@@ -54,15 +60,15 @@ local function rank_of(id) return math.max(0, math.min(2, math.floor(num(id, 'ra
 
 local function tenant(id) return get(id, 'tenant') or 'public' end
 
--- A list of its tenant's jobs: all of them, or those of a status.
-local function own(id, ...) return key('tenant', tenant(id), 'jobs', ...) end
+-- The list of a tenant's jobs, or of those with a status.
+local function tenant_list(id, ...) return key('tenant', tenant(id), 'jobs', ...) end
 
-local function move(id, status)
+local function set_status(id, status)
   local old, seq = get(id, 'status') or '', string.format('%.0f', num(id, 'seq'))
   redis.call('ZREM', key('jobs', old), id)
-  redis.call('ZREM', own(id, old), id)
+  redis.call('ZREM', tenant_list(id, old), id)
   redis.call('ZADD', key('jobs', status), seq, id)
-  redis.call('ZADD', own(id, status), seq, id)
+  redis.call('ZADD', tenant_list(id, status), seq, id)
   set(id, 'status', status)
 end
 
