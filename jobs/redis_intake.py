@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from jobs.admission import full_speed, over_quota, retry_after_s
+from jobs.admission import full_speed, retry_after_s
 from jobs.connection import ask
 from jobs.durability import Durability
 from jobs.errors import (
@@ -14,6 +14,8 @@ from jobs.errors import (
     DeadlineUnmeetable,
     IdempotencyConflict,
     JobsError,
+    LargerThanQuota,
+    QuotaExceeded,
     StoreFull,
 )
 from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
@@ -113,9 +115,11 @@ class RedisIntake:
             over = found[0] + units - self._settings.max_backlog_units
             return BacklogFull(retry_after_s(workers, spec.model, over))
         quota, outstanding, share = found
+        if units > quota:
+            return LargerThanQuota(spec.tenant, quota, units)
         over = (outstanding + units - quota) / share
         wait_s = retry_after_s(workers, spec.model, over)
-        return over_quota(spec.tenant, units, quota, outstanding, wait_s)
+        return QuotaExceeded(spec.tenant, quota, outstanding, wait_s)
 
     async def memory_bytes(self) -> int:
         """Return what Redis uses, at most a second old."""

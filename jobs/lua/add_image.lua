@@ -1,5 +1,5 @@
 -- Point a job at a finished picture whose bytes are already written. → 1, or 0 for a void fence
--- A retry has the same key, and must not delete the bytes that the job points at. The head is kept as
+-- A retry has the same key, and must not delete the bytes that the job points at. The head stays
 -- text: a seed is an int64, but Lua's numbers are doubles.
 local field = 'image:' .. a.index
 local known, mine = get(a.id, field), held(a.id, a.fence)
