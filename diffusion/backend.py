@@ -5,6 +5,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+Added = Mapping[str, Tensor]  # SDXL's ``text_embeds`` (N, P) and ``time_ids`` (N, 6)
+
 
 class Backend(Protocol):
     """One forward pass of a UNet."""
@@ -12,18 +14,14 @@ class Backend(Protocol):
     name: str
 
     def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None
     ) -> Tensor:
-        """Return the prediction (N, C, h, w) float32, which is the caller's to write over.
+        """Return the prediction (N, C, h, w) float32; the caller may overwrite it.
 
         Args:
             sample: x_t at the training process' scale, (N, C, h, w) float32.
             timesteps: (N,) float32, possibly fractional.
             embeddings: (N, L, D) float32.
-            added: SDXL's ``text_embeds`` (N, P) and ``time_ids`` (N, 6), else None.
+            added: what SDXL needs besides, for other models None.
         """
         ...

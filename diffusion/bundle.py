@@ -1,4 +1,4 @@
-"""A model, loaded: UNet, text encoder, codec and schedule from the diffusers directory layout."""
+"""A loaded model: UNet, text encoder, codec and schedule from the diffusers directory layout."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffusion.backend import Backend
 from diffusion.bundle_files import check_files, digest, read_json
-from diffusion.codec import Decoder
+from diffusion.codec import Decoder, to_pixels
 from diffusion.errors import BundleError
 from diffusion.model import Conditioning, ModelInfo, apply_overrides
 from diffusion.onnx_backend import OnnxExport
@@ -22,16 +22,22 @@ from diffusion.onnx_files import MANIFEST, PRECISIONS, export_folder, has_export
 from diffusion.onnx_session import SessionSettings
 from diffusion.parts import OnnxParts, TorchParts
 from diffusion.prompt import TextEncoder
+from diffusion.samplers.registry import SAMPLERS
 from diffusion.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
-# What a prompt, a size and a time are not enough for.
-WITHOUT = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "encoder_hid_dim")
+# Of UNets that need more than a prompt, a size and a timestep.
+UNSUPPORTED_CONDITIONING = (
+    "class_embed_type",
+    "num_class_embeds",
+    "encoder_hid_dim_type",
+    "encoder_hid_dim",
+)
 BACKENDS = ("torch", "onnx", "auto")
 
 
 class Bundle:
-    """Everything that turns a prompt into a picture, but the sampler."""
+    """Everything that turns a prompt into an image, except the sampler."""
 
     def __init__(
         self,
@@ -51,21 +57,18 @@ class Bundle:
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str], *, alone: bool = False) -> list[Conditioning]:
-        """Return one conditioning a prompt; ``alone`` encodes each by itself, bit for bit."""
+        """Return one conditioning per prompt; ``alone`` encodes each by itself, bit for bit."""
         groups = [[prompt] for prompt in prompts] if alone else [list(prompts)]
         return [c for group in groups if group for c in self._text.encode(group)]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, *, alone: bool = False) -> NDArray[np.uint8]:
-        """Return pictures (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0."""
+        """Return images (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0."""
         groups = torch.split(latents, 1) if alone else [latents]
-        pictures = torch.cat([self._decoder.decode(group) for group in groups])
-        levels = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        result: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-        return result
+        return to_pixels(torch.cat([self._decoder.decode(group) for group in groups]))
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """Return (C, h, w) of a picture's latents."""
+        """Return (C, h, w) of an image's latents."""
         factor = self.info.latent_scale_factor
         return self.info.latent_channels, height // factor, width // factor
 
@@ -79,17 +82,17 @@ def load_bundle(
     sessions: SessionSettings | None = None,
     name: str | None = None,
 ) -> Bundle:
-    """Load a model directory: safetensors and verified ONNX graphs only, nothing is downloaded.
+    """Load a model directory: only safetensors and verified ONNX graphs; nothing is downloaded.
 
-    ``name`` is what the model is called, instead of what its ``sfumato.json`` or its folder says.
+    ``name`` overrides the name that ``sfumato.json`` or the folder gives the model.
 
-    On the CPU torch computes in float32, elsewhere in the precision that weights come in. The
-    backend "auto" is ONNX Runtime where a ``precision`` or a provider asks for it, and on the CPU
-    where the bundle holds an export and the runtime is installed; torch everywhere else.
+    On the CPU torch computes in float32, elsewhere in the precision the weights are stored in. The
+    backend "auto" is ONNX Runtime if a ``precision`` or a provider asks for it, or on the CPU if
+    the bundle holds an export and the runtime is installed; otherwise it is torch.
 
     Raises:
-        BundleError: the folder is not a model we can serve, and the message names the file; or
-            the device, the provider or the export is not there.
+        BundleError: the folder is not a model we can serve (the message names the file), or the
+            device, the provider or the export is not available.
     """
     if backend not in BACKENDS:
         raise BundleError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
@@ -114,7 +117,7 @@ def usable_device(name: str) -> torch.device:
     """Return the device of this name.
 
     Raises:
-        BundleError: this machine, or this build of torch, does not have it.
+        BundleError: this machine or this build of torch does not have it.
     """
     try:
         device = torch.device(name)
@@ -131,7 +134,7 @@ def assemble(
     sha256: str,
     name: str | None = None,
 ) -> Bundle:
-    """Return the bundle in a folder with networks from ``parts``; ``sha256`` is its digest.
+    """Assemble a bundle from its folder and the networks in ``parts``; ``sha256`` is its digest.
 
     Raises:
         BundleError: a part is missing, broken or not served.
@@ -185,9 +188,9 @@ def unet_config(folder: Path) -> dict[str, Any]:
     if taken != given:
         raise BundleError(
             f"unet takes {taken} channels and gives {given}: "
-            "models that are shown a picture, for inpainting or editing, are not served"
+            "models that take an image, for inpainting or editing, are not served"
         )
-    for key in WITHOUT:
+    for key in UNSUPPORTED_CONDITIONING:
         if config.get(key) is not None:
             raise BundleError(f"unet/config.json: a UNet with {key} is not served")
     if config.get("addition_embed_type") not in (None, "text", "text_time"):
@@ -223,4 +226,10 @@ def _info(
         "max_pixels": 2 * side * side,
     }
     extra = folder / "sfumato.json"
-    return apply_overrides(values, read_json(extra) if extra.exists() else {})
+    info = apply_overrides(values, read_json(extra) if extra.exists() else {})
+    if info.default_sampler not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise BundleError(
+            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; there are: {known}"
+        )
+    return info

@@ -13,10 +13,10 @@ PARTS = ("unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a folder that holds a pickle or code, or a link that leaves it.
+    """Refuse a folder that holds a pickle, code, or a link that leaves it.
 
     Raises:
-        BundleError: it names the file.
+        BundleError: it does; the message names the file.
     """
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a directory")
@@ -34,7 +34,7 @@ def check_files(folder: Path) -> None:
 
 
 def _in_blob_store(path: Path, root: Path) -> bool:
-    # The hub's cache keeps snapshots/<revision>/… as links into blobs/ two levels up.
+    # In the hub's cache the files of snapshots/<revision>/ link into blobs/, two levels up.
     return root.parent.name == "snapshots" and path.resolve().parent == root.parents[1] / "blobs"
 
 
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
-        BundleError: no such file, or it is not a JSON object.
+        BundleError: the file is missing or holds no JSON object.
     """
     try:
         value = json.loads(path.read_text("utf-8"))
@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def digest(folder: Path) -> str:
-    """Return a sha256 over the names and bytes of every file that has a part in the picture."""
+    """Return a sha256 over the names and bytes of every file that affects the images."""
     total = hashlib.sha256()
     for part in PARTS:
         for path in sorted((folder / part).rglob("*")):

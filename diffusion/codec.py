@@ -1,17 +1,22 @@
-"""Codecs: what turns latents into pictures. Ours is linear, principal components of patches."""
+"""Codecs turn latents into images. Ours is linear: the principal components of patches."""
 
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+PATCH_SIZE = 8
+LATENT_CHANNELS = 48
+
 
 class Decoder(Protocol):
-    """What turns latents into pictures."""
+    """Turns latents into images."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W) float32 in [−1, 1] of latents (B, C, h, w) at sigma 0."""
+        """Return images (B, 3, H, W) float32 in [−1, 1] of latents (B, C, h, w) at sigma 0."""
         ...
 
 
@@ -23,27 +28,29 @@ class KLDecoder(nn.Module):
         self.vae = vae
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W) float32 in [−1, 1]."""
+        """Return images (B, 3, H, W) float32 in [−1, 1]."""
         config = self.vae.config
         shift = getattr(config, "shift_factor", None) or 0.0
         scaled = (latents / config.scaling_factor + shift).to(self.vae.dtype)
-        picture: Tensor = self.vae.decode(scaled, return_dict=False)[0]
-        return picture.float()
+        images: Tensor = self.vae.decode(scaled, return_dict=False)[0]
+        return images.float()
 
 
 class PatchPCACodec(nn.Module):
-    """Turns pictures (B, 3, H, W) in [−1, 1] into latents (B, C, H/p, W/p) and back.
+    """Turns images (B, 3, H, W) in [−1, 1] into latents (B, C, H/p, W/p) and back.
 
-    Each p×p patch is projected on its C strongest principal components. Component c is divided by
-    ``scales[c]``; scales between the components' own deviations and one number for all keep weak
-    components from being either all noise or all weight.
+    Each p×p patch is projected onto the C strongest principal components, and component c divided
+    by ``scales[c]``. Scales in between a common one and each component's own deviation keep weak
+    components from drowning in noise or outweighing the others.
     """
 
     mean: Tensor
     components: Tensor
     scales: Tensor
 
-    def __init__(self, patch_size: int = 8, latent_channels: int = 48) -> None:
+    def __init__(
+        self, patch_size: int = PATCH_SIZE, latent_channels: int = LATENT_CHANNELS
+    ) -> None:
         super().__init__()
         self.patch_size = patch_size
         size = 3 * patch_size**2
@@ -53,15 +60,15 @@ class PatchPCACodec(nn.Module):
 
     @classmethod
     def fit(
-        cls, pictures: Tensor, patch_size: int = 8, latent_channels: int = 48, power: float = 0.5
+        cls, images: Tensor, patch_size: int, latent_channels: int, power: float
     ) -> "PatchPCACodec":
-        """Fit the codec to pictures (N, 3, H, W) in [−1, 1].
+        """Fit the codec to images (N, 3, H, W) in [−1, 1].
 
-        ``power`` 0 gives all components one scale, 1 whitens them; the latents' mean variance
-        is 1 either way.
+        ``power`` 0 gives all components one scale, 1 whitens them; either way the latents' mean
+        variance is 1.
         """
         codec = cls(patch_size, latent_channels)
-        patches = codec._patches(pictures).transpose(1, 2).reshape(-1, codec.mean.numel())
+        patches = codec._patches(images).transpose(1, 2).reshape(-1, codec.mean.numel())
         codec.mean.copy_(patches.mean(0))
         variances, vectors = torch.linalg.eigh(torch.cov(patches.T))
         order = variances.argsort(descending=True)[:latent_channels]
@@ -71,20 +78,27 @@ class PatchPCACodec(nn.Module):
         codec.scales.copy_(scales * ((deviations / scales) ** 2).mean().sqrt())
         return codec
 
-    def _patches(self, pictures: Tensor) -> Tensor:
-        return functional.unfold(pictures, self.patch_size, stride=self.patch_size)
+    def _patches(self, images: Tensor) -> Tensor:
+        return functional.unfold(images, self.patch_size, stride=self.patch_size)
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Return latents (B, C, H/p, W/p) of pictures (B, 3, H, W) in [−1, 1]."""
-        patches = self._patches(pictures).transpose(1, 2) - self.mean
+    def encode(self, images: Tensor) -> Tensor:
+        """Return latents (B, C, H/p, W/p) of images (B, 3, H, W) in [−1, 1]."""
+        patches = self._patches(images).transpose(1, 2) - self.mean
         latents = (patches @ self.components.T) / self.scales
-        rows = pictures.shape[-2] // self.patch_size
-        return latents.transpose(1, 2).reshape(len(pictures), -1, rows, latents.shape[1] // rows)
+        rows = images.shape[-2] // self.patch_size
+        return latents.transpose(1, 2).reshape(len(images), -1, rows, latents.shape[1] // rows)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W), clamped to [−1, 1]."""
+        """Return images (B, 3, H, W), clamped to [−1, 1]."""
         size = (latents.shape[-2] * self.patch_size, latents.shape[-1] * self.patch_size)
         flat = latents.flatten(2).transpose(1, 2) * self.scales
         patches = (flat @ self.components + self.mean).transpose(1, 2)
         folded = functional.fold(patches, size, self.patch_size, stride=self.patch_size)
         return folded.clamp(-1, 1)
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Return images (N, 3, H, W) in [−1, 1] as (N, H, W, 3) of 0..255, on the CPU."""
+    levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    result: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+    return result

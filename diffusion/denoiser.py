@@ -1,4 +1,4 @@
-"""From noisy latents to the denoised estimate: scaling, guidance and prediction type, row by row.
+"""From noisy latents to the denoised estimate: scaling, guidance and prediction type, per row.
 
 Latents are in sigma space, x = x_t / sqrt(ᾱ_t) = x_0 + σ·ε.
 """
@@ -31,7 +31,7 @@ class Guidance:
 
     @property
     def passes(self) -> int:
-        """Forward rows this row costs."""
+        """The number of forward rows this row takes."""
         return 1 if self.scale == 1.0 else 2
 
 
@@ -45,7 +45,7 @@ def denoise(
     *,
     pad_to: int | None = None,
 ) -> Tensor:
-    """Return D, the denoised estimate (B, C, h, w) float32, of each row's own level.
+    """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
 
     Arguments and errors are those of :func:`prepare`.
     """
@@ -55,10 +55,10 @@ def denoise(
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """What one forward pass takes, and how its prediction becomes the denoised estimate.
+    """The inputs of one forward pass, and how its prediction becomes the denoised estimate.
 
-    Of its N rows the first B are the conditional ones, of which the first G are guided; then come
-    the G unconditional ones in the same order, then padding.
+    The first B of its N rows are conditional, and the first G of these are guided; the G
+    unconditional ones follow in the same order, then padding.
     """
 
     sample: Tensor  # x_t at the training process' scale, (N, C, h, w)
@@ -77,9 +77,9 @@ class ForwardPass:
         return backend.predict(self.sample, self.timesteps, self.embeddings, self.added)
 
     def denoised(self, prediction_type: PredictionType, prediction: Tensor) -> Tensor:
-        """Return D, the denoised estimate (B, C, h, w) float32, of each row's own level.
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
 
-        It may take the prediction's memory.
+        It may overwrite the prediction.
         """
         denoised = _denoised(prediction_type, prediction, self.x, self.sigma)
         if self.guided:
@@ -89,8 +89,8 @@ class ForwardPass:
     def _guide(self, cond: Tensor, uncond: Tensor) -> None:
         """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, 3.4).
 
-        Guiding the estimate is guiding the noise: they differ by a row's constant. The result is
-        written over the conditional estimate.
+        Guiding the estimate is the same as guiding the noise, which is affine in it row by row. The
+        result overwrites the conditional estimate.
         """
         if self.rescale is None:
             torch.lerp(uncond, cond, self.scale, out=cond)
@@ -111,20 +111,16 @@ def prepare(
     *,
     pad_to: int | None = None,
 ) -> ForwardPass:
-    """Return what one forward pass over latents (B, C, h, w) takes, each at its own level.
+    """Return the inputs of one forward pass over latents (B, C, h, w), each at its own level.
 
-    It takes B rows and one more for each guided row; guided rows come first. ``pad_to`` pads it to
-    a fixed number of rows: a row's bits then depend on neither its neighbours nor its place.
+    A guided row takes a second forward row; guided rows come first. ``pad_to`` pads the pass to a
+    fixed number of rows: a row's bits then depend neither on its neighbours nor on its place.
 
     Raises:
-        DenoiseError: more forward rows than ``pad_to``, or a guided row after one that is not.
+        DenoiseError: more forward rows than ``pad_to``, or a guided row after an unguided one.
     """
     rows, guided = len(guidance), sum(g.passes == 2 for g in guidance)
-    if any(g.passes == 2 for g in guidance[guided:]):
-        raise DenoiseError("guided rows come first")
-    padding = 0 if pad_to is None else pad_to - rows - guided
-    if padding < 0:
-        raise DenoiseError(f"{rows + guided} forward rows do not fit a batch of {pad_to}")
+    padding = _padding(guidance, guided, pad_to)
 
     def spread(values: Sequence[T]) -> list[T]:
         """Return each forward row's value."""
@@ -157,6 +153,15 @@ def prepare(
         scale=guidance_scale[:guided],
         rescale=rescale[:guided] if any(g.rescale for g in guidance[:guided]) else None,
     )
+
+
+def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> int:
+    if any(g.passes == 2 for g in guidance[guided:]):
+        raise DenoiseError("guided rows come first")
+    needed = len(guidance) + guided
+    if pad_to is not None and needed > pad_to:
+        raise DenoiseError(f"{needed} forward rows do not fit a batch of {pad_to}")
+    return 0 if pad_to is None else pad_to - needed
 
 
 def _added(

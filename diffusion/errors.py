@@ -1,7 +1,7 @@
-"""Everything that can go wrong in the science.
+"""The errors of this package.
 
 DiffusionError
-├── ScheduleError     noise levels that cannot be made
+├── ScheduleError     noise levels that cannot be computed
 ├── SamplerError      a sampler that does not exist or cannot take these steps
 ├── NoiseError        a noise key out of range
 ├── DenoiseError      a batch that does not fit the denoiser
@@ -10,11 +10,11 @@ DiffusionError
 
 
 class DiffusionError(Exception):
-    """A diffusion computation cannot be done."""
+    """A diffusion computation is impossible."""
 
 
 class ScheduleError(DiffusionError):
-    """These noise levels cannot be made."""
+    """These noise levels cannot be computed."""
 
 
 class SamplerError(DiffusionError):

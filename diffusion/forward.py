@@ -1,4 +1,4 @@
-"""The forward process in closed form, and what a network may be trained to predict of it."""
+"""The forward process in closed form, and the velocity a network may be trained to predict."""
 
 from torch import Tensor
 

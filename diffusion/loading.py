@@ -1,4 +1,4 @@
-"""Loading one part with the library that defines it, from safetensors on this disk only."""
+"""Loading one part with the library that defines it, from local safetensors only."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from diffusion.errors import BundleError
 
 
 def load_part(kind: Any, folder: Path, dtype: torch.dtype | None) -> Any:
-    """Load one part with its library's own loader, from this folder and safetensors only.
+    """Load one part with its library's loader, from safetensors in this folder only.
 
     Raises:
-        BundleError: what the loader said, with the part's name.
+        BundleError: the loader failed; the message holds its error and the part's name.
     """
     variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
     try:
@@ -24,12 +24,12 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype | None) -> Any:
             torch_dtype=dtype or stored_dtype(folder),
             **({"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers") else {}),
         )
-    except Exception as error:  # the loaders raise whatever their parsers raise
+    except Exception as error:  # the loaders let any parser's exception through
         raise BundleError(f"{folder.name}: {error}") from error
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """Return what a part's weights are stored in.
+    """Return the dtype that a part's weights are stored in.
 
     Raises:
         BundleError: there are none.

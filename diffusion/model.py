@@ -1,4 +1,4 @@
-"""What a model is, apart from its weights."""
+"""What is known of a model apart from its weights, and an encoded prompt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from diffusion.errors import BundleError
-from diffusion.samplers.registry import SAMPLERS
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What door and worker need to know of a model."""
+    """What the door and the workers need to know about a model."""
 
     name: str
     title: str
@@ -23,7 +22,7 @@ class ModelInfo:
     latent_scale_factor: int  # pixels a latent
     prediction_type: str
     num_train_timesteps: int
-    sha256: str  # over every file that has a part in the picture
+    sha256: str  # of every file that affects its images
     default_steps: int
     default_sampler: str
     default_guidance_scale: float
@@ -41,10 +40,10 @@ OVERRIDES = frozenset(field.name for field in fields(ModelInfo)) - {
 
 
 def apply_overrides(values: dict[str, Any], overrides: Mapping[str, Any]) -> ModelInfo:
-    """Return the info with a bundle's ``sfumato.json`` laid over the derived values.
+    """Return the info: the derived values, overridden by the bundle's ``sfumato.json``.
 
     Raises:
-        BundleError: a key that a bundle may not set, or a value that nothing can be drawn with.
+        BundleError: a key that a bundle may not set, or a value that cannot be drawn with.
     """
     unknown = sorted(set(overrides) - OVERRIDES)
     if unknown:
@@ -57,11 +56,6 @@ def apply_overrides(values: dict[str, Any], overrides: Mapping[str, Any]) -> Mod
         merged[key] = tuple(merged.get(key, ()))
     info = ModelInfo(**merged)
     _check_sizes(info, values["side_multiple"])
-    if info.default_sampler not in SAMPLERS:
-        known = ", ".join(SAMPLERS)
-        raise BundleError(
-            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; there are: {known}"
-        )
     return info
 
 
@@ -79,7 +73,7 @@ def _check_sizes(info: ModelInfo, multiple: int) -> None:
     if info.side_multiple % multiple:
         raise BundleError(
             f"sfumato.json: side_multiple {info.side_multiple} is no multiple of {multiple}, "
-            "below which this UNet cannot halve and double"
+            "which this UNet's downsampling requires"
         )
     for name in ("width", "height"):
         side = getattr(info, name)
@@ -103,8 +97,3 @@ class Conditioning:
         """Return zeros of the same shapes."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
         return Conditioning(torch.zeros_like(self.embeddings), pooled)
-
-    def on(self, device: torch.device) -> "Conditioning":
-        """Return the same on another device."""
-        pooled = None if self.pooled is None else self.pooled.to(device)
-        return Conditioning(self.embeddings.to(device), pooled)

@@ -1,4 +1,4 @@
-"""Counter-based noise: any row's draw from its key alone, in any order, on any worker."""
+"""Counter-based noise: a row's draw depends on its key alone, in any order, on any worker."""
 
 import threading
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from diffusion.errors import NoiseError
 
 INITIAL_ROW = -1
-"""The row whose noise is the picture's starting point."""
+"""The row whose noise an image starts from."""
 
 
 def standard_noise(seed: int, image: int, row: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return unit Gaussian noise of ``shape``, float32, keyed by (seed, image, row).
 
-    The generator is Philox 4x64 (Salmon et al. 2011): the key is (seed, image) and the row is the
-    high word of its counter, so rows never overlap and none needs the ones before it.
+    The generator is Philox 4x64 (Salmon et al. 2011): its key is (seed, image) and the row is the
+    high word of its counter, so rows never overlap and none needs the previous ones.
 
     Raises:
         NoiseError: a seed outside 0..2^64−1, or an image or row out of range.
@@ -34,7 +34,7 @@ def standard_noise(seed: int, image: int, row: int, shape: tuple[int, ...]) -> N
 
 
 class _Source(threading.local):
-    """One generator a thread: a new one would ask the system for entropy that is not used."""
+    """One generator per thread: a new one would ask the system for entropy it does not use."""
 
     def __init__(self) -> None:
         self.bits = np.random.Philox(0)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusion.backend import Added
 from diffusion.errors import BundleError
 from diffusion.onnx_files import DECODER, UNET, graphs
 from diffusion.onnx_session import Session, SessionSettings
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class OnnxExport:
-    """A bundle's export, its files checked, its sessions opened on demand."""
+    """A bundle's export: its files are checked at once, its sessions opened on demand."""
 
     def __init__(
         self,
@@ -32,7 +33,7 @@ class OnnxExport:
         self._settings = settings
         self._graphs = graphs(folder, manifest)
         self.precision = str(manifest["precision"])
-        _tell_versions(f"onnx/{self.precision}", manifest.get("versions"))
+        _log_other_runtime(f"onnx/{self.precision}", manifest.get("versions"))
 
     def session(self, part: str) -> Session:
         """Open a part.
@@ -47,21 +48,23 @@ class OnnxExport:
         return Session(self._bundle, graph, files, self._device, self._settings)
 
 
-def _tell_versions(name: str, versions: Any) -> None:
+def _log_other_runtime(name: str, versions: Any) -> None:
     import onnxruntime
 
     verified = versions.get("onnxruntime") if isinstance(versions, dict) else None
     if verified != onnxruntime.__version__:
         log.info(
-            "%s was verified under ONNX Runtime %s and runs under %s; export it again to have it "
-            "compared", name, verified or "of an unknown version", onnxruntime.__version__,
-        )  # fmt: skip
+            "%s was verified under ONNX Runtime %s but runs under %s; export it again to verify it",
+            name,
+            verified or "(unknown version)",
+            onnxruntime.__version__,
+        )
 
 
 class OnnxBackend:
     """One forward pass of the UNet.
 
-    On the CPU in fp32 a row's bits depend on neither its neighbours nor the number of rows.
+    On the CPU in fp32 a row's bits depend neither on its neighbours nor on the number of rows.
     """
 
     def __init__(self, export: OnnxExport) -> None:
@@ -69,17 +72,13 @@ class OnnxBackend:
         self._session = export.session(UNET)
 
     def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None
     ) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
         inputs = {"sample": sample, "timesteps": timesteps, "embeddings": embeddings}
         if added is not None:
             inputs |= added
-        # The networks served give as many channels as they take.
+        # The UNets we serve return as many channels as they take.
         return self._session.run(inputs, {"prediction": sample.shape})["prediction"]
 
 
@@ -100,14 +99,14 @@ class OnnxEncoder:
 
 
 class OnnxDecoder:
-    """Latents at sigma 0 to pictures in [−1, 1]."""
+    """Decodes latents at sigma 0 to images in [−1, 1]."""
 
     def __init__(self, export: OnnxExport, factor: int) -> None:
         self._session = export.session(DECODER)
         self._factor = factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W) float32 of latents (B, C, h, w)."""
+        """Return images (B, 3, H, W) float32 of latents (B, C, h, w)."""
         count, _, height, width = latents.shape
         shape = (count, 3, height * self._factor, width * self._factor)
         return self._session.run({"latents": latents}, {"picture": shape})["picture"]

@@ -1,7 +1,7 @@
-"""An exported model's files: the manifest, hashes, and graphs whose weights lie elsewhere.
+"""The files of an ONNX export: the manifest, hashes, and where the graphs' weights are.
 
-An export is a folder ``onnx/<precision>`` in a bundle: one graph a part and a manifest. A graph's
-weights are in it, in one file beside it (above 2 GB), or the bundle's own safetensors ("shared").
+An export is a folder ``onnx/<precision>`` in a bundle: one graph per part and a manifest. A graph's
+weights are in it, in one file beside it (above 2 GB), or in the bundle's safetensors ("shared").
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from diffusion.errors import BundleError
 FORMAT = 1
 PRECISIONS = ("fp32", "fp16", "int8")
 MANIFEST = "manifest.json"
-SHARED = "shared"  # the location that a graph names for weights in the bundle's safetensors
+SHARED = "shared"  # a graph's location for weights in the bundle's safetensors
 UNET, TEXT_ENCODER, TEXT_ENCODER_2, DECODER = (
     "unet",
     "text_encoder",
@@ -29,7 +29,7 @@ UNET, TEXT_ENCODER, TEXT_ENCODER_2, DECODER = (
     "vae_decoder",
 )
 PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2, DECODER)
-SOURCES = {DECODER: "vae"}  # parts whose weights lie in a folder of another name
+SOURCES = {DECODER: "vae"}  # parts whose weights are in a folder of another name
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Graph:
 
     part: str
     path: Path
-    shared: bool  # the weights are the bundle's own
+    shared: bool  # the weights are in the bundle's safetensors
 
 
 def export_folder(bundle: Path, precision: str) -> Path:
@@ -47,16 +47,16 @@ def export_folder(bundle: Path, precision: str) -> Path:
 
 
 def has_export(bundle: Path, precision: str, model_sha256: str) -> bool:
-    """Return whether a bundle holds an export of exactly these weights."""
+    """Return whether a bundle holds an export of these weights."""
     path = export_folder(bundle, precision) / MANIFEST
     return path.exists() and read_json(path).get("model_sha256") == model_sha256
 
 
 def read_manifest(bundle: Path, precision: str, model_sha256: str) -> dict[str, Any]:
-    """Return an export's manifest, once it fits this program, these weights and its own files.
+    """Return an export's manifest, checked against the weights and against the exported files.
 
     Raises:
-        BundleError: there is none, it is of other weights, or a file is not what it says.
+        BundleError: there is none, it is of other weights, or a file does not match it.
     """
     folder = export_folder(bundle, precision)
     if not (folder / MANIFEST).exists():
@@ -86,7 +86,7 @@ def graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Graph]:
     """Return an export's parts by name.
 
     Raises:
-        BundleError: the manifest names a graph that it does not vouch for.
+        BundleError: the manifest names a graph but not its sha256.
     """
     found = {}
     parts, files = _object(manifest, "parts"), _object(manifest, "files")
@@ -112,20 +112,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_external_data(model: Any, vouched: Mapping[str, str], graph: Graph) -> None:
-    """Check the files that a graph's tensors lie in, by the names it gives them.
+def check_external_data(model: Any, files: Mapping[str, str], graph: Graph) -> None:
+    """Check the files that a graph's tensors are stored in, by the names it gives them.
 
     Raises:
-        BundleError: a file outside the export's folder, or one the manifest does not vouch for.
+        BundleError: a file is outside the export's folder, or the manifest has no sha256 of it.
     """
     places = Counter(_locations(_tensors(model)))
-    if graph.shared:  # the session is given these; what else is called so would be a file
+    if graph.shared:  # the session gets the initializers; anything else so named is a file
         places -= Counter({SHARED: [*_locations(model.graph.initializer)].count(SHARED)})
     folder = graph.path.parent.resolve()
     for place in places:
         if not (folder / place).resolve().is_relative_to(folder):
             raise BundleError(f"external data {place!r} leaves the bundle")
-        if place not in vouched:
+        if place not in files:
             raise BundleError(f"the manifest has no sha256 of external data {place!r}")
     if graph.shared and places:
         raise BundleError(f"{graph.path.name}: weights are both shared and beside it")
@@ -137,7 +137,7 @@ def _locations(tensors: Iterable[Any]) -> Iterator[str]:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Yield all tensors: initializers, and those in attributes, in branches and in functions."""
+    """Yield all tensors: initializers, and those in attributes, branches and functions."""
     if message.DESCRIPTOR.name == "TensorProto":
         yield message
         return

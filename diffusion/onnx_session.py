@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: one provider, chosen and never replaced in silence."""
+"""ONNX Runtime sessions on one execution provider, which is never replaced silently."""
 
 import logging
 from collections import Counter
@@ -20,10 +20,10 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-# Ticks come in any number of rows: by default each new one has the algorithms of every convolution
-# timed, and memory is asked for in powers of two, beside what torch holds.
+# A tick has any number of rows. By default each new number makes cuDNN time every convolution's
+# algorithms, and the arena grows in powers of two next to what torch holds.
 CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-# What its arenas, CUDA and the C++ library say.
+# In the messages of its arenas, of CUDA and of the C++ library.
 OUT_OF_MEMORY = (
     "Failed to allocate memory",
     "smaller than requested",
@@ -31,7 +31,7 @@ OUT_OF_MEMORY = (
     "bad_alloc",
 )
 HEAVY = {"Attention", "Conv", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger"}
-"""Operators that belong on the device that was chosen."""
+"""Operators that belong on the chosen device."""
 NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.int64: np.int64}
 
 
@@ -39,8 +39,8 @@ NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.int64: np.i
 class SessionSettings:
     """How sessions run."""
 
-    provider: str = "auto"  # "auto" is the device's own: cpu, or cuda
-    threads: int = 0  # for operators on the CPU; 0: torch's number
+    provider: str = "auto"  # "auto" is the device's: cpu or cuda
+    threads: int = 0  # for operators on the CPU; 0: as many as torch has
 
 
 class Session:
@@ -50,13 +50,13 @@ class Session:
         self,
         bundle: Path,
         graph: Graph,
-        vouched: Mapping[str, str],
+        files: Mapping[str, str],
         device: torch.device,
         settings: SessionSettings,
     ) -> None:
         self._device = device
-        # The weights given from outside live as long as the session that uses their memory.
-        self._session, self._held = _open(bundle, graph, vouched, device, settings)
+        # The session uses the memory of shared weights, which must live as long as it does.
+        self._session, self._held = _open(bundle, graph, files, device, settings)
         self.inputs = tuple(entry.name for entry in self._session.get_inputs())
         self.outputs = tuple(entry.name for entry in self._session.get_outputs())
 
@@ -66,7 +66,7 @@ class Session:
         """Return the outputs named in ``shapes``, float32 tensors of these shapes on the device.
 
         Raises:
-            MemoryError: the device has not enough of it; the session goes on.
+            MemoryError: the device is out of memory; the session stays usable.
         """
         binding = self._session.io_binding()
         held = {name: tensor.contiguous() for name, tensor in inputs.items() if name in self.inputs}
@@ -85,7 +85,7 @@ class Session:
             torch.cuda.current_stream(self._device).synchronize()  # the session has its own stream
         try:
             self._session.run_with_iobinding(binding)
-        except Exception as error:  # which class ONNX Runtime raises depends on where it happens
+        except Exception as error:  # which class ONNX Runtime raises depends on where it fails
             if any(words in str(error) for words in OUT_OF_MEMORY):
                 raise MemoryError(str(error)) from error
             raise
@@ -95,7 +95,7 @@ class Session:
 def _open(
     bundle: Path,
     graph: Graph,
-    vouched: Mapping[str, str],
+    files: Mapping[str, str],
     device: torch.device,
     settings: SessionSettings,
 ) -> tuple[Any, list[Any]]:
@@ -103,16 +103,10 @@ def _open(
     import onnxruntime
 
     provider = chosen_provider(settings.provider, device)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    # A thread that spins while it waits takes the core that publishing needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options = _options(settings)
     try:
         model = onnx.load(graph.path, load_external_data=False)
-        check_external_data(model, vouched, graph)
+        check_external_data(model, files, graph)
         source: str | bytes = str(graph.path)
         values: list[Any] = []
         if graph.shared:
@@ -125,24 +119,41 @@ def _open(
         )
     except BundleError:
         raise
-    except Exception as error:  # onnx and ONNX Runtime raise whatever their parsers raise
+    except Exception as error:  # onnx and ONNX Runtime let any parser's exception through
         raise BundleError(f"{graph.path.name}: {error}") from error
     if session.get_providers()[0] != provider:
         raise BundleError(
             f"{provider} did not start, {session.get_providers()[0]} would run instead; "
             "see the log of ONNX Runtime for a missing library"
         )
-    for other, operators in nodes_elsewhere(session, provider).items():
-        told = ", ".join(f"{count} {operator}" for operator, count in operators.most_common())
-        level = logging.WARNING if HEAVY & operators.keys() else logging.INFO
-        log.log(level, "%s: %s runs %s instead of %s", graph.path.name, other, told, provider)
+    _log_elsewhere(graph.path.name, session, provider)
     return session, values
 
 
-def nodes_elsewhere(session: Any, provider: str) -> dict[str, Counter[str]]:
-    """Return how many nodes of each operator other providers run.
+def _options(settings: SessionSettings) -> Any:
+    import onnxruntime
 
-    CUDA leaves reckoning with shapes to the CPU, which costs nothing; a convolution there would.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # A thread that spins while it waits takes a core away from publishing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _log_elsewhere(name: str, session: Any, provider: str) -> None:
+    for other, operators in nodes_elsewhere(session, provider).items():
+        counts = ", ".join(f"{count} {operator}" for operator, count in operators.most_common())
+        level = logging.WARNING if HEAVY & operators.keys() else logging.INFO
+        log.log(level, "%s: %s runs %s instead of %s", name, other, counts, provider)
+
+
+def nodes_elsewhere(session: Any, provider: str) -> dict[str, Counter[str]]:
+    """Return how many nodes of each operator run on other providers, by provider.
+
+    CUDA leaves shape arithmetic to the CPU, which costs nothing; a convolution there would.
     """
     found: dict[str, Counter[str]] = {}
     for part in session.get_provider_graph_assignment_info():
@@ -152,10 +163,10 @@ def nodes_elsewhere(session: Any, provider: str) -> dict[str, Counter[str]]:
 
 
 def chosen_provider(name: str, device: torch.device) -> str:
-    """Return the execution provider of a setting on a device.
+    """Return the execution provider that a setting means on a device.
 
     Raises:
-        BundleError: no such provider, not one for this device, or this build does not have it.
+        BundleError: it is unknown, not for this device, or missing from this build.
     """
     import onnxruntime
 
@@ -179,12 +190,12 @@ def _with_device(provider: str, device: torch.device) -> list[Any]:
         return [provider]
     place = {"device_id": device.index or 0}
     cuda = (PROVIDERS["cuda"], place | CUDA)
-    # What TensorRT has no kernel for is CUDA's.
+    # CUDA takes the nodes that TensorRT has no kernel for.
     return [cuda] if provider == PROVIDERS["cuda"] else [(provider, place), cuda]
 
 
 def _shared(model: Any, bundle: Path, part: str) -> dict[str, Any]:
-    """Return the shared initializers' values by the names in the graph."""
+    """Return the shared initializers' values by name."""
     from onnx import TensorProto
 
     wanted = [tensor for tensor in model.graph.initializer if tensor.external_data]

@@ -1,4 +1,4 @@
-"""Convolutions whose weights lie as oneDNN wants them, on the CPU."""
+"""Convolutions on the CPU with weights prepacked in oneDNN's layout."""
 
 import logging
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
-ROWS = 16  # the batch that oneDNN chooses the layout for; any other runs with it, too
+ROWS = 16  # the batch size that oneDNN chooses the layout for; it works for any other too
 
 
 class PackedConv2d(nn.Module):
-    """A float32 convolution that does not lay its weights out anew at every call.
+    """A float32 convolution that does not reorder its weights on every call.
 
     Raises:
-        RuntimeError: this build of torch cannot.
+        RuntimeError: this build of torch cannot prepack.
     """
 
     def __init__(self, conv: nn.Conv2d, side: int) -> None:
@@ -39,10 +39,10 @@ class PackedConv2d(nn.Module):
 
 @torch.inference_mode()
 def pack(network: nn.Module, side: int) -> None:
-    """Pack the convolutions of a network in place, each that gives the same numbers packed.
+    """Pack a network's convolutions in place, except any that gives other numbers when packed.
 
-    Measured on the shipped model: 1 to 5 % more rows a second, up to 7 % beside a process that
-    fills the caches. ``side`` is the height and width that latents usually have.
+    Measured on the shipped model: 1 to 5 % more rows per second, up to 7 % next to a process that
+    fills the caches. ``side`` is the usual height and width of the latents.
     """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
@@ -68,6 +68,6 @@ def _packed(conv: Any, side: int) -> PackedConv2d | None:
         packed = PackedConv2d(conv, side)
         same = torch.allclose(packed(example), conv(example), rtol=TOLERANCE, atol=TOLERANCE)
     except (AttributeError, RuntimeError) as error:
-        log.warning("a convolution stays as it is: %s", error)
+        log.warning("a convolution stays unpacked: %s", error)
         return None
     return packed if same else None

@@ -1,6 +1,6 @@
 """Text encoders: one CLIP (Stable Diffusion 1.5, ours), or two side by side (SDXL)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,19 +15,15 @@ from diffusion.model import Conditioning
 
 
 class Encoder(Protocol):
-    """What turns tokens into states."""
+    """Turns tokens into states."""
 
     def __call__(self, tokens: Tensor, /) -> tuple[Tensor, ...]:
-        """Return states (N, L, D) float32 and, where the encoder projects, a prompt's (N, P)."""
+        """Return states (N, L, D) float32 and, if it projects, the pooled prompts (N, P)."""
         ...
 
 
-class EncoderFiles(Protocol):
-    """Where a bundle's encoders come from."""
-
-    def __call__(self, part: str, config: Mapping[str, Any], *, penultimate: bool) -> Encoder:
-        """Open the encoder of a folder of the bundle."""
-        ...
+OpenEncoder = Callable[[str, Mapping[str, Any], bool], Encoder]
+"""(folder of the bundle, configuration, penultimate states?) → encoder."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Part:
     length: int  # tokens
 
     def encode(self, prompts: list[str], device: torch.device) -> tuple[Tensor, ...]:
-        """Return what the encoder makes of prompts, truncated and padded to its length."""
+        """Encode prompts, truncated and padded to the encoder's length."""
         tokens: Tensor = self.tokenizer(
             prompts,
             padding="max_length",
@@ -52,17 +48,10 @@ class Part:
 
 
 class TextEncoder:
-    """Encodes prompts.
-
-    ``zeros_for_empty_prompt`` gives "" zeros, as SDXL was trained to have it.
-    """
+    """Encodes prompts; with ``zeros_for_empty_prompt`` "" becomes zeros, as in SDXL's training."""
 
     def __init__(
-        self,
-        parts: Sequence[Part],
-        device: torch.device,
-        *,
-        zeros_for_empty_prompt: bool = False,
+        self, parts: Sequence[Part], device: torch.device, *, zeros_for_empty_prompt: bool
     ) -> None:
         self._parts = parts
         self._device = device
@@ -73,14 +62,14 @@ class TextEncoder:
         cls,
         folder: Path,
         device: torch.device,
-        encoders: EncoderFiles,
+        encoders: OpenEncoder,
         *,
-        zeros_for_empty_prompt: bool = False,
+        zeros_for_empty_prompt: bool,
     ) -> "TextEncoder":
-        """Load ``text_encoder`` and, where there is one, ``text_encoder_2``.
+        """Load ``text_encoder`` and, if there is one, ``text_encoder_2``.
 
         Raises:
-            BundleError: a part that is missing, broken or not served.
+            BundleError: a part is missing, broken or not served.
         """
         two = (folder / "text_encoder_2").is_dir()
         parts = [_load(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
@@ -92,10 +81,10 @@ class TextEncoder:
         return sum(part.width for part in self._parts)
 
     def encode(self, prompts: list[str]) -> list[Conditioning]:
-        """Return one conditioning a prompt.
+        """Return one conditioning per prompt.
 
-        A single encoder gives its last hidden state. Two give their penultimate ones side by side
-        and the second's projection as pooled embedding (Podell et al. 2023, section 2.1).
+        A single encoder gives its last hidden state. Two give their penultimate ones, concatenated,
+        and the second one's projection as the pooled embedding (Podell et al. 2023, section 2.1).
         """
         encoded = [part.encode(prompts, self._device) for part in self._parts]
         states = torch.cat([output[0] for output in encoded], -1)
@@ -115,7 +104,7 @@ class TorchEncoder(nn.Module):
         self.penultimate = penultimate
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Return the last or the one but last states (N, L, D), and the projection (N, P)."""
+        """Return the last or the penultimate states (N, L, D), and the projection (N, P)."""
         if not self.penultimate:
             return (self.encoder(tokens).last_hidden_state.float(),)
         output = self.encoder(tokens, output_hidden_states=True)
@@ -139,20 +128,20 @@ def torch_encoder(path: Path, config: Mapping[str, Any], dtype: torch.dtype | No
     return load_part(kind, path, dtype).eval().requires_grad_(False)
 
 
-def _load(folder: Path, suffix: str, encoders: EncoderFiles, penultimate: bool) -> Part:
+def _load(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -> Part:
     from transformers import CLIPTokenizerFast
     from transformers import PreTrainedTokenizerFast as Fast
 
     part = f"text_encoder{suffix}"
     config = read_json(folder / part / "config.json")
-    encoder = encoders(part, config, penultimate=penultimate)
+    encoder = encoders(part, config, penultimate)
     words = folder / f"tokenizer{suffix}"
     try:
         if (words / "vocab.json").exists():
             tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(words), local_files_only=True)  # nosec B615
         else:
             tokenizer = Fast.from_pretrained(str(words), local_files_only=True)  # nosec B615 # no download
-    except Exception as error:  # the tokenizers raise whatever their parsers raise
+    except Exception as error:  # the tokenizers let any parser's exception through
         raise BundleError(f"{words.name}: {error}") from error
     return Part(
         tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])

@@ -1,4 +1,4 @@
-"""Noise schedules: the one a model was trained with, and the levels a sampler visits."""
+"""Noise schedules: the one a model was trained with, and the levels that a sampler visits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def training_betas(kind: str, timesteps: int, start: float, end: float) -> Array
 class NoiseSchedule:
     """The forward process a model was trained on: x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
 
-    alphas_cumprod: Array  # ᾱ, (T,) float64, falling
+    alphas_cumprod: Array  # ᾱ, (T,) float64, decreasing
     prediction_type: PredictionType = "epsilon"
     steps_offset: int = 0  # added to timesteps by "leading" spacing; Stable Diffusion has 1
 
@@ -60,7 +60,7 @@ class NoiseSchedule:
         """Read diffusers' ``scheduler_config.json``.
 
         Raises:
-            ScheduleError: a value that is missing, unknown or not served.
+            ScheduleError: a value is unknown, malformed or not served.
         """
         if config.get("rescale_betas_zero_snr"):
             raise ScheduleError("rescale_betas_zero_snr is not served: its last sigma is infinite")
@@ -91,7 +91,7 @@ class NoiseSchedule:
 
     @cached_property
     def sigmas(self) -> Array:
-        """σ_t = sqrt((1 − ᾱ_t)/ᾱ_t), (T,), rising."""
+        """σ_t = sqrt((1 − ᾱ_t)/ᾱ_t), (T,), increasing."""
         return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
 
     @cached_property
@@ -118,11 +118,11 @@ class Levels:
     """The noise levels one job visits."""
 
     schedule: str
-    sigmas: Array  # (n + 1,) falling strictly, ends in 0
+    sigmas: Array  # (n + 1,) strictly decreasing, ending in 0
     timesteps: Array  # (n,) the first n levels as training timesteps
 
     def __post_init__(self) -> None:
-        """Refuse levels that do not fall strictly."""
+        """Refuse levels that do not strictly decrease."""
         if not np.all(np.diff(self.sigmas) < 0):
             raise ScheduleError(
                 f"the {len(self.timesteps)} levels of schedule {self.schedule!r} do not fall"

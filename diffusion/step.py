@@ -1,14 +1,14 @@
 """The one update that serves every sampler: S' = A·S + b·D + c·ε, row by row of a batch.
 
-Sums run over registers one by one, elementwise, so that a row's bits depend on neither its
-neighbours nor its place in the batch.
+Registers are summed one at a time, elementwise, so that a row's bits depend neither on its
+neighbours nor on its place in the batch.
 """
 
 from torch import Tensor
 
 
-def carry(state: Tensor, noise: Tensor | None, mix: Tensor, noise_weight: Tensor) -> Tensor:
-    """Return A·S + c·ε, (B, K, C, h, w): what a step takes that no network has to answer first.
+def linear_part(state: Tensor, noise: Tensor | None, mix: Tensor, noise_weight: Tensor) -> Tensor:
+    """Return A·S + c·ε, (B, K, C, h, w): the part of a step that needs no network output.
 
     Args:
         state: S, (B, K, C, h, w) float32, sigma space.
@@ -24,12 +24,12 @@ def carry(state: Tensor, noise: Tensor | None, mix: Tensor, noise_weight: Tensor
     return result
 
 
-def step(carried: Tensor, denoised: Tensor, denoised_weight: Tensor) -> Tensor:
-    """Return the next state (B, K, C, h, w): what was carried, which is changed, and b·D.
+def step(linear: Tensor, denoised: Tensor, denoised_weight: Tensor) -> Tensor:
+    """Return the next state (B, K, C, h, w): b·D added to the linear part, in place.
 
     Args:
-        carried: what :func:`carry` returned.
+        linear: the result of :func:`linear_part`.
         denoised: D, (B, C, h, w).
         denoised_weight: b, (B, K).
     """
-    return carried.addcmul_(denoised_weight[:, :, None, None, None], denoised[:, None])
+    return linear.addcmul_(denoised_weight[:, :, None, None, None], denoised[:, None])

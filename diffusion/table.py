@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 TABLE_VERSION = 1
-"""Part of a checkpoint's identity: raised whenever the meaning of a row changes."""
+"""Part of a checkpoint's identity: raise it whenever the meaning of a row changes."""
 
 
 @dataclass(frozen=True, eq=False)
 class SamplerTable:
     """A linear sampler as rows S' = A·S + b·D + c·ε, with D evaluated at S[0].
 
-    S holds ``registers`` tensors of the latents' shape in sigma space: the sample, and what a
-    multistep method remembers. D is the denoised estimate, ε fresh unit noise.
+    S holds ``registers`` tensors of the latents' shape in sigma space: the sample, and the memory
+    of a multistep method. D is the denoised estimate, ε fresh unit noise.
     """
 
     sampler: str
@@ -29,7 +29,7 @@ class SamplerTable:
     denoised: Array  # b, (R, K)
     noise: Array  # c, (R, K)
     initial_scale: float  # S[0] starts as this times unit noise
-    step_of_row: NDArray[np.int64]  # (R,) sampling steps finished once the row is done
+    step_of_row: NDArray[np.int64]  # (R,) sampling steps finished after the row
 
     @property
     def rows(self) -> int:
@@ -42,7 +42,7 @@ class SamplerTable:
         return int(self.mix.shape[1])
 
     def padded(self, registers: int) -> "SamplerTable":
-        """Return the same table over more registers; those added stay zero.
+        """Return the same table with more registers; the added ones stay zero.
 
         Raises:
             ValueError: fewer registers than the method needs.
@@ -60,7 +60,7 @@ class SamplerTable:
         )
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over all coefficients: equal tables resume each other's states."""
+        """Return 16 hex digits over all coefficients; equal tables resume each other's states."""
         digest = hashlib.sha256(f"{TABLE_VERSION}:{self.initial_scale!r}".encode())
         for array in (self.sigmas, self.timesteps, self.mix, self.denoised, self.noise):
             digest.update(repr(array.shape).encode())

@@ -2,12 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diffusion.backend import Added
 from diffusion.packed import pack
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 
 class TorchBackend:
-    """Runs diffusers' ``UNet2DConditionModel``; on the CPU without the interpreter."""
+    """Runs diffusers' ``UNet2DConditionModel``; on the CPU traced and with packed convolutions."""
 
     name = "torch"
 
@@ -28,11 +28,7 @@ class TorchBackend:
             self._unet = Positional(unet)
 
     def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None
     ) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
         extra = [] if added is None else [added[key] for key in ("text_embeds", "time_ids")]
@@ -41,7 +37,7 @@ class TorchBackend:
 
 
 class Positional(nn.Module):
-    """A UNet that takes float32 tensors alone, by position, whatever it computes in."""
+    """A UNet that takes only float32 tensors, by position, whatever it computes in."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -72,30 +68,30 @@ class Positional(nn.Module):
 
 @torch.inference_mode()
 def traced(unet: Any) -> Any:
-    """Return the UNet as a TorchScript trace, or as it is where a trace would not be the same.
+    """Return the UNet as a TorchScript trace, or untraced if the trace computes something else.
 
     A trace runs without the interpreter: measured a sixth faster on 16 rows and a third on one, and
-    the other threads of the process get the interpreter meanwhile. It is checked on another batch,
-    another size and another number of tokens than it was recorded on.
+    it leaves the GIL to the other threads. It is checked with another batch size, image size and
+    number of tokens than it was recorded with.
     """
     plain = Positional(unet)
     try:
         with warnings.catch_warnings():
-            # Deprecated in favour of compilers that need a C++ tool chain where they run; and the
-            # branches it warns of are those of huge batches and of sizes that are not served.
+            # Tracing is deprecated in favour of compilers that need a C++ toolchain at run time.
+            # The branches it warns about are for huge batches and sizes that are not served.
             warnings.simplefilter("ignore")
             recorded = torch.jit.trace(plain, unet_example(unet, 2, 1, 8), check_trace=False)  # type: ignore[no-untyped-call]
         other = unet_example(unet, 3, 2, 5)
         if torch.allclose(recorded(*other), plain(*other), rtol=TOLERANCE, atol=TOLERANCE):
             return recorded
-        log.warning("the trace of this UNet differs from it; it runs untraced")
+        log.warning("the trace of this UNet gives other results; it runs untraced")
     except (RuntimeError, TypeError, ValueError) as error:
         log.warning("this UNet cannot be traced; it runs untraced: %s", error)
     return plain
 
 
 def unet_example(unet: Any, rows: int, times: int, tokens: int) -> tuple[Tensor, ...]:
-    """Return float32 inputs: ``rows`` rows, ``times`` the smallest size high, twice that wide."""
+    """Return ``rows`` float32 inputs, ``times`` the smallest size high and twice that wide."""
     config = unet.config
     side = times * 2 ** (len(config.block_out_channels) - 1)
     generator = torch.Generator().manual_seed(rows)

@@ -1,8 +1,7 @@
 """Connections to Redis: with TLS, and through sentinels, where the URL says so."""
 
 import ssl
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -16,8 +15,6 @@ from jobs.errors import JobsError
 from jobs.redis_trouble import trouble
 from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
 from jobs.settings import JobsSettings
-
-T = TypeVar("T")
 
 
 def connect(settings: JobsSettings) -> "Redis":
@@ -83,8 +80,8 @@ def _files(settings: JobsSettings) -> dict[str, str]:
     return {name: str(path) for name, path in given.items() if path is not None}
 
 
-async def ask(call: Awaitable[T]) -> T:
-    """Return Redis' answer.
+async def ask(call: Any) -> Any:
+    """Return Redis' answer to a call, whose types in redis-py leave open what it is.
 
     Raises:
         StoreTrouble: Redis does not answer, or takes no more.

@@ -12,6 +12,7 @@ JobsError
 ├── DurabilityUnsupported this Redis cannot confirm that a job would survive its machine
 ├── StaleFence           the writer no longer holds the job
 ├── NewerSchema          a newer version of Sfumato wrote this record
+├── UnreadableRecord     a stored record is damaged
 ├── ResultExpired        the picture's time to live is over; its record stays
 ├── InvalidCursor        a list cursor or event id that we never gave out
 └── StoreTrouble         a call that may succeed later
@@ -144,6 +145,14 @@ class NewerSchema(JobsError):
 
     def __init__(self, job_id: str, version: int, known: int) -> None:
         super().__init__(f"job {job_id} has schema version {version}; this reads {known}")
+        self.job_id = job_id
+
+
+class UnreadableRecord(JobsError):
+    """A stored record is damaged."""
+
+    def __init__(self, job_id: str, field: str) -> None:
+        super().__init__(f"job {job_id} cannot be read: its stored field {field!r} is damaged")
         self.job_id = job_id
 
 

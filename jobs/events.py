@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from jobs.cancelling import end
-from jobs.errors import InvalidCursor, StoreUnavailable
+from jobs.errors import InvalidCursor, StoreUnavailable, UnreadableRecord
 from jobs.redis_trouble import trouble
 from jobs.schema import JobStatus
 from jobs.store import Event
@@ -136,7 +136,11 @@ class EventHub:
     async def follow(self, job_id: str, after: str) -> AsyncIterator[Event]:
         """Yield events after an id until the result, or until the job is deleted.
 
-        An outage is waited out. Raises: StoreUnavailable where Redis refuses to tell them.
+        An outage is waited out.
+
+        Raises:
+            StoreUnavailable: Redis refuses to return them.
+            UnreadableRecord: the job's status is damaged.
         """
         wake = asyncio.Event()
         self._listeners.setdefault(job_id, set()).add(wake)
@@ -152,15 +156,14 @@ class EventHub:
                         raise StoreUnavailable(f"no events of {job_id}: {error}") from error
                     await asyncio.sleep(0.5)  # the server is away; the stream outlives it
                     continue
-                over = status is None or JobStatus(status.decode()).ended
+                over = status is None or _ended(job_id, status)
                 if over and not entries:
                     return  # deleted, or the caller has seen its result
-                for entry_id, fields in entries:
-                    after = entry_id.decode()
-                    event = decode(after, fields)
+                for event in decoded(job_id, entries):
                     yield event
                     if event.kind == "result":
                         return
+                after = entries[-1][0].decode() if entries else after
                 if not over and len(entries) < MOST_AT_ONCE:  # there was no more to read
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), RECHECK_S)
@@ -207,6 +210,22 @@ class EventHub:
         if self._task is not None:
             await end(self._task)
         await self._reads.close()
+
+
+def _ended(job_id: str, status: bytes) -> bool:
+    try:
+        return JobStatus(status.decode()).ended
+    except ValueError as error:
+        raise UnreadableRecord(job_id, "status") from error
+
+
+def decoded(job_id: str, entries: Entries) -> Iterator[Event]:
+    """Yield the events of stream entries; a damaged one is logged and skipped."""
+    for entry_id, fields in entries:
+        try:
+            yield decode(entry_id.decode(), fields)
+        except (KeyError, ValueError):
+            log.error("an event is damaged", job_id=job_id, event_id=entry_id.decode())
 
 
 def decode(event_id: str, fields: Mapping[bytes, bytes]) -> Event:

@@ -34,11 +34,6 @@ class Latency:
     exemplars: dict[str, Exemplar] = field(default_factory=dict)  # by bound
 
 
-def bound_of(seconds: float) -> str:
-    """Return the bound of the bucket that a latency falls into."""
-    return next((f"{bound:g}" for bound in LATENCY_BOUNDS_S if seconds <= bound), REST)
-
-
 def traced_id(traceparent: str | None) -> str | None:
     """Return the trace id of a W3C ``traceparent`` whose trace is recorded, else None."""
     parts = (traceparent or "").split("-")

@@ -1,73 +1,119 @@
 """Reading a job's Redis hash back into a record."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-import orjson
+from pydantic import ValidationError
 
-from jobs.errors import NewerSchema
+from jobs.errors import NewerSchema, UnreadableRecord
 from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
 from jobs.webhook import Webhook, WebhookRecord, WebhookState
 
 JobHash = Mapping[bytes, bytes]
+T = TypeVar("T")
+_REQUIRED: Any = object()
+LAST_VERSION = 10**6  # beyond it a version is damage, as the scripts have it too
 
 
-def readable(job: JobHash) -> bool:
-    """Whether we know the schema of a job's hash; a newer version's job is left alone."""
-    return int(job[b"schema_version"]) <= SCHEMA_VERSION
+class _Fields:
+    """A job's fields, parsed one by one so that an error names the damaged one."""
+
+    def __init__(self, job_id: str, job: JobHash) -> None:
+        self._job_id = job_id
+        self._job = job
+
+    def get(self, field: str, parse: Callable[[bytes], T], default: T = _REQUIRED) -> T:
+        """Return a parsed field, or the default where the job lacks it.
+
+        Raises:
+            UnreadableRecord: the field is damaged, or missing and required.
+        """
+        value = self._job.get(field.encode())
+        if value is None and default is not _REQUIRED:
+            return default
+        try:
+            return parse(value)  # type: ignore[arg-type]  # None: required and missing
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UnreadableRecord(self._job_id, field) from error
+
+    def images(self) -> tuple[ImageRecord, ...]:
+        """Return the finished pictures, by index."""
+        names = (name.decode("ascii", "replace") for name in self._job)
+        heads = [name for name in names if name.startswith("image:")]
+        images = [self.get(name, ImageRecord.model_validate_json) for name in heads]
+        return tuple(sorted(images, key=lambda image: image.index))
 
 
-def decode(job: JobHash) -> JobRecord:
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _version(value: bytes) -> int:
+    version = int(value)
+    if version > LAST_VERSION:
+        raise ValueError(f"no schema has version {version}")
+    return version
+
+
+def _optional(parse: Callable[[bytes], T]) -> Callable[[bytes], T | None]:
+    return parse
+
+
+def decode(job_id: str, job: JobHash) -> JobRecord:
     """Return the record of a job's hash.
 
     Raises:
         NewerSchema: its schema version is newer than ours.
+        UnreadableRecord: a field is damaged.
     """
-    version = int(job[b"schema_version"])
-    if not readable(job):
-        raise NewerSchema(job[b"id"].decode(), version, SCHEMA_VERSION)
-    images = sorted(
-        (orjson.loads(value) for field, value in job.items() if field.startswith(b"image:")),
-        key=lambda image: int(image["index"]),
-    )
-    return JobRecord(
-        schema_version=version,
-        id=job[b"id"].decode(),
-        status=JobStatus(job[b"status"].decode()),
-        spec=JobSpec.model_validate_json(job[b"spec"]),
-        units=float(job[b"units"]),
-        units_done=float(job.get(b"units_done", 0)),
-        step=int(job.get(b"step", 0)),
-        total_steps=int(job[b"total_steps"]),
-        created_at=float(job[b"created_at"]),
-        queued_at=float(job[b"queued_at"]),
-        started_at=_seconds(job, b"started_at"),
-        finished_at=_seconds(job, b"finished_at"),
-        expires_at=_seconds(job, b"expires_at"),
-        attempts=int(job.get(b"attempts", 0)),
-        deaths=int(job.get(b"deaths", 0)),
-        worker=job[b"worker"].decode() if b"worker" in job else None,
-        images=tuple(ImageRecord.model_validate(image) for image in images),
-        error=JobError.model_validate_json(job[b"error"]) if b"error" in job else None,
-        evaluations=int(job.get(b"evaluations", 0)),
-        running_s=float(job.get(b"running_s", 0)),
-        preview_step=int(job[b"preview_step"]) if b"preview_step" in job else None,
-        webhook=_webhook(job),
-        traceparent=job[b"traceparent"].decode() if b"traceparent" in job else None,
-    )
+    fields = _Fields(job_id, job)
+    version = fields.get("schema_version", _version)
+    if version > SCHEMA_VERSION:
+        raise NewerSchema(job_id, version, SCHEMA_VERSION)
+    seconds, text = _optional(float), _optional(_text)
+    values = {
+        "schema_version": version,
+        "id": fields.get("id", _text),
+        "status": fields.get("status", lambda value: JobStatus(value.decode())),
+        "spec": fields.get("spec", JobSpec.model_validate_json),
+        "units": fields.get("units", float),
+        "units_done": fields.get("units_done", float, 0.0),
+        "step": fields.get("step", int, 0),
+        "total_steps": fields.get("total_steps", int),
+        "created_at": fields.get("created_at", float),
+        "queued_at": fields.get("queued_at", float),
+        "started_at": fields.get("started_at", seconds, None),
+        "finished_at": fields.get("finished_at", seconds, None),
+        "expires_at": fields.get("expires_at", seconds, None),
+        "attempts": fields.get("attempts", int, 0),
+        "deaths": fields.get("deaths", int, 0),
+        "worker": fields.get("worker", text, None),
+        "images": fields.images(),
+        "error": fields.get("error", _optional(JobError.model_validate_json), None),
+        "evaluations": fields.get("evaluations", int, 0),
+        "running_s": fields.get("running_s", float, 0.0),
+        "preview_step": fields.get("preview_step", _optional(int), None),
+        "traceparent": fields.get("traceparent", text, None),
+    }
+    try:
+        record = JobRecord(**values, webhook=_webhook(fields))
+    except ValidationError as error:
+        raise UnreadableRecord(job_id, ".".join(map(str, error.errors()[0]["loc"]))) from error
+    if record.id != job_id:
+        raise UnreadableRecord(job_id, "id")
+    return record
 
 
-def _webhook(job: JobHash) -> WebhookRecord | None:
-    if b"webhook" not in job:
+def _webhook(fields: _Fields) -> WebhookRecord | None:
+    webhook = fields.get("webhook", _optional(Webhook.model_validate_json), None)
+    if webhook is None:
         return None
+    seconds = _optional(float)
     return WebhookRecord(
-        webhook=Webhook.model_validate_json(job[b"webhook"]),
-        state=WebhookState(job[b"webhook_state"].decode()),
-        attempts=int(job.get(b"webhook_attempts", 0)),
-        due_at=_seconds(job, b"webhook_due"),
-        delivered_at=_seconds(job, b"webhook_delivered_at"),
-        error=job[b"webhook_error"].decode() if b"webhook_error" in job else None,
+        webhook=webhook,
+        state=fields.get("webhook_state", lambda value: WebhookState(value.decode())),
+        attempts=fields.get("webhook_attempts", int, 0),
+        due_at=fields.get("webhook_due", seconds, None),
+        delivered_at=fields.get("webhook_delivered_at", seconds, None),
+        error=fields.get("webhook_error", _optional(_text), None),
     )
-
-
-def _seconds(job: JobHash, field: bytes) -> float | None:
-    return float(job[field]) if field in job else None

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 
-from jobs.admission import full_speed, over_quota, retry_after_s
+from jobs.admission import full_speed, retry_after_s
 from jobs.connection import ask
 from jobs.durability import Durability
 from jobs.errors import (
@@ -14,13 +14,14 @@ from jobs.errors import (
     DeadlineUnmeetable,
     IdempotencyConflict,
     JobsError,
+    LargerThanQuota,
+    QuotaExceeded,
     StoreFull,
 )
 from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
 from jobs.scripts import Scripts
 from jobs.settings import JobsSettings
-from jobs.store import Idempotency, WorkerEntry
-from jobs.webhook import Webhook
+from jobs.store import CreateOptions, WorkerEntry
 
 
 class RedisIntake:
@@ -41,15 +42,7 @@ class RedisIntake:
         self._memory = (0.0, 0)
 
     async def take(
-        self,
-        job_id: str,
-        spec: JobSpec,
-        units: float,
-        *,
-        idempotency: Idempotency | None,
-        traceparent: str | None,
-        webhook: Webhook | None,
-        durable: Durable | None,
+        self, job_id: str, spec: JobSpec, units: float, options: CreateOptions
     ) -> tuple[str, bool]:
         """Return the id of the job that now exists, and whether it did before.
 
@@ -74,16 +67,16 @@ class RedisIntake:
             speed = full_speed(await self._workers(), spec.model, most)
             if speed is not None:
                 arguments["speed"] = speed
-        if traceparent is not None:
+        if traceparent := options.get("traceparent"):
             arguments["traceparent"] = traceparent
-        if webhook is not None:
+        if webhook := options.get("webhook"):
             arguments["webhook"] = webhook.model_dump_json()
-        if idempotency is not None:
+        if idempotency := options.get("idempotency"):
             arguments["idempotency"] = {
                 "key": f"{spec.tenant}:{idempotency.key}",
                 "fingerprint": idempotency.fingerprint,
             }
-        outcome, *found = await self._create(job_id, arguments, durable)
+        outcome, *found = await self._create(job_id, arguments, options.get("durable"))
         if outcome in (b"created", b"replayed"):
             return found[0].decode(), outcome == b"replayed"
         if outcome == b"conflict":
@@ -95,7 +88,8 @@ class RedisIntake:
     ) -> Sequence[bytes]:
         """Run the script; where it is wanted, wait until what it wrote or found would survive."""
         if not self._durability.wanted(durable):
-            return cast(Sequence[bytes], await ask(self._scripts("create", arguments)))
+            found: Sequence[bytes] = await self._scripts("create", arguments)
+            return found
         await self._durability.check(job_id)
         arguments = arguments | {"durable": True}
 
@@ -103,10 +97,11 @@ class RedisIntake:
             self._scripts.queue(pipe, "create", arguments)
             self._durability.queue(pipe)
 
-        outcome, confirmed = await ask(self._scripts.execute(fill))
+        outcome, confirmed = await self._scripts.execute(fill)
         if outcome[0] in (b"created", b"replayed"):
             self._durability.confirm(outcome[1].decode(), confirmed)
-        return cast(Sequence[bytes], outcome)
+        found = outcome
+        return found
 
     async def _refusal(
         self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]
@@ -120,9 +115,11 @@ class RedisIntake:
             over = found[0] + units - self._settings.max_backlog_units
             return BacklogFull(retry_after_s(workers, spec.model, over))
         quota, outstanding, share = found
+        if units > quota:
+            return LargerThanQuota(spec.tenant, quota, units)
         over = (outstanding + units - quota) / share
         wait_s = retry_after_s(workers, spec.model, over)
-        return over_quota(spec.tenant, units, quota, outstanding, wait_s)
+        return QuotaExceeded(spec.tenant, quota, outstanding, wait_s)
 
     async def memory_bytes(self) -> int:
         """Return what Redis uses, at most a second old."""

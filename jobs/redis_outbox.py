@@ -1,14 +1,16 @@
 """The outbox in Redis: sorted sets of job ids by when they are due, of all and of each tenant."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from redis.asyncio import Redis
 
 from jobs.connection import ask
 from jobs.errors import JobNotFound
-from jobs.outbox import QUICK_IN_A_ROW, Delivery, DeliveryTerms, OutboxCounts, Outcome
+from jobs.outbox import Delivery, DeliveryTerms, Line, OutboxCounts, Outcome
 from jobs.scripts import Scripts
 
 
@@ -21,43 +23,44 @@ class RedisOutbox:
         self._scripts = scripts
 
     async def take(
-        self, limit: int, terms: DeliveryTerms, busy: Mapping[str, int]
+        self,
+        limit: int,
+        terms: DeliveryTerms,
+        under_way: Collection[Delivery],
+        resting: Mapping[Line, float],
     ) -> tuple[Delivery, ...]:
-        """Lease deliveries that are due."""
+        """Lease due deliveries."""
         token = secrets.token_hex(8)
-        arguments = {
+        probing = [delivery.line for delivery in under_way if delivery.line in resting]
+        resting = {**resting, **dict.fromkeys(probing, terms.lease_s)}
+        arguments = asdict(terms) | {
             "limit": limit,
-            "lease_s": terms.lease_s,
-            "max_attempts": terms.max_attempts,
-            "limit_of_tenant": terms.limit_of_tenant,
-            "limit_of_slow": terms.limit_of_slow,
-            "busy": dict(busy),
+            "busy": Counter(delivery.tenant for delivery in under_way),
+            "calling": Counter(delivery.receiver for delivery in under_way),
+            "resting": {" ".join(line): rest_s for line, rest_s in resting.items()},
+            "probes": terms.limit_of_probes - len(probing),
             "token": token,
         }
-        found = await ask(self._scripts("take_deliveries", arguments))
+        found: list[list[bytes]] = []
+        put_off = True
+        while put_off and not found:  # there may be others behind those that were put off
+            found, put_off = await self._scripts("deliveries/take", arguments)
         return tuple(
-            Delivery(job_id.decode(), tenant.decode(), int(attempt), token)
-            for job_id, tenant, attempt in found
+            Delivery(job_id.decode(), tenant.decode(), int(attempt), receiver.decode(), token)
+            for job_id, tenant, attempt, receiver in found
         )
 
     async def settle(
-        self,
-        delivery: Delivery,
-        outcome: Outcome,
-        *,
-        note: str = "",
-        delay_s: float = 0.0,
-        slow: bool = False,
+        self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
     ) -> bool:
-        """Write down how it went."""
+        """Record the outcome."""
         arguments: dict[str, Any] = {"id": delivery.job_id, "token": delivery.token}
         arguments |= {"outcome": outcome, "note": note, "delay_s": delay_s}
-        arguments |= {"slow": slow, "quick_in_a_row": QUICK_IN_A_ROW}
-        return bool(await ask(self._scripts("settle_delivery", arguments)))
+        return bool(await self._scripts("deliveries/settle", arguments))
 
     async def again(self, job_id: str) -> None:
         """Make a delivery due now."""
-        if not await ask(self._scripts("redeliver", {"id": job_id})):
+        if not await self._scripts("deliveries/redeliver", {"id": job_id}):
             raise JobNotFound(f"{job_id}/webhook")
 
     async def counts(self) -> OutboxCounts:

@@ -1,13 +1,16 @@
 """Tenants in Redis: their terms in one hash, what each has open in another of its own."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable
 
+import structlog
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from jobs.connection import ask
 from jobs.settings import JobsSettings
 from jobs.tenants import TenantLoad, TenantTerms, UnknownTenant, load
+
+log = structlog.get_logger()
 
 
 class RedisTenants:
@@ -21,7 +24,7 @@ class RedisTenants:
     async def set(self, terms: TenantTerms) -> None:
         """Give a tenant terms of its own."""
         text = terms.model_dump_json(exclude_none=True)
-        await ask(cast(Awaitable[Any], self._redis.hset(self._key("tenants"), terms.name, text)))
+        await ask(self._redis.hset(self._key("tenants"), terms.name, text))
 
     async def get(self, name: str) -> TenantLoad:
         """Return a tenant's terms and load."""
@@ -51,7 +54,17 @@ class RedisTenants:
             pipe.hlen(self._key("open", name))
         terms, units, *jobs = await ask(pipe.execute())
         return tuple(
-            load(self._settings, name, known and TenantTerms.model_validate_json(known),
-                 open_jobs, float(left or 0))
+            load(self._settings, name, _terms(name, known), open_jobs, float(left or 0))
             for name, known, left, open_jobs in zip(names, terms, units, jobs, strict=True)
         )  # fmt: skip
+
+
+def _terms(name: str, stored: bytes | None) -> TenantTerms | None:
+    """Return a tenant's own terms; damaged ones are logged, and the defaults are in force."""
+    if stored is None:
+        return None
+    try:
+        return TenantTerms.model_validate_json(stored)
+    except ValidationError as error:
+        log.error("a tenant's terms are damaged", tenant=name, reason=str(error))
+        return None

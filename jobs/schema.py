@@ -55,6 +55,10 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Moment = Annotated[float, Field(ge=0, le=253402300799, allow_inf_nan=False)]
+"""Seconds since 1970, up to the year 9999: the last that a date of the answer can hold."""
 
 
 class JobRequest(BaseModel):
@@ -120,7 +124,7 @@ class JobRequest(BaseModel):
 class JobSpec(BaseModel):
     """A request with every default filled in: all that a worker needs to draw the pictures."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     tenant: Tenant = PUBLIC  # whose job it is; the door knows, a request cannot say
     model: str
@@ -149,12 +153,12 @@ class ImageRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    index: int
-    seed: int
-    width: int
-    height: int
+    index: Count
+    seed: Count
+    width: Count
+    height: Count
     content_type: str
-    size_bytes: int
+    size_bytes: Count
 
 
 FAILURE_CODES = ("non_finite", "out_of_memory", "invalid_request", "internal", "worker_died")
@@ -179,22 +183,22 @@ class JobRecord(BaseModel):
     id: str
     status: JobStatus
     spec: JobSpec
-    units: float  # work in all: UNet evaluations of one row at the model's base resolution
-    units_done: float = 0.0
-    step: int = 0  # sampling steps finished, over all pictures
-    total_steps: int  # num_inference_steps · num_images
-    created_at: float
-    queued_at: float  # the last transition into ``queued``
-    started_at: float | None = None  # the first claim
-    finished_at: float | None = None
-    expires_at: float | None = None  # the deadline
-    attempts: int = 0  # claims
-    deaths: int = 0  # process deaths since the last new checkpoint
+    units: Amount  # work in all: UNet evaluations of one row at the model's base resolution
+    units_done: Amount = 0.0
+    step: Count = 0  # sampling steps finished, over all pictures
+    total_steps: Count  # num_inference_steps · num_images
+    created_at: Moment
+    queued_at: Moment  # the last transition into ``queued``
+    started_at: Moment | None = None  # the first claim
+    finished_at: Moment | None = None
+    expires_at: Moment | None = None  # the deadline
+    attempts: Count = 0  # claims
+    deaths: Count = 0  # process deaths since the last new checkpoint
     worker: str | None = None  # the last one that claimed it
     images: tuple[ImageRecord, ...] = ()
     error: JobError | None = None
-    evaluations: int = 0  # UNet rows evaluated, recomputed ones included
-    running_s: float = 0.0  # time held by workers, over all attempts
-    preview_step: int | None = None  # the step of the newest preview kept
+    evaluations: Count = 0  # UNet rows evaluated, recomputed ones included
+    running_s: Amount = 0.0  # time held by workers, over all attempts
+    preview_step: Count | None = None  # the step of the newest preview kept
     webhook: WebhookRecord | None = None
     traceparent: str | None = None  # W3C trace context of the span that created it

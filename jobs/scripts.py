@@ -1,23 +1,19 @@
 """The Lua transitions, loaded once and run by name."""
 
 from collections.abc import Callable
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
+from jobs.connection import ask
 from jobs.latency import LATENCY_BOUNDS_S
 from jobs.schema import SCHEMA_VERSION
 from jobs.settings import JobsSettings
 
-NAMES = (
-    "create", "claim", "renew", "progress", "preview", "checkpoint", "add_image",
-    "finish", "requeue", "cancel", "delete", "sweep", "position",
-    "take_deliveries", "settle_delivery", "redeliver", "purge",
-)  # fmt: skip
+LUA = Path(__file__).parent / "lua"
 SHARED = ("prelude", "quota", "order", "outbox", "life")  # what every script begins with
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
@@ -31,13 +27,13 @@ class Scripts:
     """Runs ``jobs/lua/<name>.lua`` behind the files that all scripts share."""
 
     def __init__(self, redis: "Redis", prefix: str, settings: JobsSettings) -> None:
-        lua = files("jobs") / "lua"
-
-        def text(name: str) -> str:
-            return "\n".join((lua / f"{part}.lua").read_text() for part in (*SHARED, name))
-
-        self._scripts: dict[str, AsyncScript] = {
-            name: redis.register_script(text(name)) for name in NAMES
+        shared = [LUA / "shared" / f"{part}.lua" for part in SHARED]
+        self._scripts = {
+            path.relative_to(LUA).with_suffix("").as_posix(): redis.register_script(
+                "\n".join(part.read_text() for part in (*shared, path))
+            )
+            for path in LUA.rglob("*.lua")
+            if path not in shared
         }
         self._redis = redis
         self._prefix = prefix
@@ -47,11 +43,10 @@ class Scripts:
         }
         self._settings = orjson.dumps(chosen)
 
-    async def __call__(self, name: str, arguments: dict[str, Any], *blobs: bytes) -> Any:
-        """Run one transition."""
-        return await self._scripts[name](
-            keys=[self._prefix], args=[orjson.dumps(arguments), self._settings, *blobs]
-        )
+    async def __call__(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Run one transition. Raises: StoreTrouble."""
+        parameters = [orjson.dumps(arguments), self._settings]
+        return await ask(self._scripts[name](keys=[self._prefix], args=parameters))
 
     def queue(self, pipe: Any, name: str, arguments: dict[str, Any], *blobs: bytes) -> None:
         """Put one transition into a pipeline for :meth:`execute`."""
@@ -63,13 +58,16 @@ class Scripts:
 
         redis-py's own pipelines ask every time whether the server has them. What is in a pipeline
         may run twice and must bear it.
+
+        Raises:
+            StoreTrouble: Redis does not answer, or takes no more.
         """
         try:
-            return await self._filled(fill).execute()
+            return await ask(self._filled(fill).execute())
         except NoScriptError:
             for script in self._scripts.values():
-                await self._redis.script_load(script.script)
-            return await self._filled(fill).execute()
+                await ask(self._redis.script_load(script.script))
+            return await ask(self._filled(fill).execute())
 
     def _filled(self, fill: Callable[[Any], None]) -> Any:
         pipe = self._redis.pipeline(transaction=False)

@@ -1,15 +1,11 @@
-"""The store's protocol: every transition of a job's life, each atomic, each guarded by a fence.
-
-Two implementations pass one contract suite: :class:`jobs.redis_store.RedisStore` and
-:class:`jobs.memory_store.MemoryStore`.
-"""
+"""The store's protocol: every transition of a job's life, each atomic, each guarded by a fence."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 from jobs.catalogue import ModelEntry
-from jobs.errors import InvalidCursor
+from jobs.errors import InvalidCursor, NewerSchema, UnreadableRecord
 from jobs.latency import Latency
 from jobs.outbox import Outbox
 from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
@@ -27,6 +23,17 @@ class Idempotency:
 
     key: str
     fingerprint: str
+
+
+class CreateOptions(TypedDict, total=False):
+    """What a new job may come with."""
+
+    idempotency: Idempotency | None
+    traceparent: str | None  # the W3C trace context that the job's later spans belong under
+    webhook: Webhook | None
+    # "strict" returns once the job, new or replayed, would survive the loss of the store's machine;
+    # None leaves it to the store's settings.
+    durable: Durable | None
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ class JobPage:
 
     records: tuple[JobRecord, ...]
     cursor: str | None
+    unreadable: tuple[NewerSchema | UnreadableRecord, ...] = ()  # why, of the others on this page
 
 
 def parse_cursor(cursor: str) -> int:
@@ -197,6 +205,7 @@ class Totals:
     leases_reaped: int = 0
     results_bytes: int = 0
     memory_bytes: int = 0
+    unreadable: int = 0  # records found damaged and neither repaired nor deleted since
 
 
 class JobStore(Protocol):
@@ -217,21 +226,9 @@ class JobStore(Protocol):
         ...
 
     async def create(
-        self,
-        job_id: str,
-        spec: JobSpec,
-        units: float,
-        *,
-        idempotency: Idempotency | None = None,
-        traceparent: str | None = None,
-        webhook: Webhook | None = None,
-        durable: Durable | None = None,
+        self, job_id: str, spec: JobSpec, units: float, **options: Unpack[CreateOptions]
     ) -> Created:
         """Store a new job as ``queued``; the caller then rings its model's doorbell.
-
-        ``traceparent`` is the W3C trace context that the job's later spans belong under.
-        ``durable``: ``strict`` returns once the job would survive the loss of the store's machine;
-        None leaves it to the store's settings. A known key's job is confirmed too.
 
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
@@ -246,7 +243,11 @@ class JobStore(Protocol):
         ...
 
     async def get(self, job_id: str) -> JobRecord:
-        """Return the job. Raises: JobNotFound."""
+        """Return the job. Raises: JobNotFound, NewerSchema, UnreadableRecord."""
+        ...
+
+    async def owner(self, job_id: str) -> str:
+        """Return the job's tenant, readable or not. Raises: JobNotFound."""
         ...
 
     async def list(
@@ -357,7 +358,7 @@ class JobStore(Protocol):
         ...
 
     async def models(self) -> tuple[ModelEntry, ...]:
-        """Return the catalogue, by name."""
+        """Return the catalogue, by name; an entry that cannot be read is skipped and logged."""
         ...
 
     async def announce_worker(self, worker: WorkerEntry) -> None:

@@ -42,7 +42,7 @@ class WebhookRecord(BaseModel):
 
     webhook: Webhook
     state: WebhookState = WebhookState.WAITING
-    attempts: int = 0
-    due_at: float | None = None  # of the next attempt
-    delivered_at: float | None = None
+    attempts: int = Field(0, ge=0)
+    due_at: float | None = Field(None, ge=0, le=253402300799)  # of the next attempt
+    delivered_at: float | None = Field(None, ge=0, le=253402300799)
     error: str | None = None  # why the last attempt did not succeed

@@ -1,4 +1,4 @@
-"""Every step's randomness from its number alone, so that a run that was stopped goes on alike."""
+"""Each step's randomness, from its number alone, so that a resumed run is the same run."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,14 @@ from numpy.typing import NDArray
 
 from diffusion.noise import standard_noise
 
-NOISE, TIMESTEPS, ORDER = range(3)
-"""The streams of one seed."""
+NOISE, TIMESTEPS, ORDER = range(3)  # the streams of one seed
 
 
 @dataclass(frozen=True)
 class Batch:
     """One step's draw."""
 
-    pictures: NDArray[np.int64]  # (B,) indices
+    images: NDArray[np.int64]  # (B,) indices
     timesteps: NDArray[np.int64]  # (B,)
     noise: NDArray[np.float32]  # (B, C, h, w)
 
@@ -23,17 +22,17 @@ class Batch:
 def batch_at(
     step: int, *, seed: int, count: int, size: int, timesteps: int, shape: tuple[int, ...]
 ) -> Batch:
-    """Return the draw of a step: random pictures, random times, unit noise.
+    """Return the draw of a step: random images, random timesteps, unit noise.
 
-    Each picture comes once before any comes again. Times are stratified, one in each of ``size``
+    Every image comes once before any comes again. Timesteps are stratified, one in each of ``size``
     equal parts of 0..T−1, which lowers the loss's variance (Kingma et al. 2021, appendix I.1).
     """
     places = np.arange(step * size, (step + 1) * size)
-    pictures = np.array([_shuffled(seed, int(p) // count, count)[p % count] for p in places])
+    images = np.array([_shuffled(seed, int(p) // count, count)[p % count] for p in places])
     random = _generator(seed, TIMESTEPS, step)
     times = (random.random(size) + np.arange(size)) / size * timesteps
     whole = np.minimum(random.permutation(times).astype(np.int64), timesteps - 1)
-    return Batch(pictures, whole, standard_noise(seed, NOISE, step, (size, *shape)))
+    return Batch(images, whole, standard_noise(seed, NOISE, step, (size, *shape)))
 
 
 def _shuffled(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Writing a bundle: the diffusers directory layout that ``diffusion.bundle`` loads."""
+"""Writes a bundle in the diffusers directory layout that ``diffusion.bundle`` loads."""
 
 import json
 import shutil
@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedTokenizerFast
 
-from diffusion.bundle_files import digest, read_json
-from diffusion.codec import PatchPCACodec
+from diffusion.bundle_files import digest
 from model_export.checkpoint import load_checkpoint
 from model_export.codec import save_codec
 from model_export.fresh_folder import fresh_folder
 from model_export.network import NETWORKS, Networks
-from model_export.origin import DATA, ORIGIN, TRAINING, open_parts
+from model_export.origin import TRAINING, open_parts, run_record
 from model_export.settings import Process, settings_of
 
 EVALUATION = "evaluation.json"
@@ -32,7 +30,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request gets that does not say; ``sfumato.json``."""
+    """The defaults of requests, in ``sfumato.json``."""
 
     name: str = "emoji"
     title: str = "Emoji"
@@ -44,92 +42,53 @@ class Defaults:
 
 
 def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
-    """Write the averaged weights of a training run as a bundle; ``training.json`` says what it was.
+    """Write the averaged weights of a training run as a bundle, in float16; return its folder.
+
+    It is written beside the folder and replaces it once complete. The figures of an evaluation are
+    kept if the weights are the same; the model card has to be written again.
 
     Raises:
         CheckpointError: there is no run, or it is broken.
-        OutputError: the folder holds something that is no bundle.
+        OutputError: the folder holds something other than a bundle.
     """
     checkpoint = load_checkpoint(run)
     settings = settings_of(checkpoint.settings)
-    tokenizer, codec = open_parts(run, settings)
     networks = Networks(settings.network)
     networks.load_state_dict(checkpoint.part("ema"))
-    training: dict[str, Any] = {
-        "step": checkpoint.step,
+    training = run_record(run, checkpoint) | {
         "elapsed_s": round(checkpoint.elapsed_s),
-        "dataset": checkpoint.dataset,
         "parameters": {name: _count(getattr(networks, name)) for name in NETWORKS},
-        "settings": checkpoint.settings,
     }
-    if (run / ORIGIN).exists():
-        training["origin"] = read_json(run / ORIGIN)
-    if (run / DATA).exists():
-        training["data"] = read_json(run / DATA)
-        defaults = _own_defaults(folder, training["data"], defaults)
-    if settings.one_step:  # it knows no other noise level, and what it draws cannot be guided
+    if "data" in training:
+        name, examples = folder.resolve().name, tuple(training["data"]["examples"])
+        defaults = replace(defaults, name=name, title=name, languages=(), examples=examples)
+    if settings.one_step:  # it knows one noise level and takes no guidance
         defaults = replace(defaults, default_steps=1, default_guidance_scale=1.0)
-    notices = NOTICES if has_emoji(training) else None
-    write_bundle(folder, networks, tokenizer, codec, settings.process, defaults, notices)
-    _write(folder / TRAINING, training)
-    return folder
-
-
-def has_emoji(training: dict[str, Any]) -> bool:
-    """Return whether emoji had a part in a training: in it, or in the weights it began from."""
-    if "data" not in training:
-        return True
-    return "origin" in training and has_emoji(training["origin"])
-
-
-def _own_defaults(folder: Path, data: dict[str, Any], defaults: Defaults) -> Defaults:
-    name, examples = folder.resolve().name, tuple(data["examples"])
-    return replace(defaults, name=name, title=name, languages=(), examples=examples)
-
-
-def write_bundle(
-    folder: Path,
-    networks: Networks,
-    tokenizer: PreTrainedTokenizerFast,
-    codec: PatchPCACodec,
-    process: Process,
-    defaults: Defaults,
-    notices: Path | None = NOTICES,
-) -> Path:
-    """Write a bundle, weights in float16, and return its folder.
-
-    It is written beside the folder first and takes its place when whole. The figures of an
-    evaluation stay if the weights are the same; a model card is always to be written anew.
-
-    Raises:
-        OutputError: the folder holds something that is no bundle.
-    """
+    tokenizer, codec = open_parts(run, settings)
     with fresh_folder(folder, lambda place: (place / INDEX).is_file()) as fresh:
-        _fill(fresh, networks, tokenizer, codec, process, defaults, notices)
+        _save_networks(fresh, networks)
+        tokenizer.save_pretrained(str(fresh / "tokenizer"))
+        save_codec(fresh / "vae", codec)
+        _write(fresh / "scheduler" / "scheduler_config.json", _scheduler(settings.process))
+        # On larger canvases it repeats or misplaces things; on smaller ones they do not fit.
+        side = settings.network.sample_size * codec.patch_size
+        _write(fresh / "sfumato.json", {**vars(defaults), "min_side": side})
+        _write(fresh / TRAINING, training)
+        _write(fresh / INDEX, _index())
+        for notice in NOTICES.iterdir() if has_emoji(training) else ():
+            shutil.copyfile(notice, fresh / notice.name)
+        for path in fresh.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes owner-only files
         if (folder / EVALUATION).exists() and digest(folder) == digest(fresh):
             shutil.copyfile(folder / EVALUATION, fresh / EVALUATION)
     return folder
 
 
-def _fill(
-    fresh: Path,
-    networks: Networks,
-    tokenizer: PreTrainedTokenizerFast,
-    codec: PatchPCACodec,
-    process: Process,
-    defaults: Defaults,
-    notices: Path | None,
-) -> None:
-    _save_networks(fresh, networks)
-    tokenizer.save_pretrained(str(fresh / "tokenizer"))
-    save_codec(fresh / "vae", codec)
-    _write(fresh / "scheduler" / "scheduler_config.json", _scheduler(process))
-    _write(fresh / "sfumato.json", _sfumato(defaults, networks.settings.sample_size, codec))
-    _write(fresh / INDEX, _index())
-    for notice in sorted(notices.iterdir()) if notices else ():
-        shutil.copyfile(notice, fresh / notice.name)
-    for path in fresh.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
+def has_emoji(training: dict[str, Any]) -> bool:
+    """Return whether a model was trained on emoji, or from weights that were."""
+    if "data" not in training:
+        return True
+    return "origin" in training and has_emoji(training["origin"])
 
 
 def _save_networks(folder: Path, networks: Networks) -> None:
@@ -148,11 +107,6 @@ def _scheduler(process: Process) -> dict[str, Any]:
         "use_karras_sigmas": True,
         **asdict(process),
     }
-
-
-def _sfumato(defaults: Defaults, sample_size: int, codec: PatchPCACodec) -> dict[str, Any]:
-    # Larger canvases repeat or misplace the emoji; on smaller ones it does not fit.
-    return {**vars(defaults), "min_side": sample_size * codec.patch_size}
 
 
 def _index() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Captions of somebody's own pictures: a text file beside each, or one list of them all."""
+"""Captions of a custom data set: a text file beside each image, or one list of them all."""
 
 import csv
 import json
@@ -7,19 +7,23 @@ from pathlib import Path, PurePosixPath
 
 from model_export.errors import DataError
 
-LISTS = ("captions.csv", "metadata.csv", "metadata.jsonl")  # as the Hugging Face hub has them
+LISTS = (
+    "captions.csv",
+    "metadata.csv",
+    "metadata.jsonl",
+)  # the last two as on the Hugging Face hub
 COLUMNS = ("file_name", "text")
 ADVICE = "write a .txt of the same name beside it, or a line in captions.csv"
 
-Captions = dict[str, tuple[str, ...]]  # by a picture's name in the folder
+Captions = dict[str, tuple[str, ...]]  # by the image's name in the folder
 Row = tuple[int, str, str]  # line, file_name, text
 
 
 def read_captions(folder: Path, names: Sequence[str]) -> Captions:
-    """Return the captions of the pictures ``names``, at least one each.
+    """Return the captions of the images ``names``, at least one each.
 
     Raises:
-        DataError: a picture without one, an empty one, or one of a picture that is not there.
+        DataError: an image has none, one is empty, or one is of an image that does not exist.
     """
     lists = [folder / name for name in LISTS if (folder / name).exists()]
     if len(lists) > 1:
@@ -27,17 +31,17 @@ def read_captions(folder: Path, names: Sequence[str]) -> Captions:
     texts = _texts(folder, names)
     if lists and texts:
         first = next(iter(texts.values()))
-        raise DataError(f"{first}: there are captions in {lists[0].name} too: keep one of the two")
+        raise DataError(f"{first}: {lists[0].name} has captions too: keep one of the two")
     found = _listed(lists[0], names) if lists else {n: _lines(path) for n, path in texts.items()}
     missing = [name for name in names if name not in found]
     if missing:
-        more = f" (nor have {len(missing) - 1} more)" if len(missing) > 1 else ""
+        more = f" (nor do {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(f"{folder / missing[0]} has no caption{more}: {ADVICE}")
     return found
 
 
 def _texts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return the text file of each picture that has one."""
+    """Return the text file of each image that has one."""
     owners: dict[Path, str] = {}
     for name in names:
         path = folder / PurePosixPath(name).with_suffix(".txt")
@@ -52,7 +56,7 @@ def _texts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 def _lines(path: Path) -> tuple[str, ...]:
     captions = tuple(filter(None, map(_squeezed, _read(path).splitlines())))
     if not captions:
-        raise DataError(f"{path} is empty: a line of it is a caption")
+        raise DataError(f"{path} is empty: each line is a caption")
     return captions
 
 
@@ -62,7 +66,7 @@ def _listed(path: Path, names: Sequence[str]) -> Captions:
     for line, file_name, text in _json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path):
         name, caption = PurePosixPath(file_name).as_posix(), _squeezed(text)
         if name not in known:
-            raise DataError(f"{path} line {line}: there is no picture {file_name!r}")
+            raise DataError(f"{path} line {line}: there is no image {file_name!r}")
         if not caption:
             raise DataError(f"{path} line {line}: the caption of {file_name} is empty")
         if caption in found.get(name, ()):
@@ -76,7 +80,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     try:
         for row in reader:
             if None in row:
-                extra = "a caption with a comma in it goes in quotes"
+                extra = "quote a caption that has a comma in it"
                 raise DataError(f"{path} line {reader.line_num}: too many columns; {extra}")
             yield _row(path, reader.line_num, row)
     except csv.Error as error:
@@ -98,7 +102,7 @@ def _row(path: Path, line: int, value: object) -> Row:
     given = value if isinstance(value, dict) else {}
     file_name, text = (given.get(column) for column in COLUMNS)
     if not isinstance(file_name, str) or not isinstance(text, str):
-        raise DataError(f"{path} line {line}: {' and '.join(COLUMNS)} are wanted, both texts")
+        raise DataError(f"{path} line {line}: {' and '.join(COLUMNS)} must be text")
     return line, file_name, text
 
 

@@ -1,4 +1,4 @@
-"""A training run's state in one safetensors file, its record as JSON in the header."""
+"""A training run's state in one safetensors file, with its record as JSON in the header."""
 
 import json
 import os
@@ -21,9 +21,9 @@ class Checkpoint:
     """Weights, their moving average and the optimizer's moments after ``step`` steps."""
 
     step: int
-    elapsed_s: float  # time spent training, over all sittings
+    elapsed_s: float  # spent training, over all sessions
     settings: dict[str, Any]
-    dataset: str  # its fingerprint
+    dataset: str  # the fingerprint
     tensors: dict[str, Tensor]  # "networks.…", "ema.…", "exp_avg.…", "exp_avg_sq.…"
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ class Checkpoint:
         return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
 
     def record(self) -> dict[str, Any]:
-        """Return what there is to know but the tensors."""
+        """Return everything but the tensors."""
         return {
             "step": self.step,
             "elapsed_s": self.elapsed_s,
@@ -42,7 +42,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write the checkpoint whole or not at all: a crash leaves the one before it."""
+    """Write the checkpoint atomically: a crash leaves the previous one."""
     record = {"format": FORMAT, **checkpoint.record()}
     fresh = folder / f".{NAME}.{os.getpid()}"
     tensors = {key: value.detach().contiguous() for key, value in checkpoint.tensors.items()}
@@ -56,7 +56,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read the folder's checkpoint.
 
     Raises:
-        CheckpointError: there is none, or it is broken or of another format.
+        CheckpointError: it is missing, broken or of another format.
     """
     path = folder / NAME
     try:

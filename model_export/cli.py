@@ -1,6 +1,5 @@
-"""``python -m model_export``: from pictures and captions to a measured model bundle."""
+"""``python -m model_export``: from images and captions to a measured model bundle."""
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +16,18 @@ from model_export.bundle import Defaults, bundle_run
 from model_export.card import SHEET, write_card
 from model_export.data import build_dataset, load_dataset, save_dataset
 from model_export.errors import ExportError
-from model_export.evaluate import SEEDS, Run, bounds, evaluate, prompts_of, record
+from model_export.evaluate import (
+    SEEDS,
+    Run,
+    bounds,
+    evaluate,
+    prompts_of,
+    read_evaluation,
+    record,
+)
 from model_export.font import NOTO, EmojiFont
-from model_export.gallery import HERE, Gallery, load_gallery, make_gallery, save_gallery
-from model_export.held_out_command import command as held_out_command
+from model_export.gallery import EMOJI_GALLERY, Gallery, load_gallery, make_gallery, save_gallery
+from model_export.held_out import drawings_of, measure_held_out, read_held_out, record_held_out
 from model_export.labels import read_labels
 from model_export.origin import TRAINING
 from model_export.pictures import command as pictures_command
@@ -28,29 +35,28 @@ from model_export.quality_command import command as quality_command
 from model_export.quiet import quiet_libraries
 from model_export.sampling import SamplingSettings
 from model_export.sheet import write_seeds, write_sheet, write_steps
-from model_export.train_command import Count, DataFolder, Device, Threads, emoji_count
+from model_export.train_command import (
+    Count,
+    DataFolder,
+    Device,
+    Threads,
+    default_device,
+    emoji_count,
+)
 from model_export.train_command import command as train_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.command("pictures")(pictures_command)
 app.command("train")(train_command)
-app.command("held-out")(held_out_command)
 app.command("quality")(quality_command)
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
 
 BundleFolder = Annotated[Path, typer.Argument(help="A model bundle.")]
-GalleryFolder = Annotated[Path, typer.Option("--gallery", help="The reference pictures.")]
+GalleryFolder = Annotated[Path, typer.Option("--gallery", help="The reference images.")]
+Guidance = Annotated[float | None, typer.Option(help="The guidance scale; the model's default.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]
 Sampler = Annotated[str, typer.Option(help="The sampler.")]
-
-
-class Language(StrEnum):
-    """Which prompts are drawn."""
-
-    en = "en"
-    zh = "zh"
-    tags = "tags"
-    caption = "caption"
+Every = Annotated[int, typer.Option(help="Draw only each n-th example.")]
 
 
 @app.command("data")
@@ -70,22 +76,22 @@ def data_command(
 def gallery_command(
     data: DataFolder,
     emoji: Count = None,
-    out: Annotated[Path, typer.Option(help="Where the gallery goes.")] = HERE,
+    out: Annotated[Path, typer.Option(help="Where the gallery goes.")] = EMOJI_GALLERY,
 ) -> None:
-    """Write the reference pictures that drawings are measured against."""
+    """Write the reference images that drawings are measured against."""
     dataset = load_dataset(data)
-    if dataset.own and out == HERE:
-        raise typer.BadParameter("say --out: that of emoji is not for your own pictures")
+    if dataset.custom and out == EMOJI_GALLERY:
+        raise typer.BadParameter("a custom data set needs --out: the default gallery is of emoji")
     gallery = make_gallery(dataset, emoji_count(dataset, emoji))
     save_gallery(gallery, out)
-    things, count = "pictures" if dataset.own else "emoji", len(gallery.trained)
-    console.print(f"{len(gallery.emoji)} {things}, {count} of them trained on → {out}")
+    things, count = "images" if dataset.custom else "emoji", len(gallery.trained)
+    console.print(f"{len(gallery.examples)} {things}, {count} of them trained on → {out}")
 
 
 @app.command("bundle")
 def bundle_command(
     run: Annotated[Path, typer.Argument(help="A training run's folder.")],
-    out: Annotated[Path, typer.Argument(help="Where the bundle goes; one there is replaced.")],
+    out: Annotated[Path, typer.Argument(help="Where the bundle goes, replacing one there.")],
     guidance: Annotated[float, typer.Option(help="The default guidance scale.")] = (
         Defaults.default_guidance_scale
     ),
@@ -99,29 +105,31 @@ def bundle_command(
 @app.command("evaluate")
 def evaluate_command(
     bundle: BundleFolder,
-    prompts: Annotated[list[Language] | None, typer.Option(help="All, unless said.")] = None,
-    guidance: Annotated[list[float] | None, typer.Option(help="The model's own.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option(help="en, zh, tags or caption; repeatable. Default: all.")
+    ] = None,
+    guidance: Annotated[
+        list[float] | None, typer.Option(help="Guidance scales; the model's default.")
+    ] = None,
     steps: Steps = 15,
     sampler: Sampler = "dpmpp_2m",
-    seeds: Annotated[int, typer.Option(help="Drawings of each emoji.")] = SEEDS,
-    every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 1,
-    gallery_folder: GalleryFolder = HERE,
+    seeds: Annotated[int, typer.Option(help="Drawings of each example.")] = SEEDS,
+    every: Every = 1,
+    gallery_folder: GalleryFolder = EMOJI_GALLERY,
     threads: Threads = 1,
     device: Device = None,
 ) -> None:
-    """Measure a bundle and keep the figures in its evaluation.json."""
-    torch.set_num_threads(threads)
-    loaded = _load(bundle, device)
+    """Measure a bundle and save the figures in its evaluation.json."""
+    loaded = _load(bundle, device, threads)
     whole = _gallery(bundle, gallery_folder)
     gallery, limits = whole.every(every), bounds(bundle, whole)
-    kinds = prompts_of(gallery, [p.value for p in prompts or []])
+    kinds = prompts_of(gallery, prompts or [])
     with Bar(console=console, transient=True) as bar:
         for scale in guidance or [loaded.info.default_guidance_scale]:
             settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
             for kind in kinds:
-                task = bar.add_task(
-                    f"{kind}, guidance {scale:g}", total=len(gallery.trained) * seeds
-                )
+                total = len(gallery.trained) * seeds
+                task = bar.add_task(f"{kind}, guidance {scale:g}", total=total)
                 run = evaluate(
                     loaded, bundle, gallery, kind, settings, seeds=seeds,
                     progress=partial(bar.advance, task),
@@ -136,55 +144,74 @@ def _show(run: Run) -> None:
         f"{run.prompts:4s}  guidance {run.guidance_scale:g}  {run.steps} steps  "
         f"top-1 {m.top1:.3f}  top-5 {m.top5:.3f}  PSNR {m.psnr_db:.2f} dB  "
         f"high frequencies {m.high_frequency:.2f}  speckle {m.speckle:.2f}"
-        + (f"  diversity {m.diversity:.2f}" if m.diversity is not None else ""),
-        highlight=False,
-        soft_wrap=True,
+        + (f"  diversity {m.diversity:.2f}" if m.diversity is not None else "")
     )
+
+
+@app.command("held-out")
+def held_out_command(
+    bundle: BundleFolder,
+    seeds: Annotated[int, typer.Option(help="Drawings of each prompt.", min=1)] = SEEDS,
+    steps: Steps = 15,
+    sampler: Sampler = "dpmpp_2m",
+    gallery_folder: GalleryFolder = EMOJI_GALLERY,
+    threads: Threads = 1,
+    device: Device = None,
+) -> None:
+    """Measure an evaluated bundle on prompts that it was not trained on."""
+    read_evaluation(bundle)  # refused before drawing rather than after
+    gallery = load_gallery(gallery_folder)
+    prompts = read_held_out(gallery)
+    loaded = _load(bundle, device, threads, backend="auto")
+    settings = _settings(loaded, None, steps, sampler)
+    runs = []
+    with Bar(console=console, transient=True) as bar:
+        for held in prompts:
+            task = bar.add_task(held.kind, total=drawings_of(held) * seeds)
+            advance = partial(bar.advance, task)
+            run = measure_held_out(loaded, gallery, held, settings, seeds=seeds, progress=advance)
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in run.measures.items())
+            console.print(f"{run.kind:12s}  {figures}")
+            runs.append(run)
+    console.print(f"→ {record_held_out(bundle, runs)}")
 
 
 @app.command("sheet")
 def sheet_command(
     bundle: BundleFolder,
-    out: Annotated[Path | None, typer.Option(help="A PNG; in the bundle unless said.")] = None,
-    prompts: Annotated[Language | None, typer.Option(help="English or captions.")] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option(help="Others: each a row, a seed a column. Several may be.")
+    out: Annotated[Path | None, typer.Option(help="A PNG; by default in the bundle.")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="en, zh, tags or caption; default: en or caption.")
     ] = None,
-    guidance: Annotated[float | None, typer.Option(help="The model's own.")] = None,
-    every: Annotated[int, typer.Option(help="Draw each n-th emoji only.")] = 4,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Other prompts: one row each, one seed per column.")
+    ] = None,
+    guidance: Guidance = None,
+    every: Every = 4,
     columns: Annotated[int, typer.Option()] = 16,
-    references: Annotated[bool, typer.Option(help="Each beside its reference.")] = False,
+    references: Annotated[bool, typer.Option(help="Show references beside drawings.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
     steps: Steps = 15,
     sampler: Sampler = "dpmpp_2m",
-    gallery_folder: GalleryFolder = HERE,
+    gallery_folder: GalleryFolder = EMOJI_GALLERY,
     threads: Threads = 1,
     device: Device = None,
 ) -> None:
-    """Draw the trained emoji on one contact sheet."""
-    torch.set_num_threads(threads)
-    loaded = _load(bundle, device)
-    scale = loaded.info.default_guidance_scale if guidance is None else guidance
-    settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
+    """Draw the trained examples on one contact sheet."""
+    if prompt and out is None:
+        raise typer.BadParameter("--prompt needs --out: the bundle's sheet shows what it learned")
+    loaded = _load(bundle, device, threads)
+    settings = _settings(loaded, guidance, steps, sampler)
+    path = out or bundle / SHEET
     if prompt:
-        if out is None:
-            raise typer.BadParameter(
-                "say --out: the bundle's own sheet is of what it was trained on"
-            )
-        write_seeds(out, loaded, prompt, settings, columns=columns, seed=seed)
-        console.print(f"→ {out}")
-        return
-    gallery = _gallery(bundle, gallery_folder)
-    path = write_sheet(
-        out or bundle / SHEET,
-        loaded,
-        gallery.every(every),
-        prompts_of(gallery, [prompts.value] if prompts else [])[0],
-        settings,
-        columns=columns,
-        seed=seed,
-        references=references,
-    )
+        write_seeds(path, loaded, prompt, settings, columns=columns, seed=seed)
+    else:
+        gallery = _gallery(bundle, gallery_folder)
+        kind = prompts_of(gallery, [prompts] if prompts else [])[0]
+        write_sheet(
+            path, loaded, gallery.every(every), kind, settings,
+            columns=columns, seed=seed, references=references,
+        )  # fmt: skip
     console.print(f"→ {path}")
 
 
@@ -192,19 +219,17 @@ def sheet_command(
 def steps_command(
     bundle: BundleFolder,
     out: Annotated[Path, typer.Argument(help="A PNG.")],
-    prompts: Annotated[list[str] | None, typer.Option("--prompt", help="Several may be.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="The model's own.")] = None,
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", help="Repeatable.")] = None,
+    guidance: Guidance = None,
     seed: Annotated[int, typer.Option()] = 0,
     steps: Steps = 15,
     sampler: Sampler = "dpmpp_2m",
     threads: Threads = 1,
     device: Device = None,
 ) -> None:
-    """Draw a picture's way from noise, step by step, and what the network makes of each."""
-    torch.set_num_threads(threads)
-    loaded = _load(bundle, device)
-    scale = loaded.info.default_guidance_scale if guidance is None else guidance
-    settings = SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
+    """Draw an image's way from noise, step by step, with the network's estimate at each."""
+    loaded = _load(bundle, device, threads)
+    settings = _settings(loaded, guidance, steps, sampler)
     chosen = prompts or list(loaded.info.examples[:4]) or ["a picture"]
     console.print(f"→ {write_steps(out, loaded, chosen, settings, seed=seed)}")
 
@@ -217,21 +242,27 @@ def card_command(bundle: BundleFolder) -> None:
 
 def _gallery(bundle: Path, folder: Path) -> Gallery:
     gallery = load_gallery(folder)
-    own = (bundle / TRAINING).exists() and "data" in read_json(bundle / TRAINING)
-    if own and not gallery.own:
-        raise typer.BadParameter(f"{bundle} draws your own pictures: say --gallery, of those")
+    custom = (bundle / TRAINING).exists() and "data" in read_json(bundle / TRAINING)
+    if custom and not gallery.custom:
+        raise typer.BadParameter(f"{bundle} was trained on a custom data set: give its --gallery")
     return gallery
 
 
-def _load(folder: Path, device: str | None) -> Bundle:
-    return load_bundle(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+def _load(folder: Path, device: str | None, threads: int, backend: str = "torch") -> Bundle:
+    torch.set_num_threads(threads)
+    return load_bundle(folder, device=device or default_device(), backend=backend)
+
+
+def _settings(bundle: Bundle, guidance: float | None, steps: int, sampler: str) -> SamplingSettings:
+    scale = bundle.info.default_guidance_scale if guidance is None else guidance
+    return SamplingSettings(sampler=sampler, steps=steps, guidance_scale=scale)
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is told in a line."""
+    """Run the command line; an error that the user can fix is one line."""
     quiet_libraries()
     try:
         app()
     except (ExportError, DiffusionError, OSError) as error:
-        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(str(error), style="red", markup=False)
         raise SystemExit(1) from error

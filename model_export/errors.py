@@ -1,11 +1,11 @@
-"""Everything that can go wrong on the way from data to a bundle.
+"""The errors of this package.
 
 ExportError
-├── DataError         pictures or labels that cannot be used
-├── CheckpointError   a training run that cannot be taken up
-├── GalleryError      reference pictures that are missing or broken
-├── OutputError       a place that what is made cannot take
-└── VerificationError an ONNX export that is not the model it came from
+├── DataError         images or labels that cannot be used
+├── CheckpointError   a training run that cannot be resumed
+├── GalleryError      reference images that are missing or broken
+├── OutputError       a place that cannot be written to
+└── VerificationError an ONNX export that differs from its model
 """
 
 
@@ -14,19 +14,19 @@ class ExportError(Exception):
 
 
 class DataError(ExportError):
-    """These pictures or labels cannot be used."""
+    """These images or labels cannot be used."""
 
 
 class CheckpointError(ExportError):
-    """This training run cannot be taken up."""
+    """This training run cannot be resumed."""
 
 
 class GalleryError(ExportError):
-    """The reference pictures are missing or broken."""
+    """The reference images are missing or broken."""
 
 
 class OutputError(ExportError):
-    """What is made cannot take this place."""
+    """This place cannot be written to."""
 
 
 class VerificationError(ExportError):

@@ -1,44 +1,42 @@
-"""Measuring a bundle as the service would draw with it, against the fixed gallery."""
+"""Measures a bundle, drawn with as the service would, against the fixed gallery."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from diffusion.bundle import Bundle
 from diffusion.bundle_files import digest
+from diffusion.codec import to_pixels
+from diffusion.parts import load_codec
 from model_export.bundle import EVALUATION
-from model_export.codec import load_codec, to_pixels, to_tensor
+from model_export.codec import to_tensor
 from model_export.errors import ExportError, GalleryError
 from model_export.gallery import Gallery
-from model_export.labels import CAPTION, Emoji
-from model_export.measures import Pictures, diversity, high_frequency, psnr_db, ranks, speckle
+from model_export.measures import Images, diversity, high_frequency, psnr_db, ranks, speckle
 from model_export.sampling import SamplingSettings, draw
 
-Prompts = Literal["en", "zh", "tags", "caption"]
-PROMPTS: tuple[Prompts, ...] = ("en", "zh", "tags", "caption")
-SEEDS = 4
-"""Drawings of each picture, unless said."""
+SEEDS = 4  # by default
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What drawings of known emoji are worth."""
+    """How good drawings of known images are."""
 
     top1: float  # share whose nearest in the gallery is the one asked for
     top5: float
     psnr_db: float
-    high_frequency: float  # as a multiple of what the codec's own pictures have
-    speckle: float  # distance from white where white is due, in levels of 255
+    high_frequency: float  # relative to the codec's images
+    speckle: float  # distance from white where it should be white, in levels of 255
     diversity: float | None = None  # of a prompt's drawings; None: of one seed, or an older record
 
 
 @dataclass(frozen=True)
 class Run:
-    """One row of an evaluation: what was drawn, how, and what it was worth."""
+    """One row of an evaluation: what was drawn, how, and how good it is."""
 
     prompts: str
     sampler: str
@@ -50,47 +48,36 @@ class Run:
     measures: Measures
 
 
-def prompts_of(gallery: Gallery, asked: Sequence[str] = ()) -> tuple[Prompts, ...]:
-    """Return ``asked``, or everything that the gallery can be asked for by.
+def prompts_of(gallery: Gallery, asked: Sequence[str] = ()) -> list[str]:
+    """Return ``asked``, or all kinds of prompts that the gallery has.
 
     Raises:
         GalleryError: it has no such prompts.
     """
-    there = tuple(prompts for prompts in PROMPTS if (prompts == CAPTION) == gallery.own)
-    for prompts in asked:
-        if prompts not in there:
-            known = ", ".join(there)
-            raise GalleryError(f"the gallery has no prompts {prompts!r}; there are: {known}")
-    return tuple(there[there.index(prompts)] for prompts in asked) or there
-
-
-def prompt_for(emoji: Emoji, prompts: Prompts) -> str:
-    """Return the prompt that asks for an emoji: its label, or its first three English tags.
-
-    An own picture is asked for by its first caption.
-    """
-    if prompts == "tags":
-        return " ".join(emoji.tags["en"][:3]) or emoji.labels["en"]
-    return emoji.labels[prompts]
+    kinds = list(gallery.examples[0].prompts())
+    for kind in asked:
+        if kind not in kinds:
+            known = ", ".join(kinds)
+            raise GalleryError(f"the gallery has no prompts {kind!r}; there are: {known}")
+    return list(asked) or kinds
 
 
 def evaluate(
     bundle: Bundle,
     folder: Path,
     gallery: Gallery,
-    prompts: Prompts,
+    prompts: str,
     settings: SamplingSettings,
     *,
     seeds: int,
     progress: Callable[[], None],
 ) -> Run:
-    """Draw every trained emoji under ``seeds`` seeds and measure it; ``progress`` hears of each."""
+    """Draw and measure every trained example with ``seeds`` seeds, calling ``progress`` on each."""
     count = len(gallery.trained)
-    texts = [prompt_for(gallery.emoji[i], prompts) for i in gallery.trained]
     numbers = [seed * 10_000 + i for seed in range(seeds) for i in range(count)]
     drawn = []
-    for picture in draw(bundle, texts * seeds, numbers, settings):
-        drawn.append(picture)
+    for image in draw(bundle, gallery.prompts(prompts) * seeds, numbers, settings):
+        drawn.append(image)
         progress()
     return Run(
         prompts=prompts,
@@ -100,13 +87,13 @@ def evaluate(
         guidance_scale=settings.guidance_scale,
         seeds=seeds,
         emoji=count,
-        measures=measure(np.stack(drawn), codec_pictures(folder, gallery), gallery, seeds),
+        measures=measure(np.stack(drawn), codec_images(folder, gallery), gallery, seeds),
     )
 
 
-def measure(drawn: Pictures, coded: Pictures, gallery: Gallery, seeds: int = 1) -> Measures:
-    """Return the measures of drawings (seeds·M, …), all emoji of a seed before the next seed's."""
-    reference = np.tile(gallery.pictures, (seeds, 1, 1, 1))
+def measure(drawn: Images, coded: Images, gallery: Gallery, seeds: int = 1) -> Measures:
+    """Return the measures of drawings (seeds·M, …), all of one seed before the next seed's."""
+    reference = np.tile(gallery.images, (seeds, 1, 1, 1))
     place = ranks(drawn, gallery.thumbnails, np.tile(np.array(gallery.trained), seeds))
     return Measures(
         top1=float((place < 1).mean()),
@@ -118,21 +105,21 @@ def measure(drawn: Pictures, coded: Pictures, gallery: Gallery, seeds: int = 1) 
     )
 
 
-def codec_pictures(folder: Path, gallery: Gallery) -> Pictures:
-    """Return the trained pictures as the bundle's codec gives them back: the best one can draw."""
+def codec_images(folder: Path, gallery: Gallery) -> Images:
+    """Return the trained images as the bundle's codec reconstructs them: the best possible."""
     codec = load_codec(folder / "vae")
-    return to_pixels(codec.decode(codec.encode(to_tensor(gallery.pictures))))
+    return to_pixels(codec.decode(codec.encode(to_tensor(gallery.images))))
 
 
 def bounds(folder: Path, gallery: Gallery) -> dict[str, Measures]:
-    """Return what the codec alone reaches, and what pictures of other emoji do."""
-    coded = codec_pictures(folder, gallery)
-    others = np.roll(gallery.pictures, len(gallery.pictures) // 2, axis=0)
+    """Return the measures of the codec alone, and of images of other examples."""
+    coded = codec_images(folder, gallery)
+    others = np.roll(gallery.images, len(gallery.images) // 2, axis=0)
     return {"codec": measure(coded, coded, gallery), "others": measure(others, coded, gallery)}
 
 
 def record(folder: Path, runs: Sequence[Run], limits: dict[str, Measures]) -> Path:
-    """Add runs to the bundle's ``evaluation.json``; those of other weights are dropped."""
+    """Add runs to the bundle's ``evaluation.json``, dropping those of other weights."""
     path = folder / EVALUATION
     sha256 = digest(folder)
     before = _before(path, sha256)
@@ -151,7 +138,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     """Return what :func:`record` wrote about these weights.
 
     Raises:
-        ExportError: nothing, or it is about other weights.
+        ExportError: there is nothing, or it is about other weights.
     """
     path = folder / EVALUATION
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Pictures of emoji, drawn by a colour bitmap font such as Noto Color Emoji."""
+"""Images of emoji, drawn by a colour bitmap font such as Noto Color Emoji."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from PIL import Image, ImageDraw, ImageFont, features
 from model_export.errors import DataError
 
 NOTO = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-STRIKE = 109  # the one size at which FreeType opens its bitmaps
+STRIKE = 109  # the only size at which FreeType opens its bitmaps
 WIDTH, HEIGHT = 136, 128  # of one glyph there
 
 
 class EmojiFont:
-    """A font whose pictures are complete, or not given at all."""
+    """A font that draws an emoji as one glyph or not at all."""
 
     def __init__(self, path: Path = NOTO) -> None:
         if not features.check("raqm"):
-            raise DataError("Pillow lacks the RAQM layout engine: joined emoji would fall apart")
+            raise DataError("Pillow lacks the RAQM layout engine, which joined emoji need")
         try:
             raqm = ImageFont.Layout.RAQM
             self._font = ImageFont.truetype(str(path), STRIKE, layout_engine=raqm)
@@ -26,9 +26,9 @@ class EmojiFont:
             raise DataError(f"{path}: not a colour font of size {STRIKE} ({error})") from error
 
     def draw(self, text: str, side: int) -> NDArray[np.uint8] | None:
-        """Return the picture (side, side, 3) on white, or None where the font has no one glyph.
+        """Return the image (side, side, 3) on white, or None if it is not a single glyph.
 
-        A sequence that the font does not know comes out as several glyphs side by side.
+        A sequence that the font does not know is drawn as several glyphs side by side.
         """
         left, _, right, _ = self._font.getbbox(text)
         if abs(right - left - WIDTH) > 4:

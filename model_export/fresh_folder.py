@@ -1,4 +1,4 @@
-"""A folder that is made beside its place and takes the place once it is whole."""
+"""A folder that is filled beside its final place and moved there once complete."""
 
 import fcntl
 import os
@@ -14,13 +14,13 @@ LOCK = ".lock"
 
 @contextmanager
 def fresh_folder(folder: Path, ours: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:
-    """Yield an empty folder that takes ``folder``'s place when the block ends well.
+    """Yield an empty folder that replaces ``folder`` if the block succeeds.
 
-    Otherwise it is removed and ``folder`` stays as it was; what a killed process left of one is
-    cleared by the next. ``ours`` says of a folder there, unless it is empty, that it may go.
+    Otherwise it is removed and ``folder`` stays as it was; the next call clears what a killed
+    process left. ``ours`` tells whether a non-empty folder there may be replaced.
 
     Raises:
-        OutputError: there is something else at ``folder``, or another process is making it.
+        OutputError: there is something else at ``folder``, or another process is writing it.
     """
     place = folder.resolve()
     _check(folder, place, ours)
@@ -32,7 +32,7 @@ def fresh_folder(folder: Path, ours: Callable[[Path], bool] = lambda _: True) ->
                 _remove(path)
         try:
             yield fresh
-            _check(folder, place, ours)  # making it may have taken an hour
+            _check(folder, place, ours)  # filling it may have taken an hour
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             if alone:
@@ -46,7 +46,9 @@ def _check(folder: Path, place: Path, ours: Callable[[Path], bool]) -> None:
     if not place.exists():
         return
     if not place.is_dir() or (any(place.iterdir()) and not ours(place)):
-        raise OutputError(f"{folder} holds something else, which is not overwritten: name another")
+        raise OutputError(
+            f"{folder} holds something else, which is not overwritten: choose another"
+        )
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def _locked(fresh: Path, folder: Path) -> Iterator[None]:
     with (fresh / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The process that held it may have moved its folder on since this one opened it.
+            # The process that held the lock may have moved its folder since we opened the file.
             mine = os.path.samestat(os.fstat(lock.fileno()), (fresh / LOCK).stat())
         except (BlockingIOError, FileNotFoundError):
             mine = False

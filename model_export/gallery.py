@@ -1,67 +1,68 @@
-"""The fixed gallery that drawings are measured against, kept as two picture sheets and a list."""
+"""The fixed gallery that drawings are measured against, stored as two image sheets and a list."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_export.data import Dataset, emoji_of
+from model_export.data import Dataset, Example, example_of
 from model_export.errors import GalleryError
 from model_export.labels import Emoji
 from model_export.measures import THUMBNAIL, thumbnails
 
-HERE = Path(__file__).parent / "gallery"
+EMOJI_GALLERY = Path(__file__).parent / "gallery"
 COLUMNS = 24
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Reference pictures: small ones of every emoji, whole ones of those a model was trained on."""
+    """Reference images: thumbnails of every example, whole images of those trained on."""
 
-    emoji: tuple[Emoji, ...]
+    examples: tuple[Example, ...]
     thumbnails: NDArray[np.float32]  # (N, 768), 0..255
-    trained: tuple[int, ...]  # places in ``emoji``
-    pictures: NDArray[np.uint8]  # (M, side, side, 3), of ``trained`` in that order
+    trained: tuple[int, ...]  # indices of ``examples``
+    images: NDArray[np.uint8]  # (M, side, side, 3), of ``trained`` in that order
 
     @property
-    def own(self) -> bool:
-        """Whether it shows somebody's own pictures, and no emoji."""
-        return all(emoji.own for emoji in self.emoji)
+    def custom(self) -> bool:
+        """Whether it shows captioned images, not emoji."""
+        return not any(isinstance(example, Emoji) for example in self.examples)
 
     def every(self, stride: int) -> "Gallery":
-        """Return the same with each ``stride``-th of the trained emoji."""
-        pictures = self.pictures[::stride]
-        return Gallery(self.emoji, self.thumbnails, self.trained[::stride], pictures)
+        """Return the same with each ``stride``-th of the trained examples."""
+        return replace(self, trained=self.trained[::stride], images=self.images[::stride])
+
+    def prompts(self, kind: str) -> list[str]:
+        """Return the prompt of this kind of each trained example."""
+        return [self.examples[i].prompts()[kind] for i in self.trained]
 
 
 def make_gallery(dataset: Dataset, count: int) -> Gallery:
-    """Return the gallery of a data set of which ``count`` emoji are trained on."""
+    """Return the gallery of a data set when ``count`` of its examples are trained on."""
     shown, trained = dataset.gallery(), dataset.trained(count)
-    place = {emoji.hexcode: i for i, emoji in enumerate(shown.emoji)}
-    small = thumbnails(shown.pictures).round()
-    return Gallery(
-        shown.emoji, small, tuple(place[e.hexcode] for e in trained.emoji), trained.pictures
-    )
+    index = {id(example): i for i, example in enumerate(shown.examples)}
+    small = thumbnails(shown.images).round()
+    indices = tuple(index[id(example)] for example in trained.examples)
+    return Gallery(shown.examples, small, indices, trained.images)
 
 
 def save_gallery(gallery: Gallery, folder: Path) -> None:
-    """Write the gallery; its folder is made."""
+    """Write the gallery, creating the folder if needed."""
     folder.mkdir(parents=True, exist_ok=True)
-    side = THUMBNAIL
-    small = gallery.thumbnails.astype(np.uint8).reshape(-1, side, side, 3)
-    for name, pictures in (("thumbnails", small), ("pictures", gallery.pictures)):
-        Image.fromarray(tile(pictures, COLUMNS)).save(folder / f"{name}.png", optimize=True)
-    entries = [asdict(emoji) for emoji in gallery.emoji]
-    value = {"side": gallery.pictures.shape[1], "trained": gallery.trained, "emoji": entries}
+    small = gallery.thumbnails.astype(np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
+    for name, images in (("thumbnails", small), ("pictures", gallery.images)):
+        Image.fromarray(tile(images, COLUMNS)).save(folder / f"{name}.png", optimize=True)
+    entries = [asdict(example) for example in gallery.examples]
+    value = {"side": gallery.images.shape[1], "trained": gallery.trained, "emoji": entries}
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    (folder / "gallery.json").write_text(text.replace('},{"hex', '},\n{"hex') + "\n", "utf-8")
+    (folder / "gallery.json").write_text(text.replace('},{"', '},\n{"') + "\n", "utf-8")
 
 
-def load_gallery(folder: Path = HERE) -> Gallery:
+def load_gallery(folder: Path = EMOJI_GALLERY) -> Gallery:
     """Read a gallery.
 
     Raises:
@@ -69,20 +70,20 @@ def load_gallery(folder: Path = HERE) -> Gallery:
     """
     try:
         value = json.loads((folder / "gallery.json").read_text("utf-8"))
-        emoji = tuple(emoji_of(entry) for entry in value["emoji"])
+        examples = tuple(example_of(entry) for entry in value["emoji"])
         trained = tuple(int(i) for i in value["trained"])
-        small = _untile(folder / "thumbnails.png", THUMBNAIL, len(emoji))
-        pictures = _untile(folder / "pictures.png", int(value["side"]), len(trained))
+        small = _untile(folder / "thumbnails.png", THUMBNAIL, len(examples))
+        images = _untile(folder / "pictures.png", int(value["side"]), len(trained))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise GalleryError(f"{folder} holds no usable gallery ({error})") from error
-    return Gallery(emoji, small.reshape(len(emoji), -1).astype(np.float32), trained, pictures)
+    return Gallery(examples, small.reshape(len(examples), -1).astype(np.float32), trained, images)
 
 
 def tile(
-    pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], columns: int
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], columns: int
 ) -> NDArray[np.uint8]:
-    """Return pictures (N, h, w, 3) as one sheet, row by row, white where there is none."""
-    given = np.asarray(pictures)
+    """Return images (N, h, w, 3) as one sheet, row by row, white where there are none left."""
+    given = np.asarray(images)
     rows = -(-len(given) // columns)
     blank = np.full((rows * columns, *given.shape[1:]), 255, np.uint8)
     blank[: len(given)] = given
@@ -97,5 +98,5 @@ def _untile(path: Path, side: int, count: int) -> NDArray[np.uint8]:
     rows, columns = sheet.shape[0] // side, sheet.shape[1] // side
     cells = sheet.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
     if rows * columns < count:
-        raise ValueError(f"{path.name} holds {rows * columns} pictures, not {count}")
+        raise ValueError(f"{path.name} holds {rows * columns} images, not {count}")
     return cells.reshape(-1, side, side, 3)[:count]

@@ -1,4 +1,4 @@
-"""A bundle's networks as ONNX graphs, with any batch and any size."""
+"""A bundle's networks as ONNX graphs for any batch and any size."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,22 +27,22 @@ Axes = dict[int, str]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A part of a bundle, ready to be exported and to be compared with."""
+    """A part of a bundle, ready to be exported and compared with."""
 
     part: str
-    module: nn.Module  # floats in and out are float32 whatever it computes in
+    module: nn.Module  # takes and returns float32, whatever it computes in
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     dynamic: dict[str, Axes]  # by input
-    prefix: str  # of parameter names, beside those in the bundle's safetensors
-    own_size: dict[str, tuple[int, ...]]  # shape of one row of each input at the UNet's own size
+    prefix: str  # of parameter names, relative to those in the bundle's safetensors
+    base_size: dict[str, tuple[int, ...]]  # of a row of each input at the UNet's sample size
 
 
 def networks(folder: Path, precision: str) -> Iterator[Network]:
     """Yield a bundle's parts, one in memory at a time.
 
     Raises:
-        BundleError: a part is broken, or of a kind that is not served.
+        BundleError: a part is broken or of a kind that is not served.
     """
     dtype = DTYPES[precision]
     side = int(unet_config(folder)["sample_size"])
@@ -54,10 +54,10 @@ def networks(folder: Path, precision: str) -> Iterator[Network]:
 
 
 def export_graph(network: Network) -> Any:
-    """Return the network as an ``onnx.ModelProto``, its weights named as in the safetensors.
+    """Return the network as an ``onnx.ModelProto`` with weights named as in the safetensors.
 
     Raises:
-        ExportError: torch has no such graph of it.
+        ExportError: torch cannot export it.
     """
     try:
         model = _exported(network)
@@ -72,14 +72,12 @@ def export_graph(network: Network) -> Any:
 
 def _exported(network: Network) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of axes that share a name, and of the exporter's own calls
+        warnings.simplefilter("ignore")  # about axes that share a name, and the exporter's calls
         program = torch.onnx.export(
             network.module,
             tuple(network.inputs.values()),
             dynamo=True,
-            optimize=False,  # ONNX Runtime does it on load; weights keep their names and shapes
+            optimize=False,  # ONNX Runtime does; weights keep their names and shapes
             verbose=False,
             opset_version=OPSET,
             custom_translation_table={torch.ops.aten.mean.dim: _mean},
@@ -92,12 +90,12 @@ def _exported(network: Network) -> Any:
 
 
 def share_weights(model: Any, stored: Mapping[str, Any]) -> None:
-    """Take the weights out of a graph that the bundle's safetensors have: ``stored``, by name.
+    """Take the weights out of a graph that the bundle's safetensors hold: ``stored``, by name.
 
-    Weights that lie there under another name or in another shape stay in the graph.
+    Weights of another name or another shape stay in the graph.
     """
     for tensor in model.graph.initializer:
-        # Checkpoints from before transformers 5 have one more word in an encoder's names.
+        # Before transformers 5 an encoder's weights had a prefix.
         for name in (tensor.name, f"text_model.{tensor.name}"):
             if name in stored and list(stored[name].shape) == list(tensor.dims):
                 rename(model, tensor.name, name)
@@ -123,7 +121,7 @@ def _mean(
 ) -> Any:
     """Translate a mean, over the middle of three axes as pooling.
 
-    ONNX Runtime sums a single row of ``ReduceMean`` in another order than several; with pooling a
+    ONNX Runtime's ``ReduceMean`` sums a single row in another order than several; with pooling a
     row's bits do not depend on the number of rows.
     """
     if dim is not None and list(dim) == [1] and keepdim and len(x.shape) == 3:
@@ -135,7 +133,7 @@ def _mean(
 
 
 def _strip(model: Any) -> None:
-    """Forget where in the source each node came from: it is most of a graph without weights."""
+    """Remove the nodes' source locations: most of a graph without weights."""
     graph = model.graph
     del graph.value_info[:]
     for entry in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
@@ -146,16 +144,16 @@ def _strip(model: Any) -> None:
 
 
 class _Decoder(nn.Module):
-    """A codec's decoder as a module of one call, float32 outside."""
+    """A codec's decoder as a module that returns float32."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner: Any = inner
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W) float32 in [−1, 1]."""
-        picture: Tensor = self.inner.decode(latents)
-        return picture.float()
+        """Return images (B, 3, H, W) float32 in [−1, 1]."""
+        image: Tensor = self.inner.decode(latents)
+        return image.float()
 
 
 def _unet(folder: Path, dtype: torch.dtype, side: int) -> Network:
@@ -175,7 +173,7 @@ def _unet(folder: Path, dtype: torch.dtype, side: int) -> Network:
         outputs=("prediction",),
         dynamic=dynamic,
         prefix="unet.",
-        own_size={
+        base_size={
             name: tuple(tensor.shape[1:]) for name, tensor in zip(names, example, strict=True)
         }
         | {"sample": (example[0].shape[1], side, side)}
@@ -199,12 +197,12 @@ def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) 
         outputs=outputs,
         dynamic={"tokens": {0: "prompts"}},
         prefix="encoder.",
-        own_size={"tokens": (length,)},
+        base_size={"tokens": (length,)},
     )
 
 
 def _decoder(folder: Path, dtype: torch.dtype, side: int) -> Network:
-    # A decoder that is told not to run in halves, and our linear codec, stay float32.
+    # A decoder configured not to run in float16, and our linear codec, stay float32.
     decoder, _ = load_decoder(folder, torch.device("cpu"), dtype)
     assert isinstance(decoder, nn.Module)
     config = read_json(folder / "vae" / "config.json")
@@ -216,5 +214,5 @@ def _decoder(folder: Path, dtype: torch.dtype, side: int) -> Network:
         outputs=("picture",),
         dynamic={"latents": {0: "pictures", 2: "height", 3: "width"}},
         prefix="inner.vae." if config["_class_name"] == "AutoencoderKL" else "inner.",
-        own_size={"latents": (channels, side, side)},
+        base_size={"latents": (channels, side, side)},
     )

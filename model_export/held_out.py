@@ -1,7 +1,7 @@
-"""Prompts that no model of ours was trained on, and what drawings of them are worth.
+"""Prompts that no model of ours was trained on, and how good drawings of them are.
 
-*Reworded* prompts keep the emoji's name in a sentence of their own, *described* ones do without it,
-and *coloured* ones ask for a thing in a colour that it never had.
+*Reworded* prompts name the emoji in a sentence, *described* ones describe it without its name, and
+*coloured* ones ask for a thing in a colour that it never had in training.
 """
 
 import json
@@ -11,19 +11,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffusion.bundle import Bundle
 from model_export.bundle import EVALUATION
-from model_export.colours import HUES, dominant_colour, silhouettes
 from model_export.errors import ExportError
 from model_export.evaluate import read_evaluation
 from model_export.gallery import Gallery
-from model_export.measures import Pictures, ranks, thumbnails
+from model_export.labels import Emoji
+from model_export.measures import Images, ranks, thumbnails
 from model_export.sampling import SamplingSettings, draw
 
 PROMPTS = Path(__file__).parent / "held_out.json"
 COLOURED = "coloured"
 SECTION = "held_out"  # of evaluation.json
+# In degrees, of Noto's hearts, from which a model of its emoji knows these words.
+HUES = {"red": 2, "orange": 35, "yellow": 44, "green": 89, "blue": 209, "purple": 291, "pink": 336}
+INK = 232  # a pixel with a channel below this is not background
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class HeldOut:
 
     kind: str
     prompts: tuple[str, ...]
-    places: tuple[int, ...]  # of their emoji among those trained on
-    untrained: int  # prompts left out, for their emoji is not trained on
+    places: tuple[int, ...]  # of their emoji among the trained ones
+    untrained: int  # prompts left out because their emoji is not trained on
 
 
 @dataclass(frozen=True)
@@ -52,22 +56,29 @@ class HeldOutRun:
 
 
 def read_held_out(gallery: Gallery, path: Path = PROMPTS) -> tuple[HeldOut, ...]:
-    """Return the held-out prompts about emoji that the gallery knows as trained on.
+    """Return the held-out prompts for emoji that were trained on.
 
     Raises:
-        ExportError: there is none of a kind.
+        ExportError: there are none of a kind.
     """
-    trained = [gallery.emoji[i].labels.get("en") for i in gallery.trained]
-    place = {label: i for i, label in enumerate(trained)}
+    place = {emoji.labels["en"]: i for i, emoji in enumerate(trained_emoji(gallery))}
     kinds: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
     result = []
     for kind, prompts in kinds.items():
         kept = {prompt: place[label] for prompt, label in prompts.items() if label in place}
         if not kept:
-            raise ExportError(f"no {kind} prompt of {path.name} is about what the model was taught")
+            raise ExportError(
+                f"no {kind} prompt of {path.name} is for an emoji that was trained on"
+            )
         left = len(prompts) - len(kept)
         result.append(HeldOut(kind, tuple(kept), tuple(kept.values()), left))
     return tuple(result)
+
+
+def trained_emoji(gallery: Gallery) -> list[Emoji]:
+    """Return the emoji that were trained on; a custom data set has none."""
+    trained = (gallery.examples[i] for i in gallery.trained)
+    return [example for example in trained if isinstance(example, Emoji)]
 
 
 def measure_held_out(
@@ -79,11 +90,11 @@ def measure_held_out(
     seeds: int,
     progress: Callable[[], None],
 ) -> HeldOutRun:
-    """Draw every prompt under ``seeds`` seeds and measure it; ``progress`` hears of each."""
+    """Draw and measure every prompt with ``seeds`` seeds, calling ``progress`` on each."""
     drawn = np.stack(list(_drawings(bundle, held.prompts, settings, seeds, progress)))
     places = np.tile(np.array(held.places), seeds)
     if held.kind == COLOURED:
-        labels = [gallery.emoji[gallery.trained[i]].labels["en"] for i in held.places]
+        labels = [trained_emoji(gallery)[i].labels["en"] for i in held.places]
         plain = np.stack(list(_drawings(bundle, labels, settings, seeds, progress)))
         asked = [colour_asked(prompt) for prompt in held.prompts] * seeds
         measures = coloured(drawn, plain, asked, gallery, places)
@@ -97,7 +108,7 @@ def measure_held_out(
 
 
 def drawings_of(held: HeldOut) -> int:
-    """Return how many drawings a seed takes; coloured things are drawn plain as well."""
+    """Return the number of drawings per seed; coloured things are also drawn by their labels."""
     return len(held.prompts) * (2 if held.kind == COLOURED else 1)
 
 
@@ -109,16 +120,16 @@ def _drawings(
     progress: Callable[[], None],
 ) -> Iterator[NDArray[np.uint8]]:
     numbers = [seed * 10_000 + i for seed in range(seeds) for i in range(len(prompts))]
-    for picture in draw(bundle, [*prompts] * seeds, numbers, settings):
+    for image in draw(bundle, [*prompts] * seeds, numbers, settings):
         progress()
-        yield picture
+        yield image
 
 
 def colour_asked(prompt: str) -> str:
-    """Return the colour word in a coloured prompt.
+    """Return the one colour word in a coloured prompt.
 
     Raises:
-        ExportError: there is none, or there are several.
+        ExportError: there is none, or more than one.
     """
     words = [word for word in prompt.split() if word in HUES]
     if len(words) != 1:
@@ -127,19 +138,19 @@ def colour_asked(prompt: str) -> str:
 
 
 def coloured(
-    drawn: Pictures,
-    plain: Pictures,
+    drawn: Images,
+    plain: Images,
     colours: Sequence[str],
     gallery: Gallery,
     places: NDArray[np.int64],
 ) -> dict[str, float]:
-    """Return how many drawings have the colour asked for, the thing's shape, and both.
+    """Return the shares of drawings with the colour asked for, with the thing's shape, with both.
 
-    A shape is right when the thing's own silhouette is among the five nearest, at 16×16, of all
-    that were trained on: many fruits share one. ``plain`` are the same things asked for by their
+    A shape is right if the thing's silhouette is among the five nearest, at 16×16 pixels, of all
+    that were trained on: many fruits share one. ``plain`` are the same things drawn by their
     labels, for comparison.
     """
-    shapes = thumbnails(silhouettes(gallery.pictures))
+    shapes = thumbnails(silhouettes(gallery.images))
     right, usual = (ranks(silhouettes(p), shapes, places) < 5 for p in (drawn, plain))
     colour = np.array([dominant_colour(p) for p in drawn]) == np.array(colours)
     unasked = np.array([dominant_colour(p) for p in plain]) == np.array(colours)
@@ -152,8 +163,28 @@ def coloured(
     }
 
 
+def dominant_colour(image: NDArray[np.uint8]) -> str | None:
+    """Return the colour word nearest in hue to most of an image's saturated pixels, if any.
+
+    Those have at least 30 % saturation and value in HSV, unlike white, grey and black.
+    """
+    hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV")), -1, 0)
+    degrees = hue[(saturation >= 0.3 * 255) & (value >= 0.3 * 255)] * (360 / 256)
+    if not len(degrees):
+        return None
+    apart = np.abs(degrees[:, None] - np.array(list(HUES.values())))
+    nearest = np.minimum(apart, 360 - apart).argmin(1)
+    return list(HUES)[np.bincount(nearest, minlength=len(HUES)).argmax()]
+
+
+def silhouettes(images: Images) -> Images:
+    """Return each image's shape: black where there is ink, white elsewhere."""
+    ink = images.min(-1, keepdims=True) < INK
+    return np.where(ink, np.uint8(0), np.uint8(255)).repeat(3, -1)
+
+
 def record_held_out(folder: Path, runs: Sequence[HeldOutRun]) -> Path:
-    """Put runs into the bundle's ``evaluation.json``, in place of those of an earlier time.
+    """Put runs into the bundle's ``evaluation.json``, replacing earlier ones.
 
     Raises:
         ExportError: these weights have not been evaluated.

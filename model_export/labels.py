@@ -2,7 +2,7 @@
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,35 +10,37 @@ from typing import Any
 from model_export.errors import DataError
 
 LANGUAGES = ("en", "zh")
-CAPTION = "caption"  # in a language's place: what somebody's own picture is called
 
 
 @dataclass(frozen=True)
 class Emoji:
-    """One emoji and what people call it, or somebody's own picture and its captions.
-
-    Such a picture has its file's name for a hexcode, its first caption for a label and the others
-    for tags, all under :data:`CAPTION`, for nobody said in what language they are.
-    """
+    """One emoji and what people call it."""
 
     hexcode: str
-    text: str  # the characters a font draws
+    text: str  # the characters that a font draws
     group: int  # emojibase's: 0 smileys, 3 animals, 4 food, 6 activities …
     order: int  # Unicode's
-    version: float  # of Emoji, in which it came
+    version: float  # of the Emoji standard that introduced it
     labels: dict[str, str]  # by language
     tags: dict[str, tuple[str, ...]]  # by language
 
-    @property
-    def own(self) -> bool:
-        """Whether this is somebody's own picture."""
-        return CAPTION in self.labels
+    def texts(self) -> Iterator[str]:
+        """Yield every label and tag."""
+        yield from self.labels.values()
+        for tags in self.tags.values():
+            yield from tags
+
+    def prompts(self) -> dict[str, str]:
+        """Return the prompts that it is measured under: its labels, and three English tags."""
+        tags = " ".join(self.tags["en"][:3]) or self.labels["en"]
+        return {**{language: self.labels[language] for language in LANGUAGES}, "tags": tags}
 
 
 def read_labels(source: Path) -> list[Emoji]:
     """Return every emoji that has a group and a label in all of :data:`LANGUAGES`.
 
-    Skin tones, regional letters and other components have no group or are variants, and stay out.
+    Skin tones, regional letters and other components have no group or are variants: they are left
+    out.
 
     Raises:
         DataError: ``source`` is not a folder or archive of emojibase-data.

@@ -1,4 +1,4 @@
-"""The training loss: what the network predicts, and how much each noise level counts."""
+"""The training loss: what the network predicts, and the weight of each noise level."""
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ def target(
 def weights(kind: PredictionType, weighting: Weighting, snr: Tensor, gamma: float) -> Tensor:
     """Return each row's weight, (B,), for signal-to-noise ratios ᾱ/(1 − ᾱ) (B,).
 
-    ``min_snr`` weighs the error in x_0 by min(SNR, γ) whatever is predicted (Hang et al. 2023,
-    section 3.4); ``uniform`` weighs the prediction's own error by 1.
+    ``min_snr`` weights the error in x_0 by min(SNR, γ), whatever is predicted (Hang et al. 2023,
+    section 3.4); ``uniform`` weights the prediction's error by 1.
     """
     if weighting == "uniform":
         return torch.ones_like(snr)
@@ -34,6 +34,6 @@ def weights(kind: PredictionType, weighting: Weighting, snr: Tensor, gamma: floa
 
 
 def weighted_mse(prediction: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean square error, its weights scaled to mean 1."""
+    """Return the weighted mean squared error, with weights scaled to mean 1."""
     errors = (prediction - wanted).square().flatten(1).mean(1)
     return (weight * errors).mean() / weight.mean()

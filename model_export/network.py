@@ -7,6 +7,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from diffusion.codec import LATENT_CHANNELS
 from model_export.tokenizer import END, PAD, START
 
 NETWORKS = ("unet", "text_encoder")  # parts of ``Networks``, folders of a bundle
@@ -14,11 +15,14 @@ NETWORKS = ("unet", "text_encoder")  # parts of ``Networks``, folders of a bundl
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """The sizes of both networks; the defaults are the committed model's."""
+    """The sizes of both networks; the defaults are those of the shipped model."""
 
-    sample_size: int = 8  # the latents' side
-    latent_channels: int = 48
-    channels: tuple[int, ...] = (96, 128)  # one block each; attention in the first and the middle
+    sample_size: int = 8  # the latents' height and width
+    latent_channels: int = LATENT_CHANNELS
+    channels: tuple[int, ...] = (
+        96,
+        128,
+    )  # one block each; attention in the first and in the middle
     heads: int = 4
     norm_groups: int = 32
     text_width: int = 128
@@ -28,7 +32,7 @@ class NetworkSettings:
 
 
 class Networks(nn.Module):
-    """What is trained: ``unet`` and ``text_encoder``, one module with one optimizer."""
+    """The trained networks, ``unet`` and ``text_encoder``, as one module."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()

@@ -1,13 +1,13 @@
-"""``python -m model_export.onnx MODEL``: export a bundle to ONNX, verify it, say how fast it is."""
+"""``python -m model_export.onnx MODEL``: export a bundle to ONNX, verify it, time it."""
 
 import json
 import platform
 import sys
 from collections.abc import Callable
-from enum import StrEnum
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import onnx
 import torch
@@ -36,28 +36,17 @@ from model_export.fresh_folder import fresh_folder
 from model_export.graphs import OPSET, Network, export_graph, networks, share_weights
 from model_export.quantize import quantize
 from model_export.quiet import quiet_libraries
-from model_export.verify import BOUNDS, Bounds, compare, compare_pictures, speeds
+from model_export.verify import BOUNDS, Bounds, compare, compare_images, speeds
 
-LARGEST = 2 * 10**9  # bytes of a graph with its weights in it; protobuf ends at 2 GiB
+LARGEST = 2 * 10**9  # bytes of a graph with its weights; protobuf's limit is 2 GiB
 EMBEDDED = "embedded"
 BESIDE = "beside"
 LIBRARIES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
 CPU = torch.device("cpu")
 
 
-class Precision(StrEnum):
-    """What an export computes in."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class Weights(StrEnum):
-    """Where an export's weights lie."""
-
-    shared = SHARED
-    embedded = EMBEDDED
+Precision = Literal["fp32", "fp16", "int8"]
+Weights = Literal["shared", "embedded"]
 
 
 def export_bundle(
@@ -70,22 +59,22 @@ def export_bundle(
     largest: int = LARGEST,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Export and verify a bundle; return the manifest that lies beside the graphs.
+    """Export and verify a bundle; return the manifest that is written beside the graphs.
 
-    ``bounds`` are the precision's own unless given; above ``largest`` bytes weights lie beside
-    their graph. The export takes the place of an older one only when it is whole and verified.
+    ``bounds`` default to the precision's; above ``largest`` bytes weights go beside their graph.
+    The export replaces an older one only once it is complete and verified.
 
     Raises:
         BundleError: the bundle cannot be loaded.
         VerificationError: the export differs from torch by more than its bound.
-        OutputError: there is something else at ``out``, or another process exports there.
+        OutputError: there is something else at ``out``, or another process is exporting there.
     """
     check_files(bundle)
-    allowed = bounds or BOUNDS[precision]
     ours = fresh_folder(export_folder(bundle, precision))
     with ours if out is None else fresh_folder(out, _is_export) as work:
-        manifest = _write(bundle, work, precision, weights, allowed, largest, report)
-        _verify_whole(bundle, work, manifest, allowed, report)
+        allowed = bounds or BOUNDS[precision]
+        export = _Export(bundle, work, precision, weights, allowed, largest, report)
+        manifest = export.write()
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (work / MANIFEST).write_text(text + "\n", "utf-8")
     return manifest
@@ -96,94 +85,87 @@ def _is_export(folder: Path) -> bool:
     return MANIFEST in names and all(Path(name).stem in PARTS for name in names - {MANIFEST})
 
 
-def _write(
-    bundle: Path,
-    work: Path,
-    precision: str,
-    weights: str,
-    bounds: Bounds,
-    largest: int,
-    report: Callable[[str], None],
-) -> dict[str, Any]:
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "precision": precision,
-        "opset": OPSET,
-        "model_sha256": digest(bundle),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "parts": {},
-        "files": {},
-        "verified": {"bounds": {"psnr_db": bounds.psnr_db, "relative": bounds.relative}},
-    }
-    for network in networks(bundle, precision):
-        report(f"{network.part}: exporting")
+@dataclass(frozen=True)
+class _Export:
+    bundle: Path
+    work: Path  # where it is written
+    precision: str
+    weights: str
+    bounds: Bounds
+    largest: int
+    report: Callable[[str], None]
+
+    def write(self) -> dict[str, Any]:
+        """Write and verify the graphs; return their manifest."""
+        bounds = {"psnr_db": self.bounds.psnr_db, "relative": self.bounds.relative}
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "precision": self.precision,
+            "opset": OPSET,
+            "model_sha256": digest(self.bundle),
+            "versions": {library: version(library) for library in LIBRARIES},
+            "parts": {},
+            "files": {},
+            "verified": {"bounds": bounds},
+        }
+        for network in networks(self.bundle, self.precision):
+            self._write_part(network, manifest)
+        self._verify_images(manifest)
+        return manifest
+
+    def _write_part(self, network: Network, manifest: dict[str, Any]) -> None:
+        part = network.part
+        self.report(f"{part}: exporting")
         model = export_graph(network)
-        if precision == "int8":
-            model = quantize(model, work, beside=weights_bytes(model) > largest)
-        where = _save(model, work, network.part, bundle, precision, weights, largest)
-        manifest["parts"][network.part] = {
-            "file": f"{network.part}.onnx",
-            "weights": where,
+        if self.precision == "int8":
+            model = quantize(model, self.work, beside=weights_bytes(model) > self.largest)
+        weights = self._save(model, part)
+        manifest["parts"][part] = {
+            "file": f"{part}.onnx",
+            "weights": weights,
             "inputs": _shapes(model.graph.input),
             "outputs": _shapes(model.graph.output),
         }
-        for path in sorted(work.glob(f"{network.part}.*")):
+        for path in sorted(self.work.glob(f"{part}.*")):
             manifest["files"][path.name] = file_sha256(path)
-        report(f"{network.part}: comparing with torch")
-        session = _session(bundle, work, network, where, manifest)
-        manifest["verified"][network.part] = compare(network, session, bounds)
-    return manifest
+        self.report(f"{part}: comparing with torch")
+        graph = Graph(part, self.work / f"{part}.onnx", weights == SHARED)
+        session = Session(self.bundle, graph, manifest["files"], CPU, SessionSettings())
+        manifest["verified"][part] = compare(network, session, self.bounds)
 
+    def _save(self, model: Any, part: str) -> str:
+        """Write a graph; return where its weights are."""
+        path = self.work / f"{part}.onnx"
+        if self.weights == SHARED and self.precision != "int8":
+            share_weights(model, shared_weights(self.bundle, part, torch.float32))
+            onnx.save_model(model, path)
+            return SHARED
+        if weights_bytes(model) <= self.largest:
+            onnx.save_model(model, path)
+            return EMBEDDED
+        beside = f"{part}.onnx_data"
+        onnx.save_model(model, path, save_as_external_data=True, location=beside)
+        (self.work / beside).chmod(0o644)  # onnx makes it readable by its owner only
+        return BESIDE
 
-def _save(
-    model: Any, work: Path, part: str, bundle: Path, precision: str, weights: str, largest: int
-) -> str:
-    """Write a graph; return where its weights lie."""
-    path = work / f"{part}.onnx"
-    if weights == SHARED and precision != "int8":
-        share_weights(model, shared_weights(bundle, part, torch.float32))
-        onnx.save_model(model, path)
-        return SHARED
-    if weights_bytes(model) <= largest:
-        onnx.save_model(model, path)
-        return EMBEDDED
-    beside = f"{part}.onnx_data"
-    onnx.save_model(model, path, save_as_external_data=True, location=beside)
-    (work / beside).chmod(0o644)  # it is written for its owner alone
-    return BESIDE
+    def _verify_images(self, manifest: dict[str, Any]) -> None:
+        self.report("drawing images with both")
+        sha256 = manifest["model_sha256"]
+        theirs = assemble(self.bundle, TorchParts(self.bundle, CPU), CPU, sha256)
+        export = OnnxExport(self.bundle, self.work, manifest, CPU, SessionSettings())
+        ours = assemble(self.bundle, OnnxParts(self.bundle, export), CPU, sha256)
+        manifest["verified"]["pictures"] = compare_images(theirs, ours, self.bounds)
+        self.report("measuring speed")
+        manifest["speed"] = {
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "rows": speeds(theirs, ours),
+        }
 
 
 def weights_bytes(model: Any) -> int:
-    """Return the size of a graph's weights; above 2 GiB protobuf cannot tell a message's own."""
+    """Return the size of a graph's weights; protobuf cannot measure a message above 2 GiB."""
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-
-
-def _session(
-    bundle: Path, work: Path, network: Network, where: str, manifest: dict[str, Any]
-) -> Session:
-    graph = Graph(network.part, work / f"{network.part}.onnx", where == SHARED)
-    return Session(bundle, graph, manifest["files"], CPU, SessionSettings())
-
-
-def _verify_whole(
-    bundle: Path,
-    work: Path,
-    manifest: dict[str, Any],
-    bounds: Bounds,
-    report: Callable[[str], None],
-) -> None:
-    report("drawing whole pictures both ways")
-    sha256 = manifest["model_sha256"]
-    theirs = assemble(bundle, TorchParts(bundle, CPU), CPU, sha256)
-    export = OnnxExport(bundle, work, manifest, CPU, SessionSettings())
-    ours = assemble(bundle, OnnxParts(bundle, export), CPU, sha256)
-    manifest["verified"]["pictures"] = compare_pictures(theirs, ours, bounds)
-    report("measuring speed")
-    manifest["speed"] = {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "rows": speeds(theirs, ours),
-    }
 
 
 def _processor() -> str:
@@ -207,7 +189,7 @@ def show(manifest: dict[str, Any], folder: Path, console: Console) -> None:
         console.print(f"{part:16s} differs from torch by at most {worst:.1e} of its largest value")
     drawn = manifest["verified"]["pictures"]
     console.print(
-        f"{'pictures':16s} {drawn['drawn']} drawn, at least {drawn['lowest_psnr_db']:g} dB close, "
+        f"{'images':16s} {drawn['drawn']} drawn, at least {drawn['lowest_psnr_db']:g} dB close, "
         f"no pixel further off than {drawn['largest_difference_levels']} of 255"
     )
     table = Table("rows", "torch rows/s", "ONNX rows/s", "ratio")
@@ -221,11 +203,11 @@ def show(manifest: dict[str, Any], folder: Path, console: Console) -> None:
 
 def command(
     model: Annotated[Path, typer.Argument(help="A bundle in the diffusers layout.")],
-    precision: Annotated[Precision, typer.Option()] = Precision.fp32,
+    precision: Annotated[Precision, typer.Option()] = "fp32",
     weights: Annotated[
         Weights | None,
         typer.Option(
-            help="shared: the bundle's own safetensors; embedded: a copy, as it is with --out."
+            help="shared: use the bundle's safetensors; embedded: a copy, the default with --out."
         ),
     ] = None,
     out: Annotated[
@@ -234,22 +216,20 @@ def command(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the measurement.")] = 1,
 ) -> None:
     """Export a bundle to ONNX beside its weights, verified against torch."""
-    if out is not None and weights is Weights.shared:
-        raise typer.BadParameter("weights can be shared inside the bundle only, not with --out")
-    if precision is Precision.int8 and weights is Weights.shared:
-        raise typer.BadParameter("int8 weights are not the bundle's own: they lie in the graph")
-    where = weights or (Weights.shared if out is None else Weights.embedded)
+    if out is not None and weights == SHARED:
+        raise typer.BadParameter("only exports inside the bundle can share weights, not --out")
+    if precision == "int8" and weights == SHARED:
+        raise typer.BadParameter("int8 weights cannot be shared: the bundle does not hold them")
+    where = weights or (SHARED if out is None else EMBEDDED)
     torch.set_num_threads(threads)
     console = Console(highlight=False, soft_wrap=True)
     with console.status("…") as status:
-        manifest = export_bundle(
-            model, precision.value, weights=where.value, out=out, report=status.update
-        )
-    show(manifest, out or export_folder(model, precision.value), console)
+        manifest = export_bundle(model, precision, weights=where, out=out, report=status.update)
+    show(manifest, out or export_folder(model, precision), console)
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is told in a line."""
+    """Run the command line; an error that the user can fix is one line."""
     quiet_libraries()
     try:
         typer.run(command)

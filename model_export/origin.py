@@ -1,4 +1,4 @@
-"""What a training run begins from: the weights of another run, or of a bundle."""
+"""What a training run starts from: the weights of another run, or of a bundle."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ from transformers import PreTrainedTokenizerFast
 
 from diffusion.bundle_files import read_json
 from diffusion.codec import PatchPCACodec
-from model_export.checkpoint import NAME, load_checkpoint
-from model_export.codec import load_codec
+from diffusion.parts import load_codec
+from model_export.checkpoint import NAME, Checkpoint, load_checkpoint
 from model_export.errors import CheckpointError
 from model_export.network import NETWORKS
 from model_export.settings import TrainingSettings
 from model_export.tokenizer import wrap_tokenizer
 
 TRAINING = "training.json"  # in a bundle: how it was trained
-ORIGIN = "origin.json"  # in a run that began from other weights: their record
-DATA = "data.json"  # in a run on somebody's own pictures: what they are
+ORIGIN = "origin.json"  # in a run that started from other weights: their record
+DATA = "data.json"  # in a run on a custom data set: its summary
 CODEC = "codec"  # a run's codec; a bundle's is its "vae"
 
 Parts = tuple[PreTrainedTokenizerFast, PatchPCACodec]
@@ -29,7 +29,7 @@ Parts = tuple[PreTrainedTokenizerFast, PatchPCACodec]
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Weights to begin from, what was made of their data, and how they came about."""
+    """Weights to start from, the tokenizer and codec of their data, and their training record."""
 
     weights: dict[str, Tensor]  # of ``Networks``
     parts: Parts
@@ -41,15 +41,11 @@ def load_origin(folder: Path, settings: TrainingSettings) -> Origin:
 
     Raises:
         ExportError: the folder holds neither, or it is broken.
-        BundleError: the bundle does not say how it was trained.
+        BundleError: the bundle's codec or training record is missing or broken.
     """
     if (folder / NAME).exists():
         checkpoint = load_checkpoint(folder)
-        record = checkpoint.record()
-        if (folder / ORIGIN).exists():
-            record["origin"] = read_json(folder / ORIGIN)
-        if (folder / DATA).exists():
-            record["data"] = read_json(folder / DATA)
+        record = run_record(folder, checkpoint)
         return Origin(checkpoint.part("ema"), open_parts(folder, settings), record)
     weights = {
         f"{network}.{name}": tensor.float()
@@ -57,6 +53,15 @@ def load_origin(folder: Path, settings: TrainingSettings) -> Origin:
         for name, tensor in _weights(folder / network).items()
     }
     return Origin(weights, open_parts(folder, settings, "vae"), read_json(folder / TRAINING))
+
+
+def run_record(run: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a bundle or a later run records of a run: its settings, origin and data."""
+    record = checkpoint.record()
+    for key, name in (("origin", ORIGIN), ("data", DATA)):
+        if (run / name).exists():
+            record[key] = read_json(run / name)
+    return record
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
@@ -70,10 +75,11 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 
 def open_parts(folder: Path, settings: TrainingSettings, codec: str = CODEC) -> Parts:
-    """Return what a run made of its data before the first step.
+    """Return the tokenizer and codec that a run fitted to its data before the first step.
 
     Raises:
-        ExportError: it is missing or broken.
+        CheckpointError: the tokenizer is missing or broken.
+        BundleError: the codec is.
     """
     path = folder / "tokenizer" / "tokenizer.json"
     try:

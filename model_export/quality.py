@@ -1,7 +1,7 @@
-"""Quality against steps: known emoji drawn with every sampler at many numbers of steps.
+"""Quality against steps: known images drawn with every sampler at many numbers of steps.
 
-One sampler at one number of steps is a cell. Cells are kept in a JSON file as they are drawn, so
-that a long measurement can be stopped and taken up again.
+One sampler at one number of steps is a cell. Cells are saved to a JSON file as they are drawn, so
+that a long measurement can be stopped and resumed.
 """
 
 import hashlib
@@ -17,14 +17,12 @@ from diffusion.bundle import Bundle
 from diffusion.errors import SamplerError, ScheduleError
 from diffusion.samplers.registry import SAMPLERS, compile_table
 from model_export.errors import ExportError
-from model_export.evaluate import Prompts, prompt_for
 from model_export.gallery import Gallery
 from model_export.measures import psnr_db, ranks
 from model_export.sampling import SamplingSettings, draw
 
 STEPS = (1, 2, 4, 8, 15, 25, 50, 1000)
-LONG = 1000
-"""From so many steps on a cell may have fewer drawings."""
+LONG = 1000  # from so many steps on a cell may have fewer drawings
 
 
 @dataclass(frozen=True)
@@ -33,30 +31,30 @@ class QualitySettings:
 
     guidance_scale: float
     steps: tuple[int, ...] = STEPS
-    drawings: int = 40  # of a cell, one an emoji
-    drawings_long: int | None = None  # of a cell of LONG steps or more; None: as many
+    drawings: int = 40  # per cell, one per example
+    drawings_long: int | None = None  # per cell of LONG steps or more; None: as many
     seed: int = 0
-    prompts: Prompts = "en"
+    prompts: str = "en"
 
     def drawings_of(self, steps: int) -> int:
-        """Return how many drawings a cell of so many steps has."""
+        """Return the number of drawings of a cell."""
         if steps < LONG or self.drawings_long is None:
             return self.drawings
         return self.drawings_long
 
     def rows(self, sampler: str, steps: int) -> int:
-        """Return the UNet rows of one drawing; guidance takes two an evaluation."""
+        """Return the UNet rows of one drawing; guidance takes two per evaluation."""
         return SAMPLERS[sampler].rows(steps) * (1 if self.guidance_scale == 1 else 2)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one sampler's drawings are worth at one number of steps."""
+    """How good one sampler's drawings are at one number of steps."""
 
     sampler: str
     steps: int
     drawings: int
-    top1: float | None = None  # None, both, where the sampler refuses
+    top1: float | None = None  # both figures are None if the sampler refuses
     psnr_db: float | None = None
     reason: str | None = None  # of the refusal
 
@@ -73,8 +71,8 @@ class Subject:
 
 def subject_of(bundle: Bundle, gallery: Gallery, settings: QualitySettings) -> Subject:
     """Return what a measurement of this bundle is about."""
-    prints = hashlib.sha256(gallery.thumbnails.tobytes() + gallery.pictures.tobytes())
-    prints.update(json.dumps([asdict(emoji) for emoji in gallery.emoji]).encode())
+    prints = hashlib.sha256(gallery.thumbnails.tobytes() + gallery.images.tobytes())
+    prints.update(json.dumps([asdict(example) for example in gallery.examples]).encode())
     prints.update(json.dumps(gallery.trained).encode())
     return Subject(
         bundle.info.sha256, prints.hexdigest()[:16], settings.guidance_scale, settings.seed
@@ -89,7 +87,7 @@ def draw_cell(
     steps: int,
     progress: Callable[[int], None],
 ) -> Cell:
-    """Draw one cell and measure it; ``progress`` hears of the UNet rows of each drawing."""
+    """Draw and measure one cell; ``progress`` is called with the UNet rows of each drawing."""
     count = settings.drawings_of(steps)
     try:
         compile_table(sampler, bundle.noise_schedule, steps=steps)
@@ -97,38 +95,35 @@ def draw_cell(
         return Cell(sampler, steps, count, reason=str(error))
     places = spread(gallery, count)
     wanted = np.array([gallery.trained[place] for place in places])
-    texts = [prompt_for(gallery.emoji[i], settings.prompts) for i in wanted]
+    prompts = gallery.prompts(settings.prompts)
+    texts = [prompts[place] for place in places]
     seeds = [settings.seed * 10_000 + place for place in places]
     how = SamplingSettings(sampler, steps=steps, guidance_scale=settings.guidance_scale, batch=16)
     drawn = []
-    for picture in draw(bundle, texts, seeds, how):
-        drawn.append(picture)
+    for image in draw(bundle, texts, seeds, how):
+        drawn.append(image)
         progress(settings.rows(sampler, steps))
-    pictures = np.stack(drawn)
-    top1 = float((ranks(pictures, gallery.thumbnails, wanted) == 0).mean())
-    return Cell(
-        sampler, steps, count, top1, float(psnr_db(pictures, gallery.pictures[places]).mean())
-    )
+    images = np.stack(drawn)
+    top1 = float((ranks(images, gallery.thumbnails, wanted) == 0).mean())
+    return Cell(sampler, steps, count, top1, float(psnr_db(images, gallery.images[places]).mean()))
 
 
 def spread(gallery: Gallery, count: int) -> list[int]:
-    """Return ``count`` places spread evenly over the trained emoji.
+    """Return ``count`` indices spread evenly over the trained examples.
 
-    Those of a count that divides another are among the other's.
+    If one count divides another, its indices are among the other's.
 
     Raises:
-        ExportError: fewer are trained.
+        ExportError: there are fewer trained examples.
     """
     trained = len(gallery.trained)
     if not 1 <= count <= trained:
-        raise ExportError(
-            f"{count} drawings, one an emoji: the gallery has {trained} trained emoji"
-        )
+        raise ExportError(f"{count} drawings, one per example: the gallery has {trained} trained")
     return [i * trained // count for i in range(count)]
 
 
 def read_cells(path: Path, subject: Subject) -> list[Cell]:
-    """Return the cells kept in a file; none where there is no file, or it is about another subject.
+    """Return the cells in a file; none if it does not exist or is about another subject.
 
     Raises:
         ExportError: the file is broken.
@@ -144,8 +139,8 @@ def read_cells(path: Path, subject: Subject) -> list[Cell]:
 
 
 def write_cells(path: Path, subject: Subject, cells: list[Cell]) -> None:
-    """Write the cells, whole or not at all."""
+    """Write the cells atomically."""
     value = {"subject": asdict(subject), "cells": [asdict(cell) for cell in cells]}
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
-    os.replace(beside, path)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    os.replace(part, path)

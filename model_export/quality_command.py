@@ -1,7 +1,8 @@
-"""``python -m model_export quality``: every sampler at many numbers of steps, as page and plot."""
+"""``python -m model_export quality``: every sampler at many numbers of steps, page and plot."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +13,16 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from diffusion.bundle import Bundle, load_bundle
+from diffusion.model import ModelInfo
 from diffusion.samplers.registry import SAMPLERS
-from model_export.evaluate import codec_pictures, prompts_of
-from model_export.gallery import HERE, Gallery, load_gallery
+from model_export.card import PROMPT_NAMES
+from model_export.evaluate import codec_images, prompts_of
+from model_export.gallery import EMOJI_GALLERY, Gallery, load_gallery
 from model_export.measures import psnr_db
 from model_export.quality import (
     LONG,
@@ -33,8 +35,9 @@ from model_export.quality import (
     subject_of,
     write_cells,
 )
-from model_export.quality_page import write_page
 from model_export.quality_plot import write_plot
+from model_export.template import render
+from model_export.train_command import Threads, default_device
 
 NAME = "quality"
 console = Console()
@@ -43,36 +46,35 @@ console = Console()
 def command(
     bundle: Annotated[Path, typer.Argument(help="A model bundle.")],
     out: Annotated[Path, typer.Option(help="Where page, figures and plot go.")] = Path("docs"),
-    drawings: Annotated[int, typer.Option(help="Of each figure, one an emoji.", min=1)] = (
+    drawings: Annotated[int, typer.Option(help="Per figure, one per example.", min=1)] = (
         QualitySettings.drawings
     ),
     drawings_long: Annotated[
         int | None, typer.Option(help="Fewer from 1000 steps on, to save hours.", min=1)
     ] = None,
     steps: Annotated[
-        list[int] | None, typer.Option(help="Several may be; 1 to 1000 unless said.", min=1)
+        list[int] | None, typer.Option(help="Repeatable; 1 to 1000 by default.", min=1)
     ] = None,
-    guidance: Annotated[float | None, typer.Option(help="The model's own.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="The model's default.")] = None,
     seed: Annotated[int, typer.Option()] = QualitySettings.seed,
     gallery_folder: Annotated[
-        Path, typer.Option("--gallery", help="The reference pictures.")
-    ] = HERE,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+        Path, typer.Option("--gallery", help="The reference images.")
+    ] = EMOJI_GALLERY,
+    threads: Threads = 1,
 ) -> None:
-    """Draw known emoji with every sampler at many numbers of steps; what is drawn is kept."""
+    """Draw known images with every sampler at many numbers of steps, saving each figure."""
     torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_bundle(bundle, device=device, backend="auto")
+    loaded = load_bundle(bundle, device=default_device(), backend="auto")
     gallery = load_gallery(gallery_folder)
     scale = loaded.info.default_guidance_scale if guidance is None else guidance
     chosen = tuple(sorted(set(steps or STEPS)))
     settings = QualitySettings(scale, chosen, drawings, drawings_long, seed, prompts_of(gallery)[0])
     places = spread(gallery, drawings)
-    spread(gallery, settings.drawings_of(LONG))  # refused before hours of drawing, not after
+    spread(gallery, settings.drawings_of(LONG))  # refused before hours of drawing rather than after
     out.mkdir(parents=True, exist_ok=True)
     cells = _cells(loaded, gallery, settings, out / f"{NAME}.json")
-    coded = codec_pictures(bundle, gallery)
-    bound = float(psnr_db(coded, gallery.pictures)[places].mean())
+    coded = codec_images(bundle, gallery)
+    bound = float(psnr_db(coded, gallery.images)[places].mean())
     asked = _command(bundle, out, settings, gallery_folder)
     page, plot = out / f"{NAME}.md", out / f"{NAME}.png"
     write_page(page, loaded.info, settings, cells, command=asked, codec_psnr_db=bound)
@@ -81,7 +83,7 @@ def command(
 
 
 def _cells(bundle: Bundle, gallery: Gallery, settings: QualitySettings, path: Path) -> list[Cell]:
-    """Return every cell asked for; those not in the file are drawn, and written to it at once."""
+    """Return every cell asked for, drawing those that the file lacks and saving each at once."""
     subject = subject_of(bundle, gallery, settings)
     kept = {(c.sampler, c.steps, c.drawings): c for c in read_cells(path, subject)}
     wanted = [(name, n, settings.drawings_of(n)) for n in settings.steps for name in SAMPLERS]
@@ -91,17 +93,12 @@ def _cells(bundle: Bundle, gallery: Gallery, settings: QualitySettings, path: Pa
     with Progress(*columns, console=console, transient=True) as bar:
         rows = sum(settings.rows(name, steps) * count for name, steps, count in missing)
         task = bar.add_task("", total=rows)
+        advance = partial(bar.advance, task)
         for name, steps, count in missing:
             bar.update(task, description=f"{name}, {steps} steps")
-            kept[name, steps, count] = draw_cell(
-                bundle, gallery, settings, name, steps, _advance(bar, task)
-            )
+            kept[name, steps, count] = draw_cell(bundle, gallery, settings, name, steps, advance)
             write_cells(path, subject, list(kept.values()))
     return [kept[cell] for cell in wanted]
-
-
-def _advance(bar: Progress, task: TaskID) -> Callable[[int], None]:
-    return lambda rows: bar.advance(task, rows)
 
 
 def _command(bundle: Path, out: Path, settings: QualitySettings, gallery: Path) -> str:
@@ -112,6 +109,35 @@ def _command(bundle: Path, out: Path, settings: QualitySettings, gallery: Path) 
     words += ["--guidance", f"{settings.guidance_scale:g}", "--seed", str(settings.seed)]
     if settings.steps != STEPS:
         words += [word for steps in settings.steps for word in ("--steps", str(steps))]
-    if gallery != HERE:
+    if gallery != EMOJI_GALLERY:
         words += ["--gallery", str(gallery)]
     return shlex.join(words)
+
+
+def write_page(
+    path: Path,
+    info: ModelInfo,
+    settings: QualitySettings,
+    cells: Sequence[Cell],
+    *,
+    command: str,
+    codec_psnr_db: float,
+) -> Path:
+    """Write the page as Markdown; its plot is expected beside it, under the same name."""
+    drawn = [cell for cell in cells if cell.reason is None]
+    text = render(
+        "quality.md.jinja",
+        info=info,
+        settings=settings,
+        samplers=SAMPLERS.values(),
+        figures={(cell.sampler, cell.steps): vars(cell) for cell in drawn},
+        refused=[cell for cell in cells if cell.reason is not None],
+        rows=sum(cell.drawings * settings.rows(cell.sampler, cell.steps) for cell in drawn),
+        prompt_name=PROMPT_NAMES[settings.prompts],
+        long=LONG,
+        command=command,
+        codec_psnr_db=codec_psnr_db,
+        plot=path.with_suffix(".png").name,
+    )
+    path.write_text(text, "utf-8")
+    return path

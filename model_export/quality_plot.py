@@ -1,7 +1,7 @@
-"""The picture of quality against steps: a column a family of samplers, its lines before grey ones.
+"""The plot of quality against steps: a column per family of samplers.
 
-Seventeen lines in one frame cannot be told apart. Each family has a frame of its own, with all the
-others in grey behind it, so that it is read against the whole.
+Seventeen lines in one frame cannot be told apart, so each family has its own frame, with all other
+samplers in grey behind it for comparison.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FAMILIES = ("first order", "two rows a step", "multistep", "multistep with noise")
-# Okabe and Ito's, told apart by colour-blind readers; yellow is left out, white swallows it.
+# Okabe and Ito's, which colour-blind readers can tell apart, without yellow: too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 MARKERS = ("o", "s", "^", "D", "v")
-SIZES = (9.0, 7.5, 6.0, 5.0, 4.0)  # of marks, so that a line shows from under the next
+SIZES = (9.0, 7.5, 6.0, 5.0, 4.0)  # of marks, so that a line shows from beneath the next
 GREY = "#d8d8d8"
 
 
 def family_of(info: SamplerInfo) -> str:
-    """Return the family that a sampler is shown with."""
+    """Return the family that a sampler is plotted with."""
     if info.rows_per_step > 1:
         return FAMILIES[1]
     if info.order == 1:
@@ -79,7 +79,7 @@ def _lines(axes: "Axes", family: str, cells: Sequence[Cell], name: str) -> None:
     for sampler, colour, marker, size in zip(ours, COLOURS, MARKERS, SIZES, strict=False):
         axes.plot(*_points(full, sampler, name), color=colour, linewidth=size / 2.5,
                   label=SAMPLERS[sampler].title, marker=marker, markersize=size)  # fmt: skip
-        # Of other drawings than the line: a mark by itself.
+        # Of other drawings than the line, so not connected to it.
         axes.plot(*_points(fewer, sampler, name), marker, color=colour, markersize=size,
                   markerfacecolor="white", zorder=3)  # fmt: skip
 

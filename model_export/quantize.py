@@ -1,4 +1,4 @@
-"""Eight-bit weights for the products of a graph."""
+"""Eight-bit weights for the matrix products of a graph."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,23 +7,22 @@ from typing import Any
 import onnx
 
 
-def quantize(model: Any, room: Path, *, beside: bool = False) -> Any:
-    """Return the graph with int8 weights in its matrix products, activations measured as it runs.
+def quantize(model: Any, scratch: Path, *, beside: bool = False) -> Any:
+    """Return the graph with int8 weights in its matrix products, activations quantized at run time.
 
-    Convolutions stay as they are: eight bits with measured activations make them slower on CPUs.
-    ``room`` is a folder for what it takes on the way; weights that no single file can hold lie
-    ``beside`` their graphs there.
+    Convolutions stay as they are: dynamic quantization makes them slower on CPUs. ``scratch`` is a
+    folder for temporary files; weights that one file cannot hold go ``beside`` their graphs there.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with TemporaryDirectory(dir=room) as folder:
+    with TemporaryDirectory(dir=scratch) as folder:
         given, prepared, quantized = (
             Path(folder) / f"{name}.onnx" for name in ("given", "prepared", "quantized")
         )
         if beside:
             onnx.save_model(model, given, save_as_external_data=True, location="given.data")
-        # Weights that are transposed in the graph have to be constants to be found.
+        # Transposed weights are only found once folded into constants.
         quant_pre_process(
             given if beside else model,
             prepared,

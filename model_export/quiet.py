@@ -1,4 +1,4 @@
-"""Libraries that tell of their own housekeeping on every load and save, told to keep it."""
+"""Silences the libraries that log on every load and save."""
 
 import logging
 
@@ -8,7 +8,7 @@ from transformers.utils import logging as transformers_logging
 
 
 def quiet_libraries() -> None:
-    """Let diffusers, transformers, ONNX Runtime and the exporter speak of errors only."""
+    """Let diffusers, transformers, ONNX Runtime and the exporter log errors only."""
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
     transformers_logging.disable_progress_bar()

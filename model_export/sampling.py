@@ -1,4 +1,4 @@
-"""Drawing pictures as the service does: a bundle, a sampler's table, one row a pass."""
+"""Draws images as the service does: a bundle, a sampler's table, one forward pass a row."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from diffusion.denoiser import Guidance, denoise
 from diffusion.noise import INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import compile_table
 from diffusion.schedule import PredictionType
-from diffusion.step import carry, step
+from diffusion.step import linear_part, step
 from diffusion.table import SamplerTable
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How pictures are drawn."""
+    """How images are drawn."""
 
     sampler: str = "dpmpp_2m"
-    schedule: str | None = None  # the sampler's own default
+    schedule: str | None = None  # None: the sampler's default
     steps: int = 15
     guidance_scale: float = 2.0
     batch: int = 20
@@ -32,7 +32,7 @@ class SamplingSettings:
 def draw(
     bundle: Bundle, prompts: Sequence[str], seeds: Sequence[int], settings: SamplingSettings
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield one picture (H, W, 3) uint8 a prompt, image 0 of its seed, in order."""
+    """Yield one image (H, W, 3) uint8 per prompt, image 0 of its seed, in order."""
     table = compile_table(
         settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
     )
@@ -49,9 +49,9 @@ def draw(
 def trajectory(
     bundle: Bundle, table: SamplerTable, guidance: Sequence[Guidance], seeds: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, a row at a time, noisy latents at the training scale and their denoised estimate.
+    """Yield for each row the noisy latents at the training scale and their denoised estimate.
 
-    Both are (B, C, h, w). The end comes last, twice: latents at sigma 0.
+    Both are (B, C, h, w). Last come the final latents, at sigma 0, as both.
     """
     kind: PredictionType = bundle.noise_schedule.prediction_type
     shape = bundle.latent_shape(bundle.info.width, bundle.info.height)
@@ -69,7 +69,7 @@ def trajectory(
             )
             for values in (table.mix, table.denoised, table.noise)
         )
-        state = step(carry(state, noise, mix, c), denoised, b)
+        state = step(linear_part(state, noise, mix, c), denoised, b)
     yield state[:, 0], state[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""What makes a training run itself: a run goes on only under equal settings."""
+"""The identity of a training run: it is resumed only with equal settings."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -13,7 +13,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Process:
-    """The forward process a model is trained on, under diffusers' names."""
+    """The forward process a model is trained on, in diffusers' names."""
 
     prediction_type: PredictionType = "sample"
     beta_schedule: str = "scaled_linear"
@@ -24,13 +24,13 @@ class Process:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a model is trained; the defaults are the committed model's."""
+    """How a model is trained; the defaults are those of the shipped model."""
 
-    emoji: int = 640  # pictures trained on
+    emoji: int = 640  # images trained on
     batch: int = 16
     learning_rate: float = 1e-3
     warmup_steps: int = 200
-    decay_share: float = 0.25  # of the run, in which the rate falls to nearly 0
+    decay_share: float = 0.25  # of the run, over which the rate decays to nearly 0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     gradient_norm: float = 1.0  # gradients are clipped to it
@@ -40,7 +40,7 @@ class TrainingSettings:
     mix: Mix = MIX  # shares of the kinds of prompts, see model_export.captions
     ema_decay: float = 0.999
     codec_power: float = 0.5
-    one_step: bool = False  # a regression from pure noise to the picture, to compare with
+    one_step: bool = False  # a regression from pure noise to the image, for comparison
     precision: Precision = "float32"  # of products; weights and sums stay float32
     seed: int = 0
     process: Process = field(default_factory=Process)
@@ -48,7 +48,7 @@ class TrainingSettings:
 
 
 def settings_of(record: dict[str, Any]) -> TrainingSettings:
-    """Return the settings that ``asdict`` made ``record`` of, after JSON.
+    """Return the settings that ``asdict`` turned into ``record``, after JSON.
 
     Raises:
         TypeError: an unknown field.
@@ -57,13 +57,13 @@ def settings_of(record: dict[str, Any]) -> TrainingSettings:
         **{**record["network"], "channels": tuple(record["network"]["channels"])}
     )
     process = Process(**record["process"])
-    betas, mix = tuple(record["betas"]), tuple(record.get("mix", MIX))  # not in old records
+    betas, mix = tuple(record["betas"]), tuple(record.get("mix", MIX))  # older records lack it
     built = {"betas": betas, "mix": mix, "process": process, "network": network}
     return TrainingSettings(**{**record, **built})
 
 
 def differences(mine: TrainingSettings, other: TrainingSettings) -> list[str]:
-    """Return one line a field in which the two differ."""
+    """Return one line per field in which the two differ."""
     ours, theirs = asdict(mine), asdict(other)
     names = [f.name for f in fields(TrainingSettings)]
     return [f"{n}: {theirs[n]!r} → {ours[n]!r}" for n in names if ours[n] != theirs[n]]

@@ -1,4 +1,4 @@
-"""Sheets of drawings: many at a glance, or a few on their way from noise to picture."""
+"""Sheets of drawings: many at a glance, or a few on their way from noise to image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,6 @@ from PIL import Image
 from diffusion.bundle import Bundle
 from diffusion.denoiser import Guidance
 from diffusion.samplers.registry import compile_table
-from model_export.evaluate import Prompts, prompt_for
 from model_export.gallery import Gallery, tile
 from model_export.sampling import SamplingSettings, draw, trajectory
 
@@ -19,19 +18,19 @@ def write_sheet(
     path: Path,
     bundle: Bundle,
     gallery: Gallery,
-    prompts: Prompts,
+    prompts: str,
     settings: SamplingSettings,
     *,
     columns: int = 20,
     seed: int = 0,
     references: bool = False,
 ) -> Path:
-    """Draw the gallery's trained emoji, one seed each, and write them as one PNG."""
-    texts = [prompt_for(gallery.emoji[i], prompts) for i in gallery.trained]
+    """Draw each trained example once and write the drawings as one PNG."""
+    texts = gallery.prompts(prompts)
     seeds = [seed * 10_000 + i for i in range(len(texts))]
     cells = np.stack(list(draw(bundle, texts, seeds, settings)))
     if references:
-        cells = np.concatenate([gallery.pictures, cells], axis=2)
+        cells = np.concatenate([gallery.images, cells], axis=2)
     Image.fromarray(tile(cells, columns)).save(path, optimize=True)
     return path
 
@@ -45,12 +44,11 @@ def write_seeds(
     columns: int = 8,
     seed: int = 0,
 ) -> Path:
-    """Draw each prompt under several seeds and write them as one PNG, a prompt a row."""
+    """Draw each prompt with several seeds and write them as one PNG, one row per prompt."""
     texts = [prompt for prompt in prompts for _ in range(columns)]
     seeds = [seed + column for _ in prompts for column in range(columns)]
-    Image.fromarray(tile(list(draw(bundle, texts, seeds, settings)), columns)).save(
-        path, optimize=True
-    )
+    cells = list(draw(bundle, texts, seeds, settings))
+    Image.fromarray(tile(cells, columns)).save(path, optimize=True)
     return path
 
 
@@ -58,10 +56,10 @@ def write_seeds(
 def write_steps(
     path: Path, bundle: Bundle, prompts: Sequence[str], settings: SamplingSettings, *, seed: int = 0
 ) -> Path:
-    """Draw each prompt and write two strips of it as one PNG, a step a column.
+    """Draw each prompt and write two strips per prompt as one PNG, one column per step.
 
-    The upper strip is the picture under way, from noise to clear; the lower one what the network
-    makes of it at that step.
+    The upper strip is the image on its way from noise; the lower one is the network's estimate of
+    the finished image at that step.
     """
     table = compile_table(
         settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps

@@ -1,4 +1,4 @@
-"""A small byte-level BPE for English and Chinese prompts, self-contained in ``tokenizer.json``."""
+"""A small byte-level BPE tokenizer for English and Chinese prompts, in one ``tokenizer.json``."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ SPECIAL = ("<|pad|>", "<|start|>", "<|end|>")
 def train_tokenizer(
     texts: Iterable[str], *, vocab_size: int, tokens: int
 ) -> PreTrainedTokenizerFast:
-    """Return a tokenizer trained on ``texts``: lower case, every Han character a word of its own.
+    """Return a tokenizer trained on ``texts``: lower case, every Han character a word.
 
     Prompts become ``<|start|> … <|end|>``, truncated and padded to ``tokens`` ids. Equal texts in
     equal order give equal merges.
@@ -57,8 +57,8 @@ def wrap_tokenizer(tokenizer: Tokenizer, tokens: int) -> PreTrainedTokenizerFast
 
 
 def _normalizer() -> normalizers.Normalizer:
-    # Bert's normalizer puts a space on both sides of a Han character: without it byte-level BPE
-    # would learn whole phrases as words and know none of their characters in another order.
+    # Bert's normalizer puts spaces around Han characters. Without them byte-level BPE would learn
+    # whole phrases as words and not know their characters in another order.
     return normalizers.Sequence(
         [
             normalizers.NFC(),

@@ -1,4 +1,4 @@
-"""The training loop: a limit, a falling learning rate, checkpoints, and a clean stop."""
+"""The training loop: a limit, a learning rate schedule, checkpoints, and a clean stop."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ LOWEST_RATE = 0.02  # of the learning rate, at the end
 
 @dataclass(frozen=True)
 class Limit:
-    """When a run is done: after so many steps or so much time spent on them, or both."""
+    """When a run is done: after so many steps or so much training time, whichever is first."""
 
     steps: int | None = None
     seconds: float | None = None
@@ -44,7 +44,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told of a run while it goes on."""
+    """A report on a running training."""
 
     step: int
     loss: float  # mean since the last report
@@ -55,7 +55,7 @@ class Progress:
 
 
 def learning_rate(settings: TrainingSettings, step: int, progress: float) -> float:
-    """Return the rate of a step: a linear rise, a plateau, a linear fall."""
+    """Return the rate of a step: a linear warm-up, a plateau, a linear decay."""
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     decay = min(1.0, (1 - progress) / settings.decay_share) if settings.decay_share else 1.0
     return settings.learning_rate * warm * max(LOWEST_RATE, decay)
@@ -73,19 +73,18 @@ def train(
     origin: Path | None = None,
     save_every_s: float = 60.0,
 ) -> Trainer:
-    """Begin the run in ``folder`` or take it up, until its limit or ``stop``; save and return it.
+    """Start or resume the run in ``folder`` until its limit or ``stop``; save and return it.
 
-    A new run starts from the averaged weights of ``origin``, a run or a bundle, if there is one,
-    with its tokenizer and codec.
+    A new run may start from the averaged weights of ``origin``, a run or a bundle, with its
+    tokenizer and codec.
 
     Raises:
         CheckpointError: the folder holds a run of other settings or data, or a broken one.
     """
     trainer, elapsed_s = open_run(folder, dataset, settings, device, origin)
     began = monotonic() - elapsed_s
-    saved = monotonic()
+    saved = reported = monotonic()
     losses: list[torch.Tensor] = []
-    reported = (trainer.step, monotonic())
     while not stop.is_set():
         elapsed_s = monotonic() - began
         progress = limit.progress(trainer.step, elapsed_s)
@@ -94,13 +93,12 @@ def train(
         rate = learning_rate(settings, trainer.step, progress)
         losses.append(trainer.advance(rate))
         if trainer.step % REPORT_STEPS == 0:
-            loss = float(torch.stack(losses).mean())
-            now = monotonic()
-            speed = (trainer.step - reported[0]) * settings.batch / (now - reported[1])
-            reported, losses = (trainer.step, now), []
-            told = Progress(trainer.step, loss, rate, speed, elapsed_s, progress)
-            _log(folder, told)
-            report(told)
+            loss, seen, now = float(torch.stack(losses).mean()), len(losses), monotonic()
+            speed = seen * settings.batch / (now - reported)
+            reported, losses = now, []
+            update = Progress(trainer.step, loss, rate, speed, elapsed_s, progress)
+            _log(folder, update)
+            report(update)
         if monotonic() - saved >= save_every_s:
             save_checkpoint(folder, trainer.checkpoint(monotonic() - began))
             saved = monotonic()
@@ -115,7 +113,7 @@ def open_run(
     device: torch.device,
     origin: Path | None = None,
 ) -> tuple[Trainer, float]:
-    """Return the run in ``folder`` and the seconds spent on it; a new one if there is none.
+    """Return the run in ``folder``, or a new one, and the seconds spent on it.
 
     Raises:
         CheckpointError: the folder holds a run of other settings or data, or a broken one.
@@ -143,7 +141,7 @@ def _new_run(
     if start:
         trainer.start_from(start.weights)
         (folder / ORIGIN).write_text(json.dumps(start.record, indent=2) + "\n")
-    if dataset.own:
+    if dataset.custom:
         (folder / DATA).write_text(
             json.dumps(dataset.summary(), ensure_ascii=False) + "\n", "utf-8"
         )
@@ -156,25 +154,25 @@ def _new_run(
 def new_parts(
     dataset: Dataset, settings: TrainingSettings
 ) -> tuple[PreTrainedTokenizerFast, PatchPCACodec]:
-    """Return a tokenizer and a codec made for a data set."""
+    """Return a tokenizer and a codec fitted to a data set."""
     network = settings.network
     tokenizer = train_tokenizer(
         dataset.texts(), vocab_size=network.vocab_size, tokens=network.tokens
     )
-    pictures = to_tensor(dataset.gallery().pictures)
-    patch = pictures.shape[-1] // network.sample_size
-    codec = PatchPCACodec.fit(pictures, patch, network.latent_channels, settings.codec_power)
+    images = to_tensor(dataset.gallery().images)
+    patch = images.shape[-1] // network.sample_size
+    codec = PatchPCACodec.fit(images, patch, network.latent_channels, settings.codec_power)
     return tokenizer, codec
 
 
-def _log(folder: Path, told: Progress) -> None:
+def _log(folder: Path, update: Progress) -> None:
     with (folder / "log.jsonl").open("a") as file:
-        file.write(json.dumps(vars(told)) + "\n")
+        file.write(json.dumps(vars(update)) + "\n")
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM or SIGINT sets, so that a run saves and ends by itself."""
+    """Yield an event that SIGTERM or SIGINT sets, so that a run can save before it ends."""
     stop = threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}

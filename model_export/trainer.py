@@ -1,4 +1,4 @@
-"""One training run's state and its step: networks, moving average, optimizer."""
+"""A training run's state and its step: networks, moving average, optimizer."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.
 
 
 class Trainer:
-    """Trains on ``dataset``; after equal steps two trainers of equal settings hold equal bits."""
+    """Trains on ``dataset``; equal settings give equal bits after equal steps."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Trainer:
         self._dataset = dataset
         self._tokenizer = tokenizer
         self._device = device
-        self._latents = codec.encode(to_tensor(dataset.pictures)).to(device)
+        self._latents = codec.encode(to_tensor(dataset.images)).to(device)
         process = settings.process
         betas = training_betas(
             process.beta_schedule,
@@ -88,15 +88,15 @@ class Trainer:
             timesteps=process.num_train_timesteps,
             shape=tuple(self._latents.shape[1:]),
         )
-        x0 = self._latents[torch.from_numpy(batch.pictures).to(self._device)]
+        x0 = self._latents[torch.from_numpy(batch.images).to(self._device)]
         timesteps = torch.from_numpy(batch.timesteps).to(self._device)
         noise = torch.from_numpy(batch.noise).to(self._device)
         seen = x0
-        if settings.one_step:  # what a sampler's first step sees, which knows of no picture
+        if settings.one_step:  # what a sampler's first step sees: pure noise
             seen = torch.zeros_like(x0)
             timesteps = torch.full_like(timesteps, process.num_train_timesteps - 1)
         noisy = add_noise(seen, noise, timesteps, self._alphas_cumprod)
-        tokens = self._tokens(self._captions(batch.pictures.tolist()))
+        tokens = self._tokens(self._captions(batch.images.tolist()))
         with self._precision():
             embeddings = self.networks.text_encoder(tokens).last_hidden_state
             prediction = self.networks.unet(noisy, timesteps, embeddings, return_dict=False)[0]
@@ -111,17 +111,16 @@ class Trainer:
         if self.settings.precision == "float32":
             yield
             return
-        # On the CPU the fused attention's backward pass is ten times slower in bfloat16.
+        # On the CPU fused attention's backward pass is ten times slower in bfloat16.
         kernels = [SDPBackend.MATH] if self._device.type == "cpu" else list(FUSED)
         with torch.autocast(self._device.type, torch.bfloat16), sdpa_kernel(kernels):
             yield
 
-    def _captions(self, pictures: Sequence[int]) -> list[str]:
+    def _captions(self, images: Sequence[int]) -> list[str]:
         random = Random(f"{self.settings.seed}:{self.step}")
-        emoji, settings = self._dataset.emoji, self.settings
-        return [
-            draw_caption(emoji[i], settings.prompt_drop, random, settings.mix) for i in pictures
-        ]
+        examples, settings = self._dataset.examples, self.settings
+        drop, mix = settings.prompt_drop, settings.mix
+        return [draw_caption(examples[i], drop, random, mix) for i in images]
 
     def _tokens(self, captions: list[str]) -> Tensor:
         tokens: Tensor = self._tokenizer(
@@ -135,13 +134,13 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # The first averages lean on the newest weights: the start is far from anywhere.
+        # Early averages favour the newest weights: the initial ones are far from any good.
         decay = min(self.settings.ema_decay, (self.step + 1) / (self.step + 10))
         torch._foreach_mul_(self._average, decay)
         torch._foreach_add_(self._average, self._parameters, alpha=1 - decay)
 
     def averaged(self) -> dict[str, Tensor]:
-        """Return the moving average of the weights by name: what a bundle is made of."""
+        """Return the moving average of the weights by name, which a bundle is made of."""
         return dict(zip(self._names, self._average, strict=True))
 
     def checkpoint(self, elapsed_s: float) -> Checkpoint:
@@ -165,10 +164,10 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take up a run where it was saved.
+        """Resume a run where it was saved.
 
         Raises:
-            CheckpointError: the run has other settings, other data or other networks.
+            CheckpointError: the run has other settings, data or networks.
         """
         self._check(checkpoint)
         try:
@@ -188,7 +187,7 @@ class Trainer:
 
     @torch.no_grad()
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Begin from other weights.
+        """Start from other weights.
 
         Raises:
             CheckpointError: they are of networks of another size.
@@ -203,12 +202,12 @@ class Trainer:
         try:
             other = settings_of(checkpoint.settings)
         except (KeyError, TypeError) as error:
-            raise CheckpointError(f"the checkpoint's settings are not ours: {error}") from error
+            raise CheckpointError(f"the checkpoint's settings are unknown: {error}") from error
         changed = differences(self.settings, other)
         if changed:
-            raise CheckpointError(f"the run was begun with other settings: {'; '.join(changed)}")
+            raise CheckpointError(f"the run was started with other settings: {'; '.join(changed)}")
         if checkpoint.dataset != self._dataset.fingerprint:
-            raise CheckpointError("the run was begun on another data set")
+            raise CheckpointError("the run was started on another data set")
 
 
 def _seeded_networks(settings: TrainingSettings) -> Networks:

@@ -1,4 +1,4 @@
-"""An export against the torch networks it came from: numbers, whole pictures, and speed."""
+"""Compares an export with the torch networks it came from: numbers, images, and speed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,26 +20,26 @@ from model_export.sampling import SamplingSettings, draw
 
 ROWS = (1, 2, 3, 5, 8, 17)
 SIZES = ((1, 2), (3, 1))  # the exported example's height and width times these
-FEW = 3  # up to so many rows the sizes are compared too
+FEW = 3  # the largest number of rows at which other sizes are compared too
 SPEED_ROWS = (1, 4, 8, 16)
 SPEED_ROUNDS = 7
-LONGEST_S = 20.0  # one pass; larger batches are left out
-PICTURES = 4
+LONGEST_S = 20.0  # of one pass; larger batches are skipped after a longer one
+IMAGES = 4
 SIZED = ("sample", "embeddings", "tokens", "latents")  # inputs whose size varies
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an export may differ by."""
+    """How much an export may differ."""
 
-    relative: float  # largest difference of any value, over the largest value
-    psnr_db: float  # of each whole picture to torch's
+    relative: float  # largest difference of any value, relative to the largest value
+    psnr_db: float  # of each image to torch's
 
 
 BOUNDS = {
     "fp32": Bounds(1e-4, 50.0),
     "fp16": Bounds(3e-2, 30.0),
-    "int8": Bounds(1.0, 30.0),  # numbers differ; whether pictures do is the question
+    "int8": Bounds(1.0, 30.0),  # numbers do differ; what counts is whether images do
 }
 
 
@@ -48,7 +48,7 @@ def compare(network: Network, session: Session, bounds: Bounds) -> dict[str, Any
     """Return the largest differences of a part over numbers of rows, sizes and timesteps.
 
     Raises:
-        VerificationError: one is above the bound; it says where.
+        VerificationError: one is above the bound; the message says where.
     """
     worst: dict[str, float] = {}
     for case, inputs in _cases(network):
@@ -59,7 +59,7 @@ def compare(network: Network, session: Session, bounds: Bounds) -> dict[str, Any
         for name, reference in zip(network.outputs, wanted, strict=True):
             scale = max(float(reference.abs().max()), 1e-6)
             difference = float((found[name] - reference).abs().max()) / scale
-            if not difference <= bounds.relative:  # NaN is no equality
+            if not difference <= bounds.relative:  # so that NaN fails too
                 raise VerificationError(
                     f"{network.part}: {name} differs from torch by {difference:.2g} of its largest "
                     f"value at {case}; the bound is {bounds.relative:g}"
@@ -69,10 +69,10 @@ def compare(network: Network, session: Session, bounds: Bounds) -> dict[str, Any
 
 
 def _cases(network: Network) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield inputs, named: each number of rows, few rows of other sizes, one of the own size.
+    """Yield named inputs: each number of rows, few rows of other sizes, one row of the base size.
 
-    In float16, in which torch is some thirty times slower on the CPU, the own size is left to the
-    pictures that are drawn whole.
+    Torch is some thirty times slower on the CPU in float16: there only the drawn images have the
+    base size.
     """
     generator = torch.Generator().manual_seed(0)
     example = {name: tuple(tensor.shape[1:]) for name, tensor in network.inputs.items()}
@@ -81,8 +81,8 @@ def _cases(network: Network) -> Iterator[tuple[str, dict[str, Tensor]]]:
         others = [_resized(example, high, wide) for high, wide in SIZES]
         shapes += [(rows, other) for rows in ROWS if rows <= FEW for other in others]
     halves = any(p.dtype == torch.float16 for p in network.module.parameters())
-    if network.own_size != example and not halves:
-        shapes.append((1, network.own_size))
+    if network.base_size != example and not halves:
+        shapes.append((1, network.base_size))
     for rows, row in shapes:
         inputs = {
             name: _values(name, (rows, *row[name]), tensor, generator)
@@ -105,7 +105,7 @@ def _values(name: str, shape: Sequence[int], example: Tensor, generator: torch.G
     if not example.is_floating_point():
         last = int(example.max())
         tokens = torch.randint(0, last + 1, tuple(shape), generator=generator)
-        # CLIP's last token ends a prompt, and its place is where the projection is taken from.
+        # CLIP's last token ends a prompt; the projection is taken at its position.
         for row, place in enumerate(range(1, 3 * len(tokens), 3)):
             tokens[row, place % tokens.shape[1]] = last
         return tokens
@@ -114,14 +114,14 @@ def _values(name: str, shape: Sequence[int], example: Tensor, generator: torch.G
     return torch.randn(tuple(shape), generator=generator)
 
 
-def compare_pictures(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, Any]:
-    """Return how close the export's pictures are to torch's, drawn whole.
+def compare_images(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, Any]:
+    """Return how close the export's images are to torch's.
 
     Raises:
         VerificationError: one is further off than the bound.
     """
     info = theirs.info
-    prompts = [*info.examples, "a picture", "a face", "", "a red thing"][:PICTURES]
+    prompts = [*info.examples, "a picture", "a face", "", "a red thing"][:IMAGES]
     settings = SamplingSettings(
         sampler=info.default_sampler,
         steps=min(info.default_steps, 15),
@@ -130,13 +130,13 @@ def compare_pictures(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, 
     )
     seeds = list(range(len(prompts)))
     wanted, found = (np.stack(list(draw(b, prompts, seeds, settings))) for b in (theirs, ours))
-    # Equal pictures are infinitely close, which JSON cannot say.
+    # Equal images have infinite PSNR, which JSON cannot hold.
     closeness = np.minimum(psnr_db(found, wanted), 100.0)
     worst = float(closeness.min())
     if not worst >= bounds.psnr_db:
         raise VerificationError(
             f"{prompts[int(closeness.argmin())]!r} is drawn {worst:.1f} dB close to torch's "
-            f"picture; the bound is {bounds.psnr_db:g} dB"
+            f"image; the bound is {bounds.psnr_db:g} dB"
         )
     largest = int(np.abs(found.astype(np.int16) - wanted).max())
     return {
@@ -150,7 +150,7 @@ def compare_pictures(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, 
 
 @torch.inference_mode()
 def speeds(theirs: Bundle, ours: Bundle) -> dict[str, dict[str, float]]:
-    """Return rows a second of both at several numbers of rows, in turns, and their ratio."""
+    """Return rows per second of both, measured in turns, at several numbers of rows."""
     info = theirs.info
     found = {}
     cond = theirs.encode_prompts(["a picture"])[0]

@@ -1,1 +1,1 @@
-"""The HTTP front door: API, events, web page, client and command line. Never imports torch."""
+"""The HTTP front door: API, event streams, Python client and command line. Never imports torch."""

@@ -1,4 +1,4 @@
-"""An API key: ``sfu_<id>_<secret>``. The secret is shown once; only its SHA-256 is kept."""
+"""An API key: ``sfu_<id>_<secret>``. The secret is shown once; only its SHA-256 is stored."""
 
 import hashlib
 import hmac
@@ -13,22 +13,22 @@ _KEY = re.compile(r"sfu_([0-9a-f]{12})_([0-9a-f]{48})")
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as the store holds it. Times are seconds since 1970."""
+    """A key as it is stored. Times are seconds since 1970."""
 
-    id: str  # public: it names the key in lists and logs
+    id: str  # public: identifies the key in lists and logs
     tenant: str
     label: str
     scopes: frozenset[Scope]
     sha256: str  # hex, of the secret
     created_at: float
     expires_at: float | None = None
-    previous_sha256: str | None = None  # the secret before the last rotation …
-    previous_until: float = 0.0  # … and how long it is still good
-    rate_limit: int | None = None  # requests a window; None: the service's own
-    last_used_at: float | None = None  # to within a few minutes
+    previous_sha256: str | None = None  # of the secret before the last rotation …
+    previous_until: float = 0.0  # … which is valid until then
+    rate_limit: int | None = None  # requests a window; None: the service's default
+    last_used_at: float | None = None  # accurate to a few minutes
 
     def opens(self, secret: str, now: float) -> bool:
-        """Return whether this is the key's secret, or the one before that is still good."""
+        """Return whether this is the key's secret or its previous one, and still valid."""
         given = digest(secret)
         current = hmac.compare_digest(given, self.sha256)
         previous = hmac.compare_digest(given, self.previous_sha256 or "") and (
@@ -38,7 +38,7 @@ class ApiKey:
 
 
 def digest(secret: str) -> str:
-    """Return what is kept of a secret: a fast hash is enough for 192 random bits."""
+    """Return the hash that is stored: a fast one is enough for 192 random bits."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -53,11 +53,11 @@ def new_secret() -> str:
 
 
 def text_of(key_id: str, secret: str) -> str:
-    """Return the key as its holder sends it."""
+    """Return the key as clients send it."""
     return f"sfu_{key_id}_{secret}"
 
 
 def parse(text: str) -> tuple[str, str] | None:
-    """Return a key's id and secret, None where this is no key."""
+    """Return a key's id and secret, None if the text is not a key."""
     match = _KEY.fullmatch(text)
     return None if match is None else (match[1], match[2])

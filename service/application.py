@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from jobs.tracing import Tracing, open_tracing
+from jobs.tracing import open_tracing
 from service import (
     catalogue_api,
     events_api,
@@ -23,7 +23,6 @@ from service import (
     webhooks_api,
 )
 from service.body_limit import BodyLimit
-from service.documented import only_problem_json
 from service.door import opened
 from service.metrics import DoorCounters, counters_served
 from service.request_context import RequestContext
@@ -31,21 +30,25 @@ from service.settings import ServiceSettings
 
 DESCRIPTION = """
 Submit a prompt, follow the picture as it takes shape, fetch it. A job survives the worker that
-draws it. Errors are `application/problem+json` (RFC 9457) with a stable word in `code`.
+draws it. Errors are `application/problem+json` (RFC 9457) with a stable identifier in `code`.
 """
 
 
 def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     """Return the application; its lifespan opens and closes everything that it holds.
 
-    ``echo_id`` is False where the server itself answers with ``x-request-id``.
+    ``echo_id`` is False if the server itself sets ``x-request-id`` on responses.
     """
     counters = DoorCounters()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         host, port = settings.door_metrics_host, settings.door_metrics_port
-        with counters_served(counters, host, port), tracing_open(settings) as tracing:
+        instance = f"{socket.gethostname()}-{os.getpid()}"
+        with (
+            counters_served(counters, host, port),
+            contextlib.closing(open_tracing(settings, "sfumato-door", instance)) as tracing,
+        ):
             async with opened(settings, counters, tracing) as door:
                 app.state.door, app.state.tracing = door, tracing
                 yield
@@ -60,7 +63,7 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     problem.install(app)
     for api in (jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health):
         app.include_router(api.router)
-    # The last one added is the outermost: it sees the answers of all the others.
+    # The last one added is the outermost: it sees the responses of all the others.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, counters=counters, echo_id=echo_id)
     if settings.cors_origins:
@@ -68,12 +71,11 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     if settings.trusted_proxies:
         trusted = list(settings.trusted_proxies)
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
-    _document_problems(app)
     return app
 
 
 def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
-    """Return what a page of these origins may send and read; keys go in a header, not a cookie."""
+    """Return the CORS options for these origins; keys are sent in a header, never in a cookie."""
     return {
         "allow_origins": list(origins),
         "allow_methods": ["GET", "POST", "DELETE"],
@@ -87,22 +89,3 @@ def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
         ],
         "max_age": 600,
     }  # fmt: skip
-
-
-@contextlib.contextmanager
-def tracing_open(settings: ServiceSettings) -> Iterator[Tracing]:
-    """Open this replica's tracing for the length of the block."""
-    tracing = open_tracing(settings, "sfumato-door", f"{socket.gethostname()}-{os.getpid()}")
-    try:
-        yield tracing
-    finally:
-        tracing.close()
-
-
-def _document_problems(app: FastAPI) -> None:
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        return only_problem_json(described())
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,30 +1,26 @@
-"""The newest scaling signal of a model, read beside whoever asks for it."""
+"""The latest scaling signal of a model, read in the background."""
 
 import asyncio
 import logging
 from time import monotonic
-from typing import Literal
 
 from jobs.errors import JobsError, StartError
 from jobs.redis_store import RedisStore
-from jobs.scaling import ScalingSignal, read_signal
+from jobs.scaling import ScalingSignal, read_signal, unannounced_signal
 from jobs.settings import JobsSettings, read_environment
 
-log = logging.getLogger("ray.serve")  # its lines belong into Serve's controller's log
+log = logging.getLogger("ray.serve")  # part of the log of Serve's controller
 
 EVERY_S = 1.0
 STALE_S = 15.0
-"""A signal older than this says nothing any more."""
-
-UNKNOWN_MODEL: Literal["unknown model"] = "unknown model"
-Seen = ScalingSignal | Literal["unknown model"]
+"""A signal older than this is not used."""
 
 
 class BacklogWatch:
-    """Reads a model's signal once a second for as long as somebody asks, on their event loop.
+    """Reads a model's signal once a second for as long as it is asked for, on the caller's loop.
 
-    Each reading is a task of its own: one that ran for ever would keep a watch alive that nobody
-    asks any more.
+    Each reading is a task of its own: a task that ran for ever would keep the watch alive after its
+    last caller is gone.
     """
 
     def __init__(self, model: str, settings: JobsSettings | None = None) -> None:
@@ -32,12 +28,12 @@ class BacklogWatch:
         self._store = RedisStore(settings or _settings())
         self._reading: asyncio.Task[None] | None = None
         self._asked_at = float("-inf")
-        self._seen: Seen | None = None
+        self._seen: ScalingSignal | None = None
         self._seen_at = float("-inf")
-        self._trouble = False
+        self._failing = False
 
-    def latest(self) -> Seen | None:
-        """Return the newest signal without waiting, None while there is none to go by."""
+    def latest(self) -> ScalingSignal | None:
+        """Return the latest signal without waiting, None if there is none or it is stale."""
         now = monotonic()
         idle = self._reading is None or self._reading.done()
         if idle and now - self._asked_at >= EVERY_S:
@@ -49,14 +45,15 @@ class BacklogWatch:
         try:
             signal = await read_signal(self._store, self._model)
         except JobsError as error:
-            if not self._trouble:
-                log.warning("no scaling signal of %s: %s", self._model, error)
-            self._trouble = True
+            if not self._failing:
+                log.warning("no scaling signal for %s: %s", self._model, error)
+            self._failing = True
             return
-        if self._trouble:
-            log.info("scaling signal of %s is back", self._model)
-        self._trouble = False
-        self._seen, self._seen_at = signal or UNKNOWN_MODEL, monotonic()
+        if self._failing:
+            log.info("scaling signal for %s is back", self._model)
+        self._failing = False
+        self._seen = signal or unannounced_signal(self._model, 0.0, [])
+        self._seen_at = monotonic()
 
     async def close(self) -> None:
         """Release connections."""
@@ -68,5 +65,5 @@ class BacklogWatch:
 def _settings() -> JobsSettings:
     try:
         return read_environment(JobsSettings)
-    except StartError as error:  # would end the process, which is Serve's
+    except StartError as error:  # a SystemExit would end Serve's process
         raise RuntimeError(str(error)) from error

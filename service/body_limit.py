@@ -1,10 +1,10 @@
-"""No body larger than a bound is read, whether or not its length was announced."""
+"""An upper bound on request bodies, whether or not their length is announced."""
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problem import problem_response
+from service.problem import Refusal, problem_response
 
 
 class BodyLimit:
@@ -13,16 +13,17 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._detail = f"the body exceeds {max_bytes} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, unless its body is too large."""
+        """Pass the request on unless its body is too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > self._max_bytes:
-            response = problem_response(scope, 413, "body_too_large", self._detail)
-            await response(scope, receive, send)
+            refusal = Refusal(413, "body_too_large", self._detail)
+            await problem_response(scope, refusal)(scope, receive, send)
             return
         seen = 0
 
@@ -31,12 +32,8 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                # The framework hands on only its own kind of error while it reads a body.
+                # While FastAPI reads a body it lets through no exception but its own.
                 raise HTTPException(413, self._detail)
             return message
 
         await self._app(scope, counted, send)
-
-    @property
-    def _detail(self) -> str:
-        return f"a body may have {self._max_bytes} bytes"

@@ -1,6 +1,5 @@
-"""Who calls: the tenant and the rights that a request's key gives."""
+"""The caller of a request: the tenant and the scopes of its API key."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,25 +17,25 @@ from service.scope import Scope
 from service.settings import ServiceSettings
 
 GUARDED = (401, 403, 429)
-"""Statuses that any route behind a key may answer with."""
+"""Statuses that any route that requires a key may answer."""
 
 _bearer = HTTPBearer(
-    auto_error=False, description="An API key, `sfu_…`; not needed where the service asks for none."
+    auto_error=False, description="An API key, `sfu_…`; needed only if the service requires one."
 )
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The holder of a key, or anyone where no keys are asked for."""
+    """The holder of a key, or anyone if no keys are required."""
 
     tenant: str
     scopes: frozenset[Scope]
     key_id: str | None = None
-    buckets: tuple[Bucket, ...] = ()  # that its requests are taken from
+    buckets: tuple[Bucket, ...] = ()  # that its requests are counted in
 
     def may(self, scope: Scope) -> bool:
-        """Whether the caller has this right; an operator has all."""
+        """Whether the caller has this scope; an operator has all of them."""
         return scope in self.scopes or Scope.OPERATOR in self.scopes
 
     def sees(self, tenant: str) -> bool:
@@ -45,16 +44,15 @@ class Caller:
 
     @property
     def view(self) -> str | None:
-        """The tenant whose jobs the caller's lists hold; None for those of all."""
+        """The tenant whose jobs the caller may list; None for all tenants."""
         return None if Scope.OPERATOR in self.scopes else self.tenant
 
 
 async def identified(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
-    """Return who calls, not counted yet where the key is good or none is asked for.
+    """Return the caller; its request is counted only if the key is missing or invalid.
 
     Raises:
-        Refusal: 401, there is no key, or it is not good; 429, its address has called too often
-            without a good one.
+        Refusal: 401, the key is missing or invalid; 429, too many such requests from its address.
     """
     settings = door.settings
     address = "" if request.client is None else request.client.host
@@ -63,13 +61,15 @@ async def identified(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
         return Caller(PUBLIC, frozenset({Scope.OPERATOR}), buckets=of_address)
     if bearer is None:
         await meter(door.limiter, request, of_address)
-        detail = "this service asks for an API key: Authorization: Bearer sfu_…"
-        raise _unauthorized("key_required", detail, "Bearer")
+        detail = "an API key is required: Authorization: Bearer sfu_…"
+        challenge = {"www-authenticate": "Bearer"}
+        raise Refusal(401, "key_required", detail, field="Authorization", headers=challenge)
     key = await door.keyring.find(bearer.credentials)
     if key is None:
         await meter(door.limiter, request, of_address)
         detail = "the API key is unknown, revoked or expired"
-        raise _unauthorized("invalid_key", detail, 'Bearer error="invalid_token"')
+        challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
+        raise Refusal(401, "invalid_key", detail, field="Authorization", headers=challenge)
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
     if Scope.OPERATOR in key.scopes:
         return Caller(key.tenant, key.scopes, key.id)
@@ -82,16 +82,16 @@ Identified = Annotated[Caller, Depends(identified)]
 
 
 async def caller(door: DoorDep, request: Request, calling: Identified) -> Caller:
-    """Return who calls, its request counted. Raises: Refusal, 401 or 429."""
+    """Return the caller and count its request. Raises: Refusal, 401 or 429."""
     await meter(door.limiter, request, calling.buckets)
     return calling
 
 
 async def metrics_caller(door: DoorDep, request: Request, calling: Identified) -> Caller:
-    """Return a caller that may read figures.
+    """Return a caller that may read metrics.
 
-    It is counted only where it may not: an autoscaler or Prometheus that is answered 429 is blind,
-    and shares a tenant's or an address' requests with clients.
+    Its request is counted only if it may not: an autoscaler or Prometheus that gets a 429 is blind,
+    and it shares its tenant's or address' limit with clients.
 
     Raises:
         Refusal: 401, 403 or 429.
@@ -102,7 +102,7 @@ async def metrics_caller(door: DoorDep, request: Request, calling: Identified) -
 
 
 async def meter_link(door: Door, request: Request, job_id: str) -> None:
-    """Count a request that came with a signed link. Raises: Refusal."""
+    """Count a request with a signed link. Raises: Refusal."""
     await meter(door.limiter, request, [_bucket(door.settings, "link", job_id)])
 
 
@@ -113,39 +113,31 @@ def _bucket(
     return Bucket(policy, holder, most, settings.rate_window_s)
 
 
-def _unauthorized(code: str, detail: str, challenge: str) -> Refusal:
-    headers = {"www-authenticate": challenge}
-    return Refusal(401, code, detail, field="Authorization", headers=headers)
-
-
 def require(calling: Caller, scope: Scope) -> Caller:
-    """Return the caller if it has this right. Raises: Refusal, 403."""
+    """Return the caller if it has this scope. Raises: Refusal, 403."""
     if not calling.may(scope):
-        detail = f"this key lacks the scope {scope.value!r}"
+        detail = f"the API key lacks the scope {scope.value!r}"
         raise Refusal(403, "forbidden", detail, field="Authorization")
     return calling
 
 
-def having(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    """Return a dependency that asks for a right."""
-
-    async def checked(calling: Annotated[Caller, Depends(caller)]) -> Caller:
-        return require(calling, scope)
-
-    return checked
-
-
 AnyCaller = Annotated[Caller, Depends(caller)]
-JobsCaller = Annotated[Caller, Depends(having(Scope.JOBS))]
+
+
+async def jobs_caller(calling: AnyCaller) -> Caller:
+    """Return a caller that may use jobs. Raises: Refusal, 401, 403 or 429."""
+    return require(calling, Scope.JOBS)
+
+
+JobsCaller = Annotated[Caller, Depends(jobs_caller)]
 MetricsCaller = Annotated[Caller, Depends(metrics_caller)]
-OperatorCaller = Annotated[Caller, Depends(having(Scope.OPERATOR))]
 
 
 async def own_job(door: DoorDep, calling: JobsCaller, job_id: JobId) -> JobRecord:
     """Return the job in the path.
 
     Raises:
-        JobNotFound: there is none, or it is another tenant's: which of the two is not told.
+        JobNotFound: it does not exist or belongs to another tenant; the two look the same.
     """
     record = await door.store.get(job_id)
     if not calling.sees(record.spec.tenant):
@@ -153,4 +145,16 @@ async def own_job(door: DoorDep, calling: JobsCaller, job_id: JobId) -> JobRecor
     return record
 
 
+async def own_job_id(door: DoorDep, calling: JobsCaller, job_id: JobId) -> str:
+    """Return the id in the path of a job that need not be readable.
+
+    Raises:
+        JobNotFound: there is none, or it is another tenant's.
+    """
+    if not calling.sees(await door.store.owner(job_id)):
+        raise JobNotFound(job_id)
+    return job_id
+
+
 OwnJob = Annotated[JobRecord, Depends(own_job)]
+OwnJobId = Annotated[str, Depends(own_job_id)]

@@ -5,23 +5,25 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from service import drawing as drawing_module
-from service.capacity_command import capacity
-from service.client import Client
-from service.client_errors import ClientError, ConnectionFailed
+from service import demo as demonstration
+from service import drawing
+from service.client_errors import ClientError
 from service.keys_command import app as keys_app
 from service.models_command import app as models_app
+from service.redis_server import NoRedisServer
 from service.stack import Door, Stack, StackError, StackOptions, running
 from service.supervisor import ChildFailed
 from service.tenants_command import app as tenants_app
-from service.terminal import DEFAULT_URL, ApiKeyOption, complain
+from service.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
 from service.webhooks_command import app as webhooks_app
 
 app = typer.Typer(
@@ -29,12 +31,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(capacity)
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(webhooks_app, name="webhooks")
 app.add_typer(tenants_app, name="tenants")
-DEFAULT_DATA = Path("var")
+DoorOption = Annotated[Door, typer.Option(help="serve (Ray Serve) or uvicorn.")]
 
 
 @app.callback()
@@ -43,19 +44,30 @@ def sfumato() -> None:
 
 
 class Stopped(BaseException):
-    """SIGTERM or Ctrl-C arrived."""
+    """SIGTERM, SIGHUP or Ctrl-C arrived."""
 
 
 def stop_on_signals() -> None:
     """Turn the first SIGTERM, SIGHUP or Ctrl-C into :class:`Stopped`; ignore any more."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def stop(_signum: int, _frame: FrameType | None) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in signals:
             signal.signal(number, signal.SIG_IGN)
         raise Stopped
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in signals:
         signal.signal(number, stop)
+
+
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """End the command with one line if the stack cannot be started or used."""
+    try:
+        yield
+    except (StackError, NoRedisServer, ChildFailed, TimeoutError, ClientError) as error:
+        print_error(str(error))
+        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -64,26 +76,34 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the door; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 1,
     autoscale: Annotated[
-        int, typer.Option(min=0, help="Let Ray run up to so many, as the work asks; 0: not.")
+        int, typer.Option(min=0, help="Let Ray start up to this many workers on demand; 0: off.")
     ] = 0,
     slots: Annotated[
         int, typer.Option(min=1, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once.")
     ] = 20,
-    door: Annotated[str, typer.Option(help="serve (Ray Serve) or uvicorn.")] = "serve",
-    data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = DEFAULT_DATA,
+    door: DoorOption = "serve",
+    data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = Path("var"),
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    options = StackOptions(data, host, port, workers, autoscale, slots, parse_door(door))
+    options = StackOptions(data, host, port, workers, autoscale, slots, door)
     stop_on_signals()
     try:
-        with running(options, tell=lambda line: print(line, file=sys.stderr, flush=True)) as stack:
+        with start_errors(), running(options, report=_report) as stack:
             print(f"ready {stack.url}", flush=True)
             watch(stack)
     except Stopped:
         print("stopped", flush=True)
-    except (StackError, ChildFailed, TimeoutError) as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def watch(stack: Stack) -> None:
+    """Keep the stack's processes running until a signal comes."""
+    while True:
+        stack.supervisor.check()
+        time.sleep(0.2)
 
 
 @app.command()
@@ -91,47 +111,33 @@ def draw(
     prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
     steps: Annotated[int | None, typer.Option(help="Sampling steps, 1 to 1000.")] = None,
     sampler: Annotated[str | None, typer.Option(help="A name from /v1/samplers.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1: no guidance.")] = None,
     negative: Annotated[str | None, typer.Option(help="What it should not show.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat a picture with its seed.")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Pictures to draw.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Number of pictures.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     model: Annotated[str | None, typer.Option(help="A name from /v1/models.")] = None,
-    url: Annotated[str, typer.Option(help="The service's address.")] = DEFAULT_URL,
+    url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
     """Draw a picture and watch it take shape."""
     width, height = parse_size(size)
-    fields: dict[str, Any] = {
-        "prompt": prompt,
-        "num_inference_steps": steps,
-        "sampler": sampler,
-        "guidance_scale": guidance,
-        "negative_prompt": negative,
-        "seed": seed,
-        "num_images": n,
-        "width": width,
-        "height": height,
-        "model": model,
-    }
+    request = {
+        "prompt": prompt, "num_inference_steps": steps, "sampler": sampler,
+        "guidance_scale": guidance, "negative_prompt": negative, "seed": seed, "num_images": n,
+        "width": width, "height": height, "model": model,
+    }  # fmt: skip
     console = Console(stderr=as_json)
-    try:
-        with Client(url, api_key=api_key) as client:
-            (drawing,) = drawing_module.draw(client, [fields], out, console)
-    except ConnectionFailed as error:
-        complain(f"nobody answers at {url}; start the service with `sfumato up`")
-        raise typer.Exit(1) from error
-    except ClientError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+    with connected(url, api_key) as client:
+        (drawn,) = drawing.draw(client, [request], out, console)
     if as_json:
-        files = [str(path) for path in drawing.files]
-        print(json.dumps(drawing.job.model_dump(mode="json") | {"files": files}, indent=2))
+        files = [str(path) for path in drawn.files]
+        print(json.dumps(drawn.job.model_dump(mode="json") | {"files": files}, indent=2))
     else:
-        drawing_module.show([drawing], console)
-    if drawing.job.status != "succeeded":
+        drawing.show([drawn], console)
+    if drawn.job.status != "succeeded":
         raise typer.Exit(1)
 
 
@@ -147,37 +153,17 @@ def parse_size(size: str | None) -> tuple[int | None, int | None]:
 
 @app.command()
 def demo(
-    door: Annotated[str, typer.Option(help="serve (Ray Serve) or uvicorn.")] = "serve",
+    door: DoorOption = "serve",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out/demo"),
 ) -> None:
     """Start everything, draw four pictures at once, stop everything."""
-    from service import demo as demo_module
-
     stop_on_signals()
     try:
-        raise typer.Exit(demo_module.run(parse_door(door), out, Console()))
+        with start_errors():
+            raise typer.Exit(demonstration.run(door, out, Console()))
     except Stopped as error:
-        complain("interrupted; everything is stopped")
+        print_error("interrupted; everything is stopped")
         raise typer.Exit(130) from error
-    except (StackError, ChildFailed, TimeoutError, ClientError) as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
-
-
-def parse_door(door: str) -> Door:
-    """Return the kind of door that was named. Raises: typer.BadParameter."""
-    if door == "serve":
-        return "serve"
-    if door == "uvicorn":
-        return "uvicorn"
-    raise typer.BadParameter(f"{door!r} is neither serve nor uvicorn", param_hint="--door")
-
-
-def watch(stack: Stack) -> None:
-    """Keep the stack's parts running until a signal comes."""
-    while True:
-        stack.supervisor.check()
-        time.sleep(0.2)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""A Python client: submit a prompt, follow the picture, fetch it.
+"""A Python client: submit a prompt, follow the job, fetch its images.
 
 with Client("http://127.0.0.1:8000") as client:
     job = client.submit("a red apple", num_inference_steps=20)
     for event in client.follow(job.id):
         print(event.kind, event.data)
-    picture = client.image(job.id)
+    data = client.image(job.id)
 """
 
 import base64
@@ -12,11 +12,11 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import httpx
 import orjson
+from pydantic import TypeAdapter
 
 from service.client_errors import (
     ConnectionFailed,
@@ -34,32 +34,31 @@ from service.representations import (
     WorkerView,
 )
 
+T = TypeVar("T")
 EventKind = Literal["status", "progress", "preview", "result"]
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each new attempt to take up a stream: a door that restarts takes a while."""
-
-NOTHING_FOLLOWS = 204
+"""Before each attempt to resume a stream: a door takes a while to restart."""
 
 
 class JobEvent(View):
     """One event of a job's stream."""
 
     kind: EventKind
-    id: str | None  # None for the snapshot that opens a stream
+    id: str | None  # None: the snapshot at the start of a stream
     attempt: int
     data: dict[str, Any]
 
     def job(self) -> JobView:
-        """Return the job that a ``status`` or ``result`` event carries."""
+        """Return the job of a ``status`` or ``result`` event."""
         return JobView.model_validate(self.data)
 
-    def picture(self) -> bytes:
-        """Return the bytes that a ``preview`` event carries."""
+    def preview(self) -> bytes:
+        """Return the image of a ``preview`` event."""
         return base64.b64decode(self.data["data"])
 
 
 class Client:
-    """Talks to one door. Every method raises a :class:`service.client_errors.ClientError`."""
+    """Talks to one door. All methods raise :class:`service.client_errors.ClientError`."""
 
     def __init__(
         self,
@@ -77,12 +76,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -92,15 +86,15 @@ class Client:
     def submit(self, prompt: str, *, key: str | None = None, **fields: Any) -> JobView:
         """Submit a job; ``fields`` are those of ``POST /v1/jobs``.
 
-        An idempotency key goes with every call, so that a repeated one makes one job.
+        Each call has an idempotency key: repeat it with the same ``key`` to get the same job.
         """
         body = {"prompt": prompt} | {k: v for k, v in fields.items() if v is not None}
         headers = {"idempotency-key": f'"{key or uuid.uuid4()}"'}
-        return JobView.model_validate(self._json("POST", "/v1/jobs", json=body, headers=headers))
+        return self._as(JobView, "/v1/jobs", "POST", json=body, headers=headers)
 
     def get(self, job_id: str) -> JobView:
         """Return a job."""
-        return JobView.model_validate(self._json("GET", f"/v1/jobs/{job_id}"))
+        return self._as(JobView, f"/v1/jobs/{job_id}")
 
     def jobs(
         self, *, status: str | None = None, limit: int = 20, cursor: str | None = None
@@ -108,22 +102,22 @@ class Client:
         """Return a page of jobs, newest first."""
         given = {"status": status, "limit": limit, "cursor": cursor}
         params = {name: value for name, value in given.items() if value is not None}
-        return JobList.model_validate(self._json("GET", "/v1/jobs", params=params))
+        return self._as(JobList, "/v1/jobs", params=params)
 
     def cancel(self, job_id: str) -> JobView:
-        """End a job now."""
-        return JobView.model_validate(self._json("POST", f"/v1/jobs/{job_id}/cancel"))
+        """Cancel a job."""
+        return self._as(JobView, f"/v1/jobs/{job_id}/cancel", "POST")
 
     def delete(self, job_id: str) -> None:
-        """Forget a job and its pictures."""
+        """Delete a job with its images."""
         self._send("DELETE", f"/v1/jobs/{job_id}")
 
     def image(self, job_id: str, index: int = 0) -> bytes:
-        """Return a finished picture's bytes."""
+        """Return the bytes of a finished image."""
         return self._send("GET", f"/v1/jobs/{job_id}/images/{index}").content
 
     def preview(self, job_id: str) -> bytes | None:
-        """Return the newest preview's bytes, None while there is none."""
+        """Return the bytes of the latest preview, None if there is none yet."""
         try:
             return self._send("GET", f"/v1/jobs/{job_id}/preview").content
         except NotFound:
@@ -131,18 +125,18 @@ class Client:
 
     def models(self) -> ModelList:
         """Return the models that workers have announced."""
-        return ModelList.model_validate(self._json("GET", "/v1/models"))
+        return self._as(ModelList, "/v1/models")
 
     def samplers(self) -> SamplerList:
         """Return the samplers with the models that offer them."""
-        return SamplerList.model_validate(self._json("GET", "/v1/samplers"))
+        return self._as(SamplerList, "/v1/samplers")
 
     def workers(self) -> list[WorkerView]:
         """Return the live workers."""
-        return [WorkerView.model_validate(each) for each in self._json("GET", "/v1/workers")]
+        return self._as(list[WorkerView], "/v1/workers")
 
     def ready(self) -> bool:
-        """Return whether the door takes jobs on."""
+        """Return whether the door accepts jobs."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.HTTPError:
@@ -156,17 +150,17 @@ class Client:
         return self.get(job_id)
 
     def follow(self, job_id: str, after: str | None = None) -> Iterator[JobEvent]:
-        """Yield a job's events until its result; a stream that breaks is taken up where it was.
+        """Yield a job's events until its result; an interrupted stream is resumed where it was.
 
         Raises:
-            NotFound: there is no such job, or it was deleted meanwhile.
-            StreamLost: the door could not be reached again.
+            NotFound: the job does not exist, or was deleted meanwhile.
+            StreamLost: the stream could not be resumed.
         """
         failures = 0
         while True:
             try:
                 with self._open(job_id, after) as answer:
-                    if answer.status_code == NOTHING_FOLLOWS:
+                    if answer.status_code == 204:  # no more events
                         return
                     for event in parse(answer.iter_lines()):
                         failures = 0
@@ -176,11 +170,11 @@ class Client:
                             return
             except (httpx.HTTPError, ServiceUnavailable) as error:
                 if failures == len(PAUSES_S):
-                    raise StreamLost(f"the events of job {job_id} broke off: {error}") from error
+                    raise StreamLost(f"lost the events of job {job_id}: {error}") from error
                 time.sleep(PAUSES_S[failures])
                 failures += 1
             else:
-                time.sleep(PAUSES_S[0])  # the door closed the stream; another may be opening
+                time.sleep(PAUSES_S[0])  # the door closed the stream: let it or another one start
 
     @contextlib.contextmanager
     def _open(self, job_id: str, after: str | None) -> Iterator[httpx.Response]:
@@ -192,8 +186,9 @@ class Client:
                 raise problem_error(answer)
             yield answer
 
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return orjson.loads(self._send(method, path, **options).content)
+    def _as(self, kind: type[T], path: str, method: str = "GET", **options: Any) -> T:
+        content = self._send(method, path, **options).content
+        return TypeAdapter(kind).validate_json(content)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -206,7 +201,7 @@ class Client:
 
 
 def parse(lines: Iterator[str]) -> Iterator[JobEvent]:
-    """Yield the events of a stream's lines."""
+    """Yield the events in the lines of a stream."""
     fields: dict[str, str] = {}
     for line in lines:
         if line and not line.startswith(":"):

@@ -1,15 +1,15 @@
-"""What a client can run into, read off the problem that the door answered.
+"""The errors of the client, by the problem that the door returned.
 
 ClientError
-├── ConnectionFailed      nobody answers at this address
-├── StreamLost            an event stream broke and could not be taken up again
-└── ProblemError          the door said no; ``problem`` says why
+├── ConnectionFailed      the door cannot be reached
+├── StreamLost            an event stream could not be resumed
+└── ProblemError          the door refused the request; ``problem`` says why
     ├── InvalidRequest    400, 413, 415, 422: the request has to change
-    ├── Unauthorized      401: no API key, or one that is not good
-    ├── Forbidden         403: the API key lacks the right
+    ├── Unauthorized      401: the API key is missing or invalid
+    ├── Forbidden         403: the API key lacks a scope
     ├── NotFound          404
-    ├── Gone              410: the picture is past its time to live
-    ├── TooBusy           429: come back after ``retry_after_s``
+    ├── Gone              410: the image has expired
+    ├── TooBusy           429: retry after ``retry_after_s``
     └── ServiceUnavailable  5xx
 """
 
@@ -20,19 +20,19 @@ from service.representations import Problem
 
 
 class ClientError(Exception):
-    """Something went wrong between client and door."""
+    """A request could not be completed."""
 
 
 class ConnectionFailed(ClientError):
-    """Nobody answers at this address."""
+    """The door cannot be reached."""
 
 
 class StreamLost(ClientError):
-    """An event stream broke and could not be taken up again."""
+    """An event stream was interrupted and could not be resumed."""
 
 
 class ProblemError(ClientError):
-    """The door said no."""
+    """The door refused the request."""
 
     def __init__(self, problem: Problem, retry_after_s: float | None) -> None:
         super().__init__(problem.detail)
@@ -41,31 +41,31 @@ class ProblemError(ClientError):
 
 
 class InvalidRequest(ProblemError):
-    """The request has to change before it can be served."""
+    """The request is invalid."""
 
 
 class Unauthorized(ProblemError):
-    """There is no API key, or it is not good."""
+    """The API key is missing or invalid."""
 
 
 class Forbidden(ProblemError):
-    """The API key lacks the right for this."""
+    """The API key lacks the required scope."""
 
 
 class NotFound(ProblemError):
-    """There is no such job or picture."""
+    """No such job or image exists."""
 
 
 class Gone(ProblemError):
-    """The picture is past its time to live."""
+    """The image has expired."""
 
 
 class TooBusy(ProblemError):
-    """Too much work waits already."""
+    """Too many requests, or too much work is queued."""
 
 
 class ServiceUnavailable(ProblemError):
-    """The service cannot answer now."""
+    """The service is unavailable."""
 
 
 _KINDS: dict[int, type[ProblemError]] = {
@@ -82,7 +82,7 @@ _KINDS: dict[int, type[ProblemError]] = {
 
 
 def problem_error(answer: httpx.Response) -> ProblemError:
-    """Return the error of an answer that tells of a problem, or that is none of the door's own."""
+    """Return the error for a response with a problem, or for one that is not the door's."""
     status = answer.status_code
     try:
         problem = Problem.model_validate_json(answer.content)

@@ -1,4 +1,4 @@
-"""The main job, end to end: the whole stack, a few pictures, and everything stopped again."""
+"""``sfumato demo``: start the whole stack, draw a few pictures, stop everything."""
 
 import sys
 import time
@@ -18,16 +18,16 @@ REQUESTS: tuple[dict[str, Any], ...] = (
     {"prompt": "章鱼", "seed": 2, "sampler": "heun", "num_inference_steps": 20},
     {"prompt": "pizza", "seed": 7, "sampler": "ddim", "num_inference_steps": 15},
 )
-"""Different samplers, step counts and languages: the worker draws them in one batch."""
+"""Different samplers, step counts and languages, which the worker runs in one batch."""
 
 
 def run(door: Door, out: Path, console: Console) -> int:
-    """Run the demonstration; return 0 when every picture was drawn."""
+    """Run the demonstration; return 0 if every job succeeded."""
     began = time.monotonic()
     with TemporaryDirectory(prefix="sfumato-") as folder:
         options = StackOptions(Path(folder), port=0, door=door)
         console.print("starting Redis, one worker and the door …")
-        with running(options, tell=lambda line: print(line, file=sys.stderr)) as stack:
+        with running(options, report=lambda line: print(line, file=sys.stderr)) as stack:
             console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
             with Client(stack.url, api_key=stack.api_key) as client:
                 drawings = draw(client, REQUESTS, out, console)

@@ -15,35 +15,35 @@ from service.settings import ServiceSettings
 
 NAME = "sfumato"
 MAX_ONGOING_REQUESTS = 10_000  # waiting and streaming clients count as ongoing
-STOP_S = 3.0  # for requests in flight; a stream resumes at the next door
+STOP_S = 3.0  # for requests in flight; a stream resumes at another replica
 
 
 class Door:
-    """A replica's handle on its application, beside the HTTP that Serve passes to it."""
+    """The methods of a replica that Serve calls beside the HTTP requests it routes there."""
 
     app: FastAPI  # set by Serve's ingress
 
     async def close_streams(self) -> None:
-        """End this replica's event streams and waits; their clients come back to another door."""
+        """End this replica's event streams and waits; clients reconnect to another replica."""
         self.app.state.door.close_streams()
 
 
 def application() -> FastAPI:
-    """Return a replica's application; Serve itself gives and echoes request ids."""
+    """Return a replica's application; Serve itself assigns request ids and returns them."""
     settings = read_environment(ServiceSettings)
     configure(settings.log_format, settings.log_level)
     return create_app(settings, echo_id=False)
 
 
 def close_streams(handle: DeploymentHandle) -> None:
-    """End event streams and waits in every replica: they would hold up a stop to its limit."""
+    """End event streams and waits in all replicas: they would delay shutdown until its timeout."""
     handle.broadcast("close_streams").results(timeout_s=STOP_S)
 
 
 def app(args: dict[str, Any] | None = None) -> Application:
     """Return the application; its replicas read the ``SFUMATO_*`` variables of their machine.
 
-    ``args`` is what ``serve run`` hands to a builder: ``replicas=2``.
+    ``args`` are the arguments that ``serve run`` passes to a builder: ``replicas=2``.
     """
     replicas = int((args or {}).get("replicas", read_environment(ServiceSettings).door_replicas))
     deployment = serve.deployment(

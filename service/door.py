@@ -1,10 +1,10 @@
-"""What a door holds while it serves: the store, the doorbell, and figures read a moment ago."""
+"""The state of a serving door: the store, the doorbell, and briefly cached figures."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
@@ -25,7 +25,7 @@ from service.links import Links
 from service.metrics import DoorCounters
 from service.problem import Refusal
 from service.rate_limit import RateLimiter
-from service.recent import Recent
+from service.recent import TtlCache
 from service.representations import JobView, job_view
 from service.settings import ServiceSettings
 from service.signing import Signer
@@ -43,26 +43,25 @@ class Door:
     settings: ServiceSettings
     store: JobStore
     doorbell: Doorbell
-    keyring: Keyring | None  # None: anyone may do anything
+    keyring: Keyring | None  # None: no API keys are required
     limiter: RateLimiter
     webhook_secrets: WebhookSecrets
     links: Links
     counters: DoorCounters
     tracing: Tracing
-    models: Recent[tuple[ModelEntry, ...]]
-    workers: Recent[tuple[WorkerEntry, ...]]
+    models: TtlCache[tuple[ModelEntry, ...]]
+    workers: TtlCache[tuple[WorkerEntry, ...]]
     closing: asyncio.Future[None]  # done when streams and waits have to end
-    loop: asyncio.AbstractEventLoop
-    backlogs: dict[str, Recent[Backlog]] = field(default_factory=dict)
-    watchers: dict[str, int] = field(default_factory=dict)  # job id → clients that follow it here
+    backlogs: dict[str, TtlCache[Backlog]] = field(default_factory=dict)
+    followers: dict[str, int] = field(default_factory=dict)  # job id → clients that follow it here
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def model(self, name: str | None) -> ModelEntry:
-        """Return the model of this name, or the service's own.
+        """Return the model of this name, or the default model.
 
         Raises:
             UnknownModel: no worker has ever announced it.
-            Refusal: no model at all has been announced.
+            Refusal: no worker has announced any model.
         """
         wanted = name or self.settings.default_model
         for read in (self.models.get, self.models.refresh):
@@ -72,12 +71,12 @@ class Door:
                     return entry
         if not known:
             detail = "no worker has announced a model yet; try again soon"
-            raise Refusal(503, "no_model", detail, headers={"retry-after": "5"})
+            raise Refusal(503, "no_model", detail, retry_after_s=5)
         names = ", ".join(entry.name for entry in known)
         raise UnknownModel("model", f"unknown model {wanted!r}; there are: {names}")
 
     async def view(self, record: JobRecord, links: Links | None = None) -> JobView:
-        """Return the job as clients see it, with its place in the queue and its ETA."""
+        """Return the job as clients see it, with its queue position and ETA."""
         links = links or self.links
         if record.status.ended:
             return job_view(record, links)
@@ -94,106 +93,105 @@ class Door:
         )
 
     async def backlog(self, model: str) -> Backlog:
-        """Return the model's remaining work as it was a moment ago."""
+        """Return the model's remaining work, cached briefly."""
         if model not in self.backlogs:
-            self.backlogs[model] = Recent(lambda: self.store.backlog(model))
+            self.backlogs[model] = TtlCache(lambda: self.store.backlog(model))
         return await self.backlogs[model].get()
 
     @contextlib.contextmanager
-    def attending(self, job_id: str) -> Iterator[None]:
+    def following(self, job_id: str) -> Iterator[None]:
         """Count a client as following the job for the length of the block."""
-        self.watchers[job_id] = self.watchers.get(job_id, 0) + 1
+        self.followers[job_id] = self.followers.get(job_id, 0) + 1
         try:
             yield
         finally:
-            self.watchers[job_id] -= 1
-            if not self.watchers[job_id]:
-                del self.watchers[job_id]
+            self.followers[job_id] -= 1
+            if not self.followers[job_id]:
+                del self.followers[job_id]
 
-    def departed(self, job_id: str) -> None:
-        """Cancel a job whose client left, unless one follows it again within the grace time.
+    def client_left(self, job_id: str) -> None:
+        """Cancel a job unless a client follows it again within the grace period.
 
-        Nor is it canceled where the door closes meanwhile: then it was the door that left.
+        If the door closes meanwhile the job is kept: it was the door that left, not the client.
         """
-        self._spawn(self._cancel_unwatched(job_id))
+        task = asyncio.create_task(self._cancel_unfollowed(job_id))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    async def _cancel_unwatched(self, job_id: str) -> None:
+    async def _cancel_unfollowed(self, job_id: str) -> None:
         await asyncio.wait({self.closing}, timeout=self.settings.disconnect_grace_s)
-        if self.closing.done() or job_id in self.watchers:
+        if self.closing.done() or job_id in self.followers:
             return
         try:
             record = await self.store.cancel(job_id)
         except JobsError as error:
-            log.warning("not canceled", job_id=job_id, reason=str(error))
+            log.warning("job not canceled after its client left", job_id=job_id, reason=str(error))
             return
         if record.status is JobStatus.CANCELED:
-            log.info("canceled, its client left", job_id=job_id)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+            log.info("job canceled: its client left", job_id=job_id)
 
     def close_streams(self) -> None:
-        """End every stream and wait: their clients come back to the next door."""
+        """End all streams and waits: their clients reconnect to another door."""
         if not self.closing.done():
             self.closing.set_result(None)
 
-
-def links_of(settings: ServiceSettings) -> Links:
-    """Return how this door's links are made."""
-    if settings.auth == "off":
-        return Links(settings.public_url)
-    secrets = [secret.get_secret_value().encode() for secret in settings.url_secrets]
-    return Links(settings.public_url, Signer(secrets, settings.url_ttl_s))
+    async def close(self) -> None:
+        """Release connections."""
+        self.doorbell.close()
+        for part in (self.store, self.keyring, self.limiter, self.webhook_secrets):
+            with contextlib.suppress(JobsError):
+                if part is not None:
+                    await part.close()
 
 
 @contextlib.asynccontextmanager
 async def opened(
     settings: ServiceSettings, counters: DoorCounters, tracing: Tracing
 ) -> AsyncIterator[Door]:
-    """Open a door, sweep in the background, and close it with the block."""
-    loop = asyncio.get_running_loop()
-    store = RedisStore(settings)
-    doorbell = Doorbell(settings)
-    keyring = Keyring(KeyStore(settings)) if settings.auth == "keys" else None
-    limiter = RateLimiter(settings)
-    secrets = WebhookSecrets(settings)
-    links = links_of(settings)
-    calling = WebhookClient(settings)
-    if keyring is None:
-        log.warning("SFUMATO_AUTH is off: whoever reaches this door may see and end every job")
-    door = Door(
-        settings,
-        store,
-        doorbell,
-        keyring,
-        limiter,
-        secrets,
-        links,
-        counters,
-        tracing,
-        Recent(store.models),
-        Recent(store.workers),
-        loop.create_future(),
-        loop,
-    )
-    every_s = min(settings.sweep_s, settings.beat_s)
-    working = [asyncio.create_task(Sweeper(store, doorbell).run(every_s))]
+    """Open a door, sweep and deliver webhooks in the background, and close it with the block."""
+    if settings.auth == "off":
+        log.warning("SFUMATO_AUTH is off: anyone who reaches this door can see and end every job")
+    door = _door(settings, counters, tracing)
+    webhooks = WebhookClient(settings)
+    sweeping = Sweeper(door.store, door.doorbell).run(min(settings.sweep_s, settings.beat_s))
+    background = [asyncio.create_task(sweeping)]
     if settings.webhooks_at_once:
-        deliverer = Deliverer(settings, store, secrets, links, counters, calling)
-        working.append(asyncio.create_task(deliverer.run()))
+        deliverer = Deliverer(
+            settings, door.store, door.webhook_secrets, door.links, counters, webhooks
+        )
+        background.append(asyncio.create_task(deliverer.run()))
     try:
         yield door
     finally:
         door.close_streams()
-        await end(*working, *door.tasks)
-        doorbell.close()
-        await calling.close()
-        for holder in (store, keyring, limiter, secrets):
-            with contextlib.suppress(JobsError):
-                if holder is not None:
-                    await holder.close()
+        await end(*background, *door.tasks)
+        await webhooks.close()
+        await door.close()
+
+
+def _door(settings: ServiceSettings, counters: DoorCounters, tracing: Tracing) -> Door:
+    store = RedisStore(settings)
+    return Door(
+        settings=settings,
+        store=store,
+        doorbell=Doorbell(settings),
+        keyring=Keyring(KeyStore(settings)) if settings.auth == "keys" else None,
+        limiter=RateLimiter(settings),
+        webhook_secrets=WebhookSecrets(settings),
+        links=_links(settings),
+        counters=counters,
+        tracing=tracing,
+        models=TtlCache(store.models),
+        workers=TtlCache(store.workers),
+        closing=asyncio.get_running_loop().create_future(),
+    )
+
+
+def _links(settings: ServiceSettings) -> Links:
+    if settings.auth == "off":
+        return Links(settings.public_url)
+    secrets = [secret.get_secret_value().encode() for secret in settings.url_secrets]
+    return Links(settings.public_url, Signer(secrets, settings.url_ttl_s))
 
 
 async def open_door(request: Request) -> Door:

@@ -1,8 +1,8 @@
-"""Submit prompts, watch the pictures take shape in the terminal, save them."""
+"""Submit prompts, show progress and previews in the terminal, save the images."""
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -14,42 +14,41 @@ from rich.console import Console
 from rich.live import Live
 
 from service.client import Client
-from service.client_errors import ClientError
 from service.representations import JobView
-from service.terminal import finished, taking_shape
+from service.terminal import finished, progress
 
-FRAMES_A_SECOND = 8
+FRAMES_PER_SECOND = 8
 EXTENSIONS = {"image/png": "png", "image/webp": "webp"}
 
 
 @dataclass
 class Drawing:
-    """One job as it is being followed."""
+    """A job that is being followed."""
 
     client: Client
     job: JobView
     step: int = 0
     eta_s: float | None = None
-    previews: list[bytes] = field(default_factory=list)  # of the first picture, oldest first
+    previews: list[bytes] = field(default_factory=list)  # of the first image, oldest first
     files: list[Path] = field(default_factory=list)
 
     @property
     def label(self) -> str:
-        """What the job draws."""
+        """A line that identifies the job."""
         request = self.job.request
         return f"{request.prompt} · {request.sampler} · {request.num_inference_steps} steps"
 
     @property
     def note(self) -> str:
-        """How the job is doing, in a word or two."""
+        """The job's state in a few words."""
         if self.job.error is not None:
             return self.job.error.detail
         if self.job.status == "running" and self.eta_s is not None:
             return f"{self.eta_s:.1f} s left"
         return str(self.job.status)
 
-    def follow(self, out: Path) -> JobView:
-        """Follow the job to its end and save its pictures."""
+    def follow(self, out: Path) -> None:
+        """Follow the job to its end and save its images."""
         for event in self.client.follow(self.job.id):
             if event.kind in ("status", "result"):
                 self.job = event.job()
@@ -58,33 +57,35 @@ class Drawing:
                 self.step = event.data["step"]
                 self.eta_s = event.data.get("eta_s")
             elif event.data["image"] == 0:
-                self.previews.append(event.picture())
+                self.previews.append(event.preview())
         self.job = self.client.get(self.job.id)
+        self._save(out)
+
+    def _save(self, out: Path) -> None:
         for image in self.job.images:
+            out.mkdir(parents=True, exist_ok=True)
             name = f"{slug(self.job.request.prompt)}-{image.seed}"
             name += f"-{image.index}" if self.job.request.num_images > 1 else ""
             path = out / f"{name}.{EXTENSIONS[image.content_type]}"
-            out.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.client.image(self.job.id, image.index))
             self.files.append(path)
-        return self.job
 
     def filmstrip(self, path: Path, frames: int = 8) -> None:
-        """Save the previews and the picture side by side: from blurred to clear."""
+        """Save the previews and the finished image side by side."""
         last = len(self.previews) - 1
         count = min(frames, len(self.previews))
         chosen = [self.previews[round(n * last / max(1, count - 1))] for n in range(count)]
-        pictures = [Image.open(BytesIO(data)).convert("RGB") for data in chosen]
-        pictures.append(Image.open(self.files[0]).convert("RGB"))
-        width, height = pictures[-1].size
-        strip = Image.new("RGB", (width * len(pictures), height), "white")
-        for number, picture in enumerate(pictures):
-            strip.paste(picture, (number * width, 0))
+        images = [Image.open(BytesIO(data)).convert("RGB") for data in chosen]
+        images.append(Image.open(self.files[0]).convert("RGB"))
+        width, height = images[-1].size
+        strip = Image.new("RGB", (width * len(images), height), "white")
+        for number, image in enumerate(images):
+            strip.paste(image, (number * width, 0))
         strip.save(path)
 
 
 def slug(prompt: str) -> str:
-    """Return a prompt as part of a file's name."""
+    """Return a prompt as part of a file name."""
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
     return words[:48] or "picture"
 
@@ -92,7 +93,7 @@ def slug(prompt: str) -> str:
 def draw(
     client: Client, requests: Sequence[dict[str, Any]], out: Path, console: Console
 ) -> list[Drawing]:
-    """Submit all requests, follow them side by side, and save the pictures.
+    """Submit all requests, follow them side by side, and save their images.
 
     Raises:
         ClientError: a request was refused, or the door went away.
@@ -100,63 +101,49 @@ def draw(
     drawings = [Drawing(client, client.submit(**request)) for request in requests]
     with ThreadPoolExecutor(len(drawings)) as threads:
         following = [threads.submit(drawing.follow, out) for drawing in drawings]
-        if console.is_terminal:
-            _live(drawings, following, console)
-        else:
-            _lines(drawings, following, console)
+        (_show_live if console.is_terminal else _print_lines)(drawings, following, console)
         for future in following:
             future.result()
     return drawings
 
 
-def _live(drawings: list[Drawing], following: list[Future[JobView]], console: Console) -> None:
-    with Live(console=console, refresh_per_second=FRAMES_A_SECOND, transient=True) as live:
-        while any(not future.done() for future in following):
-            live.update(
-                Columns(
-                    [
-                        taking_shape(
-                            drawing.label,
-                            drawing.step,
-                            drawing.job.progress.total,
-                            drawing.note,
-                            drawing.previews[-1] if drawing.previews else None,
-                        )
-                        for drawing in drawings
-                    ],
-                    padding=(1, 2),
+def _show_live(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
+    with Live(console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True) as live:
+        while _pending(following):
+            panels = [
+                progress(
+                    drawing.label,
+                    drawing.step,
+                    drawing.job.progress.total,
+                    drawing.note,
+                    drawing.previews[-1] if drawing.previews else None,
                 )
-            )
-            _pause(following)
+                for drawing in drawings
+            ]
+            live.update(Columns(panels, padding=(1, 2)))
 
 
-def _lines(drawings: list[Drawing], following: list[Future[JobView]], console: Console) -> None:
-    told: dict[int, int] = {}
-    while any(not future.done() for future in following):
+def _print_lines(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
+    printed: dict[int, int] = {}
+    while _pending(following):
         for number, drawing in enumerate(drawings):
             tenth = 10 * drawing.step // max(1, drawing.job.progress.total)
-            if tenth > told.get(number, -1):
-                told[number] = tenth
+            if tenth > printed.get(number, -1):
+                printed[number] = tenth
                 blocks = "█" * tenth + "░" * (10 - tenth)
                 shown = f"{blocks} {drawing.step:>4}/{drawing.job.progress.total}"
                 console.print(f"{shown}  {drawing.label}", highlight=False, soft_wrap=True)
-        _pause(following)
 
 
-def _pause(following: list[Future[JobView]]) -> None:
-    for future in following:
-        if not future.done():
-            try:
-                future.result(1 / FRAMES_A_SECOND)
-            except TimeoutError:
-                pass
-            except ClientError:
-                return  # raised again once all have been followed
-            return
+def _pending(following: list[Future[None]]) -> bool:
+    """Wait for the next frame; return whether any job is still being followed."""
+    running = [future for future in following if not future.done()]
+    wait(running, 1 / FRAMES_PER_SECOND, FIRST_COMPLETED)
+    return bool(running)
 
 
 def show(drawings: Sequence[Drawing], console: Console) -> None:
-    """Print what became of each job, with its pictures where the terminal can show them."""
+    """Print the outcome of each job, with its images if the terminal can show them."""
     for drawing in drawings:
         job = drawing.job
         if job.status != "succeeded":

@@ -1,7 +1,7 @@
-"""A server-sent event stream that knows whether its client left or the door closed."""
+"""A server-sent event stream that notices when its client leaves or the door closes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from fastapi.sse import EventSourceResponse
@@ -13,11 +13,11 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class EventStream(EventSourceResponse):
-    """Sends frames as they come, and comments while none do."""
+    """Sends frames as they come, and comments while there are none."""
 
     def __init__(
         self,
-        frames: AsyncIterator[bytes],
+        frames: AsyncGenerator[bytes],
         *,
         keep_alive_s: float,
         closing: asyncio.Future[None],
@@ -33,17 +33,17 @@ class EventStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the frames end, the door closes, or the client leaves.
 
-        A cancellation counts as leaving: a stop of the process looks the same for a moment, so
-        ``on_left`` must not act before the door has had time to close.
+        A cancellation counts as leaving, but a process that stops looks the same at first, so
+        ``on_left`` must give the door time to close before it acts.
         """
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
-        left = asyncio.create_task(_left(receive))
+        left = asyncio.create_task(disconnected(receive))
         try:
             finished = await self._pump(send, left)
         except asyncio.CancelledError:
-            self._on_left()  # Ray Serve tells of a disconnect this way
+            self._on_left()  # Ray Serve signals a disconnect this way
             raise
         finally:
             await end(left)
@@ -53,36 +53,31 @@ class EventStream(EventSourceResponse):
             self._on_left()
 
     async def _pump(self, send: Send, left: asyncio.Task[None]) -> bool:
-        """Send frames; return False when the client left before they ended."""
-        frames = aiter(self._frames)
-        coming = asyncio.ensure_future(anext(frames, None))
+        """Send frames; return False if the client left before they ended."""
+        coming = asyncio.ensure_future(anext(self._frames, None))
         try:
             while True:
                 awaited: set[asyncio.Future[Any]] = {coming, left, self._closing}
                 done, _ = await asyncio.wait(
-                    awaited,
-                    timeout=self._keep_alive_s,
-                    return_when=asyncio.FIRST_COMPLETED,
+                    awaited, timeout=self._keep_alive_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if self._closing in done:
                     return True
                 if left in done:
                     return False
-                frame = KEEP_ALIVE
+                frame: bytes | None = KEEP_ALIVE
                 if coming in done:
-                    ready = coming.result()
-                    if ready is None:
+                    frame = coming.result()
+                    if frame is None:
                         return True
-                    frame = ready
-                    coming = asyncio.ensure_future(anext(frames, None))
+                    coming = asyncio.ensure_future(anext(self._frames, None))
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
         finally:
             await end(coming)
-            close = getattr(frames, "aclose", None)
-            if close is not None:
-                await close()
+            await self._frames.aclose()
 
 
-async def _left(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return once the client has disconnected; the request's body has to be read already."""
     while (await receive())["type"] != "http.disconnect":
         pass

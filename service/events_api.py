@@ -1,7 +1,7 @@
-"""Following a job: server-sent events that resume where a client left off."""
+"""A job's server-sent events, resumable with ``Last-Event-ID``."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any
 
 import orjson
@@ -18,13 +18,13 @@ from service.caller import GUARDED
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.event_stream import EventStream
-from service.link_access import EventsJob, link_ends_at
+from service.link_access import EventsJob, link_expires_at
 from service.links import Links
 
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
 
-_EVENT = {  # of each event in the stream, as it is parsed
+_EVENT = {  # the schema of one parsed event
     "type": "object",
     "required": ["event", "data"],
     "properties": {
@@ -37,7 +37,7 @@ _STREAM: Responses = {
     200: {
         "description": (
             "`status` (the job), `progress` {step, total, eta_s}, `preview` {image, step, "
-            "content_type, data in base64} and at last `result` (the job), each with `attempt`."
+            "content_type, data in base64} and finally `result` (the job), each with `attempt`."
         ),
         "content": {
             "text/event-stream": {
@@ -50,7 +50,7 @@ _STREAM: Responses = {
             }
         },
     },
-    204: {"description": "`Last-Event-ID` is the job's last event: nothing will follow."},
+    204: {"description": "`Last-Event-ID` is the job's last event: none will follow."},
 }
 
 
@@ -65,10 +65,11 @@ async def follow_job(
     door: DoorDep,
     record: EventsJob,
     last_event_id: Annotated[
-        str | None, Header(description="Go on after this event; sent by browsers by themselves.")
+        str | None,
+        Header(description="Resume after this event; browsers send it when they reconnect."),
     ] = None,
 ) -> Response:
-    """Stream a job's events: first a snapshot, then what is kept of its past, then the present."""
+    """Stream a job's events: a snapshot, then the past events that are kept, then new ones."""
     parse_id(last_event_id)
     events = door.store.events(record.id, last_event_id)
     first: tuple[Event, ...] = ()
@@ -76,14 +77,14 @@ async def follow_job(
         try:
             first = (await anext(events),)
         except StopAsyncIteration:
-            return Response(status_code=204)  # tells an EventSource to stop reconnecting
+            return Response(status_code=204)  # makes an EventSource stop reconnecting
 
     def on_left() -> None:
         if record.spec.on_disconnect == "cancel" and not record.status.ended:
-            door.departed(record.id)
+            door.client_left(record.id)
 
     return EventStream(
-        frames(door, record, first, events, door.links.ending_by(link_ends_at(request))),
+        frames(door, record, first, events, door.links.ending_by(link_expires_at(request))),
         keep_alive_s=door.settings.keep_alive_s,
         closing=door.closing,
         on_left=on_left,
@@ -96,9 +97,9 @@ async def frames(
     first: tuple[Event, ...],
     events: AsyncIterator[Event],
     links: Links,
-) -> AsyncIterator[bytes]:
-    """Yield the stream's frames, the snapshot first; it has no id, so a client keeps its own."""
-    with door.attending(record.id), door.counters.streams.track_inprogress():
+) -> AsyncGenerator[bytes]:
+    """Yield the stream's frames; the snapshot has no id, so that a client keeps its last one."""
+    with door.following(record.id), door.counters.streams.track_inprogress():
         snapshot = await _job(door, record, links)
         yield format_sse_event(data_str=_json(snapshot, record.attempts), event="status")
         for event in first:
@@ -107,13 +108,15 @@ async def frames(
             async for event in events:
                 yield await frame(door, record, event, links)
         except JobNotFound:
-            return  # deleted while we watched
+            return  # deleted meanwhile
         except StoreUnavailable as error:
-            log.warning("stream cut", reason=str(error))  # its client comes back and goes on
+            log.warning(
+                "stream interrupted", reason=str(error)
+            )  # its client reconnects and resumes
 
 
 async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> bytes:
-    """Return one event as it goes over the wire.
+    """Return an event as it is sent.
 
     Raises:
         JobNotFound: the job has been deleted.

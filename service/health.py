@@ -1,4 +1,4 @@
-"""Is this process alive, can it serve, and what do the figures say."""
+"""Liveness, readiness and metrics."""
 
 import asyncio
 from typing import Literal
@@ -10,7 +10,6 @@ from jobs.scaling import scaling_signal
 from service.caller import GUARDED, MetricsCaller
 from service.documented import problems
 from service.door import DoorDep
-from service.latency_metrics import LatencyFigures
 from service.representations import View
 from service.store_figures import StoreFigures, store_metrics
 
@@ -18,15 +17,16 @@ router = APIRouter(tags=["operation"])
 
 
 class Alive(View):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Ready(View):
-    """The store answers; at zero workers jobs are taken on and wait.
+    """The store answers. Jobs are accepted without workers too, and wait.
 
-    A door is ready at zero models too: the autoscaler that starts their workers asks through it.
+    A door is ready without models as well: the autoscaler that starts workers reads its signal
+    from the door.
     """
 
     status: Literal["ok"] = "ok"
@@ -34,26 +34,26 @@ class Ready(View):
     workers: int
 
 
-@router.get("/healthz", summary="Is the process alive", responses=problems())
+@router.get("/healthz", summary="Check liveness", responses=problems())
 async def healthz() -> Alive:
-    """Answer, whatever state the store is in."""
+    """Answer 200, whatever the state of the store."""
     return Alive()
 
 
-@router.get("/readyz", summary="Can jobs be taken on", responses=problems())
+@router.get("/readyz", summary="Check readiness", responses=problems())
 async def readyz(door: DoorDep) -> Ready:
-    """Answer 200 when the store does, else 503."""
+    """Answer 200 if the store is available, else 503."""
     await door.store.ping()
     return Ready(models=len(await door.models.get()), workers=len(await door.workers.get()))
 
 
 @router.get(
     "/metrics",
-    summary="Figures for Prometheus",
+    summary="Get metrics",
     response_class=Response,
     responses={
         200: {
-            "description": "Figures read from the store, the same through every door.",
+            "description": "Metrics read from the store, the same at every door.",
             "content": {
                 "text/plain": {"schema": {"type": "string"}},
                 "application/openmetrics-text": {"schema": {"type": "string"}},
@@ -63,23 +63,22 @@ async def readyz(door: DoorDep) -> Ready:
     },
 )
 async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Response:
-    """Return the store's figures, as Prometheus' text or as OpenMetrics, which has exemplars."""
+    """Return the store's metrics as Prometheus text or as OpenMetrics, which has exemplars."""
     totals, models, workers, outbox = await asyncio.gather(
         door.store.totals(), door.models.get(), door.workers.get(), door.store.outbox.counts()
     )
-    backlogs = await asyncio.gather(*(door.store.backlog(model.name) for model in models))
-    latencies = await asyncio.gather(*(door.store.latencies(model.name) for model in models))
-    by_name = {model.name: backlog for model, backlog in zip(models, backlogs, strict=True)}
+    names = [model.name for model in models]
+    backlogs = await asyncio.gather(*(door.store.backlog(name) for name in names))
+    latencies = await asyncio.gather(*(door.store.latencies(name) for name in names))
     figures = StoreFigures(
-        totals,
-        by_name,
-        workers,
-        [scaling_signal(model, by_name[model.name], workers) for model in models],
-        door.settings.memory_high_water_bytes,
-        door.settings.max_results_bytes,
-        outbox,
+        totals=totals,
+        backlogs=dict(zip(names, backlogs, strict=True)),
+        latencies=dict(zip(names, latencies, strict=True)),
+        workers=workers,
+        signals=[scaling_signal(m, b, workers) for m, b in zip(models, backlogs, strict=True)],
+        memory_limit_bytes=door.settings.memory_high_water_bytes,
+        results_limit_bytes=door.settings.max_results_bytes,
+        outbox=outbox,
     )
-    names = (model.name for model in models)
-    seconds = LatencyFigures(dict(zip(names, latencies, strict=True)))
-    body, content_type = store_metrics(request.headers.get("accept", ""), figures, seconds)
+    body, content_type = store_metrics(request.headers.get("accept", ""), figures)
     return Response(body, headers={"content-type": content_type})

@@ -1,4 +1,4 @@
-"""The ``Idempotency-Key`` header (IETF httpapi draft 07) and the digest of what it stands for."""
+"""The ``Idempotency-Key`` header (IETF httpapi draft 07) and the digest of the request it names."""
 
 import hashlib
 import re
@@ -12,14 +12,14 @@ from service.problem import Refusal
 
 MAX_KEY_CHARS = 255
 KEY_PATTERN = r'^("[A-Za-z0-9._~:+/=@-]{1,255}"|[A-Za-z0-9._~:+/=@-]{1,255})$'
-"""What the documentation asks for; a quoted key may hold other printable characters too."""
+"""What the API reference asks for; a quoted key may hold other printable characters too."""
 
 _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')  # RFC 8941, 3.3.3
-_BARE = re.compile(r"[A-Za-z0-9._~:+/=@-]+")  # what clients send that do not quote
+_BARE = re.compile(r"[A-Za-z0-9._~:+/=@-]+")  # as clients send it that do not quote
 
 
 def parse_key(values: Sequence[str]) -> str | None:
-    """Return the key of a request's headers, None when there is none.
+    """Return the idempotency key of a request, None if it has none.
 
     Raises:
         Refusal: it is malformed, empty, too long, or given more than once.
@@ -32,9 +32,9 @@ def parse_key(values: Sequence[str]) -> str | None:
     quoted = _QUOTED.fullmatch(value)
     key = re.sub(r'\\(["\\])', r"\1", quoted.group(1)) if quoted else value
     if not quoted and not _BARE.fullmatch(value):
-        raise _malformed('it has to be a quoted string, like "8e03978e-40d5"')
+        raise _malformed('it must be a quoted string, like "8e03978e-40d5"')
     if not 1 <= len(key) <= MAX_KEY_CHARS:
-        raise _malformed(f"it has to have 1 to {MAX_KEY_CHARS} characters")
+        raise _malformed(f"it must have 1 to {MAX_KEY_CHARS} characters")
     return key
 
 

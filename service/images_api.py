@@ -1,4 +1,4 @@
-"""A job's pictures and its newest preview."""
+"""A job's images and its latest preview."""
 
 import hashlib
 from typing import Annotated
@@ -16,8 +16,8 @@ from service.problem import Refusal
 
 router = APIRouter(tags=["pictures"])
 
-CACHE = "private, max-age=3600, immutable"  # a finished picture never changes
-_PICTURE: Responses = {
+CACHE = "private, max-age=3600, immutable"  # a finished image never changes
+_IMAGE: Responses = {
     200: {
         "description": "The picture.",
         "content": {
@@ -34,8 +34,8 @@ _PICTURE: Responses = {
     summary="Get a finished picture",
     response_class=Response,
     responses={
-        **_PICTURE,
-        304: {"description": "The client's copy is the same."},
+        **_IMAGE,
+        304: {"description": "The client's copy is current."},
         **problems(*GUARDED, 404, 410, 422),
     },
 )
@@ -47,11 +47,14 @@ async def get_image(
         str | None, Header(description="ETags of the client's copies.")
     ] = None,
 ) -> Response:
-    """Return one finished picture's bytes; 410 once it is past its time to live."""
+    """Return the bytes of a finished picture; 410 once it has expired."""
     try:
         image = await door.store.image(job.id, index)
     except JobNotFound as error:
-        raise missing(error, job.id, f"picture {index}") from error
+        if error.job_id == job.id:  # deleted meanwhile
+            raise
+        detail = f"job {job.id} has no picture {index}"
+        raise Refusal(404, "not_found", detail) from error
     tag = etag(image.data)
     headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
     if if_none_match is not None and matches(if_none_match, tag):
@@ -63,12 +66,12 @@ async def get_image(
 
 @router.get(
     "/v1/jobs/{job_id}/preview",
-    summary="Get the newest preview",
+    summary="Get the latest preview",
     response_class=Response,
-    responses={**_PICTURE, **problems(*GUARDED, 404)},
+    responses={**_IMAGE, **problems(*GUARDED, 404)},
 )
 async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
-    """Return the newest kept estimate of the finished picture."""
+    """Return the latest estimate of the finished picture."""
     found = await door.store.latest_preview(job.id)
     if found is None:
         raise Refusal(404, "not_found", f"job {job.id} has no preview")
@@ -77,19 +80,12 @@ async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
     return Response(data, headers=headers, media_type=content_type)
 
 
-def missing(error: JobNotFound, job_id: str, what: str) -> Exception:
-    """Return the error that tells a missing picture of a job from a missing job."""
-    if error.job_id == job_id:
-        return error
-    return Refusal(404, "not_found", f"job {job_id} has no {what}")
-
-
 def etag(data: bytes) -> str:
     """Return the strong entity tag of these bytes."""
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def matches(if_none_match: str, tag: str) -> bool:
-    """Return whether the header names this tag (weak comparison, RFC 9110)."""
+    """Return whether the header lists this tag (weak comparison, RFC 9110)."""
     offered = (each.strip().removeprefix("W/") for each in if_none_match.split(","))
     return any(each in ("*", tag) for each in offered)

@@ -1,4 +1,4 @@
-"""The ids of jobs: made by the door, checked before they reach the store."""
+"""Job ids: made by the door, and checked before they reach the store."""
 
 import re
 import uuid
@@ -13,17 +13,17 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def new_job_id() -> str:
-    """Return an id that nobody can guess."""
+    """Return an id that cannot be guessed."""
     return uuid.uuid4().hex
 
 
 async def path_job_id(
-    job_id: Annotated[str, Path(description="A job's id, as `POST /v1/jobs` gave it.")],
+    job_id: Annotated[str, Path(description="A job's id, as returned by `POST /v1/jobs`.")],
 ) -> str:
-    """Return the id in the path, and put it on every further log line of the request.
+    """Return the id in the path and add it to the request's further log lines.
 
     Raises:
-        JobNotFound: no id looks like this.
+        JobNotFound: this cannot be an id.
     """
     if not _ID.fullmatch(job_id):
         raise JobNotFound(job_id)

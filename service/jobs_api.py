@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, look, list, cancel, delete."""
+"""Jobs over HTTP: submit, get, list, cancel, delete."""
 
 import math
 from typing import Annotated
@@ -12,15 +12,14 @@ from jobs.catalogue import resolve, units
 from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.tracing import traceparent
-from service.caller import GUARDED, Caller, JobsCaller, OwnJob
+from service.caller import GUARDED, Caller, JobsCaller, OwnJob, OwnJobId
 from service.documented import Responses, problems
 from service.door import Door, DoorDep
 from service.idempotency import KEY_PATTERN, idempotency, parse_key
 from service.job_ids import new_job_id
-from service.prefer import wait_s
-from service.problem import Refusal
-from service.representations import JobList, JobView, job_view
-from service.waiting import wait_for_end
+from service.problem import Refusal, refusal_of
+from service.representations import JobList, JobView, UnreadableJob, job_view
+from service.waiting import wait_for_end, wait_s
 from service.webhook_url import check_url
 
 log = structlog.get_logger()
@@ -46,24 +45,27 @@ _EXAMPLES = {
 _SUBMITTED: Responses = {
     200: {
         "model": JobView,
-        "description": "The job ended within the time that `Prefer: wait=N` gave it.",
+        "description": "The job ended within the time of `Prefer: wait=N`.",
         "headers": {"Preference-Applied": {"schema": {"type": "string"}}},
     },
     202: {
-        "description": "The job waits or runs.",
+        "description": "The job is queued or running.",
         "headers": {
-            "Location": {"schema": {"type": "string"}, "description": "The job's address."},
-            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds; ask then."},
+            "Location": {"schema": {"type": "string"}, "description": "The job's URL."},
+            "Retry-After": {
+                "schema": {"type": "integer"},
+                "description": "Seconds until the next poll.",
+            },
         },
     },
 }
 
 
 async def require_json(request: Request) -> None:
-    """Check a body's content type. Raises: Refusal."""
+    """Check the content type of a request. Raises: Refusal."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != _JSON:
-        detail = f"the body has to be {_JSON}, not {kind!r}"
+        detail = f"the body must be {_JSON}, not {kind!r}"
         raise Refusal(415, "unsupported_media_type", detail, field="Content-Type")
 
 
@@ -71,13 +73,13 @@ async def require_json(request: Request) -> None:
     "/v1/jobs",
     status_code=202,
     summary="Submit a job",
-    response_model=JobView,
     dependencies=[Depends(require_json)],
     responses={**_SUBMITTED, **problems(*GUARDED, 400, 413, 415, 422, 501)},
     openapi_extra={"requestBody": {"content": {_JSON: {"examples": _EXAMPLES}}}},
 )
 async def submit(
     request: Request,
+    response: Response,
     body: JobRequest,
     door: DoorDep,
     caller: JobsCaller,
@@ -91,27 +93,30 @@ async def submit(
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer when the job ends, or after N seconds.")
     ] = None,
-) -> Response:
-    """Take a job on: 202 with its address, or with `Prefer: wait=N` 200 with the finished job."""
+) -> JobView:
+    """Accept a job: 202 with its URL, or with `Prefer: wait=N` 200 with the finished job."""
     key = parse_key(request.headers.getlist("idempotency-key"))
     record = await create(door, caller, body, key)
-    wanted_s = wait_s(",".join(request.headers.getlist("prefer")))
-    if wanted_s is None:
-        return accepted(await door.view(record))
-    wait = min(wanted_s, door.settings.max_wait_s)
-    if not record.status.ended:
-        await wait_for_end(door, request, record, wait)
-        record = await latest(door, record)
-    if not record.status.ended:
-        return accepted(await door.view(record), applied=wait)
-    headers = {"preference-applied": f"wait={wait:g}", "content-location": _path(record.id)}
-    return Response(
-        job_view(record, door.links).model_dump_json(), headers=headers, media_type=_JSON
-    )
+    offered_s = wait_s(",".join(request.headers.getlist("prefer")))
+    if offered_s is not None:
+        timeout_s = min(offered_s, door.settings.max_wait_s)
+        if not record.status.ended:
+            await wait_for_end(door, request, record, timeout_s)
+            record = await latest(door, record)
+        response.headers["preference-applied"] = f"wait={timeout_s:g}"
+    view = await door.view(record)
+    path = f"/v1/jobs/{record.id}"
+    if offered_s is not None and record.status.ended:
+        response.status_code = 200
+        response.headers["content-location"] = path
+    else:
+        pause_s = 1 if view.eta_s is None else min(10, max(1, math.ceil(view.eta_s)))
+        response.headers.update({"location": path, "retry-after": str(pause_s)})
+    return view
 
 
 async def create(door: Door, caller: Caller, request: JobRequest, key: str | None) -> JobRecord:
-    """Store the job that was asked for and ring for a worker; a known key gives its first job.
+    """Store the requested job and ring for a worker; a known key returns its first job.
 
     Raises:
         JobsError: the request cannot be served, or not now.
@@ -149,7 +154,7 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
 
 
 async def ring(door: Door, model: str, job_id: str) -> None:
-    """Ring for a worker; where the broker is away, the sweep makes up for it."""
+    """Ring for a worker; if the broker is unavailable, the sweep rings later."""
     try:
         await door.doorbell.ring(model, job_id)
     except StoreUnavailable as error:
@@ -157,75 +162,48 @@ async def ring(door: Door, model: str, job_id: str) -> None:
 
 
 async def latest(door: Door, record: JobRecord) -> JobRecord:
-    """Return the job as it is now, or as it was where the store is away."""
+    """Return the job as it is now, or as it was if the store is unavailable."""
     try:
         return await door.store.get(record.id)
     except StoreUnavailable:
         return record
 
 
-def accepted(view: JobView, applied: float | None = None) -> Response:
-    """Return 202 with the job's address and when to ask again."""
-    pause = 1 if view.eta_s is None else min(10, max(1, math.ceil(view.eta_s)))
-    headers = {"location": _path(view.id), "retry-after": str(pause)}
-    if applied is not None:
-        headers["preference-applied"] = f"wait={applied:g}"
-    return Response(view.model_dump_json(), status_code=202, headers=headers, media_type=_JSON)
-
-
-def _path(job_id: str) -> str:
-    return f"/v1/jobs/{job_id}"
-
-
-@router.get(
-    "/v1/jobs",
-    summary="List jobs",
-    response_model=JobList,
-    responses=problems(*GUARDED, 400, 422),
-)
+@router.get("/v1/jobs", summary="List jobs", responses=problems(*GUARDED, 400, 422))
 async def list_jobs(
     door: DoorDep,
     caller: JobsCaller,
-    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
+    status: Annotated[JobStatus | None, Query(description="Only jobs with this status.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
     cursor: Annotated[
         str | None,
         Query(
-            description="The `cursor` of the page before.",
+            description="The `cursor` of the previous page.",
             json_schema_extra={"pattern": "^[0-9]{1,18}$"},
         ),
     ] = None,
-) -> Response:
-    """Return a page of the caller's jobs, newest first; an operator sees those of all."""
+) -> JobList:
+    """Return a page of the caller's jobs, newest first; operators see those of all tenants."""
     page = await door.store.list(tenant=caller.view, status=status, limit=limit, cursor=cursor)
     views = tuple(job_view(record, door.links) for record in page.records)
-    jobs = JobList(jobs=views, cursor=page.cursor)
-    return Response(jobs.model_dump_json(), media_type=_JSON)
+    unreadable = tuple(
+        UnreadableJob(id=error.job_id, code=refusal_of(error).code, detail=str(error))
+        for error in page.unreadable
+    )
+    return JobList(jobs=views, unreadable=unreadable, cursor=page.cursor)
 
 
-@router.get(
-    "/v1/jobs/{job_id}",
-    summary="Look at a job",
-    response_model=JobView,
-    responses=problems(*GUARDED, 404),
-)
-async def get_job(door: DoorDep, job: OwnJob) -> Response:
-    """Return a job with its progress, its place in the queue and its ETA."""
-    view = await door.view(job)
-    headers = {"cache-control": "no-store"}
-    return Response(view.model_dump_json(), headers=headers, media_type=_JSON)
+@router.get("/v1/jobs/{job_id}", summary="Get a job", responses=problems(*GUARDED, 404))
+async def get_job(response: Response, door: DoorDep, job: OwnJob) -> JobView:
+    """Return a job with its progress, queue position and ETA."""
+    response.headers["cache-control"] = "no-store"
+    return await door.view(job)
 
 
-@router.post(
-    "/v1/jobs/{job_id}/cancel",
-    summary="Cancel a job",
-    response_model=JobView,
-    responses=problems(*GUARDED, 404),
-)
-async def cancel_job(door: DoorDep, job: OwnJob) -> Response:
-    """End a job now; one that has ended stays as it is."""
-    view = await door.view(await door.store.cancel(job.id))
-    return Response(view.model_dump_json(), media_type=_JSON)
+@router.post("/v1/jobs/{job_id}/cancel", summary="Cancel a job", responses=problems(*GUARDED, 404))
+async def cancel_job(door: DoorDep, job: OwnJob) -> JobView:
+    """Cancel a job now; a job that has ended stays as it is."""
+    return await door.view(await door.store.cancel(job.id))
 
 
 @router.delete(
@@ -234,7 +212,7 @@ async def cancel_job(door: DoorDep, job: OwnJob) -> Response:
     summary="Delete a job",
     responses=problems(*GUARDED, 404),
 )
-async def delete_job(door: DoorDep, job: OwnJob) -> Response:
-    """Cancel a job if need be, then forget it, its pictures and its events."""
-    await door.store.delete(job.id)
+async def delete_job(door: DoorDep, job_id: OwnJobId) -> Response:
+    """Cancel a job if needed, then delete it with its pictures and events."""
+    await door.store.delete(job_id)
     return Response(status_code=204)

@@ -1,9 +1,9 @@
-"""A small process around one part of the stack: nothing that the part starts outlives it.
+"""A small process around a child process, so that nothing the child starts outlives it.
 
-The keeper adopts orphaned descendants (it is their *subreaper*), passes SIGTERM on, and when the
-part ends or does not end in time, kills whatever is left of it. It dies with the supervisor, and
-the part dies with the keeper. Standard library only, so that it starts in milliseconds:
-``python -I keeper.py SUPERVISOR_PID GRACE_S COMMAND…``
+The keeper adopts orphaned descendants (it is their *subreaper*), passes SIGTERM on, and kills what
+is left when the child ends or exceeds its grace period. It dies with the process that started it,
+and the child dies with the keeper. Standard library only, so that it starts in milliseconds:
+``python -I keeper.py PARENT_PID GRACE_S COMMAND…``
 """
 
 import contextlib
@@ -13,11 +13,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
+
+
+def start(
+    command: Sequence[str], env: Mapping[str, str], grace_s: float, output: BinaryIO | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a command under a keeper and return the keeper; ``grace_s`` is from SIGTERM to SIGKILL.
+
+    The calling thread must live as long as the command: the kernel sees its end as the parent's.
+    """
+    keeping = [sys.executable, "-I", __file__, str(os.getpid()), str(grace_s)]
+    return subprocess.Popen(
+        [*keeping, *command],
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 def die_with_parent(signum: int) -> None:
@@ -31,7 +51,7 @@ def adopt_orphans() -> None:
 
 
 def children() -> list[int]:
-    """Return this process' direct children, adopted ones included."""
+    """Return the direct children of this process, adopted ones included."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
@@ -41,38 +61,38 @@ def children() -> list[int]:
     return found
 
 
-def reap(part: int) -> int | None:
-    """Collect the dead; return the part's exit code once it is among them."""
+def reap(child: int) -> int | None:
+    """Collect dead processes; return the child's exit code once it is among them."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            if pid == part:
+            if pid == child:
                 code = os.waitstatus_to_exitcode(status)
     return code
 
 
-def sweep_away(part: int) -> None:
-    """Kill every descendant; each death hands us its children."""
+def kill_descendants(child: int) -> None:
+    """Kill all descendants; the children of each dead one become ours."""
     deadline = time.monotonic() + 5
     while (left := children()) and time.monotonic() < deadline:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
-        reap(part)
+        reap(child)
 
 
-def keep(supervisor: int, grace_s: float, command: list[str]) -> int:
+def keep(parent: int, grace_s: float, command: list[str]) -> int:
     """Run the command; return its exit code once all of its processes have ended."""
     stopping_at: list[float] = []
     die_with_parent(signal.SIGTERM)
-    if os.getppid() != supervisor:
+    if os.getppid() != parent:
         return 1
     adopt_orphans()
-    part = subprocess.Popen(
+    child = subprocess.Popen(
         command, start_new_session=True, preexec_fn=lambda: die_with_parent(signal.SIGKILL)
     )
 
@@ -80,17 +100,17 @@ def keep(supervisor: int, grace_s: float, command: list[str]) -> int:
         if not stopping_at:
             stopping_at.append(time.monotonic())
             with contextlib.suppress(ProcessLookupError):
-                os.kill(part.pid, signal.SIGTERM)
+                os.kill(child.pid, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     code = None
     while code is None:
         if stopping_at and time.monotonic() - stopping_at[0] > grace_s:
             break
         time.sleep(0.05)
-        code = reap(part.pid)
-    sweep_away(part.pid)
+        code = reap(child.pid)
+    kill_descendants(child.pid)
     return 128 + signal.SIGKILL if code is None else code if code >= 0 else 128 - code
 
 

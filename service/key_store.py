@@ -1,10 +1,11 @@
-"""API keys in Redis: one hash a key, written by the command line and read by every door."""
+"""API keys in Redis: one hash per key, written by the command line and read by every door."""
 
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+import structlog
 from redis.asyncio.client import Pipeline
 
 from jobs.connection import ask, connect, disconnect
@@ -14,16 +15,18 @@ from service.api_key import ApiKey, digest, new_id, new_secret, text_of
 from service.door_keys import door_key
 from service.scope import Scope
 
+log = structlog.get_logger()
+
 
 class UnknownKey(JobsError):
-    """There is no such key."""
+    """No such key exists."""
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no key {key_id!r}")
 
 
 class KeyStore:
-    """Makes, finds and revokes keys. Every method raises StoreUnavailable where Redis is away."""
+    """Creates, finds and revokes keys. All methods raise StoreUnavailable if Redis is."""
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)
@@ -41,7 +44,7 @@ class KeyStore:
         expires_at: float | None = None,
         rate_limit: int | None = None,
     ) -> tuple[ApiKey, str]:
-        """Store a new key; return it with the text that its holder sends, told only now."""
+        """Store a new key; return it with the text that clients send, which is not stored."""
         secret = new_secret()
         key = ApiKey(
             new_id(), tenant, label, scopes, digest(secret), time.time(), expires_at,
@@ -54,35 +57,41 @@ class KeyStore:
         return key, text_of(key.id, secret)
 
     async def find(self, key_id: str) -> ApiKey | None:
-        """Return the key of this id."""
+        """Return the key with this id."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._key("key", key_id))
         pipe.hget(self._key("keys_used"), key_id)
         fields, used = await ask(pipe.execute())
-        return _decode(fields, used) if fields else None
+        return _decode(key_id, fields, used) if fields else None
 
     async def all(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
-        """Return all keys, or a tenant's, the oldest first."""
+        """Return all keys, or those of a tenant, oldest first."""
         members = await ask(cast(Awaitable[Any], self._redis.smembers(self._key("keys"))))
+        ids = [member.decode() for member in members]
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._key("keys_used"))
-        for key_id in members:
-            pipe.hgetall(self._key("key", key_id.decode()))
+        for key_id in ids:
+            pipe.hgetall(self._key("key", key_id))
         used, *found = await ask(pipe.execute())
-        keys = [_decode(fields, used.get(fields[b"id"])) for fields in found if fields]
-        chosen = (key for key in keys if tenant in (None, key.tenant))
+        keys = [
+            _decode(key_id, fields, used.get(key_id.encode()))
+            for key_id, fields in zip(ids, found, strict=True)
+        ]
+        chosen = (key for key in keys if key is not None and tenant in (None, key.tenant))
         return tuple(sorted(chosen, key=lambda key: key.created_at))
 
     async def rotate(self, key_id: str, overlap_s: float) -> tuple[ApiKey, str]:
-        """Give a key a new secret; the old one stays good for a while. Raises: UnknownKey."""
+        """Give a key a new secret; the old one is valid for ``overlap_s``. Raises: UnknownKey."""
         secret, name = new_secret(), self._key("key", key_id)
         rotated: list[ApiKey] = []
 
-        async def change(pipe: "Pipeline") -> None:
+        async def change(pipe: Pipeline) -> None:
             fields = await cast(Awaitable[Any], pipe.hgetall(name))
             if not fields:
                 raise UnknownKey(key_id)
-            old = _decode(fields, None)
+            old = _decode(key_id, fields, None)
+            if old is None:
+                raise UnknownKey(key_id)
             key = replace(
                 old,
                 sha256=digest(secret),
@@ -97,7 +106,7 @@ class KeyStore:
         return rotated[0], text_of(key_id, secret)
 
     async def revoke(self, key_id: str) -> None:
-        """Forget a key. Raises: UnknownKey."""
+        """Delete a key. Raises: UnknownKey."""
         pipe = self._redis.pipeline()
         pipe.delete(self._key("key", key_id))
         pipe.srem(self._key("keys"), key_id)
@@ -106,7 +115,7 @@ class KeyStore:
             raise UnknownKey(key_id)
 
     async def touch(self, key_id: str) -> None:
-        """Note that a key was used now."""
+        """Record that a key was used now."""
         call = self._redis.hset(self._key("keys_used"), key_id, f"{time.time():.0f}")
         await ask(cast(Awaitable[Any], call))
 
@@ -130,14 +139,23 @@ def _encode(key: ApiKey) -> Mapping[Any, Any]:
     }
 
 
-def _decode(fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey:
+def _decode(key_id: str, fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey | None:
+    """Return a stored key; None, with a line in the log, where it is damaged."""
+    try:
+        return _parse(fields, used) if fields else None
+    except (KeyError, ValueError) as error:
+        log.error("a stored API key is damaged", key_id=key_id, reason=repr(error))
+        return None
+
+
+def _parse(fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey:
     text = {name.decode(): value.decode() for name, value in fields.items()}
     known = {scope.value for scope in Scope}
     return ApiKey(
         id=text["id"],
         tenant=text["tenant"],
         label=text["label"],
-        # A scope of a newer version gives no right here.
+        # A scope of a newer version permits nothing here.
         scopes=frozenset(Scope(word) for word in text["scopes"].split() if word in known),
         sha256=text["sha256"],
         created_at=float(text["created_at"]),

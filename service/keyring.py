@@ -1,4 +1,4 @@
-"""The keys that a door has looked up a moment ago."""
+"""A short-lived cache of the API keys that a door has looked up."""
 
 import time
 from time import monotonic
@@ -11,25 +11,25 @@ from service.key_store import KeyStore
 
 log = structlog.get_logger()
 
-KEPT_S = 2.0
-"""So long a revoked key may still open a door that has just seen it."""
+TTL_S = 2.0
+"""A revoked key may still work for this long at a door that has just looked it up."""
 
-MOST = 10_000  # keys kept at once
-TOUCH_S = 300.0  # last use is told to within this
+MAX_KEYS = 10_000
+TOUCH_S = 300.0  # between two updates of a key's last use
 
 
 class Keyring:
-    """Finds the key that a request came with; asks the store at most once in two seconds a key."""
+    """Finds the key of a request; looks each key up at most once in two seconds."""
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
-        self._kept: dict[str, tuple[float, ApiKey]] = {}
+        self._cached: dict[str, tuple[float, ApiKey]] = {}
 
     async def find(self, text: str) -> ApiKey | None:
-        """Return the key of this text, None where it is unknown, revoked, expired or malformed.
+        """Return the key of this text, None if it is unknown, revoked, expired or malformed.
 
         Raises:
-            StoreTrouble: it has not been seen in the last seconds, and Redis is away.
+            StoreTrouble: it is not cached and Redis is unavailable.
         """
         parts = parse(text)
         if parts is None:
@@ -44,24 +44,24 @@ class Keyring:
         return key
 
     async def _look_up(self, key_id: str) -> ApiKey | None:
-        found_at, key = self._kept.get(key_id, (0.0, None))
-        if key is not None and monotonic() - found_at < KEPT_S:
+        found_at, key = self._cached.get(key_id, (0.0, None))
+        if key is not None and monotonic() - found_at < TTL_S:
             return key
         asked_at = monotonic()
         key = await self._store.find(key_id)
-        self._kept.pop(key_id, None)
+        self._cached.pop(key_id, None)
         if key is not None:
-            if len(self._kept) >= MOST:
-                self._kept.clear()
-            self._kept[key_id] = (asked_at, key)
+            if len(self._cached) >= MAX_KEYS:
+                self._cached.clear()
+            self._cached[key_id] = (asked_at, key)
         return key
 
     async def _touch(self, key_id: str) -> None:
         try:
             await self._store.touch(key_id)
         except StoreTrouble as error:
-            log.warning("last use of a key not noted", key_id=key_id, reason=str(error))
-        self._kept.pop(key_id, None)
+            log.warning("last use of a key not recorded", key_id=key_id, reason=str(error))
+        self._cached.pop(key_id, None)
 
     async def close(self) -> None:
         """Release connections."""

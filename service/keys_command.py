@@ -1,15 +1,14 @@
-"""``sfumato keys``: API keys, straight in Redis, so that the first one needs no door.
+"""``sfumato keys``: API keys, directly in Redis, so that the first one needs no door.
 
-It talks to the Redis of ``SFUMATO_REDIS_URL``, or to that of a running `sfumato up`.
+It uses the Redis of ``SFUMATO_REDIS_URL``, or that of a running `sfumato up`.
 """
 
 import json
+import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -18,26 +17,12 @@ from rich.table import Table
 
 from jobs.schema import Tenant
 from service.api_key import ApiKey
-from service.durations import seconds
 from service.key_store import KeyStore
 from service.scope import Scope
-from service.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
+from service.store_command import DEFAULT_DATA, DataOption, in_store
 
-T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-
-
-def with_keys(data: Path, act: Callable[[KeyStore], Awaitable[T]]) -> T:
-    """Do something with the keys; an error ends the command with one line."""
-
-    async def run() -> T:
-        store = KeyStore(store_settings(data))
-        try:
-            return await act(store)
-        finally:
-            await store.close()
-
-    return run_or_complain(run())
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_tenant(text: str) -> str:
@@ -45,50 +30,61 @@ def parse_tenant(text: str) -> str:
     try:
         return str(TypeAdapter(Tenant).validate_python(text))
     except ValidationError as error:
-        detail = f"{text!r} is not a tenant's name: a-z, 0-9, '_', '.', '-', 64 characters at most"
+        detail = f"{text!r} is not a tenant's name: a-z, 0-9, '_', '.', '-', at most 64 characters"
         raise typer.BadParameter(detail) from error
 
 
 def parse_length(text: str | None) -> float | None:
-    """Return a length of time in seconds. Raises: typer.BadParameter."""
-    try:
-        return None if text is None else seconds(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    """Return a length of time (``90d``, ``12h``, ``30m``, ``45s``) in seconds.
+
+    Raises:
+        typer.BadParameter: this is not one.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if match is None:
+        detail = f"{text!r} is not a length of time, like 90d, 12h, 30m or 45s"
+        raise typer.BadParameter(detail)
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 @app.command("create")
 def create_command(
-    tenant: Annotated[str, typer.Argument(help="Whose jobs the key is for.")],
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeatable.")] = None,
+    tenant: Annotated[str, typer.Argument(help="The tenant whose jobs the key is for.")],
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it permits; repeatable.")] = None,
     label: Annotated[str, typer.Option(help="A note for people.")] = "",
-    expires: Annotated[str | None, typer.Option(help="After 90d, 12h, 30m …; never.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(help="Lifetime: 90d, 12h, 30m …; without it the key never expires."),
+    ] = None,
     rate_limit: Annotated[
-        int | None, typer.Option(min=1, help="Requests a window; the service's own.")
+        int | None, typer.Option(min=1, help="Requests per window, instead of the default.")
     ] = None,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Make a key and print it; it cannot be shown again."""
-    lasting = parse_length(expires)
+    """Create a key and print it; it cannot be shown again."""
+    lifetime_s = parse_length(expires)
     name, scopes = parse_tenant(tenant), frozenset(scope or [Scope.JOBS])
-    expires_at = None if lasting is None else time.time() + lasting
-    key, text = with_keys(
+    expires_at = None if lifetime_s is None else time.time() + lifetime_s
+    key, text = in_store(
+        KeyStore,
         data,
         lambda store: store.create(
             name, scopes, label=label[:200], expires_at=expires_at, rate_limit=rate_limit
         ),
     )
-    _tell(key, text)
+    _print(key, text)
 
 
 @app.command("list")
 def list_command(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's keys.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """List keys; their secrets are not known."""
-    keys = with_keys(data, lambda store: store.all(tenant))
+    """List keys, without their secrets."""
+    keys = in_store(KeyStore, data, lambda store: store.all(tenant))
     if as_json:
         print(json.dumps([_public(key) for key in keys], indent=2))
         return
@@ -104,13 +100,13 @@ def list_command(
 @app.command("rotate")
 def rotate_command(
     key_id: Annotated[str, typer.Argument(help="From `sfumato keys list`.")],
-    overlap: Annotated[str, typer.Option(help="How long the old secret stays good.")] = "24h",
+    overlap: Annotated[str, typer.Option(help="How long the old secret stays valid.")] = "24h",
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Give a key a new secret and print it; until the overlap ends both are good."""
-    lasting = parse_length(overlap) or 0.0
-    key, text = with_keys(data, lambda store: store.rotate(key_id, lasting))
-    _tell(key, text)
+    """Give a key a new secret and print it; both are valid until the overlap ends."""
+    overlap_s = parse_length(overlap) or 0.0
+    key, text = in_store(KeyStore, data, lambda store: store.rotate(key_id, overlap_s))
+    _print(key, text)
 
 
 @app.command("revoke")
@@ -118,14 +114,14 @@ def revoke_command(
     key_id: Annotated[str, typer.Argument(help="From `sfumato keys list`.")],
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Forget a key; doors that have just seen it take it for two seconds more."""
-    with_keys(data, lambda store: store.revoke(key_id))
+    """Delete a key; doors that have just looked it up accept it for two more seconds."""
+    in_store(KeyStore, data, lambda store: store.revoke(key_id))
     print(f"revoked {key_id}", file=sys.stderr)
 
 
-def _tell(key: ApiKey, text: str) -> None:
+def _print(key: ApiKey, text: str) -> None:
     scopes = ", ".join(sorted(key.scopes))
-    print(f"key {key.id} of {key.tenant} ({scopes}); it is shown only now:", file=sys.stderr)
+    print(f"key {key.id} of {key.tenant} ({scopes}), shown only once:", file=sys.stderr)
     print(text)
 
 

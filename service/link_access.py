@@ -1,4 +1,4 @@
-"""What a key of the job's tenant opens, or a link that was signed for it."""
+"""Access to parts of a job, by an API key of its tenant or by a signed link."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,14 +12,14 @@ from service.door import DoorDep
 from service.job_ids import JobId
 from service.problem import Refusal
 from service.scope import Scope
-from service.signing import Thing, Verdict
+from service.signing import LinkScope, SignatureStatus
 
-Expires = Annotated[str | None, Query(description="Of a signed link: when it ends.")]
-Signature = Annotated[str | None, Query(description="Of a signed link; in place of a key.")]
+Expires = Annotated[str | None, Query(description="When a signed link expires.")]
+Signature = Annotated[str | None, Query(description="Of a signed link, in place of an API key.")]
 
 
-def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
-    """Return a dependency that gives the job in the path to whoever may see this thing of it."""
+def requires(scope: LinkScope) -> Callable[..., Awaitable[JobRecord]]:
+    """Return a dependency that gives the job in the path if the request may see this part of it."""
 
     async def linked_job(
         door: DoorDep,
@@ -29,34 +29,30 @@ def opening(thing: Thing) -> Callable[..., Awaitable[JobRecord]]:
         expires: Expires = None,
         signature: Signature = None,
     ) -> JobRecord:
-        """Return the job. Raises: JobNotFound, Refusal."""
         signer = door.links.signer
         if signer is None or signature is None or bearer is not None:
             calling = await caller(door, request, await identified(door, request, bearer))
             return await own_job(door, require(calling, Scope.JOBS), job_id)
-        verdict = signer.verdict(job_id, thing, expires, signature, time.time())
-        if verdict is not Verdict.GOOD:
-            raise _refused(verdict)
+        status = signer.check(job_id, scope, expires, signature, time.time())
+        if status is SignatureStatus.EXPIRED:
+            detail = "the link has expired; get the job again for a new one"
+            raise Refusal(403, "link_expired", detail, field="expires")
+        if status is SignatureStatus.INVALID:
+            detail = "the link's signature is invalid"
+            raise Refusal(403, "invalid_signature", detail, field="signature")
         await meter_link(door, request, job_id)
-        request.state.link_ends_at = int(expires or 0)
+        request.state.link_expires_at = int(expires or 0)
         return await door.store.get(job_id)
 
     return linked_job
 
 
-def link_ends_at(request: Request) -> int | None:
-    """Return the end of the link that opened this request, None where it was a key."""
-    ends_at: int | None = getattr(request.state, "link_ends_at", None)
-    return ends_at
+def link_expires_at(request: Request) -> int | None:
+    """Return when the link of this request expires, None if it came with an API key."""
+    expires_at: int | None = getattr(request.state, "link_expires_at", None)
+    return expires_at
 
 
-def _refused(verdict: Verdict) -> Refusal:
-    if verdict is Verdict.EXPIRED:
-        detail = "this link's time is over; look at the job again for a new one"
-        return Refusal(403, "link_expired", detail, field="expires")
-    return Refusal(403, "invalid_signature", "this link's signature is not good", field="signature")
-
-
-ImagesJob = Annotated[JobRecord, Depends(opening(Thing.IMAGES))]
-PreviewJob = Annotated[JobRecord, Depends(opening(Thing.PREVIEW))]
-EventsJob = Annotated[JobRecord, Depends(opening(Thing.EVENTS))]
+ImagesJob = Annotated[JobRecord, Depends(requires(LinkScope.IMAGES))]
+PreviewJob = Annotated[JobRecord, Depends(requires(LinkScope.PREVIEW))]
+EventsJob = Annotated[JobRecord, Depends(requires(LinkScope.EVENTS))]

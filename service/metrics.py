@@ -1,7 +1,8 @@
-"""What one replica of the door counts for itself, and the port where Prometheus reads it."""
+"""What one replica of the door counts, and the port that serves it to Prometheus."""
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -28,46 +29,40 @@ PORTS_TRIED = 32
 
 
 class DoorCounters:
-    """What one replica counts. Labels are bounded: route templates, methods, status codes."""
+    """The counts of one replica. Labels are bounded: route templates, methods, status codes."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series a counter
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # doubles the series
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "sfumato_http_requests", "Requests answered.", ["method", "route", "status"],
-            registry=self.registry,
-        )  # fmt: skip
+        counter = partial(Counter, registry=self.registry)
+        self._requests = counter(
+            "sfumato_http_requests", "Requests answered.", ["method", "route", "status"]
+        )
         self._seconds = Histogram(
-            "sfumato_http_request_seconds",
-            "Time to the end of the answer; streams and waits left out.", ["method", "route"],
-            buckets=SECONDS, registry=self.registry,
+            "sfumato_http_request_seconds", "Time to the end of the response, without streams "
+            "and waits.", ["method", "route"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
-        self.webhooks = Counter(
-            "sfumato_webhooks", "Attempts to deliver a webhook, by outcome.", ["outcome"],
-            registry=self.registry,
-        )  # fmt: skip
+        self._problems = counter(
+            "sfumato_http_problems", "Requests answered with a problem, by its code.", ["code"]
+        )
+        self._redis_errors = counter(
+            "sfumato_door_redis_errors", "Requests refused because Redis was unavailable."
+        )
+        self.webhooks = counter(
+            "sfumato_webhooks", "Attempts to deliver a webhook, by outcome.", ["outcome"]
+        )
+        self.scaling_unannounced = counter(
+            "sfumato_scaling_unannounced",
+            "Scaling signals returned for models that no worker has announced.",
+        )
         self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=self.registry)
-        self._problems = Counter(
-            "sfumato_http_problems", "Requests answered with a problem, by its code.", ["code"],
-            registry=self.registry,
-        )  # fmt: skip
         for code in WATCHED_PROBLEMS:
-            self._problems.labels(code)  # shown at zero, so that the first one is a rise
+            self._problems.labels(code)  # exported at zero, so that the first one is an increase
         for outcome in ("delivered", "retried", "failed"):
             self.webhooks.labels(outcome)
-        self._redis_errors = Counter(
-            "sfumato_door_redis_errors", "Requests refused because Redis was away.",
-            registry=self.registry,
-        )  # fmt: skip
 
-        self.scaling_unannounced = Counter(
-            "sfumato_scaling_unannounced",
-            "Scaling signals told of a model that no worker has announced.",
-            registry=self.registry,
-        )
-
-    def answered(
+    def responded(
         self,
         method: str,
         route: str | None,
@@ -77,9 +72,9 @@ class DoorCounters:
         long: bool,
         trace_id: str | None = None,
     ) -> None:
-        """Count an answer; a path that is no route counts as ``none``.
+        """Count a response; a path that matches no route counts as ``none``.
 
-        ``long`` says that it took as long as the client wished, so that its time tells nothing.
+        ``long`` marks one that lasted as long as the client liked: its time is not recorded.
         """
         method = method if method in METHODS else "other"
         route = route or "none"
@@ -89,7 +84,7 @@ class DoorCounters:
             self._seconds.labels(method, route).observe(seconds, exemplar)
 
     def refused(self, code: str) -> None:
-        """Count a problem by its stable word."""
+        """Count a problem by its code."""
         self._problems.labels(code).inc()
         if code == "store_unavailable":
             self._redis_errors.inc()
@@ -97,25 +92,26 @@ class DoorCounters:
 
 @contextlib.contextmanager
 def counters_served(counters: DoorCounters, host: str, port: int) -> Iterator[None]:
-    """Serve this replica's own ``/metrics`` from a thread while the block runs; port 0: not.
+    """Serve the replica's own ``/metrics`` from a thread while the block runs, unless port is 0.
 
-    Replicas on one machine share a setting, so each takes the first free port from it on.
+    Replicas on one machine share the setting, so each takes the first free port from it on.
     """
-    with contextlib.ExitStack() as stack:
-        if port:
-            server, thread = _listen(counters.registry, host, port)
-            stack.callback(thread.join)
-            stack.callback(server.server_close)
-            stack.callback(server.shutdown)
+    if not port:
         yield
+        return
+    server, thread = _listen(counters.registry, host, port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _listen(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, Thread]:
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
-        try:
+        with contextlib.suppress(OSError):
             listening = start_http_server(candidate, addr=host, registry=registry)
-        except OSError:
-            continue
-        log.info("replica metrics", host=host, port=candidate)
-        return listening
+            log.info("replica metrics", host=host, port=candidate)
+            return listening
     raise OSError(f"no free port for the replica's metrics from {host}:{port} on")

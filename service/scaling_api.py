@@ -1,4 +1,4 @@
-"""The scaling signal over HTTP, in the form that KEDA's metrics-api trigger reads."""
+"""The scaling signal over HTTP, as KEDA's metrics-api trigger reads it."""
 
 import asyncio
 from typing import Annotated
@@ -21,9 +21,9 @@ UnannouncedSeconds = Annotated[
         le=1e6,
         allow_inf_nan=False,
         description=(
-            "The `backlog_s` to tell of a model that no worker has announced, in place of 404: an "
-            "autoscaler that counts an error as no signal starts one so. Above what wakes it, and "
-            "no more than one worker's target."
+            "The `backlog_s` to return for a model that no worker has announced, instead of 404, "
+            "so that an autoscaler starts its first worker. Above the autoscaler's activation "
+            "threshold, at most the target per worker."
         ),
     ),
 ]
@@ -31,16 +31,16 @@ UnannouncedSeconds = Annotated[
 
 @router.get(
     "/v1/scaling/{model}",
-    summary="How much work a model has",
+    summary="Get a model's backlog",
     responses=problems(*GUARDED, 404, 422),
 )
 async def get_scaling(
     model: str, door: DoorDep, caller: MetricsCaller, unannounced_s: UnannouncedSeconds = None
 ) -> ScalingView:
-    """Return the work left of a model in seconds of one worker: ``backlog_s`` is what to scale on.
+    """Return a model's outstanding work in seconds of one worker; scale on ``backlog_s``.
 
-    A model that no worker has ever announced is unknown, 404 unless the request says what to tell
-    of it: start one worker, which announces it.
+    A model that no worker has ever announced is unknown and gives 404, unless the request has
+    ``unannounced_s``. Start one worker, which announces it.
     """
     known, workers = await asyncio.gather(door.models.get(), door.workers.get())
     for entry in known:

@@ -1,11 +1,11 @@
-"""What a key may do."""
+"""What an API key permits."""
 
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """A right that a key carries."""
+    """A permission of an API key."""
 
-    JOBS = "jobs"  # submit jobs; see, cancel and delete those of its tenant
-    METRICS = "metrics"  # read figures: /metrics, workers, scaling
+    JOBS = "jobs"  # submit jobs; read, cancel and delete those of its tenant
+    METRICS = "metrics"  # read /metrics, workers and scaling
     OPERATOR = "operator"  # everything, over all tenants

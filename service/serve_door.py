@@ -4,77 +4,53 @@
 
 import contextlib
 import logging
-import os
-import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import structlog
 
-from jobs.logs import configure
-from jobs.settings import read_environment
-from service.door_arguments import arguments
-from service.file_limit import raise_file_limit
-from service.private_ray import leave, on_stop, private_ray
-from service.settings import ServiceSettings
+from service.door_process import start
+from service.private_ray import exit_now, leave, on_stop, private_serve, stop_event
 
 log = structlog.get_logger()
 
+NUM_CPUS = 4  # bookkeeping only: nothing here asks for a share
 READY_LIMIT_S = 120.0
-LOOK_EVERY_S = 5.0
-LOOKS_FAILED = 12  # in a row, until the process gives up and its supervisor starts it anew
+PROBE_EVERY_S = 5.0
+PROBES_FAILED = 12  # in a row, until the process exits and its supervisor restarts it
 
 
 def main() -> int:
     """Serve until SIGTERM; then end requests in flight, Serve, and Ray."""
-    options = arguments(__doc__ or "")
-    settings = read_environment(ServiceSettings)
-    configure(settings.log_format, settings.log_level)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every look at the door
-    raise_file_limit()
+    options, _ = start(__doc__ or "")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every probe
     on_stop(leave)
+    return serve_until_stopped(options.data, options.host, options.port)
+
+
+def serve_until_stopped(data: Path, host: str, port: int) -> int:
+    """Start Ray and Serve, watch the door until asked to stop, and shut them down."""
     started_at = time.monotonic()
-    # num_cpus is bookkeeping only: nothing here asks for a share.
-    with private_ray(options.data, num_cpus=4):
-        return serve_until_stopped(options.host, options.port, started_at)
+    http = {"host": host, "port": port}
+    with private_serve(data, NUM_CPUS, proxy_location="HeadOnly", http_options=http) as serve:
+        from service import deployment
 
-
-def serve_until_stopped(host: str, port: int, started_at: float) -> int:
-    """Start Serve, watch until asked to stop, and shut it down."""
-    from ray import serve
-    from ray.serve.config import HTTPOptions, ProxyLocation
-
-    from service import deployment
-
-    try:
-        on_stop(leave)  # Ray has put handlers of its own there
-        serve.start(
-            proxy_location=ProxyLocation.HeadOnly,
-            http_options=HTTPOptions(host=host, port=port),
-        )
         door = serve.run(deployment.app(), name=deployment.NAME, route_prefix="/")
         url = f"http://{host}:{port}"
         wait_ready(url)
-        stopping = threading.Event()
-        on_stop(stopping.set)
+        stopping = stop_event()
         print(f"ready {url}", flush=True)
         log.info("door ready", url=url, seconds=round(time.monotonic() - started_at, 1))
         code = watch(url, stopping)
-        with contextlib.suppress(Exception):  # Serve may be what broke, here and below
+        with contextlib.suppress(Exception):  # Serve may be what failed
             deployment.close_streams(door)
         return code
-    finally:
-        asked_at = time.monotonic()
-        with contextlib.suppress(Exception):
-            serve.delete(deployment.NAME)
-        with contextlib.suppress(Exception):
-            serve.shutdown()
-        log.info("door stopped", seconds=round(time.monotonic() - asked_at, 1))
 
 
 def wait_ready(url: str) -> None:
-    """Wait until the door answers. Raises: SystemExit when it does not in time."""
+    """Wait until the door answers. Raises: SystemExit if it does not in time."""
     deadline = time.monotonic() + READY_LIMIT_S
     while not answers(url):
         if time.monotonic() > deadline:
@@ -83,18 +59,18 @@ def wait_ready(url: str) -> None:
 
 
 def watch(url: str, stopping: threading.Event) -> int:
-    """Look after the door until asked to stop; return the exit code."""
+    """Probe the door until asked to stop; return the exit code."""
     failed = 0
-    while not stopping.wait(LOOK_EVERY_S):
+    while not stopping.wait(PROBE_EVERY_S):
         failed = 0 if answers(url) else failed + 1
-        if failed >= LOOKS_FAILED:
-            log.error("the door no longer answers", looks=failed)
+        if failed >= PROBES_FAILED:
+            log.error("the door no longer answers", probes=failed)
             return 1
     return 0
 
 
 def answers(url: str) -> bool:
-    """Return whether the door says that it is alive."""
+    """Return whether the door's liveness probe succeeds."""
     try:
         return httpx.get(f"{url}/healthz", timeout=5, trust_env=False).status_code == 200
     except httpx.HTTPError:
@@ -102,7 +78,4 @@ def answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)  # everything is down; Ray's threads would take another second to notice
+    exit_now(main())

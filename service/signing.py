@@ -1,5 +1,5 @@
-"""Links that open one thing of one job without a key, for a while: ``<img>`` and EventSource
-cannot send one.
+"""Signed links, which give access to one part of one job for a while without an API key:
+``<img>`` and EventSource cannot send one.
 """
 
 import base64
@@ -12,58 +12,58 @@ from enum import StrEnum
 from urllib.parse import urlencode
 
 
-class Thing(StrEnum):
-    """What a link opens."""
+class LinkScope(StrEnum):
+    """The part of a job that a link gives access to."""
 
-    IMAGES = "images"  # all finished pictures of the job
+    IMAGES = "images"  # all finished images of the job
     PREVIEW = "preview"
     EVENTS = "events"
 
 
-class Verdict(StrEnum):
-    """What a signature is worth."""
+class SignatureStatus(StrEnum):
+    """Whether a link's signature is valid."""
 
-    GOOD = "good"
+    VALID = "valid"
     EXPIRED = "expired"
-    BAD = "bad"
+    INVALID = "invalid"
 
 
 @dataclass(frozen=True)
 class Signer:
-    """Signs with the first secret and knows the signatures of all: that is how they are rotated."""
+    """Signs with the first secret and accepts signatures of all, so that secrets can be rotated."""
 
     secrets: Sequence[bytes]
     ttl_s: float
 
-    def query(self, job_id: str, thing: Thing, now: float, latest: int | None = None) -> str:
-        """Return the query of a link that is good for ``ttl_s``, and up to a quarter longer.
+    def query(self, job_id: str, scope: LinkScope, now: float, latest: int | None = None) -> str:
+        """Return the query of a link that is valid for ``ttl_s`` and up to a quarter longer.
 
-        ``latest`` bounds its end (seconds since 1970). Else it is rounded, so that looking at a
-        job again gives the same link and a browser's copy of the picture is found.
+        The expiry is rounded so that a job fetched again has the same links, which browsers find in
+        their caches. ``latest`` is an upper bound on it (seconds since 1970).
         """
         step = max(1, int(self.ttl_s / 4))
         expires = math.ceil((now + self.ttl_s) / step) * step
         if latest is not None:
             expires = min(expires, latest)
-        signature = _signature(self.secrets[0], job_id, thing, expires)
+        signature = _signature(self.secrets[0], job_id, scope, expires)
         return urlencode({"expires": expires, "signature": signature})
 
-    def verdict(
-        self, job_id: str, thing: Thing, expires: str | None, signature: str, now: float
-    ) -> Verdict:
-        """Return whether a link's query opens this."""
+    def check(
+        self, job_id: str, scope: LinkScope, expires: str | None, signature: str, now: float
+    ) -> SignatureStatus:
+        """Return whether a link's query gives access to this part of the job."""
         if expires is None or not (expires.isascii() and expires.isdecimal()) or len(expires) > 12:
-            return Verdict.BAD
+            return SignatureStatus.INVALID
         given, until = signature.encode("utf-8", "replace"), int(expires)
-        good = False
-        for secret in self.secrets:  # all of them, whichever it is
-            good |= hmac.compare_digest(_signature(secret, job_id, thing, until).encode(), given)
-        if not good:
-            return Verdict.BAD
-        return Verdict.GOOD if now < until else Verdict.EXPIRED
+        valid = False
+        for secret in self.secrets:  # always all of them, so that timing does not show which one
+            valid |= hmac.compare_digest(_signature(secret, job_id, scope, until).encode(), given)
+        if not valid:
+            return SignatureStatus.INVALID
+        return SignatureStatus.VALID if now < until else SignatureStatus.EXPIRED
 
 
-def _signature(secret: bytes, job_id: str, thing: Thing, expires: int) -> str:
-    text = f"sfumato link 1\n{thing}\n{job_id}\n{expires}"
+def _signature(secret: bytes, job_id: str, scope: LinkScope, expires: int) -> str:
+    text = f"sfumato link 1\n{scope}\n{job_id}\n{expires}"
     mac = hmac.new(secret, text.encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(mac).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""What `sfumato up` keeps in its data folder for the machine's owner: mode 0600, made once."""
+"""Secrets that `sfumato up` keeps in its data folder, readable by their owner only."""
 
 import asyncio
 import os
@@ -17,14 +17,14 @@ URL_SECRET = "url-secret"  # nosec B105 # a file's name
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads."""
-    path.unlink(missing_ok=True)  # one that exists would keep its mode
+    """Write a file that only its owner can read."""
+    path.unlink(missing_ok=True)  # an existing file would keep its mode
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text + "\n")
 
 
 def read_private(path: Path) -> str | None:
-    """Return what :func:`write_private` wrote, None where it did not."""
+    """Return what :func:`write_private` wrote, None if there is no file."""
     try:
         return path.read_text().strip() or None
     except FileNotFoundError:
@@ -32,12 +32,12 @@ def read_private(path: Path) -> str | None:
 
 
 def keys_wanted() -> bool:
-    """Whether the environment asks the door to ask for keys."""
+    """Return whether the environment makes the door require keys."""
     return os.environ.get("SFUMATO_AUTH", "off") == "keys"
 
 
 def url_secret(data: Path) -> str:
-    """Return the data folder's secret that links are signed with."""
+    """Return the data folder's secret for signing links, made when first needed."""
     path = data / URL_SECRET
     if (kept := read_private(path)) is None:
         kept = secrets.token_hex(32)
@@ -46,7 +46,7 @@ def url_secret(data: Path) -> str:
 
 
 def operator_key(data: Path, redis_url: str) -> str:
-    """Return the data folder's operator key; a new one where there is none that is good."""
+    """Return the data folder's operator key; make one if there is none or it is invalid."""
     settings = read_environment(JobsSettings).model_copy(update={"redis_url": redis_url})
     return asyncio.run(_operator_key(data / OPERATOR_KEY, settings))
 

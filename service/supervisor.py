@@ -1,74 +1,53 @@
 """Child processes that are started in order, watched, restarted with backoff, stopped in order."""
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from service import keeper
 
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_S = 60.0
-"""A child that ran this long starts its backoff from the beginning."""
+"""The backoff of a child that ran this long starts over."""
 
 
 class ChildFailed(RuntimeError):
-    """A part of the stack ended while it was starting."""
+    """A child process ended while the stack was starting."""
 
 
 @dataclass(eq=False)
 class Child:
-    """One supervised process."""
+    """A supervised process, under a keeper."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     log: Path
-    grace_s: float = 8.0  # between SIGTERM and SIGKILL
-    process: subprocess.Popen[bytes] | None = None
+    grace_s: float = 8.0  # from SIGTERM to SIGKILL
+    process: "subprocess.Popen[bytes]" = field(init=False)
     started_at: float = 0.0
     failures: int = 0
     restart_at: float | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The keeper's process id, None when it does not run."""
-        return None if self.process is None else self.process.pid
-
     def start(self) -> None:
-        """Start the process under a keeper, its output appended to the log."""
+        """Start the process; its output is appended to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        keeping = [sys.executable, "-I", keeper.__file__, str(os.getpid()), str(self.grace_s)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*keeping, *self.command],
-                env=dict(self.env),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self.process = keeper.start(self.command, self.env, self.grace_s, log)
         self.started_at = time.monotonic()
         self.restart_at = None
 
     def running(self) -> bool:
-        """Whether the process runs."""
-        return self.process is not None and self.process.poll() is None
+        """Return whether the process is running."""
+        return self.process.poll() is None
 
-    def terminate(self) -> None:
-        """Ask it to end."""
-        if self.process is not None and self.running():
-            self.process.terminate()
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait for its end; kill the keeper, and with it the process, when it takes too long."""
-        if self.process is None:
-            return
+    def wait(self) -> None:
+        """Wait for its end; kill the keeper, and with it the process, if it takes too long."""
         try:
-            self.process.wait(timeout_s)
+            self.process.wait(self.grace_s + 6)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -83,54 +62,52 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Keeps children running. ``tell`` gets a line for a person whenever something happens."""
+    """Keeps children running. ``report`` gets a line for people whenever something happens."""
 
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     children: list[Child] = field(default_factory=list)  # in order of start
 
     def start(self, child: Child) -> None:
-        """Start a child and watch over it from now on."""
-        self.children.append(child)
+        """Start a child and supervise it from now on."""
         child.start()
+        self.children.append(child)
 
     def check_starting(self) -> None:
-        """Look after children while the stack starts.
+        """Check children while the stack starts.
 
         Raises:
-            ChildFailed: one has ended; the message ends with the last lines of its log.
+            ChildFailed: one has ended; the message has the last lines of its log.
         """
         for child in self.children:
             if not child.running():
-                code = None if child.process is None else child.process.returncode
                 raise ChildFailed(
-                    f"{child.name} ended with code {code} while starting; "
+                    f"{child.name} ended with code {child.process.returncode} while starting; "
                     f"the end of {child.log}:\n{child.last_lines()}"
                 )
 
     def check(self) -> None:
-        """Restart what has died, each child with a backoff of its own."""
+        """Restart children that have ended, each with its own backoff."""
         now = time.monotonic()
         for child in self.children:
             if child.running():
                 continue
             if child.restart_at is None:
-                code = None if child.process is None else child.process.returncode
                 steady = now - child.started_at > STEADY_S
                 child.failures = 0 if steady else child.failures + 1
                 pause = BACKOFF_S[min(child.failures, len(BACKOFF_S) - 1)]
                 child.restart_at = now + pause
-                self.tell(f"{child.name} ended with code {code}; started again in {pause:g} s")
+                code = child.process.returncode
+                self.report(f"{child.name} ended with code {code}; restarting in {pause:g} s")
             elif now >= child.restart_at:
                 child.start()
-                self.tell(f"{child.name} started again")
+                self.report(f"{child.name} restarted")
 
     def stop(self) -> None:
-        """Stop all children, the last started first; those of one kind at once."""
-        while self.children:
-            kind = self.children[-1].name.split("-")[0]
-            group = [c for c in self.children if c.name.split("-")[0] == kind]
-            for child in group:
-                child.terminate()
-            for child in group:
-                child.wait(child.grace_s + 6)
-                self.children.remove(child)
+        """Stop all children, the last started first, those of one kind together."""
+        for _, group in groupby(reversed(self.children), lambda child: child.name.split("-")[0]):
+            stopping = list(group)
+            for child in stopping:
+                child.process.terminate()
+            for child in stopping:
+                child.wait()
+        self.children.clear()

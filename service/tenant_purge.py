@@ -1,4 +1,4 @@
-"""Deleting all that is kept of a tenant, in batches that do not hold up the others."""
+"""Deleting a tenant's data, in batches that do not delay other tenants."""
 
 import asyncio
 import contextlib
@@ -8,42 +8,37 @@ from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.tenants import UnknownTenant
 from service.key_store import KeyStore
-from service.keyring import KEPT_S
+from service.keyring import TTL_S
 from service.webhook_secrets import WebhookSecrets
 
 BATCH_JOBS = 100
-PAUSE_S = 0.01  # between two batches, for other people's calls
+PAUSE_S = 0.01  # between two batches, for other clients of Redis
 
 
-async def purge_tenant(settings: JobsSettings, name: str, tell: Callable[[str], None]) -> int:
-    """Revoke a tenant's keys, then forget its jobs, pictures, idempotency keys, deliveries, webhook
-    secret and terms; return how many jobs there were. May be repeated after a failure.
+async def purge_tenant(settings: JobsSettings, name: str, report: Callable[[str], None]) -> int:
+    """Revoke a tenant's keys, then delete its jobs, images, idempotency keys, deliveries, webhook
+    secret and terms; return the number of jobs. Can be repeated after a failure.
 
     Raises:
-        StoreTrouble: Redis does not answer.
+        StoreTrouble: Redis is unavailable.
     """
     store, keys, secrets = RedisStore(settings), KeyStore(settings), WebhookSecrets(settings)
     try:
         revoked = [key.id for key in await keys.all(name)]
         for key_id in revoked:
             await keys.revoke(key_id)
-        tell(f"{len(revoked)} keys revoked")
+        report(f"{len(revoked)} keys revoked")
         if revoked:
-            await asyncio.sleep(KEPT_S)  # until no door takes a job of theirs any more
-        forgotten = await _jobs(store, name)
+            await asyncio.sleep(TTL_S)  # until no door accepts jobs with these keys any more
+        forgotten = 0
+        while batch := await store.purge(name, BATCH_JOBS):
+            forgotten += batch
+            await asyncio.sleep(PAUSE_S)
         await secrets.forget(name)
-        with contextlib.suppress(UnknownTenant):  # it had the defaults
+        with contextlib.suppress(UnknownTenant):  # it has default terms
             await store.tenants.remove(name)
-        tell(f"{forgotten} jobs forgotten")
+        report(f"{forgotten} jobs forgotten")
         return forgotten
     finally:
         for holder in (store, keys, secrets):
             await holder.close()
-
-
-async def _jobs(store: RedisStore, name: str) -> int:
-    forgotten = 0
-    while dropped := await store.purge(name, BATCH_JOBS):
-        forgotten += dropped
-        await asyncio.sleep(PAUSE_S)
-    return forgotten

@@ -8,38 +8,34 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from jobs.logs import configure
-from jobs.settings import read_environment
 from service.application import create_app
-from service.door_arguments import arguments
-from service.file_limit import raise_file_limit
-from service.settings import ServiceSettings
+from service.door_process import start
 
 log = structlog.get_logger()
 
 STOP_S = 4  # for requests in flight
 IDLE_S = 90
-"""Longer than load balancers keep an idle connection (60 to 75 s): they answer 502 where a server
-closes one that they are about to use. Ray Serve's own limit."""
+"""Longer than load balancers keep an idle connection (60 to 75 s): they answer 502 if the server
+closes a connection that they are about to use. Ray Serve has the same limit."""
 
 
 class DoorServer(uvicorn.Server):
-    """A server that ends event streams when it is told to stop, instead of waiting for them."""
+    """A server that ends event streams on a stop signal instead of waiting for them."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Remember the signal, and let go of everyone who waits."""
+        """Remember the signal and end streams and waits."""
         super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # a stop that was asked for ends with code 0
+        self._captured_signals.clear()  # uvicorn would raise them again: the exit code is to be 0
         door = getattr(self._app.state, "door", None)
         if door is not None:
-            door.loop.call_soon_threadsafe(door.close_streams)
+            door.closing.get_loop().call_soon_threadsafe(door.close_streams)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, then print the address."""
         await super().startup(sockets)
         if self.started:
             url = f"http://{self.config.host}:{self.config.port}"
@@ -48,7 +44,7 @@ class DoorServer(uvicorn.Server):
 
 
 def server(app: FastAPI, host: str, port: int) -> DoorServer:
-    """Return a server for the application; its logs go where the application's go."""
+    """Return a server for the application; it logs where the application does."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -66,10 +62,7 @@ def server(app: FastAPI, host: str, port: int) -> DoorServer:
 
 def main() -> int:
     """Serve until SIGTERM."""
-    options = arguments(__doc__ or "")
-    settings = read_environment(ServiceSettings)
-    configure(settings.log_format, settings.log_level)
-    raise_file_limit()
+    options, settings = start(__doc__ or "")
     running = server(create_app(settings), options.host, options.port)
     running.run()
     return 0 if running.started else 1

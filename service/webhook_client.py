@@ -25,6 +25,7 @@ class Answer:
 
     delivered: bool
     final: bool = False  # asking again would be of no use
+    timed_out: bool = False
     note: str = ""
 
 
@@ -59,7 +60,7 @@ class WebhookClient:
                 async with call as response:
                     return _read(response.status)
         except TimeoutError:
-            return Answer(delivered=False, note="it did not answer in time")
+            return Answer(delivered=False, timed_out=True, note="it did not answer in time")
         except RefusedAddress as error:
             log.warning("webhook refused", host=url.host, reason=str(error))
             return Answer(delivered=False, note="its name leads to an address that is not public")

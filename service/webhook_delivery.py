@@ -6,10 +6,8 @@ message has one ``webhook-id`` however often it is sent, so that a receiver can 
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from time import monotonic
 
 import orjson
 import structlog
@@ -24,13 +22,13 @@ from service.links import Links
 from service.metrics import DoorCounters
 from service.representations import job_view
 from service.settings import ServiceSettings
+from service.webhook_circuits import WebhookCircuits
 from service.webhook_client import Answer, WebhookClient
 from service.webhook_secrets import WebhookSecrets
 
 log = structlog.get_logger()
 
 LONGEST_PAUSE_S = 6 * 3600.0
-SLOW_SHARE = 0.25  # of the time that a call may take: who takes more is slow
 LEASE_SPARE_S = 20.0  # beyond the time that a call may take
 AWAY_S = 5.0  # between two looks while the store does not answer
 
@@ -58,8 +56,10 @@ class Deliverer:
             lease_s=settings.webhook_timeout_s + LEASE_SPARE_S,
             max_attempts=settings.webhook_max_attempts,
             limit_of_tenant=max(1, settings.webhooks_at_once // 4),
-            limit_of_slow=max(1, settings.webhooks_at_once // 4),
+            limit_of_receiver=max(1, settings.webhooks_at_once // 2),
+            limit_of_probes=max(1, settings.webhooks_at_once // 4),
         )
+        self._circuits = WebhookCircuits(rest_s=3 * settings.webhook_timeout_s)
 
     async def run(self) -> None:
         """Deliver for ever; what is under way when this is cancelled goes to another door."""
@@ -90,8 +90,9 @@ class Deliverer:
 
     async def _start(self) -> int:
         free = self._settings.webhooks_at_once - len(self._under_way)
-        busy = Counter(delivery.tenant for delivery in self._under_way.values())
-        taken = await self._store.outbox.take(free, self._terms, busy)
+        taken = await self._store.outbox.take(
+            free, self._terms, self._under_way.values(), self._circuits.resting()
+        )
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[task] = delivery
@@ -102,10 +103,9 @@ class Deliverer:
         try:
             record = await self._store.get(delivery.job_id)
             secrets = await self._secrets.of(delivery.tenant)
-            called_at = monotonic()
             answer = await self._send(record, secrets)
-            slow = monotonic() - called_at > SLOW_SHARE * self._settings.webhook_timeout_s
-            await self._settle(delivery, answer, slow)
+            self._circuits.report(delivery.line, timed_out=answer.timed_out)
+            await self._settle(delivery, answer)
         except JobNotFound:
             return  # deleted meanwhile, and its entry with it
         except StoreTrouble as error:
@@ -122,18 +122,18 @@ class Deliverer:
             record.webhook.webhook.url, signed_headers(record.id, body, secrets, now), body
         )
 
-    async def _settle(self, delivery: Delivery, answer: Answer, slow: bool) -> None:
+    async def _settle(self, delivery: Delivery, answer: Answer) -> None:
         outbox = self._store.outbox
         if answer.delivered:
             outcome = "delivered"
-            await outbox.settle(delivery, "delivered", slow=slow)
+            await outbox.settle(delivery, "delivered")
         elif answer.final or delivery.attempt >= self._settings.webhook_max_attempts:
             outcome = "failed"
-            await outbox.settle(delivery, "failed", note=answer.note, slow=slow)
+            await outbox.settle(delivery, "failed", note=answer.note)
         else:
             outcome = "retried"
             pause = pause_s(delivery.attempt, self._settings.webhook_retry_s)
-            await outbox.settle(delivery, "retried", note=answer.note, delay_s=pause, slow=slow)
+            await outbox.settle(delivery, "retried", note=answer.note, delay_s=pause)
         self._counters.webhooks.labels(outcome).inc()
         write = log.info if answer.delivered else log.warning
         write(

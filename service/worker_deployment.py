@@ -1,7 +1,7 @@
 """Autoscaled workers as a Ray Serve application: ``serve run service.worker_deployment:app``.
 
-Each replica starts the very ``celery`` command that operators start, as a child process. Serve
-decides how many replicas there are; the jobs come from the store, never through Serve.
+Each replica starts the same ``celery`` command as operators do, as a child process. Serve decides
+how many replicas there are; jobs come from the store, never through Serve.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from service.worker_settings import RayWorkerSettings, worker_settings
 log = structlog.get_logger()
 
 NAME = "sfumato-workers"
-LOOK_EVERY_S = 0.2
-STOP_MARGIN_S = 10.0  # for the keeper to kill what is left, and for Serve itself
+POLL_S = 0.2
+STOP_MARGIN_S = 10.0  # for the keeper to kill what is left, and for Serve
 
 
 class Worker:
     """One replica: a worker process, from ready to drained."""
 
-    _process: WorkerProcess | None = None  # __del__ may come while __init__ still waits
+    _process: WorkerProcess | None = None  # __del__ may be called while __init__ still waits
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
@@ -43,14 +43,14 @@ class Worker:
         drain_s: float,
         start_limit_s: float,
     ) -> None:
-        """Start the worker and wait until it has announced itself: then Serve counts it as running.
+        """Start the worker and wait until it has announced itself; then Serve counts it as running.
 
         Raises:
             WorkerEnded: it ended while starting.
             TimeoutError: it was not ready in time.
         """
         configure("json", "INFO")
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every look at the probe
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every probe
         context = serve.get_replica_context()
         worker_id = f"{socket.gethostname()}-{context.replica_id.unique_id}"
         env = {"SFUMATO_LOG_FORMAT": "json", "OMP_WAIT_POLICY": "passive"} | os.environ
@@ -65,7 +65,7 @@ class Worker:
             async with asyncio.timeout(limit_s):
                 while not await announced(store, process.worker_id):
                     process.check_running()
-                    await asyncio.sleep(LOOK_EVERY_S)
+                    await asyncio.sleep(POLL_S)
         except TimeoutError:
             process.terminate()
             raise TimeoutError(f"worker {process.worker_id} not ready in {limit_s} s") from None
@@ -73,23 +73,23 @@ class Worker:
             await store.close()
 
     async def check_health(self) -> None:
-        """Tell Serve how the worker is; it replaces one that has ended or hangs.
+        """Raise if the worker has ended or hangs; Serve then replaces the replica.
 
         Raises:
-            WorkerEnded, WorkerStuck: it does not do its work.
+            WorkerEnded, WorkerStuck: it does not work.
         """
         if self._process is not None:
             await self._process.check_alive()
 
     async def __del__(self) -> None:
-        """Let the worker give its jobs back; Serve calls this when it takes the replica away."""
+        """Drain the worker; Serve calls this when it removes the replica."""
         if self._process is not None:
             code = await self._process.drain()
             log.info("worker drained", worker=self._process.worker_id, code=code)
 
 
 async def announced(store: RedisStore, worker_id: str) -> bool:
-    """Return whether the worker is among the live ones; False too while the store is away."""
+    """Return whether the worker is live; False while the store is unavailable."""
     try:
         return any(worker.id == worker_id for worker in await store.workers())
     except StoreUnavailable:
@@ -97,9 +97,9 @@ async def announced(store: RedisStore, worker_id: str) -> bool:
 
 
 def app(args: dict[str, Any] | None = None) -> Application:
-    """Return the application. Each setting may be given as an argument, without ``SFUMATO_``.
+    """Return the application. Each setting can be given as an argument, without ``SFUMATO_``.
 
-    ``args`` is what ``serve run`` hands to a builder: ``ray_max_workers=4 ray_num_gpus=1``.
+    ``args`` are the arguments that ``serve run`` passes to a builder: ``ray_max_workers=4``.
     Replicas and Serve's controller read the store's variables of their machine.
     """
     settings = worker_settings(args or {})
@@ -122,7 +122,7 @@ def app(args: dict[str, Any] | None = None) -> Application:
 
 
 def autoscaling(settings: RayWorkerSettings) -> AutoscalingConfig:
-    """Return Serve's configuration: our signal, its delays and bounds."""
+    """Return Serve's configuration: our policy, with the delays and bounds of the settings."""
     return AutoscalingConfig(
         min_replicas=settings.ray_min_workers,
         initial_replicas=settings.ray_min_workers,

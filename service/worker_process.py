@@ -1,9 +1,8 @@
-"""One worker as a child process under a keeper: started, looked after, drained."""
+"""One worker as a child process under a keeper: started, checked, drained."""
 
 import asyncio
-import os
+import contextlib
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 
@@ -13,7 +12,7 @@ from service import keeper
 from service.redis_server import free_port
 
 POLL_S = 0.1
-LOOK_TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 5.0
 PORTS_TRIED = 64
 
 
@@ -22,22 +21,22 @@ class WorkerEnded(RuntimeError):
 
 
 class WorkerStuck(RuntimeError):
-    """The worker runs, and says that it gets nowhere."""
+    """The worker is running but its liveness probe fails."""
 
 
 class WorkerProcess:
     """The worker's command under a keeper.
 
-    When this process dies, whatever the signal, the kernel tells the keeper, which lets the worker
-    give its jobs back and then sees to it that nothing of it is left. Linux only.
+    If this process dies for whatever reason, the kernel signals the keeper, which lets the worker
+    give its jobs back and then kills what is left of it. Linux only.
     """
 
     def __init__(
         self, worker_id: str, env: Mapping[str, str], metrics: tuple[str, int], drain_s: float
     ) -> None:
-        """Start it; ``metrics`` is the host and port of its figures and probes.
+        """Start it; ``metrics`` is the host and port of its metrics and probes.
 
-        The thread that calls has to live as long as the worker shall.
+        The calling thread must live as long as the worker.
         """
         self.worker_id = worker_id
         host, port = metrics
@@ -47,29 +46,23 @@ class WorkerProcess:
             "SFUMATO_METRICS_HOST": host,
             "SFUMATO_METRICS_PORT": str(port),
         }
-        keeping = [sys.executable, "-I", keeper.__file__, str(os.getpid()), str(drain_s)]
-        self._process = subprocess.Popen(
-            [*keeping, *worker_command(worker_id)],
-            env=dict(env) | own,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._process = keeper.start(worker_command(worker_id), dict(env) | own, drain_s)
 
     def check_running(self) -> None:
-        """Check that it runs. Raises: WorkerEnded."""
+        """Check that it is running. Raises: WorkerEnded."""
         code = self._process.poll()
         if code is not None:
             raise WorkerEnded(f"worker {self.worker_id} ended with code {code}; see its log")
 
     async def check_alive(self) -> None:
-        """Check that it runs and that its engine gets on.
+        """Check that it is running and that its engine makes progress.
 
         Raises:
-            WorkerEnded: it does not run.
-            WorkerStuck: it says what hangs, or does not answer at all.
+            WorkerEnded: it is not running.
+            WorkerStuck: its liveness probe fails or does not answer.
         """
         self.check_running()
-        async with httpx.AsyncClient(trust_env=False, timeout=LOOK_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_S) as client:
             try:
                 answer = await client.get(self._probe)
             except httpx.HTTPError as error:
@@ -96,7 +89,7 @@ def worker_command(name: str) -> list[str]:
 
 
 def reachable(host: str) -> str:
-    """Return how this machine reaches a server that listens on ``host``, as a URL has it."""
+    """Return the host, for a URL, at which this machine reaches a server that listens on it."""
     own = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104 # not bound
     host = own.get(host, host)
     return f"[{host}]" if ":" in host else host
@@ -106,7 +99,7 @@ def own_metrics_port(host: str, first: int, number: int) -> int:
     """Return the metrics port of the ``number``-th worker of a machine.
 
     It is the first free one from ``first + number`` on, so that workers that start together do not
-    meet; any free one where ``first`` is 0.
+    collide, or any free one if ``first`` is 0.
 
     Raises:
         OSError: none of them is free.
@@ -117,9 +110,7 @@ def own_metrics_port(host: str, first: int, number: int) -> int:
     for port in range(begin, min(begin + PORTS_TRIED, 65536)):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind((host, port))
-            except OSError:
-                continue
-            return port
+                return port
     raise OSError(f"no free port for a worker's metrics from {begin} on")

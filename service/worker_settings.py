@@ -1,4 +1,4 @@
-"""What the autoscaled workers' Ray Serve application reads from ``SFUMATO_*`` variables."""
+"""The settings of the autoscaled workers' Ray Serve application, from ``SFUMATO_*`` variables."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ SHIPPED_MODEL = "emoji"
 
 
 class RayWorkerSettings(JobsSettings):
-    """How many workers of one model Ray may run, and what each gets."""
+    """The workers of one model that Ray may run, and their resources."""
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
@@ -51,22 +51,22 @@ class RayWorkerSettings(JobsSettings):
 
     @property
     def worker_env(self) -> dict[str, str]:
-        """The variables that every worker gets beside those of its machine."""
+        """The variables that each worker gets in addition to those of its machine."""
         given = {} if self.model is None else {"SFUMATO_MODEL": str(self.model)}
         return given | {"SFUMATO_MODEL_NAME": self.name}
 
 
-OWN = frozenset(RayWorkerSettings.model_fields) - frozenset(JobsSettings.model_fields)
+ARGUMENTS = frozenset(RayWorkerSettings.model_fields) - frozenset(JobsSettings.model_fields)
 
 
 def worker_settings(arguments: dict[str, Any]) -> RayWorkerSettings:
-    """Return the settings; arguments go before the environment.
+    """Return the settings; arguments take precedence over the environment.
 
     Raises:
         StartError: an argument is unknown, or a value is bad.
     """
-    unknown = arguments.keys() - OWN
+    unknown = arguments.keys() - ARGUMENTS
     if unknown:
-        known = ", ".join(sorted(OWN))
+        known = ", ".join(sorted(ARGUMENTS))
         raise StartError(f"unknown arguments {', '.join(sorted(unknown))}; there are: {known}")
     return read_environment(RayWorkerSettings, **arguments)

@@ -70,7 +70,7 @@ def tiny_bundle(folder: Path, *, prediction_type: str = "epsilon", seed: int = 0
     )
     CLIPTextModel(text).save_pretrained(folder / "text_encoder")
     tiny_tokenizer().save_pretrained(str(folder / "tokenizer"))
-    codec = PatchPCACodec.fit(torch.rand(16, 3, 32, 32) * 2 - 1, 8, 4)
+    codec = PatchPCACodec.fit(torch.rand(16, 3, 32, 32) * 2 - 1, 8, 4, 0.5)
     (folder / "vae").mkdir()
     save_file(codec.state_dict(), folder / "vae" / "diffusion_pytorch_model.safetensors")
     write(folder / "vae" / "config.json", _class_name="PatchPCACodec", patch_size=8,

@@ -14,7 +14,7 @@ import pytest
 from jobs.logs import configure
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
-from service.redis_server import redis_server
+from tests.redis_server import redis_server
 
 pytest_plugins = ["tests.needs", "tests.leaks"]
 T = TypeVar("T")

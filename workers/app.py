@@ -26,7 +26,7 @@ from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 SPARE_THREADS = 4
-"""Tasks that wait for a place while others' last pictures are being written."""
+"""Tasks that wait for a slot while the last images of others are being written."""
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +67,7 @@ def build() -> Celery:
 
 
 def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
-    """Tie the worker's life to Celery's signals; ``host`` holds it while it runs."""
+    """Start and stop the worker on Celery's signals; ``host`` holds it while it runs."""
     bundles: list[Bundle] = []
 
     def prepare(sender: Any = None, **_: Any) -> None:
@@ -79,12 +79,10 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
             bundles.append(load(chosen))
 
     def start(**_: Any) -> None:
-        # Celery writes to the environment until here: what other threads read there would move.
+        # Celery writes to the environment until here, which no other thread may read meanwhile.
         bundle = bundles.pop()
         with _refusing(chosen):
-            started = WorkerHost(bundle, chosen)
-            started.start()
-        host.append(started)
+            host.append(WorkerHost(bundle, chosen))
         log.info(
             "worker ready",
             model=bundle.info.name,
@@ -103,7 +101,7 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
 
     def dropped(**_: Any) -> None:
         for running in host:
-            running.counters.dropped()
+            running.counters.dropped_messages.inc()
 
     signals.setup_logging.connect(lambda **_: set_up_logging(chosen), weak=False)
     signals.worker_init.connect(prepare, weak=False)
@@ -115,7 +113,7 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
 
 @contextlib.contextmanager
 def _refusing(chosen: WorkerSettings) -> Iterator[None]:
-    """End the process where it cannot serve: Celery logs a signal's error and goes on without."""
+    """End the process if it cannot serve: Celery only logs an error in a signal's handler."""
     try:
         yield
     except BundleError as error:
@@ -126,7 +124,7 @@ def _refusing(chosen: WorkerSettings) -> Iterator[None]:
 
 
 def set_up_logging(chosen: WorkerSettings) -> None:
-    """Log as the settings say; libraries tell of errors alone."""
+    """Log as the settings say; libraries log errors only."""
     configure(chosen.log_format, chosen.log_level)
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()

@@ -1,7 +1,7 @@
-"""One attempt at a job as a span: its stages as spans below it, its milestones as events.
+"""One attempt at a job as a span, with its stages as child spans and its milestones as events.
 
-What is written is bounded whatever the job's number of steps. Nothing is written on the engine's
-thread: its reports carry times, and the publisher's loop turns them into spans.
+Their number is bounded whatever the job's number of steps. The engine's thread writes none: its
+reports carry times, and the publisher's loop turns them into spans.
 """
 
 import contextlib
@@ -9,42 +9,27 @@ from collections.abc import Iterator
 from time import time_ns
 
 from opentelemetry.context import Context
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    Span,
-    SpanKind,
-    Status,
-    StatusCode,
-    set_span_in_context,
-)
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from jobs.schema import JobError
 from jobs.store import Claim
 from jobs.tracing import Tracing, parent
-from workers.messages import Admitted, Advanced, Standing
+from workers.messages import Admitted, Advanced, ImageProgress
 
-TICK_EVERY_S = 1.0  # between two ticks that are shown
+TICK_EVERY_S = 1.0  # between two ticks that become spans
 MAX_TICKS = 64
-MAX_CHECKPOINTS = 32  # events; all are counted
+MAX_CHECKPOINTS = 32  # that become events; all are counted
 
 
 class Attempt:
-    """The spans of one attempt; where the job is not traced every call does nothing."""
+    """The spans of one attempt; OpenTelemetry's empty ones if the job is not traced."""
 
     def __init__(self, tracing: Tracing, claim: Claim, began_ns: int) -> None:
+        record = claim.record
         self._tracer = tracing.tracer
-        self._span: Span = INVALID_SPAN
-        self._below = Context()
-        self._entered_ns: dict[int, int] = {}  # by picture
+        self._entered_ns: dict[int, int] = {}  # by image
         self._ticked_at = 0.0
         self._ticks = self._previews = self._checkpoints = 0
-        self._ended = False
-        self.on = False  # whether anything is recorded
-        if tracing.on:
-            self._begin(claim, began_ns)
-
-    def _begin(self, claim: Claim, began_ns: int) -> None:
-        record = claim.record
         self._span = self._tracer.start_span(
             "job attempt",
             context=parent(record.traceparent),
@@ -59,7 +44,6 @@ class Attempt:
                 "sfumato.waited_s": max(0.0, began_ns / 1e9 - record.queued_at),
             },
         )
-        self.on = self._span.is_recording()
         self._below = set_span_in_context(self._span, Context())
         self._stage("claim", began_ns, time_ns())
 
@@ -73,23 +57,24 @@ class Attempt:
         span.end(max(began_ns, ended_ns))
 
     def entered(self, image: int) -> None:
-        """Tell that a picture waits for its slot."""
-        if self.on:
-            self._entered_ns[image] = time_ns()
+        """Note that an image waits for its slot."""
+        self._entered_ns[image] = time_ns()
 
     def admitted(self, report: Admitted) -> None:
-        """Tell that a picture has its slot: the time since it entered was its admission."""
-        if self.on and (began_ns := self._entered_ns.pop(report.image, None)) is not None:
+        """Show the time that an image has waited for its slot."""
+        if (began_ns := self._entered_ns.pop(report.image, None)) is not None:
             at_ns = int(report.at * 1e9)
             self._stage("admission", began_ns, at_ns, image=report.image, row=report.row)
 
-    def advanced(self, report: Advanced, standing: Standing) -> None:
-        """Show a tick now and then, and the first one as an event too."""
-        if not self.on or self._ticks >= MAX_TICKS or report.at - self._ticked_at < TICK_EVERY_S:
+    def advanced(self, report: Advanced, progress: ImageProgress) -> None:
+        """Show a tick once in a while, and the first one as an event too."""
+        if not self._span.is_recording() or self._ticks >= MAX_TICKS:
+            return
+        if report.at - self._ticked_at < TICK_EVERY_S:
             return
         ended_ns = int(report.at * 1e9)
         if not self._ticks:
-            self._span.add_event("first tick", {"sfumato.row": standing.row}, ended_ns)
+            self._span.add_event("first tick", {"sfumato.row": progress.row}, ended_ns)
         self._ticked_at = report.at
         self._ticks += 1
         self._stage(
@@ -98,28 +83,25 @@ class Attempt:
             ended_ns,
             tick=report.tick,
             rows=report.rows,
-            pictures=len(report.pictures),
-            row=standing.row,
+            pictures=len(report.images),
+            row=progress.row,
         )
 
     def previewed(self) -> None:
         """Count a published preview; the first one is an event."""
-        if self.on and not self._previews:
+        if self._span.is_recording() and not self._previews:
             self._span.add_event("first preview")
         self._previews += 1
 
     def checkpointed(self, row: int) -> None:
-        """Tell that a state is in the store."""
-        if self.on and self._checkpoints < MAX_CHECKPOINTS:
+        """Show that a state is in the store."""
+        if self._span.is_recording() and self._checkpoints < MAX_CHECKPOINTS:
             self._span.add_event("checkpoint", {"sfumato.row": row})
         self._checkpoints += 1
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Show a part of the attempt as a span of its own."""
-        if not self.on:
-            yield
-            return
         began_ns = time_ns()
         try:
             yield
@@ -128,9 +110,8 @@ class Attempt:
 
     def end(self, outcome: str, error: JobError | None = None) -> None:
         """End the span; only the first end counts."""
-        if self._ended:
+        if not self._span.is_recording():
             return
-        self._ended = True
         self._span.set_attributes(
             {
                 "sfumato.outcome": outcome,
@@ -142,4 +123,3 @@ class Attempt:
             self._span.set_attribute("sfumato.error", error.code)
             self._span.set_status(Status(StatusCode.ERROR, error.code))
         self._span.end()
-        self.on = False

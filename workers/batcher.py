@@ -1,4 +1,4 @@
-"""Which pictures take part in the next forward pass. Holds no tensors."""
+"""Which images take part in the next forward pass. Holds no tensors."""
 
 import heapq
 from collections import deque
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 MIN_ROWS = 2
-"""A guided picture's forward rows: no bound may be lower."""
+"""A guided image's forward rows: no bound may be lower."""
 
 
 @dataclass
 class Candidate:
-    """A picture in a slot, as the batcher sees it."""
+    """An image in a slot, as the batcher sees it."""
 
     key: Hashable
-    group: Hashable  # pictures of one latent shape can share a forward pass
+    group: Hashable  # images of one latent shape can share a forward pass
     rank: int  # priority class, 0 first
-    arrived: float  # the batcher's clock when the picture came
+    arrived: float  # the batcher's clock on admission
     passes: int  # forward rows an evaluation costs: 2 when guided
     remaining: int  # evaluations left
     started: bool = False  # has had its first evaluation here
@@ -32,13 +32,13 @@ class Candidate:
 
 @dataclass
 class Batcher:
-    """Orders pictures by class, tenants in turn, first evaluations, shortest remaining work.
+    """Orders images by class, tenants in turn, first evaluations, shortest remaining work.
 
-    Turns come by rows over weight, so that a tenant with many pictures here does not hold up one
-    with few. The clock counts forward rows served. A picture that waits gains ``ageing`` rows of
-    preference for every row served meanwhile, so that a long one is not passed by short ones for
-    ever. A class gains ``class_share`` of the rows that higher ones get, and one of its pictures
-    goes first when that is what it takes.
+    Tenants take turns by rows over weight, so that one with many images here does not hold up one
+    with few. The clock counts forward rows served. A waiting image gains ``ageing`` rows of
+    preference for every row served, so that a long one does not wait for ever behind short ones. A
+    class is owed ``class_share`` of the rows that higher ones get, and one of its images goes first
+    once an evaluation of it is owed.
     """
 
     rows_per_tick: int  # the bound on forward rows
@@ -49,7 +49,7 @@ class Batcher:
     turns: dict[str, float] = field(default_factory=dict)  # tenant → rows over weight, likewise
 
     def choose(self, candidates: Iterable[Candidate]) -> Sequence[Candidate]:
-        """Return the pictures of the next tick: of one group, within the bound, at least one."""
+        """Return the images of the next tick: of one group, within the bound, at least one."""
         waiting = sorted(candidates, key=self._urgency)
         if not waiting:
             return ()
@@ -75,7 +75,7 @@ class Batcher:
         return chosen
 
     def _in_turn(self, waiting: Iterable[Candidate]) -> Iterator[Candidate]:
-        """Yield a class' pictures, at each turn one of the tenant that is furthest behind."""
+        """Yield a class' images, each of the tenant that is furthest behind."""
         lanes: dict[str, deque[Candidate]] = {}
         for candidate in waiting:
             lanes.setdefault(candidate.tenant, deque()).append(candidate)
@@ -92,7 +92,7 @@ class Batcher:
                 heapq.heappop(turns)
 
     def _firsts(self, waiting: Sequence[Candidate]) -> Iterable[Candidate]:
-        """Return the first picture of each class below the highest."""
+        """Return the first image of each class below the highest."""
         firsts = {candidate.rank: candidate for candidate in reversed(waiting)}
         return (firsts[rank] for rank in sorted(firsts)[1:])
 
@@ -115,7 +115,7 @@ class Batcher:
                     self.owed[rank] = max(0.0, owed - candidate.passes)
 
     def lower(self, below: int) -> bool:
-        """Halve the bound until it is below the rows that did not fit; False when it cannot be."""
+        """Halve the bound until the rows that did not fit exceed it; return False if it stays."""
         before = self.rows_per_tick
         while self.rows_per_tick >= below and self.rows_per_tick > MIN_ROWS:
             self.rows_per_tick = max(MIN_ROWS, self.rows_per_tick // 2)

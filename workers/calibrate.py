@@ -1,4 +1,4 @@
-"""The batch size that the device likes best, measured at start."""
+"""The batch size at which the device is fastest, measured at start."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from diffusion.errors import BundleError
 from jobs.schema import MAX_STEPS
 from workers.batcher import MIN_ROWS
 from workers.engine import Engine, EngineSettings
-from workers.messages import Failed, Picture, Report
+from workers.messages import Failed, ImageRequest, Report
 
 log = structlog.get_logger()
 WITHIN = 0.998
 """The smallest batch that reaches this share of the best speed is taken."""
 CONTENDER = 0.96
-"""The share of the best speed in a first look that a size needs for a closer one."""
+"""A size with this share of the best speed in a first look gets a closer one."""
 LOOKS = 2
 MOST_TICKS = 16  # of one closer look at a size
 ROUNDS = 13
 BUDGET_S = 3.2
-"""After which no closer look begins; where the first ones take that long their ticks do not need
-any: what else runs on the machine is little beside them."""
+"""No closer look begins after this. A device whose first looks take as long does not need one: its
+ticks are long enough to be measured well."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ def calibrate(bundle: Bundle, most: int) -> Calibration:
 
 
 def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
-    """Return a size that was chosen already with its speed."""
+    """Return a given size with its speed."""
     speed = speeds_by_rows(bundle, [rows_per_tick]).get(rows_per_tick, 0.0)
     return Calibration(rows_per_tick, speed)
 
 
 def best_of(speeds: Mapping[int, float]) -> Calibration:
-    """Return the smallest size within 0.2 % of the best, the least there is where none fits."""
+    """Return the smallest size within 0.2 % of the best, or the minimum if none fits."""
     if not speeds:
         return Calibration(MIN_ROWS, 0.0)
     chosen = min(rows for rows, speed in speeds.items() if speed >= WITHIN * max(speeds.values()))
@@ -60,7 +60,7 @@ def best_of(speeds: Mapping[int, float]) -> Calibration:
 def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
     """Return (fixed, row) of ticks that take ``fixed + row · rows`` seconds, by least squares.
 
-    One size tells nothing of the fixed part: all of it counts as its rows'.
+    With one size the fixed part is unknown and counted to the rows.
     """
     ticks = {rows: rows / speed for rows, speed in speeds.items()}
     if len(ticks) == 1:
@@ -72,25 +72,15 @@ def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
 def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, float]:
     """Return rows per second of whole ticks at these ascending sizes, as many as fit in memory.
 
-    The sizes take turns, so that a machine busy for a while slows all of them alike. The best ones
-    are looked at more closely, over as many rows each, and the median of each one's turns counts:
-    it scatters half as far as the best turn, by two thousandths. What the others came to in their
-    better look is scaled as the best one's was.
+    The sizes take turns, so that other load on the machine slows all of them alike. The best ones
+    get a closer look over equally many rows, and the median of a size's turns counts: it scatters
+    by two thousandths, half as far as the best turn. The speeds of the others in their better look
+    are scaled by the same factor as the best one's.
 
     Raises:
-        BundleError: the model fails, or what it predicts is no number.
+        BundleError: the model fails or predicts non-finite values.
     """
-    engines: dict[int, Engine] = {}
-    for rows in rows_to_try:
-        reports: list[Report] = []
-        engine = full_engine(bundle, rows, reports.append)
-        engine.tick()  # warms caches
-        failures = [report for report in reports if isinstance(report, Failed)]
-        if engine.rows_per_tick < rows or failures:
-            engine.stop()
-            _check(failures)
-            break
-        engines[rows] = engine
+    engines = _fitting(bundle, rows_to_try)
     if not engines:
         return {}
     until = perf_counter() + BUDGET_S
@@ -110,10 +100,22 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     return {rows: closer.get(rows, share * speed) for rows, speed in speeds.items()}
 
 
-def _check(failures: Sequence[Failed]) -> None:
-    for failure in failures:
-        if failure.code != "out_of_memory":
-            raise BundleError(f"the model cannot draw: {failure.detail}")
+def _fitting(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, Engine]:
+    """Return warm engines of the sizes that fit in memory."""
+    engines: dict[int, Engine] = {}
+    for rows in rows_to_try:
+        reports: list[Report] = []
+        engine = full_engine(bundle, rows, reports.append)
+        engine.tick()
+        failures = [report for report in reports if isinstance(report, Failed)]
+        if engine.rows_per_tick < rows or failures:
+            engine.stop()
+            for failure in failures:
+                if failure.code != "out_of_memory":
+                    raise BundleError(f"the model cannot draw: {failure.detail}")
+            break
+        engines[rows] = engine
+    return engines
 
 
 def sizes(most: int) -> list[int]:
@@ -125,35 +127,28 @@ def sizes(most: int) -> list[int]:
 def full_engine(
     bundle: Bundle, rows: int, report: Callable[[Report], None] = lambda _: None
 ) -> Engine:
-    """Return an engine without a thread that advances ``rows`` unguided pictures a tick."""
+    """Return an engine without a thread that advances ``rows`` unguided images a tick."""
     info = bundle.info
     engine = Engine(bundle, EngineSettings(slots=rows, rows_per_tick=rows), report)
     for image in range(rows):
-        engine.submit(
-            Picture(
-                job_id="calibration",
-                image=image,
-                prompt="",
-                negative_prompt="",
-                seed=0,
-                sampler="euler",
-                schedule="karras",
-                steps=MAX_STEPS,
-                eta=None,
-                guidance_scale=1.0,
-                guidance_rescale=0.0,
-                width=info.width,
-                height=info.height,
-                preview=0,
-                rank=0,
-                age=0.0,
-            )
+        request = ImageRequest(
+            job_id="calibration",
+            image=image,
+            prompt="",
+            seed=0,
+            sampler="euler",
+            schedule="karras",
+            steps=MAX_STEPS,
+            guidance_scale=1.0,
+            width=info.width,
+            height=info.height,
         )
+        engine.submit(request)
     return engine
 
 
 def ticks_s(engine: Engine, count: int) -> float:
-    """Return the seconds of so many ticks."""
+    """Return the seconds of ``count`` ticks."""
     started = perf_counter()
     for _ in range(count):
         engine.tick()

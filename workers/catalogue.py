@@ -1,4 +1,4 @@
-"""What the worker tells the store about its model."""
+"""A worker's model as the store's catalogue lists it."""
 
 from diffusion.model import ModelInfo
 from diffusion.samplers.registry import SAMPLERS, sampler_info
@@ -25,7 +25,7 @@ def sampler_entry(name: str) -> SamplerEntry:
 def model_entry(
     info: ModelInfo, *, units_per_s: float = 0.0, cold_start_s: float = 0.0
 ) -> ModelEntry:
-    """Return a model as the catalogue lists it, with what this worker measured."""
+    """Return a model as the catalogue lists it, with this worker's measurements."""
     return ModelEntry(
         name=info.name,
         title=info.title,

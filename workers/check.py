@@ -1,7 +1,7 @@
-"""``python -m workers.check``: whether a worker could start here, before one does.
+"""``python -m workers.check``: whether a worker can start here.
 
-It loads the model that the settings name and says what would run it; with ``--provider`` it fails
-where this build of ONNX Runtime does not have that execution provider.
+It loads the model that the settings name and prints what would run it; with ``--provider`` it fails
+if this build of ONNX Runtime lacks that execution provider.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from workers.settings import WorkerSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Check and tell; return 0 where a worker would start."""
+    """Check and print; return 0 if a worker can start."""
     parser = argparse.ArgumentParser(prog="python -m workers.check", description=__doc__)
     parser.add_argument("--provider", choices=PROVIDERS, help="has to be in ONNX Runtime's build")
     chosen = parser.parse_args(arguments).provider
-    there = onnxruntime.get_available_providers()
-    print(f"ONNX Runtime {onnxruntime.__version__}: {', '.join(there)}")
-    if chosen is not None and PROVIDERS[chosen] not in there:
+    available = onnxruntime.get_available_providers()
+    print(f"ONNX Runtime {onnxruntime.__version__}: {', '.join(available)}")
+    if chosen is not None and PROVIDERS[chosen] not in available:
         print(f"{PROVIDERS[chosen]} is missing; the extra worker-gpu brings it", file=sys.stderr)
         return 1
     try:

@@ -1,4 +1,4 @@
-"""Whether a worker is alive and ready: what its event loop notes, and what follows from it."""
+"""Whether a worker is alive and ready, from what its event loop last did."""
 
 from dataclasses import dataclass, field
 from time import monotonic
@@ -18,14 +18,14 @@ class Pulse:
 
 
 def why_not_live(pulse: Pulse, engine: Engine, stall_s: float) -> list[str]:
-    """Return why the process should be ended and started anew; empty while it is alive.
+    """Return why the process should be restarted; empty while it is alive.
 
-    An outage of Redis is no reason: a new process would have none either. A round of the publisher
-    counts as stuck only where Redis has answered ``stall_s`` after it began.
+    An outage of Redis is no reason, since a restart would not help. A round of the publisher is
+    stuck only if Redis has answered ``stall_s`` after it began.
     """
     reasons = []
-    if not engine.healthy(stall_s):
-        reasons.append(f"the engine has pictures and has not ticked for {stall_s:g} s")
+    if engine.silent_s >= stall_s:
+        reasons.append(f"the engine has images and has not ticked for {stall_s:g} s")
     if (silent := monotonic() - pulse.beat_at) > stall_s:
         reasons.append(f"the event loop has not run for {silent:.0f} s")
     began, announced = pulse.round_began, pulse.announced_at
@@ -35,7 +35,7 @@ def why_not_live(pulse: Pulse, engine: Engine, stall_s: float) -> list[str]:
 
 
 def why_not_ready(pulse: Pulse, engine: Engine, stall_s: float) -> list[str]:
-    """Return why the worker would take no job now; empty while doors count it as live."""
+    """Return why the worker takes no job now; empty while it does."""
     reasons = why_not_live(pulse, engine, stall_s)
     if pulse.draining:
         reasons.append("draining")

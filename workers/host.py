@@ -1,4 +1,4 @@
-"""A worker's threads: the engine's, and the event loop's that serves it."""
+"""A worker: its parts, their threads, and how they start and stop."""
 
 import asyncio
 import os
@@ -17,7 +17,6 @@ import uvloop
 from diffusion.bundle import Bundle, load_bundle
 from diffusion.onnx_session import SessionSettings
 from jobs.cancelling import end
-from jobs.catalogue import ModelEntry
 from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
 from jobs.redis_store import RedisStore
@@ -27,11 +26,11 @@ from jobs.tracing import open_tracing
 from workers.batcher import MIN_ROWS
 from workers.calibrate import Calibration, calibrate, measure
 from workers.catalogue import model_entry
-from workers.deletion_cost import Pod, keep_noted
 from workers.engine import Engine, EngineSettings
 from workers.health import why_not_live, why_not_ready
+from workers.mailbox import Mailbox
 from workers.memory import keep_freed_memory
-from workers.metrics import Counters, add_engine
+from workers.metrics import Counters
 from workers.probes import Probes
 from workers.process_age import process_age_s
 from workers.runtime import Runtime
@@ -42,10 +41,10 @@ log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
 EX_SOFTWARE = 70
 SWITCH_S = 0.0002
-"""How long another thread may keep the interpreter once the engine wants it back after a pass."""
+"""How long another thread may keep the GIL once the engine wants it back after a pass."""
 ANNOUNCE_S = 1.0
 BEAT_S = 0.5
-CATALOGUE_S = 30.0  # a model is announced again so often, should Redis have lost it
+CATALOGUE_S = 30.0  # between two announcements of the model, in case Redis has lost it
 
 
 def load(settings: WorkerSettings) -> Bundle:
@@ -71,87 +70,64 @@ def load(settings: WorkerSettings) -> Bundle:
 
 
 class WorkerHost:
-    """Runs the engine and the runtime of one model until it is stopped."""
+    """A running worker of one model: an engine thread and the event loop that serves it.
+
+    It calibrates, starts its threads, announces its model, and runs until it is stopped.
+
+    Raises:
+        BundleError: the model was loaded but cannot draw.
+    """
 
     def __init__(self, bundle: Bundle, settings: WorkerSettings) -> None:
         self._bundle = bundle
         self._settings = settings
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
-        self._thread.daemon = True
         self._started_at = time()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._probes: Probes | None = None
-
-    def start(self) -> None:
-        """Calibrate, start both threads, and put the model into the catalogue.
-
-        Raises:
-            BundleError: the model was loaded, and cannot draw.
-        """
-        self._tracing = open_tracing(
-            self._settings, "sfumato-worker", self._settings.worker_id, behind=True
-        )
+        self._tracing = open_tracing(settings, "sfumato-worker", settings.worker_id, behind=True)
         sys.setswitchinterval(SWITCH_S)
-        calibration = self._calibrate()
-        self._thread.start()
-        self._call(self._open(calibration)).result()
-
-    def _calibrate(self) -> Calibration:
-        settings = self._settings
-        rows = settings.rows_per_tick or (DETERMINISTIC_ROWS if settings.deterministic else 0)
-        if rows == 0:
-            return calibrate(self._bundle, 2 * settings.slots)
-        return measure(self._bundle, max(MIN_ROWS, rows))
-
-    async def _open(self, calibration: Calibration) -> None:
-        settings = self._settings
+        calibration = _calibrate(bundle, settings)
+        self._loop = uvloop.new_event_loop()
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
-        self._runtime = Runtime(self._store, self._doorbell, self._bundle, settings, self._tracing)
-        engine_settings = EngineSettings(
-            slots=settings.slots,
-            rows_per_tick=calibration.rows_per_tick,
-            deterministic=settings.deterministic,
-            checkpoint_s=settings.checkpoint_s,
-            preview_s=settings.preview_s,
-            ageing=settings.ageing,
-            class_share=settings.class_share,
-            units_per_s=calibration.rows_per_s,
-        )
-        self._engine = Engine(self._bundle, engine_settings, self._runtime.report)
-        self._runtime.attach(self._engine)
-        self._engine.start()
+        mailbox = Mailbox(self._loop)
+        self.engine = Engine(bundle, _engine_settings(settings, calibration), mailbox.put)
+        self.counters = Counters(bundle.info.name, self.engine, settings.slots)
+        self._runtime = Runtime(
+            self._store, self._doorbell, bundle, settings, self._tracing, self.engine, mailbox,
+            self.counters,
+        )  # fmt: skip
+        self.engine.start()
         self._cold_start_s = process_age_s()
-        add_engine(self._runtime.counters, self._engine, settings.slots, self._bundle.info.name)
-        live = partial(why_not_live, self._runtime.pulse, self._engine, settings.stall_s)
-        self._watchdog = Watchdog(live, settings.hung_s)
-        if settings.metrics_port:
-            self._probes = self._open_probes()
-        sweeper = Sweeper(self._store, self._doorbell)
-        works = [
-            self._runtime.publish(), self._runtime.renew(), self._announce(), self._beat(),
-            sweeper.run(settings.beat_s, self._runtime.counters.trouble),
-        ]  # fmt: skip
-        if settings.pod_name is not None:
-            pod, stats = Pod(settings.pod_name), self._engine.stats
-            works.append(keep_noted(pod, lambda: stats.slots_used, settings.slots))
-        for work in works:
-            task = self._loop.create_task(work)
-            task.add_done_callback(_must_not_end)
-            self._tasks.append(task)
-
-    def _open_probes(self) -> Probes:
-        settings = self._settings
         live, ready = (
-            partial(check, self._runtime.pulse, self._engine, settings.stall_s)
+            partial(check, self._runtime.pulse, self.engine, settings.stall_s)
             for check in (why_not_live, why_not_ready)
         )
-        registry = self._runtime.counters.registry
-        return Probes(registry, live, ready, settings.metrics_host, settings.metrics_port)
+        self._watchdog = Watchdog(live, settings.hung_s)
+        self._probes: Probes | None = None
+        if settings.metrics_port:
+            registry, host = self.counters.registry, settings.metrics_host
+            self._probes = Probes(registry, live, ready, host, settings.metrics_port)
+        sweeper = Sweeper(self._store, self._doorbell)
+        self._tasks = [
+            self._run_for_ever(work)
+            for work in (
+                self._runtime.publish(),
+                self._runtime.renew(),
+                self._announce(),
+                self._beat(),
+                sweeper.run(settings.beat_s, self.counters.redis_errors.inc),
+            )
+        ]
+        self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _run_for_ever(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        task.add_done_callback(_must_not_end)
+        return task
 
     async def _beat(self) -> None:
-        """Note, for ever, that the event loop runs."""
+        """Record, for ever, that the event loop runs."""
         while True:
             self._runtime.pulse.beat_at = monotonic()
             await asyncio.sleep(BEAT_S)
@@ -162,24 +138,23 @@ class WorkerHost:
         while True:
             try:
                 if self._loop.time() - catalogue_at > CATALOGUE_S or catalogue_at == 0.0:
-                    await self._store.announce_model(self._model_entry())
+                    await self._store.announce_model(
+                        model_entry(
+                            self._bundle.info,
+                            units_per_s=self.engine.stats.units_per_s,
+                            cold_start_s=self._cold_start_s,
+                        )
+                    )
                     catalogue_at = self._loop.time()
-                await self._store.announce_worker(self._entry())
+                await self._store.announce_worker(self._worker_entry())
                 self._runtime.pulse.announced_at = monotonic()
             except StoreTrouble as error:
                 catalogue_at = 0.0
-                self._runtime.counters.trouble()
+                self.counters.redis_errors.inc()
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
 
-    def _model_entry(self) -> ModelEntry:
-        return model_entry(
-            self._bundle.info,
-            units_per_s=self._engine.stats.units_per_s,
-            cold_start_s=self._cold_start_s,
-        )
-
-    def _entry(self) -> WorkerEntry:
+    def _worker_entry(self) -> WorkerEntry:
         settings = self._settings
         host, _, _ = settings.worker_id.rpartition("-")
         return WorkerEntry(
@@ -189,37 +164,27 @@ class WorkerHost:
             model=self._bundle.info.name,
             backend=self._bundle.backend.name,
             slots=settings.slots,
-            jobs=self._runtime.jobs,
-            rows_per_s=self._engine.stats.rows_per_s,
+            jobs=self._runtime.job_count,
+            rows_per_s=self.engine.stats.rows_per_s,
             started_at=self._started_at,
-            units_per_s=self._engine.stats.units_per_s,
+            units_per_s=self.engine.stats.units_per_s,
         )
 
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    @property
-    def engine(self) -> Engine:
-        """The engine; there is one once the host has started."""
-        return self._engine
-
-    @property
-    def counters(self) -> Counters:
-        """What the worker counts; there is something once the host has started."""
-        return self._runtime.counters
-
     def answer(self, ring: str) -> None:
-        """Answer a ring; return when the job it claimed has left this worker."""
+        """Answer a ring; return once the job it claimed has left this worker."""
         self._call(self._runtime.answer(ring)).result()
 
     def drain(self) -> None:
-        """Begin to give every job back; tasks end as their jobs leave."""
+        """Start giving every job back; tasks end as their jobs leave."""
         self._call(self._runtime.drain())
 
     def stop(self) -> None:
-        """Give back what is left, retire the worker and end its threads."""
+        """Give the remaining jobs back, retire the worker and end its threads."""
         self._call(self._close()).result()
-        self._engine.stop()
+        self.engine.stop()
         self._watchdog.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -236,15 +201,35 @@ class WorkerHost:
         try:
             await self._store.retire_worker(self._settings.worker_id)
         except StoreTrouble:
-            log.warning("not retired; the entry runs out by itself")
+            log.warning("worker not retired; its entry expires")
         await self._store.close()
         await asyncio.to_thread(self._tracing.close)
         await self._loop.shutdown_default_executor()
 
 
 def _must_not_end(task: asyncio.Task[None]) -> None:
-    """A part of the worker that ended by itself leaves it blind: stop, and be started again."""
+    """End the process, to be restarted: without this task the worker would not do its job."""
     if task.cancelled():
         return
-    log.critical("a part of the worker failed; the process ends", exc_info=task.exception())
+    log.critical("a task of the worker failed; the process ends", exc_info=task.exception())
     os._exit(EX_SOFTWARE)
+
+
+def _calibrate(bundle: Bundle, settings: WorkerSettings) -> Calibration:
+    rows = settings.rows_per_tick or (DETERMINISTIC_ROWS if settings.deterministic else 0)
+    if rows == 0:
+        return calibrate(bundle, 2 * settings.slots)
+    return measure(bundle, max(MIN_ROWS, rows))
+
+
+def _engine_settings(settings: WorkerSettings, calibration: Calibration) -> EngineSettings:
+    return EngineSettings(
+        slots=settings.slots,
+        rows_per_tick=calibration.rows_per_tick,
+        deterministic=settings.deterministic,
+        checkpoint_s=settings.checkpoint_s,
+        preview_s=settings.preview_s,
+        ageing=settings.ageing,
+        class_share=settings.class_share,
+        units_per_s=calibration.rows_per_s,
+    )

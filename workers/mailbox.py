@@ -1,4 +1,4 @@
-"""Reports from the engine thread to the event loop, with at most one wake-up under way."""
+"""Reports from the engine thread to the event loop, with at most one wake-up pending."""
 
 import asyncio
 from collections import deque
@@ -9,8 +9,8 @@ from workers.messages import Report
 class Mailbox:
     """Many puts from any thread, one reader on an event loop.
 
-    A wake-up of the loop costs the putting thread a system call, so it is made only when the
-    reader has emptied the box since the last one.
+    Waking the loop costs the putting thread a system call, so it happens only if the reader has
+    emptied the box since the last time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""The C allocator's habits, for a process that asks for the same large blocks again every tick."""
+"""Settings of the C allocator for a process that requests the same large blocks every tick."""
 
 import ctypes
 
@@ -7,11 +7,11 @@ HALF_A_HEAP = 32 * 2**20  # the largest threshold that glibc takes
 
 
 def keep_freed_memory() -> bool:
-    """Let the allocator keep what is freed; return False where it is not glibc's.
+    """Let the allocator keep freed memory; return False if it is not glibc's.
 
-    By default it gives large blocks back to the kernel and has them filled with zeros page by page
-    when they are asked for again: measured 360 rows a second instead of 450 on 24 rows, in some
-    processes and not in others, as the blocks happen to lie.
+    By default it returns large blocks to the kernel, which fills them with zeros page by page when
+    they are requested again: 360 rows a second instead of 450 with 24 rows, in some processes and
+    not in others, depending on where the blocks lie.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

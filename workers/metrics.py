@@ -1,6 +1,7 @@
 """A worker's Prometheus metrics. Labels are bounded: its model, outcomes, parts of a tick."""
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,72 +20,63 @@ from jobs.store import Claim
 from workers.engine import Engine
 
 WAITS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
+ROWS = (1, 4, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 10000)
 REASONS = ("lost", "drain", "parked")
+M = TypeVar("M", Counter, Gauge, Histogram)
 
 
 class Counters:
-    """What the runtime counts."""
+    """What a worker counts, and its engine's figures; every series is there from the start."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, engine: Engine, slots: int) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series a counter
         self.registry = CollectorRegistry()
         self._model = model
         ProcessCollector(registry=self.registry)
-        self._jobs = Counter(
-            "sfumato_worker_jobs", "Jobs ended here.", ["model", "outcome"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._claims = Counter(
-            "sfumato_worker_claims", "Jobs claimed, by how they start.", ["model", "start"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._departures = Counter(
-            "sfumato_worker_departures", "Jobs that left before their end, by reason.",
-            ["model", "reason"], registry=self.registry,
-        )  # fmt: skip
-        self._queued = Histogram(
-            "sfumato_job_queued_seconds", "Time from a job's creation to its first claim.",
-            ["model"], buckets=WAITS_S, registry=self.registry,
-        )  # fmt: skip
-        self._running = Histogram(
-            "sfumato_job_running_seconds", "Time held by workers, over all attempts.",
-            ["model"], buckets=WAITS_S, registry=self.registry,
-        )  # fmt: skip
-        self._evaluations = Histogram(
-            "sfumato_job_evaluations", "UNet rows of a finished job.", ["model"],
-            buckets=(1, 4, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 10000),
-            registry=self.registry,
-        )  # fmt: skip
-        self._previews = Counter(
-            "sfumato_worker_previews", "Previews published.", ["model"], registry=self.registry
+        self.registry.register(EngineCollector(engine, slots, model))
+        self._jobs = self._labelled(
+            "sfumato_worker_jobs", "Jobs ended here.", "outcome", "succeeded", "failed"
         )
-        self._redis_errors = Counter(
-            "sfumato_worker_redis_errors", "Store calls that failed.", ["model"],
-            registry=self.registry,
+        self._claims = self._labelled(
+            "sfumato_worker_claims", "Jobs claimed, by how they start.", "start",
+            "fresh", "resumed",
         )  # fmt: skip
-        self._dropped = Counter(
-            "sfumato_worker_dropped_messages", "Messages on the queue that were no rings.",
-            ["model"], registry=self.registry,
+        self._departures = self._labelled(
+            "sfumato_worker_departures", "Jobs that left before their end, by reason.", "reason",
+            *REASONS,
         )  # fmt: skip
-        self._draining = Gauge(
-            "sfumato_worker_draining", "1 while it gives its jobs back to stop.", ["model"],
-            registry=self.registry,
+        self._queued = self._one(
+            Histogram, "sfumato_job_queued_seconds",
+            "Time from a job's creation to its first claim.", buckets=WAITS_S,
         )  # fmt: skip
-        self._show_at_zero()
+        self._running = self._one(
+            Histogram, "sfumato_job_running_seconds", "Time held by workers, over all attempts.",
+            buckets=WAITS_S,
+        )  # fmt: skip
+        self._evaluations = self._one(
+            Histogram, "sfumato_job_evaluations", "UNet rows of a finished job.", buckets=ROWS
+        )
+        self.previews = self._one(Counter, "sfumato_worker_previews", "Previews published.")
+        self.redis_errors = self._one(
+            Counter, "sfumato_worker_redis_errors", "Store calls that failed."
+        )
+        self.dropped_messages = self._one(
+            Counter, "sfumato_worker_dropped_messages", "Foreign messages on the queue."
+        )
+        self.draining = self._one(
+            Gauge, "sfumato_worker_draining", "1 while it gives its jobs back to stop."
+        )
+        self._one(Gauge, "sfumato_worker_up", "1 while it runs.").set(1)
 
-    def _show_at_zero(self) -> None:
-        """Show every series from the start, so that the first event is a rise."""
-        for outcome in ("succeeded", "failed"):
-            self._jobs.labels(self._model, outcome)
-        for start in ("fresh", "resumed"):
-            self._claims.labels(self._model, start)
-        for reason in REASONS:
-            self._departures.labels(self._model, reason)
-        for each in (
-            self._queued, self._running, self._evaluations, self._previews, self._redis_errors,
-            self._dropped, self._draining,
-        ):  # fmt: skip
-            each.labels(self._model)
+    def _one(self, kind: type[M], name: str, text: str, **options: Any) -> M:
+        metric = kind(name, text, ["model"], registry=self.registry, **options)
+        return metric.labels(self._model)
+
+    def _labelled(self, name: str, text: str, label: str, *values: str) -> Counter:
+        counter = Counter(name, text, ["model", label], registry=self.registry)
+        for value in values:
+            counter.labels(self._model, value)
+        return counter
 
     def claimed(self, claim: Claim) -> None:
         """Count a claim."""
@@ -92,33 +84,17 @@ class Counters:
         self._claims.labels(self._model, "resumed" if claim.checkpoints else "fresh").inc()
         if record.started_at is not None and record.attempts == 1:
             waited_s = max(0.0, record.started_at - record.queued_at)
-            self._queued.labels(self._model).observe(waited_s, _exemplar(record))
+            self._queued.observe(waited_s, _exemplar(record))
 
     def ended(self, record: JobRecord) -> None:
         """Count a job that ended here."""
         self._jobs.labels(self._model, str(record.status)).inc()
-        self._running.labels(self._model).observe(record.running_s, _exemplar(record))
-        self._evaluations.labels(self._model).observe(record.evaluations)
+        self._running.observe(record.running_s, _exemplar(record))
+        self._evaluations.observe(record.evaluations)
 
     def departed(self, reason: str) -> None:
         """Count a job that leaves before its end."""
         self._departures.labels(self._model, reason).inc()
-
-    def previewed(self, count: int) -> None:
-        """Count published previews."""
-        self._previews.labels(self._model).inc(count)
-
-    def trouble(self) -> None:
-        """Count a store call that failed."""
-        self._redis_errors.labels(self._model).inc()
-
-    def dropped(self) -> None:
-        """Count a message on the queue that was no ring."""
-        self._dropped.labels(self._model).inc()
-
-    def draining(self) -> None:
-        """Tell that the worker gives its jobs back."""
-        self._draining.labels(self._model).set(1)
 
 
 def _exemplar(record: JobRecord) -> dict[str, str] | None:
@@ -127,7 +103,7 @@ def _exemplar(record: JobRecord) -> dict[str, str] | None:
 
 
 class EngineCollector(Collector):
-    """Reads the engine's counters when Prometheus asks, so that a tick pays nothing."""
+    """Reads the engine's counters when Prometheus asks, so that ticks do not pay for it."""
 
     def __init__(self, engine: Engine, slots: int, model: str) -> None:
         self._engine = engine
@@ -165,10 +141,3 @@ class EngineCollector(Collector):
             gauge = GaugeMetricFamily(f"sfumato_engine_{name}", text, labels=["model"])
             gauge.add_metric([self._model], level)
             yield gauge
-
-
-def add_engine(counters: Counters, engine: Engine, slots: int, model: str) -> None:
-    """Let the counters' registry show the engine's figures too."""
-    counters.registry.register(EngineCollector(engine, slots, model))
-    up = Gauge("sfumato_worker_up", "1 while it runs.", ["model"], registry=counters.registry)
-    up.labels(model).set(1)

@@ -1,7 +1,7 @@
-"""Which job gives its place to one of a higher class when a worker is full.
+"""Preemption: which job gives its slots to one of a higher class when a worker is full.
 
-A job is parked between two ticks with its state, so nothing is evaluated twice. It is not parked
-again before it has moved on, so that however many higher ones come it gets through.
+A job is preempted between two ticks and keeps its state, so nothing is evaluated twice. It is not
+preempted again before it has advanced, so that it finishes however many higher ones come.
 """
 
 from collections.abc import Iterable
@@ -9,17 +9,17 @@ from collections.abc import Iterable
 from workers.run import Run
 
 
-def parkable(runs: Iterable[Run]) -> list[Run]:
-    """Return the jobs that may be parked: they hold places and have moved since they came."""
-    return [run for run in runs if run.leaving is None and run.inside and run.evaluations > 0]
+def preemptible(runs: Iterable[Run]) -> list[Run]:
+    """Return the jobs that may be preempted: they hold slots and have advanced here."""
+    return [run for run in runs if run.leaving is None and run.in_slots and run.evaluations > 0]
 
 
 def lowest_rank(runs: Iterable[Run]) -> int | None:
-    """Return the rank of the lowest class that could be parked, None where nothing could."""
-    return max((run.claim.rank for run in parkable(runs)), default=None)
+    """Return the rank of the lowest class that could be preempted, None if nothing could."""
+    return max((run.claim.rank for run in preemptible(runs)), default=None)
 
 
-def to_park(runs: Iterable[Run], waiting: int) -> Run | None:
-    """Return the job with most work left of the lowest class, where that is below ``waiting``."""
-    lower = [run for run in parkable(runs) if run.claim.rank > waiting]
+def to_preempt(runs: Iterable[Run], waiting: int) -> Run | None:
+    """Return the job with most work left of the lowest class, if that is below ``waiting``."""
+    lower = [run for run in preemptible(runs) if run.claim.rank > waiting]
     return max(lower, key=lambda run: (run.claim.rank, run.rows_left), default=None)

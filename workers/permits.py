@@ -1,25 +1,19 @@
-"""How many pictures the engine holds: a place is taken before a job is claimed."""
+"""The engine's slots as a semaphore: one is acquired before a job is claimed."""
 
 import asyncio
 from collections import deque
 
 
-class Permits:
-    """A counted semaphore on one event loop whose waiters can be sent away all at once."""
+class SlotSemaphore:
+    """A counting semaphore on one event loop that can be closed, which sends its waiters away."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
-        self.taken = 0
+        self.free = count
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._closed = False
 
-    @property
-    def free(self) -> int:
-        """Places that nobody holds."""
-        return self.count - self.taken
-
     async def acquire(self) -> bool:
-        """Take a place, waiting for one; False once the permits are closed."""
+        """Take a slot, waiting for one; return False once the semaphore is closed."""
         if self._closed:
             return False
         if self.try_acquire():
@@ -29,21 +23,21 @@ class Permits:
         return await waiter
 
     def try_acquire(self) -> bool:
-        """Take a place if one is free."""
+        """Take a slot if one is free."""
         if self._closed or self.free <= 0:
             return False
-        self.taken += 1
+        self.free -= 1
         return True
 
     def release(self, count: int = 1) -> None:
-        """Give places back."""
-        self.taken -= count
+        """Give slots back."""
+        self.free += count
         while self._waiting and self.free > 0:
-            self.taken += 1
+            self.free -= 1
             self._waiting.popleft().set_result(True)
 
     def close(self) -> None:
-        """Send every waiter away; nothing is handed out any more."""
+        """Send every waiter away and hand out no more slots."""
         self._closed = True
         while self._waiting:
             self._waiting.popleft().set_result(False)

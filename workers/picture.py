@@ -1,4 +1,4 @@
-"""Finished pictures and previews as files, with the parameters that made them inside."""
+"""Finished images and previews as files, with their generation parameters embedded."""
 
 from io import BytesIO
 from typing import Any
@@ -18,7 +18,7 @@ EXIF_IFD = 0x8769
 
 
 def parameters(spec: JobSpec, image: int, model_sha256: str) -> dict[str, Any]:
-    """Return what a picture depends on, and nothing else: no id, no time, no worker."""
+    """Return what an image depends on and nothing else: no id, no time, no worker."""
     return {
         "prompt": spec.prompt,
         "negative_prompt": spec.negative_prompt,
@@ -38,7 +38,7 @@ def parameters(spec: JobSpec, image: int, model_sha256: str) -> dict[str, Any]:
 
 
 def infotext(values: dict[str, Any]) -> str:
-    """Return the parameters as the one text that image tools know as ``parameters``."""
+    """Return the parameters as the text that image tools know as ``parameters``."""
     lines = [values["prompt"]]
     if values["negative_prompt"]:
         lines.append(f"Negative prompt: {values['negative_prompt']}")
@@ -53,23 +53,23 @@ def infotext(values: dict[str, Any]) -> str:
 
 def encode(pixels: NDArray[np.uint8], output_format: str, values: dict[str, Any]) -> bytes:
     """Return pixels (H, W, 3) as a PNG or lossless WebP file; equal input gives equal bytes."""
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     out = BytesIO()
     if output_format == "png":
         info = PngInfo()
         info.add_itxt("parameters", infotext(values))
         info.add_itxt("sfumato", orjson.dumps(values).decode())
-        picture.save(out, "PNG", pnginfo=info, compress_level=6)
+        image.save(out, "PNG", pnginfo=info, compress_level=6)
     else:
         exif = Image.Exif()
         comment = b"UNICODE\0" + infotext(values).encode("utf-16-be")
         exif.get_ifd(EXIF_IFD)[USER_COMMENT] = comment
-        picture.save(out, "WEBP", lossless=True, method=4, exif=exif)
+        image.save(out, "WEBP", lossless=True, method=4, exif=exif)
     return out.getvalue()
 
 
 def encode_preview(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a small, quickly made WebP file of pixels (H, W, 3)."""
+    """Return a small WebP file of pixels (H, W, 3), encoded for speed."""
     out = BytesIO()
     Image.fromarray(pixels).save(out, "WEBP", quality=80, method=0)
     return out.getvalue()

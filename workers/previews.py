@@ -1,4 +1,4 @@
-"""The previews that wait in a worker's runs, encoded and published together."""
+"""Waiting previews of all jobs, encoded and published together."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ import structlog
 
 from jobs.errors import StoreTrouble
 from jobs.store import JobStore, Preview
-from workers.holdings import Holdings
+from workers.holdings import ActiveJobs
 from workers.messages import Previewed
 from workers.picture import PREVIEW_CONTENT_TYPE, encode_preview
 from workers.run import Run
 
 log = structlog.get_logger()
-MOST_A_ROUND = 16
-"""Previews beyond this wait for the next round, replaced by newer ones: a publisher that falls
+MAX_A_ROUND = 16
+"""Further previews wait for the next round and are replaced by newer ones: a publisher that falls
 behind drops previews, never checkpoints or results."""
 
 
-async def publish_previews(store: JobStore, holdings: Holdings, runs: Sequence[Run]) -> None:
-    """Publish the newest preview of each picture; trouble with the store drops them."""
+async def publish_previews(store: JobStore, jobs: ActiveJobs, runs: Sequence[Run]) -> None:
+    """Publish the newest preview of each image; they are dropped if the store fails."""
     due: list[tuple[Run, Previewed]] = []
     for run in runs:
-        while run.previews and len(due) < MOST_A_ROUND:
+        while run.previews and len(due) < MAX_A_ROUND:
             due.append((run, run.previews.popitem()[1]))
     if not due:
         return
@@ -33,11 +33,12 @@ async def publish_previews(store: JobStore, holdings: Holdings, runs: Sequence[R
         for run, shown, data in encoded
     ]
     try:
-        holdings.lose(await store.preview(previews))
+        lost = await store.preview(previews)
     except StoreTrouble as error:
-        holdings.trouble(error)
+        jobs.store_failed(error)
         return
-    holdings.counters.previewed(len(previews))
+    jobs.lose(run for run in runs if run.id in lost)
+    jobs.counters.previews.inc(len(previews))
     for run, _, _ in encoded:
         run.attempt.previewed()
 
@@ -46,5 +47,5 @@ def _file(shown: Previewed) -> bytes | None:
     try:
         return encode_preview(shown.pixels)
     except Exception:  # Pillow raises whatever its encoders raise; a job goes on without previews
-        log.exception("a preview was left out", job_id=shown.job_id)
+        log.exception("preview dropped", job_id=shown.job_id)
         return None

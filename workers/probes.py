@@ -2,16 +2,16 @@
 
 import socket
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 Check = Callable[[], list[str]]
-"""Returns what is wrong; empty where nothing is."""
+"""Returns what is wrong; empty if nothing is."""
 SLOW_CLIENT_S = 10
 
 
@@ -19,19 +19,15 @@ class _Handler(WSGIRequestHandler):
     timeout = SLOW_CLIENT_S
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: a probe comes every few seconds."""
+        """Log nothing: a probe comes every few seconds."""
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
+class _Server6(ThreadingWSGIServer):
     address_family = socket.AF_INET6
 
 
 class Probes:
-    """The server; it listens from its making until it is closed.
+    """The server, which listens until it is closed.
 
     Raises:
         OSError: it cannot listen there; the error names the settings.
@@ -55,7 +51,7 @@ class Probes:
                 return _text(start, "503 Service Unavailable", "\n".join(reasons))
             return _text(start, "200 OK", "ok")
 
-        kind = _Server6 if ":" in host else _Server
+        kind = _Server6 if ":" in host else ThreadingWSGIServer
         try:
             self._server = make_server(
                 host, port, answer, server_class=kind, handler_class=_Handler
@@ -68,7 +64,7 @@ class Probes:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port of the server."""
         return int(self._server.server_address[1])
 
     def close(self) -> None:

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from diffusion.samplers.registry import MAX_REGISTERS, compile_table
 from diffusion.schedule import NoiseSchedule
 from diffusion.table import SamplerTable
-from workers.messages import Picture
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
-    """What a picture runs through; pictures of equal sampling settings share one."""
+class SamplingPlan:
+    """The rows that an image is evaluated at, shared by images of equal sampling settings."""
 
     table: SamplerTable
     packed: NDArray[np.float32]  # (R, K·K + 2·K): mix, denoised, noise of each row
@@ -30,23 +29,19 @@ class Program:
         return len(self.sigmas)
 
 
-def program_for(picture: Picture, noise_schedule: NoiseSchedule) -> Program:
-    """Return the picture's program.
+@lru_cache(maxsize=256)
+def sampling_plan(
+    sampler: str, noise_schedule: NoiseSchedule, schedule: str, steps: int, eta: float | None
+) -> SamplingPlan:
+    """Return the plan of these sampling settings.
 
     Raises:
-        SamplerError, ScheduleError: the order asks for something that cannot be compiled.
+        SamplerError, ScheduleError: the settings cannot be compiled.
     """
-    return _program(picture.sampler, noise_schedule, picture.schedule, picture.steps, picture.eta)
-
-
-@lru_cache(maxsize=256)
-def _program(
-    sampler: str, noise_schedule: NoiseSchedule, schedule: str, steps: int, eta: float | None
-) -> Program:
     table = compile_table(sampler, noise_schedule, schedule=schedule, steps=steps, eta=eta)
     padded = table.padded(MAX_REGISTERS)
     parts = [a.reshape(table.rows, -1) for a in (padded.mix, padded.denoised, padded.noise)]
-    return Program(
+    return SamplingPlan(
         table=table,
         packed=np.concatenate(parts, axis=1).astype(np.float32),
         noisy=tuple(np.any(table.noise != 0, axis=1).tolist()),

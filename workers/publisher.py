@@ -1,4 +1,4 @@
-"""Carries the engine's reports to the store: progress, previews, checkpoints and results."""
+"""Writes the engine's reports to the store: progress, previews, checkpoints and results."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import structlog
 
-from diffusion.bundle import Bundle
+from diffusion.model import ModelInfo
 from jobs.errors import StaleFence, StoreTrouble
 from jobs.queue import Doorbell
 from jobs.schema import ImageRecord, JobError
 from jobs.store import Checkpoint, FinishedImage, JobStore, RequeueReason
 from workers.health import Pulse
-from workers.holdings import Holdings
+from workers.holdings import ActiveJobs
 from workers.mailbox import Mailbox
 from workers.messages import (
     Admitted,
@@ -34,34 +34,31 @@ T = TypeVar("T")
 
 
 class Publisher:
-    """Tells the store, in rounds at a bounded rate, what becomes of the jobs held here."""
+    """Publishes what happens to the jobs here, in rounds at a bounded rate."""
 
     def __init__(
         self,
         store: JobStore,
         doorbell: Doorbell,
-        bundle: Bundle,
-        holdings: Holdings,
+        info: ModelInfo,
+        jobs: ActiveJobs,
+        mailbox: Mailbox,
         pulse: Pulse,
         publish_s: float,
-        left: Callable[[Run, Iterable[int]], None],
+        free: Callable[[Run, Iterable[int]], None],
     ) -> None:
         self._store = store
         self._doorbell = doorbell
-        self._bundle = bundle
-        self._holdings = holdings
+        self._info = info
+        self._jobs = jobs
+        self._mailbox = mailbox
         self._pulse = pulse
         self._publish_s = publish_s
-        self._left = left  # told of pictures whose places are free again
+        self._free = free  # called with images that have left the engine
         self._tasks: set[asyncio.Task[None]] = set()
-        self._mailbox = Mailbox(asyncio.get_running_loop())
-
-    def report(self, report: Report) -> None:
-        """Take a report from the engine. Thread-safe."""
-        self._mailbox.put(report)
 
     async def run(self) -> None:
-        """Carry reports to the store for ever, in rounds at a bounded rate."""
+        """Publish reports for ever."""
         while True:
             for report in await self._mailbox.wait():
                 self._note(report)
@@ -72,39 +69,39 @@ class Publisher:
 
     def _note(self, report: Report) -> None:
         if isinstance(report, Advanced):
-            for standing in report.pictures:
-                if (run := self._holdings.runs.get(standing.job_id)) is not None:
-                    run.standings[standing.image] = standing
+            for progress in report.images:
+                if (run := self._jobs.runs.get(progress.job_id)) is not None:
+                    run.progress[progress.image] = progress
                     run.moved = True
-                    run.attempt.advanced(report, standing)
-        elif (run := self._holdings.runs.get(report.job_id)) is None:
+                    run.attempt.advanced(report, progress)
+        elif (run := self._jobs.runs.get(report.job_id)) is None:
             return
         elif isinstance(report, Previewed):
             run.previews[report.image] = report
         elif isinstance(report, Saved):
             run.saved[report.image] = report
         else:
-            self._turn(run, report)
+            self._act(run, report)
 
-    def _turn(self, run: Run, report: Admitted | Finished | Failed | Released) -> None:
-        """Act on a report that changes where a picture is."""
+    def _act(self, run: Run, report: Admitted | Finished | Failed | Released) -> None:
+        """Act on an image that has entered or left the engine."""
         if isinstance(report, Admitted):
             run.attempt.admitted(report)
-            run.log.info("picture admitted", image=report.image, row=report.row)
+            run.log.info("image admitted", image=report.image, row=report.row)
             if report.refused:
                 run.log.warning("checkpoint of another build refused")
         elif isinstance(report, Finished):
-            self._left(run, [report.image])
-            self.spawn(self._store_picture(run, report), run)
+            self._free(run, [report.image])
+            self.spawn(self._store_image(run, report), run)
         elif isinstance(report, Failed):
-            self._left(run, [report.image])
+            self._free(run, [report.image])
             self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)), run)
         else:
             self.spawn(self._release(run, report), run)
 
     async def _round(self) -> None:
-        runs = [run for run in self._holdings.runs.values() if run.leaving is None]
-        previews = publish_previews(self._store, self._holdings, runs)
+        runs = [run for run in self._jobs.runs.values() if run.leaving is None]
+        previews = publish_previews(self._store, self._jobs, runs)
         saving = [self._checkpoint(run) for run in runs if run.saved]
         await asyncio.gather(self._progress(runs), previews, *saving)
 
@@ -112,25 +109,23 @@ class Publisher:
         moved = [run for run in runs if run.moved]
         if not moved:
             return
-        updates = []
         for run in moved:
             run.moved = False
-            updates.append(run.progress(self._eta_s(run)))
+        updates = [run.total_progress(self._eta_s(run)) for run in moved]
         try:
             lost = await self._store.progress(updates)
         except StoreTrouble as error:
             for run in moved:
                 run.moved = True
-            self._holdings.trouble(error)
+            self._jobs.store_failed(error)
             return
-        self._holdings.lose(lost)
+        self._jobs.lose(run for run in moved if run.id in lost)
 
     def _eta_s(self, run: Run) -> float | None:
-        rate = self._holdings.engine.stats.rows_per_s
-        if rate <= 0:
+        stats = self._jobs.engine.stats
+        if stats.rows_per_s <= 0:
             return None
-        passes = 2 if run.claim.record.spec.guidance_scale != 1.0 else 1
-        return run.rows_left * max(passes, self._holdings.engine.stats.passes_used) / rate
+        return run.rows_left * max(run.passes, stats.passes_used) / stats.rows_per_s
 
     async def _checkpoint(self, run: Run) -> None:
         async with run.lock:
@@ -138,7 +133,7 @@ class Publisher:
                 await self._write_saved(run)
 
     async def _write_saved(self, run: Run) -> None:
-        """Write the states that wait; on trouble they wait on, unless newer ones come."""
+        """Write the states that wait; if that fails they wait on, unless newer ones come."""
         saved = {k: v for k, v in run.saved.items() if k not in run.stored}
         run.saved = {}
         if not saved:
@@ -151,14 +146,14 @@ class Publisher:
             await self._store.checkpoint(run.claim.lease, checkpoints)
             run.attempt.checkpointed(max(checkpoint.row for checkpoint in checkpoints))
         except StaleFence:
-            self._holdings.lose([run.id])
+            self._jobs.lose([run])
         except StoreTrouble as error:
             run.saved = saved | run.saved
-            self._holdings.trouble(error)
+            self._jobs.store_failed(error)
 
-    async def _store_picture(self, run: Run, report: Finished) -> None:
+    async def _store_image(self, run: Run, report: Finished) -> None:
         spec = run.claim.record.spec
-        values = parameters(spec, report.image, self._bundle.info.sha256)
+        values = parameters(spec, report.image, self._info.sha256)
         async with run.lock:
             if run.ended:
                 return
@@ -183,10 +178,10 @@ class Publisher:
                 await self._insist(run, lambda: self._store.add_image(run.claim.lease, image))
             run.stored.add(report.image)
         if len(run.stored) == spec.num_images:
-            await self.end(run)
+            await self.finish(run)
 
-    async def end(self, run: Run) -> None:
-        """Finish a job whose pictures are all stored."""
+    async def finish(self, run: Run) -> None:
+        """Finish a job whose images are all stored."""
         async with run.lock:
             if run.ended:
                 return
@@ -194,7 +189,7 @@ class Publisher:
                 record = await self._insist(
                     run, lambda: self._store.finish(run.claim.lease, run.evaluations)
                 )
-            self._holdings.close(run, record)
+            self._jobs.close(run, record)
 
     async def _fail(self, run: Run, error: JobError) -> None:
         async with run.lock:
@@ -203,12 +198,12 @@ class Publisher:
             run.log.error("job failed", code=error.code, detail=error.detail)
             record = await self._insist(run, lambda: self._store.fail(run.claim.lease, error))
             run.attempt.end(str(record.status), error)
-            self._holdings.counters.ended(record)
-            self._holdings.depart(run, "lost")
+            self._jobs.counters.ended(record)
+            self._jobs.release(run, "lost")
 
     async def _release(self, run: Run, report: Released) -> None:
-        """The job's rows have left the engine: give it back, unless it is no longer ours."""
-        self._left(run, list(run.inside))
+        """Give a job back whose images have left the engine, unless it is no longer ours."""
+        self._free(run, list(run.in_slots))
         async with run.lock:
             if run.ended:
                 return
@@ -216,7 +211,7 @@ class Publisher:
             if reason != "lost":
                 run.saved |= {saved.image: saved for saved in report.saved}
                 await self._give_back(run, reason)
-            self._holdings.close(run, None)
+            self._jobs.close(run, None)
 
     async def _give_back(self, run: Run, reason: RequeueReason) -> None:
         await self._write_saved(run)
@@ -229,9 +224,9 @@ class Publisher:
         await self.ring(run.id)
 
     async def ring(self, ring: str) -> None:
-        """Ring for a job again that leaves this worker unfinished."""
+        """Ring again for a job that this worker does not finish."""
         try:
-            await self._doorbell.ring(self._bundle.info.name, ring)
+            await self._doorbell.ring(self._info.name, ring)
         except StoreTrouble:
             log.warning("ring lost; a sweep makes up for it")
 
@@ -239,24 +234,18 @@ class Publisher:
         """Make a write that must not be lost, for as long as the job is ours.
 
         Raises:
-            StaleFence: the job is not ours any more.
+            StaleFence: the job is no longer ours.
         """
-        pause = 0.05
-        while True:
-            try:
-                return await call()
-            except StaleFence:
-                self._holdings.lose([run.id])
-                raise
-            except StoreTrouble as error:
-                self._holdings.trouble(error)
-                if run.leaving == "lost":
-                    raise StaleFence(run.id) from error
-            await asyncio.sleep(pause)
-            pause = min(1.0, pause * 2)
+        try:
+            return await self._jobs.retried(call, lambda: run.leaving != "lost")
+        except StaleFence:
+            self._jobs.lose([run])
+            raise
+        except StoreTrouble as error:
+            raise StaleFence(run.id) from error
 
     def spawn(self, work: Coroutine[Any, Any, None], run: Run | None = None) -> None:
-        """Do some work beside the rounds; where it fails, ``run`` is left to other workers."""
+        """Do some work beside the rounds; if it fails, ``run`` is left to other workers."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(lambda ended: self._ended(ended, run))
@@ -268,7 +257,7 @@ class Publisher:
             return
         log.error("publisher task failed", exc_info=error)
         if run is not None:  # or its lease would be renewed for ever
-            self._holdings.lose([run.id])
+            self._jobs.lose([run])
 
 
 def _shape(saved: Saved) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""One claimed job on its way through this worker."""
+"""A claimed job on its way through this worker."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger as BoundLogger
 from jobs.latency import traced_id
 from jobs.store import Claim, Progress, RequeueReason
 from workers.attempt import Attempt
-from workers.messages import Picture, Previewed, Resume, Saved, Standing
+from workers.messages import ImageProgress, ImageRequest, Previewed, Resume, Saved
 
 Leaving = Literal["lost"] | RequeueReason
 
@@ -22,19 +22,18 @@ class Run:
     """A job's state here. Touched only on the publisher's event loop."""
 
     claim: Claim
-    waiting: deque[Picture]  # pictures without a place in the engine
+    waiting: deque[ImageRequest]  # images without a slot
     unit: float  # units of one forward row
     done: asyncio.Future[None]
     attempt: Attempt
-    log: BoundLogger  # says whose job it is, and in which trace
+    log: BoundLogger  # with the job's id and its trace's
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # orders writes that end things
-    inside: set[int] = field(default_factory=set)  # pictures that hold a place
+    in_slots: set[int] = field(default_factory=set)  # images that hold a slot
     stored: set[int] = field(default_factory=set)
-    standings: dict[int, Standing] = field(default_factory=dict)
+    progress: dict[int, ImageProgress] = field(default_factory=dict)
     saved: dict[int, Saved] = field(default_factory=dict)  # states not written yet
     previews: dict[int, Previewed] = field(default_factory=dict)
-    moved: bool = False  # progress not published yet
-    published_at: float = 0.0
+    moved: bool = False  # has progress that is not published
     leaving: Leaving | None = None
     ended: bool = False
 
@@ -44,36 +43,39 @@ class Run:
         return self.claim.record.id
 
     @property
+    def passes(self) -> int:
+        """Forward rows of one evaluation."""
+        return 1 if self.claim.record.spec.guidance_scale == 1.0 else 2
+
+    @property
     def evaluations(self) -> int:
         """Forward rows in this attempt."""
-        return sum(standing.evaluations for standing in self.standings.values())
+        return sum(image.evaluations for image in self.progress.values())
 
-    def progress(self, eta_s: float | None) -> Progress:
-        """Return how far the job is, over all its pictures."""
-        spec = self.claim.record.spec
-        finished = self.stored - self.standings.keys()
-        passes = 1 if spec.guidance_scale == 1.0 else 2
-        steps = sum(s.step for s in self.standings.values())
-        rows = sum(s.row for s in self.standings.values()) * passes
-        whole = self.claim.record.units / spec.num_images
+    @property
+    def rows_left(self) -> int:
+        """Evaluations that the slowest image has before it."""
+        ahead = [image.rows - image.row for image in self.progress.values()]
+        later = len(self.waiting) * max((i.rows for i in self.progress.values()), default=0)
+        return max(ahead, default=0) + later
+
+    def total_progress(self, eta_s: float | None) -> Progress:
+        """Return how far the job is, over all its images."""
+        record = self.claim.record
+        earlier = len(self.stored - self.progress.keys())  # stored by earlier attempts
+        steps = sum(image.step for image in self.progress.values())
+        rows = sum(image.row for image in self.progress.values()) * self.passes
         return Progress(
             self.claim.lease,
-            steps + len(finished) * spec.num_inference_steps,
-            rows * self.unit + len(finished) * whole,
+            steps + earlier * record.spec.num_inference_steps,
+            rows * self.unit + earlier * (record.units / record.spec.num_images),
             self.evaluations,
             eta_s,
         )
 
-    @property
-    def rows_left(self) -> int:
-        """Evaluations that the slowest picture has before it."""
-        ahead = [s.rows - s.row for s in self.standings.values()]
-        later = len(self.waiting) * max((s.rows for s in self.standings.values()), default=0)
-        return max(ahead, default=0) + later
-
 
 def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
-    """Return a run with an order for each picture that no earlier attempt has finished."""
+    """Return a run with a request for each image that no earlier attempt has finished."""
     record = claim.record
     resumes = {
         checkpoint.image: Resume(
@@ -84,8 +86,8 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
         for checkpoint in claim.checkpoints
     }
     spec = record.spec
-    pictures = deque(
-        Picture(
+    requests = deque(
+        ImageRequest(
             job_id=record.id,
             image=image,
             prompt=spec.prompt,
@@ -103,7 +105,6 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
             rank=claim.rank,
             tenant=spec.tenant,
             weight=claim.weight,
-            age=record.created_at,
             resume=resumes.get(image),
             early=record.deaths > 0 and image not in resumes,
         )
@@ -111,7 +112,7 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
         if image not in claim.finished
     )
     done = asyncio.get_running_loop().create_future()
-    return Run(claim, pictures, unit, done, attempt, log_of(claim), stored=set(claim.finished))
+    return Run(claim, requests, unit, done, attempt, log_of(claim), stored=set(claim.finished))
 
 
 def log_of(claim: Claim) -> BoundLogger:

@@ -1,4 +1,4 @@
-"""The worker around its engine: answers rings, claims jobs, keeps their leases, gives them back.
+"""The worker around its engine: answers rings, claims jobs, renews their leases, gives them back.
 
 All of it runs on one event loop in a thread of its own; Celery's tasks only wait for it.
 """
@@ -17,11 +17,11 @@ from jobs.tracing import Tracing
 from workers.attempt import Attempt
 from workers.engine import Engine
 from workers.health import Pulse
-from workers.holdings import Holdings
-from workers.messages import Report
+from workers.holdings import ActiveJobs
+from workers.mailbox import Mailbox
 from workers.metrics import Counters
-from workers.parking import lowest_rank, to_park
-from workers.permits import Permits
+from workers.parking import lowest_rank, to_preempt
+from workers.permits import SlotSemaphore
 from workers.publisher import Publisher
 from workers.run import Run, open_run
 from workers.settings import WorkerSettings
@@ -39,72 +39,57 @@ class Runtime:
         bundle: Bundle,
         settings: WorkerSettings,
         tracing: Tracing,
+        engine: Engine,
+        mailbox: Mailbox,
+        counters: Counters,
     ) -> None:
         self._store = store
-        self._bundle = bundle
+        self._info = bundle.info
         self._settings = settings
         self._tracing = tracing
-        self._permits = Permits(settings.slots)
+        self._counters = counters
+        self._slots = SlotSemaphore(settings.slots)
         self._claiming = asyncio.Lock()
-        self._holdings = Holdings(bundle.info.name)
+        self._jobs = ActiveJobs(engine, counters)
         self.pulse = Pulse()
         self._publisher = Publisher(
-            store, doorbell, bundle, self._holdings, self.pulse, settings.publish_s, self._left
-        )
+            store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
+            self._free,
+        )  # fmt: skip
 
     @property
-    def model(self) -> str:
-        """The name of the model served here."""
-        return self._bundle.info.name
-
-    @property
-    def jobs(self) -> int:
+    def job_count(self) -> int:
         """Jobs held."""
-        return len(self._holdings.runs)
-
-    @property
-    def counters(self) -> Counters:
-        """What was counted so far."""
-        return self._holdings.counters
-
-    def attach(self, engine: Engine) -> None:
-        """Feed this engine."""
-        self._holdings.attach(engine)
-
-    def report(self, report: Report) -> None:
-        """Take a report from the engine. Thread-safe."""
-        self._publisher.report(report)
+        return len(self._jobs.runs)
 
     async def publish(self) -> None:
-        """Carry reports to the store for ever."""
+        """Publish the engine's reports for ever."""
         await self._publisher.run()
 
-    # Claiming ------------------------------------------------------------------------------
-
     async def answer(self, ring: str) -> None:
-        """Answer one ring: claim the next job and stay until it has left this worker."""
-        if not await self._permits.acquire():
+        """Answer one ring: claim the next job and return once it has left this worker."""
+        if not await self._slots.acquire():
             await self._publisher.ring(ring)
             return
         try:
             run = await self._next()
         except BaseException:
-            self._permits.release()
+            self._slots.release()
             raise
         if run is None:
-            self._permits.release()
+            self._slots.release()
             if self.pulse.draining:
                 await self._publisher.ring(ring)
             return
         self._enter(run)
         self._fill()
-        if self.pulse.draining:  # began while the claim was under way
+        if self.pulse.draining:  # since the claim was sent
             self._drain(run)
         await run.done
 
     async def _next(self) -> Run | None:
-        """Claim the next job, one claim at a time, not beside a job that has to run alone."""
-        runs = self._holdings.runs
+        """Claim the next job, one claim at a time and none while a job has to run alone."""
+        runs = self._jobs.runs
         async with self._claiming:
             while any(run.claim.alone for run in runs.values()):
                 await asyncio.wait([run.done for run in runs.values()])
@@ -112,17 +97,17 @@ class Runtime:
 
     async def _claim(self) -> Run | None:
         began_ns = time_ns()
-        claim = await self._insist()
+        claim = await self._claimed()
         if claim is None:
             return None
-        if (leaving := self._holdings.runs.get(claim.record.id)) is not None:
-            # An earlier claim of it is on its way out, and what is still told is of that one.
+        if (leaving := self._jobs.runs.get(claim.record.id)) is not None:
+            # Its earlier claim here is still leaving, and the engine's reports are about that one.
             await asyncio.wait([leaving.done])
-        spec, info = claim.record.spec, self._bundle.info
+        spec, info = claim.record.spec, self._info
         unit = spec.width * spec.height / (info.width * info.height)
         run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))
-        self._holdings.runs[run.id] = run
-        self.counters.claimed(claim)
+        self._jobs.runs[run.id] = run
+        self._counters.claimed(claim)
         run.log.info(
             "job claimed",
             attempt=claim.record.attempts,
@@ -131,98 +116,91 @@ class Runtime:
         )
         return run
 
-    async def _insist(self) -> Claim | None:
-        """Claim until the store answers: a job may have been given whose answer was lost."""
-        pause = 0.05
-        while True:
-            try:
-                return await self._store.claim(
-                    self.model, self._settings.worker_id, idle=not self._holdings.runs
-                )
-            except StoreTrouble as error:
-                self.counters.trouble()
-                log.warning("no claim", reason=str(error))
-            if self.pulse.draining:
-                return None
-            await asyncio.sleep(pause)
-            pause = min(1.0, 2 * pause)
+    async def _claimed(self) -> Claim | None:
+        """Claim until the store answers: the lost answer may have been a job."""
+
+        async def claim() -> Claim | None:
+            worker, idle = self._settings.worker_id, not self._jobs.runs
+            return await self._store.claim(self._info.name, worker, idle=idle)
+
+        try:
+            return await self._jobs.retried(claim, lambda: not self.pulse.draining)
+        except StoreTrouble:
+            return None
 
     def _enter(self, run: Run) -> None:
-        """Let the run's next picture into the engine; the caller holds its place."""
+        """Submit the run's next image to the engine; the caller holds a slot for it."""
         if not run.waiting:  # everything was stored by an earlier attempt
-            self._permits.release()
-            self._publisher.spawn(self._publisher.end(run), run)
+            self._slots.release()
+            self._publisher.spawn(self._publisher.finish(run), run)
             return
-        picture = run.waiting.popleft()
-        run.inside.add(picture.image)
-        run.attempt.entered(picture.image)
-        self._holdings.engine.submit(picture)
+        request = run.waiting.popleft()
+        run.in_slots.add(request.image)
+        run.attempt.entered(request.image)
+        self._jobs.engine.submit(request)
 
     def _fill(self) -> None:
-        """Let pictures of jobs that are here already take the places that are free."""
-        for run in self._holdings.runs.values():
-            while run.waiting and run.leaving is None and self._permits.try_acquire():
+        """Give free slots to waiting images of jobs that are here."""
+        for run in self._jobs.runs.values():
+            while run.waiting and run.leaving is None and self._slots.try_acquire():
                 self._enter(run)
 
-    def _left(self, run: Run, images: Iterable[int]) -> None:
-        leaving = run.inside & set(images)
-        run.inside -= leaving
-        self._permits.release(len(leaving))
+    def _free(self, run: Run, images: Iterable[int]) -> None:
+        """Free the slots of images that have left the engine."""
+        left = run.in_slots & set(images)
+        run.in_slots -= left
+        self._slots.release(len(left))
         self._fill()
 
-    # Leases --------------------------------------------------------------------------------
-
     async def renew(self) -> None:
-        """Prolong the leases of all jobs here, for ever, unless the engine has stalled."""
-        holdings = self._holdings
+        """Renew the leases of all jobs here, for ever, unless the engine has stalled."""
+        jobs = self._jobs
         every_s = min(self._settings.renew_s, self._settings.beat_s)
         while True:
             await asyncio.sleep(every_s)
-            if not holdings.runs:
+            if not jobs.runs:
                 continue
-            if not holdings.engine.healthy(self._settings.stall_s):
-                log.error("the engine has stalled; its leases are left to run out")
+            if jobs.engine.silent_s >= self._settings.stall_s:
+                log.error("the engine has stalled; its leases are left to expire")
                 continue
-            runs = holdings.runs.values()
-            full = self._permits.free <= 0
+            runs = list(jobs.runs.values())
+            full = self._slots.free <= 0
             try:
                 renewal = await self._store.renew(
                     [run.claim.lease for run in runs],
                     parkable=lowest_rank(runs) if full else None,
                 )
             except StoreTrouble as error:
-                holdings.trouble(error)
+                jobs.store_failed(error)
                 continue
-            holdings.lose(renewal.lost)
-            if renewal.higher_waiting is not None and self._permits.free <= 0:
-                self._park(renewal.higher_waiting)
+            jobs.lose(run for run in runs if run.id in renewal.lost)
+            if renewal.higher_waiting is not None and self._slots.free <= 0:
+                self._preempt(renewal.higher_waiting)
 
-    def _park(self, waiting: int) -> None:
+    def _preempt(self, waiting: int) -> None:
         """Give a lower job back for a waiting one of this rank, and claim in its place.
 
         The waiting job's ring may be held by another worker that is full.
         """
-        run = to_park(self._holdings.runs.values(), waiting)
+        run = to_preempt(self._jobs.runs.values(), waiting)
         if run is not None:
-            run.log.info("job parked", waiting=waiting)
-            self.counters.departed("parked")
-            self._holdings.depart(run, "parked")
+            run.log.info("job preempted", waiting=waiting)
+            self._counters.departed("parked")
+            self._jobs.release(run, "parked")
             self._publisher.spawn(self.answer(""))
-
-    # Stopping ------------------------------------------------------------------------------
 
     async def drain(self) -> None:
         """Checkpoint and give back every job; return when none is left."""
         self.pulse.draining = True
-        self.counters.draining()
-        self._permits.close()
-        runs = list(self._holdings.runs.values())
+        self._counters.draining.set(1)
+        self._slots.close()
+        runs = list(self._jobs.runs.values())
         for run in runs:
             self._drain(run)
         if runs:
             await asyncio.wait([run.done for run in runs])
 
     def _drain(self, run: Run) -> None:
-        if run.leaving is None and len(run.inside) + len(run.waiting) > 0:
-            self.counters.departed("drain")
-            self._holdings.depart(run, "drain")
+        if run.leaving is None and (run.in_slots or run.waiting):
+            self._counters.departed("drain")
+            self._jobs.release(run, "drain")

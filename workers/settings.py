@@ -1,4 +1,4 @@
-"""What a worker reads from its ``SFUMATO_*`` environment variables, once, at start."""
+"""A worker's settings, read once at start from its ``SFUMATO_*`` environment variables."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
 
 
 class WorkerSettings(JobsSettings):
-    """One worker's settings, beside those that all processes share."""
+    """One worker's settings, besides those that all processes share."""
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
@@ -44,7 +44,6 @@ class WorkerSettings(JobsSettings):
     worker_id: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", max_length=128
     )
-    pod_name: str | None = None  # of its own pod, to note its deletion cost there
     metrics_host: str = "127.0.0.1"  # that /metrics, /livez and /readyz are served on
     metrics_port: int = Field(0, ge=0, le=65535)  # 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere

@@ -1,4 +1,4 @@
-"""Ends a worker that hangs, for whoever supervises it to start a new one."""
+"""Ends a worker that hangs, so that its supervisor restarts it."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ LOOK_S = 1.0
 
 
 class Watchdog:
-    """A thread that looks after the others; where the interpreter itself hangs, it does too."""
+    """A thread that watches the others; it cannot run while something holds the GIL."""
 
     def __init__(self, why_not_live: Callable[[], Sequence[str]], patience_s: float) -> None:
         self._why_not_live = why_not_live
@@ -34,6 +34,6 @@ class Watchdog:
                 os._exit(os.EX_SOFTWARE)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._stopping.set()
         self._thread.join()

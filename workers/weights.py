@@ -1,8 +1,7 @@
-"""Weights on their way to a worker: ``python -m workers.weights fetch URL FOLDER --sha256 …``.
+"""Fetches a worker's weights: ``python -m workers.weights fetch URL FOLDER --sha256 …``.
 
-``fetch`` brings a tar archive, compares its sha256 before a byte of it is unpacked, and unpacks
-it; ``check`` compares a folder with the digest of a model's files. Both are for the time before a
-worker reads them.
+``fetch`` downloads a tar archive and unpacks it if its sha256 matches; ``check`` compares a folder
+with the digest of a model's files. Both run before a worker starts.
 """
 
 import argparse
@@ -23,14 +22,14 @@ CHUNK_BYTES = 1024 * 1024
 TIMEOUT_S = 60  # without a byte
 SCHEMES = ("https://", "http://", "file://")
 NOTE = ".sha256"
-"""Beside an unpacked folder: the digest of the archive that it is from."""
+"""Suffix of the file beside an unpacked folder with the digest of its archive."""
 
 
 def fetch(url: str, folder: Path, sha256: str) -> None:
-    """Leave the archive's content in ``folder``; nothing is done where it is there already.
+    """Unpack the archive into ``folder``, unless that has been done already.
 
     Raises:
-        BundleError: it cannot be had, is another archive, or holds what no bundle may.
+        BundleError: it cannot be downloaded, is another archive, or holds files no bundle may.
     """
     note = folder.with_name(folder.name + NOTE)
     if note.exists() and note.read_text() == sha256:
@@ -73,7 +72,7 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack without links, devices or paths that leave the folder; one outer folder is dropped."""
+    """Unpack without links, devices or paths out of the folder; an outer folder is stripped."""
     inside = folder.with_name(folder.name + ".unpacking")
     shutil.rmtree(inside, ignore_errors=True)
     try:
@@ -100,10 +99,10 @@ def check(folder: Path, sha256: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch or check; return 0 where the weights are those that were asked for."""
+    """Fetch or check; return 0 if the weights are the expected ones."""
     parser = argparse.ArgumentParser(prog="python -m workers.weights", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    fetching = verbs.add_parser("fetch", help="bring and unpack a tar archive")
+    fetching = verbs.add_parser("fetch", help="download and unpack a tar archive")
     fetching.add_argument("url")
     checking = verbs.add_parser("check", help="compare a folder of weights")
     for verb in (fetching, checking):

@@ -3,32 +3,28 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.samplers.rows import Interval, Rows, TimestepOf, intervals
-from diffusion.schedule import Levels
-from diffusion.table import SamplerTable
+from diffusion.samplers.rows import Interval, Rows
 
 Array = NDArray[np.float64]
 LMS_ORDER = 4
 LMS_COEFFICIENT_LIMIT = 100.0
-"""Where extrapolation multiplies a slope by more than this times the step, the order is lowered:
+"""The order is lowered where extrapolation multiplies a slope by more than this times the step:
 float32 states would lose their digits (4.5e4 at the last of 1000 Karras levels)."""
 
 GAUSS_POINTS = np.array([-1, 1]) / np.sqrt(3)  # both weigh 1; exact up to degree 3
 
 
-def lms(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def lms(rows: Rows) -> None:
     """Linear multistep in sigma, up to order 4 (Adams-Bashforth; k-diffusion). S[1:]: slopes."""
-    rows = Rows(LMS_ORDER)
-    for at in intervals(levels):
+    for at in rows.intervals:
         slopes = [(rows.x - rows.d) / at.s, *rows.s[1:]]
         order = min(at.index + 1, LMS_ORDER)
-        weights = _adams_bashforth(levels.sigmas, at, order)
+        weights = _adams_bashforth(rows.levels.sigmas, at, order)
         while order > 1 and np.abs(weights).max() > LMS_COEFFICIENT_LIMIT * (at.s - at.t):
             order -= 1
-            weights = _adams_bashforth(levels.sigmas, at, order)
+            weights = _adams_bashforth(rows.levels.sigmas, at, order)
         state = rows.x + sum(w * d for w, d in zip(weights, slopes, strict=False))
-        rows.add(at.s, at.timestep, at.index + 1, [state, *slopes[: LMS_ORDER - 1]])
-    return rows.table("lms", levels)
+        rows.add(at, state, *slopes[: LMS_ORDER - 1])
 
 
 def _adams_bashforth(sigmas: Array, at: Interval, order: int) -> Array:
@@ -44,25 +40,24 @@ def _adams_bashforth(sigmas: Array, at: Interval, order: int) -> Array:
     return result
 
 
-def plms(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def plms(rows: Rows) -> None:
     """Pseudo linear multistep (Liu et al. 2022, without its Runge-Kutta start).
 
     The second level is evaluated twice. S[1:]: past slopes; during the start S[1] holds the
     first sample and S[2] the first slope.
     """
-    rows = Rows(4)
-    steps = intervals(levels)
+    steps = rows.intervals
     first = steps[0]
     slope = (rows.x - rows.d) / first.s
     euler = rows.x + (first.t - first.s) * slope
     if len(steps) == 1:
-        rows.add(first.s, first.timestep, 1, [euler])
-        return rows.table("plms", levels)
-    rows.add(first.s, first.timestep, 0, [euler, rows.x, slope])
+        rows.add(first, euler)
+        return
+    rows.add(first, euler, rows.x, slope, finished=0)
     second = steps[1]
     slope = (rows.x - rows.d) / second.s
     state = rows.s[1] + (first.t - first.s) * (slope + rows.s[2]) / 2
-    rows.add(second.s, second.timestep, 1, [state, rows.s[2]])
+    rows.add(second, state, rows.s[2], finished=1)
     weights = {
         2: (3 / 2, -1 / 2),
         3: (23 / 12, -16 / 12, 5 / 12),
@@ -72,18 +67,16 @@ def plms(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
         slopes = [(rows.x - rows.d) / at.s, *rows.s[1:]]
         order = min(at.index + 1, 4)
         mean = sum(w * d for w, d in zip(weights[order], slopes, strict=False))
-        rows.add(at.s, at.timestep, at.index + 1, [rows.x + (at.t - at.s) * mean, *slopes[:3]])
-    return rows.table("plms", levels)
+        rows.add(at, rows.x + (at.t - at.s) * mean, *slopes[:3])
 
 
-def deis(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def deis(rows: Rows) -> None:
     """Exponential integrator, order 2 in log ρ (Zhang and Chen 2023). S[1]: the last slope.
 
     The slope is interpolated linearly in ln σ and integrated over σ; the step to 0 is first order.
     """
-    rows = Rows(2)
     last: Interval | None = None
-    for at in intervals(levels):
+    for at in rows.intervals:
         slope = (rows.x - rows.d) / at.s
         if last is None or at.t == 0:
             state = rows.x + (at.t - at.s) * slope
@@ -91,20 +84,16 @@ def deis(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
             integral = at.t * (np.log(at.q) - 1) + at.s  # ∫ ln(σ/s) dσ from s to t
             state = rows.x + (at.t - at.s) * slope
             state = state + integral / np.log(last.s / at.s) * (rows.s[1] - slope)
-        rows.add(at.s, at.timestep, at.index + 1, [state, slope])
+        rows.add(at, state, slope)
         last = at
-    return rows.table("deis", levels)
 
 
-def dpmpp_2m(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def dpmpp_2m(rows: Rows) -> None:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2). S[1]: the last denoised estimate."""
-    rows = Rows(2)
     last: Interval | None = None
-    for at in intervals(levels):
+    for at in rows.intervals:
         estimate = rows.d
         if last is not None and at.t > 0:
             estimate = rows.d + at.h / (2 * last.h) * (rows.d - rows.s[1])
-        state = at.q * rows.x + (1 - at.q) * estimate
-        rows.add(at.s, at.timestep, at.index + 1, [state, rows.d])
+        rows.add(at, at.q * rows.x + (1 - at.q) * estimate, rows.d)
         last = at
-    return rows.table("dpmpp_2m", levels)

@@ -1,61 +1,15 @@
 """The notation samplers are written in: linear combinations of registers, D and ε."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import Levels
+from diffusion.schedule import Levels, NoiseSchedule
 from diffusion.table import SamplerTable
 
 Array = NDArray[np.float64]
-
-
-@dataclass
-class Rows:
-    """Collects a table row by row.
-
-    Vectors over (S[0], …, S[K−1], D, ε) stand for tensors, so that a sampler reads as in its
-    paper: ``rows.add(s, [q * x + (1 - q) * d])``.
-    """
-
-    registers: int
-    sigmas: list[float] = field(default_factory=list)
-    timesteps: list[float] = field(default_factory=list)
-    finished: list[int] = field(default_factory=list)
-    coefficients: list[Array] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Name the unit vectors."""
-        unit = np.eye(self.registers + 2)
-        self.s = unit[: self.registers]
-        self.x, self.d, self.noise = unit[0], unit[-2], unit[-1]
-
-    def add(self, sigma: float, timestep: float, step: int, state: list[Array]) -> None:
-        """Append a row: evaluate at ``sigma``, then S' = ``state`` (registers left out are 0)."""
-        zero = np.zeros(self.registers + 2)
-        self.sigmas.append(sigma)
-        self.timesteps.append(timestep)
-        self.finished.append(step)
-        self.coefficients.append(np.stack(state + [zero] * (self.registers - len(state))))
-
-    def table(self, sampler: str, levels: Levels) -> SamplerTable:
-        """Return the finished table; its last row leaves only the picture in S[0]."""
-        rows, k = np.stack(self.coefficients), self.registers
-        rows[-1, 1:] = 0.0
-        return SamplerTable(
-            sampler=sampler,
-            schedule=levels.schedule,
-            steps=levels.steps,
-            sigmas=np.array(self.sigmas),
-            timesteps=np.array(self.timesteps),
-            mix=rows[:, :, :k],
-            denoised=rows[:, :, k],
-            noise=rows[:, :, k + 1],
-            initial_scale=float(np.sqrt(1 + levels.sigmas[0] ** 2)),
-            step_of_row=np.array(self.finished, dtype=np.int64),
-        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +23,7 @@ class Interval:
 
     @property
     def q(self) -> float:
-        """t/s: coefficients written in it do not cancel."""
+        """t/s: coefficients written in terms of it do not cancel."""
         return self.t / self.s
 
     @property
@@ -80,19 +34,77 @@ class Interval:
     def ancestral(self, eta: float) -> tuple[float, float]:
         """Return (down, up): step to ``down``, then add noise of ``up`` (Song et al. 2021, 16).
 
-        With η = 1 down is t²/s; the usual square root of a difference loses it.
+        With η = 1 down is t²/s; the usual square root of a difference loses digits.
         """
         q = self.q
         down = self.t * np.sqrt(q * q + (1 - eta * eta) * (1 - q * q))
         return float(down), float(eta * self.t * np.sqrt(1 - q * q))
 
 
-def intervals(levels: Levels) -> list[Interval]:
-    """Return the n steps of these levels."""
-    pairs = zip(levels.sigmas[:-1], levels.sigmas[1:], levels.timesteps, strict=True)
-    return [Interval(i, float(s), float(t), float(at)) for i, (s, t, at) in enumerate(pairs)]
+class Rows:
+    """Collects a table row by row; knows the levels and η that it is compiled for.
+
+    Vectors over (S[0], …, S[K−1], D, ε) stand for tensors, so that a sampler reads as in its
+    paper: ``rows.add(at, at.q * rows.x + (1 - at.q) * rows.d)``.
+    """
+
+    def __init__(
+        self, levels: Levels, noise_schedule: NoiseSchedule, *, registers: int, eta: float
+    ) -> None:
+        self.levels = levels
+        self.eta = eta
+        self.intervals = [
+            Interval(i, float(s), float(t), float(at))
+            for i, (s, t, at) in enumerate(
+                zip(levels.sigmas[:-1], levels.sigmas[1:], levels.timesteps, strict=True)
+            )
+        ]
+        unit = np.eye(registers + 2)
+        self.s = unit[:registers]
+        self.x, self.d, self.noise = unit[0], unit[-2], unit[-1]
+        self._noise_schedule = noise_schedule
+        self._sigmas: list[float] = []
+        self._timesteps: list[float] = []
+        self._finished: list[int] = []
+        self._states: list[Array] = []
+
+    def add(
+        self, at: Interval, *state: Array, sigma: float | None = None, finished: int | None = None
+    ) -> None:
+        """Append a row: evaluate at ``sigma``, then S' = ``state``; registers left out become 0.
+
+        By default the evaluation is at the interval's start and ``finished``, the number of steps
+        done after the row, includes this interval.
+        """
+        padding = [np.zeros_like(self.x)] * (len(self.s) - len(state))
+        self._sigmas.append(at.s if sigma is None else sigma)
+        self._timesteps.append(at.timestep if sigma is None else self._timestep_of(sigma))
+        self._finished.append(at.index + 1 if finished is None else finished)
+        self._states.append(np.stack([*state, *padding]))
+
+    def _timestep_of(self, sigma: float) -> float:
+        at = np.flatnonzero(self.levels.sigmas[:-1] == sigma)
+        if len(at):
+            return float(self.levels.timesteps[at[0]])
+        return float(self._noise_schedule.timestep_of(np.asarray(sigma)))
+
+    def table(self, sampler: str) -> SamplerTable:
+        """Return the finished table; its last row leaves only the image in S[0]."""
+        rows, k = np.stack(self._states), len(self.s)
+        rows[-1, 1:] = 0.0
+        return SamplerTable(
+            sampler=sampler,
+            schedule=self.levels.schedule,
+            steps=self.levels.steps,
+            sigmas=np.array(self._sigmas),
+            timesteps=np.array(self._timesteps),
+            mix=rows[:, :, :k],
+            denoised=rows[:, :, k],
+            noise=rows[:, :, k + 1],
+            initial_scale=float(np.sqrt(1 + self.levels.sigmas[0] ** 2)),
+            step_of_row=np.array(self._finished, dtype=np.int64),
+        )
 
 
-TimestepOf = Callable[[float], float]
-Compile = Callable[[Levels, TimestepOf, float], SamplerTable]
-"""(levels, timestep of a level in between, eta) → table."""
+Compile = Callable[[Rows], None]
+"""Adds a sampler's rows."""

@@ -1,11 +1,9 @@
-"""Multistep solvers of the reverse SDE: one evaluation a step, fresh noise in every one."""
+"""Multistep solvers of the reverse SDE: one evaluation a step, each with fresh noise."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.samplers.rows import Interval, Rows, TimestepOf, intervals
-from diffusion.schedule import Levels
-from diffusion.table import SamplerTable
+from diffusion.samplers.rows import Interval, Rows
 
 Array = NDArray[np.float64]
 
@@ -15,38 +13,34 @@ def _noise_level(at: Interval, eta: float) -> float:
     return float(at.t * np.sqrt(-np.expm1(-2 * eta * at.h)))
 
 
-def dpmpp_2m_sde(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def dpmpp_2m_sde(rows: Rows) -> None:
     """DPM-Solver++(2M) on the SDE, midpoint form (Lu et al. 2022b; k-diffusion). S[1]: last D."""
-    rows = Rows(2)
     last: Interval | None = None
-    for at in intervals(levels):
+    for at in rows.intervals:
         if at.t == 0:
             state = rows.d
         else:
-            gain = -np.expm1(-(1 + eta) * at.h)
-            state = (1 - gain) * rows.x + gain * rows.d + _noise_level(at, eta) * rows.noise
+            gain = -np.expm1(-(1 + rows.eta) * at.h)
+            state = (1 - gain) * rows.x + gain * rows.d + _noise_level(at, rows.eta) * rows.noise
             if last is not None:
                 state = state + gain * at.h / (2 * last.h) * (rows.d - rows.s[1])
-        rows.add(at.s, at.timestep, at.index + 1, [state, rows.d])
+        rows.add(at, state, rows.d)
         last = at
-    return rows.table("dpmpp_2m_sde", levels)
 
 
-def dpmpp_3m_sde(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def dpmpp_3m_sde(rows: Rows) -> None:
     """DPM-Solver++(3M) on the SDE (k-diffusion). S[1], S[2]: the last two denoised estimates."""
-    rows = Rows(3)
     past: list[Interval] = []
-    for at in intervals(levels):
-        state = rows.d if at.t == 0 else _third_order(rows, at, past, eta)
-        rows.add(at.s, at.timestep, at.index + 1, [state, rows.d, rows.s[1]])
+    for at in rows.intervals:
+        state = rows.d if at.t == 0 else _third_order(rows, at, past)
+        rows.add(at, state, rows.d, rows.s[1])
         past = [at, *past[:1]]
-    return rows.table("dpmpp_3m_sde", levels)
 
 
-def _third_order(rows: Rows, at: Interval, past: list[Interval], eta: float) -> Array:
-    h = (1 + eta) * at.h
+def _third_order(rows: Rows, at: Interval, past: list[Interval]) -> Array:
+    h = (1 + rows.eta) * at.h
     gain = float(-np.expm1(-h))
-    state: Array = (1 - gain) * rows.x + gain * rows.d + _noise_level(at, eta) * rows.noise
+    state: Array = (1 - gain) * rows.x + gain * rows.d + _noise_level(at, rows.eta) * rows.noise
     if not past:
         return state
     phi_2, phi_3 = phi(h)
@@ -64,7 +58,7 @@ def _third_order(rows: Rows, at: Interval, past: list[Interval], eta: float) -> 
 
 
 def phi(h: float) -> tuple[float, float]:
-    """Return φ₂ = 1 + expm1(−h)/h and φ₃ = φ₂/h − 1/2, by their series where they cancel."""
+    """Return φ₂ = 1 + expm1(−h)/h and φ₃ = φ₂/h − 1/2, by their series where these cancel."""
     if h > 0.1:
         phi_2 = float(np.expm1(-h) / h + 1)
         return phi_2, phi_2 / h - 0.5

@@ -5,29 +5,26 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.samplers.rows import Interval, Rows, TimestepOf, intervals
-from diffusion.schedule import Levels
-from diffusion.table import SamplerTable
+from diffusion.samplers.rows import Interval, Rows
 
 Array = NDArray[np.float64]
 ORDER = 2
 
 
-def unipc(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
+def unipc(rows: Rows) -> None:
     """UniPC of order 2 on the denoised estimate, B(h) = e^h − 1.
 
-    The corrector is linear in the new estimate, so everything else in it is prepared one row
-    before: S[1] holds that part, S[2] the last estimate.
+    The corrector is linear in the new estimate, so the rest of it is computed one row earlier and
+    kept in S[1]; S[2] holds the last estimate.
     """
-    rows = Rows(ORDER + 1)
-    steps = intervals(levels)
+    steps = rows.intervals
     correction = 0.0  # what the new estimate adds to S[1]
     last: Interval | None = None
     for at in steps:
         sample = rows.x if last is None else rows.s[1] + correction * rows.d
         order = min(ORDER, len(steps) - at.index, at.index + 1)
         if at.t == 0:
-            rows.add(at.s, at.timestep, at.index + 1, [rows.d])
+            rows.add(at, rows.d)
             break
         base = at.q * sample + (1 - at.q) * rows.d
         slope = np.zeros_like(base)
@@ -42,9 +39,8 @@ def unipc(levels: Levels, timestep_of: TimestepOf, eta: float) -> SamplerTable:
         partial = base - correction * rows.d
         if order == 2:
             partial = partial + (1 - at.q) * b[0] * slope
-        rows.add(at.s, at.timestep, at.index + 1, [predictor, partial, rows.d])
+        rows.add(at, predictor, partial, rows.d)
         last = at
-    return rows.table("unipc", levels)
 
 
 def _solution(h: float, ratio: float, order: int) -> Array:

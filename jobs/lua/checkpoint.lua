@@ -1,9 +1,8 @@
--- Point a job at checkpoints whose blobs were written before. → 1, or 0 for a void fence
+-- Point a job at checkpoints whose blobs are already written. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then
   for _, c in ipairs(a.checkpoints) do
-    local known = get(a.id, 'checkpoint:' .. c.image)
-    -- A call that comes again, its answer lost, must not take away what it had pointed at.
-    if known and cjson.decode(known).key == c.key then
+    -- A retry of a call that had succeeded must not delete the blob that the job points at.
+    if pointer(a.id, 'checkpoint:' .. c.image) == c.key then
       redis.call('PERSIST', c.key)
     else
       redis.call('DEL', c.key)
@@ -13,9 +12,9 @@ if not held(a.id, a.fence) then
 end
 for _, c in ipairs(a.checkpoints) do
   local field = 'checkpoint:' .. c.image
-  local old = get(a.id, field)
-  if old and cjson.decode(old).key ~= c.key then redis.call('DEL', cjson.decode(old).key) end
-  set(a.id, field, cjson.encode(c))
+  local old = pointer(a.id, field)
+  if old and old ~= c.key then redis.call('DEL', old) end
+  set(a.id, field, c.head)
   redis.call('PERSIST', c.key)
 end
 set(a.id, 'deaths', 0)

@@ -1,16 +1,22 @@
--- Hand the next waiting job of a model to a worker. → the job's hash, or nothing
+-- Hand a model's next waiting job to a worker. → {id, field, value, …}, or nil
 local t = now()
 local making_room = false
 
--- The answer to this very claim was lost: it may have been made.
+local function job(id)
+  local answer = redis.call('HGETALL', key('job', id))
+  table.insert(answer, 1, id)
+  return answer
+end
+
+-- The answer to an earlier try of this claim was lost. If it had claimed a job, return that one.
 for _, id in ipairs(a.again and redis.call('SMEMBERS', key('running', a.model)) or {}) do
   if string.sub(get(id, 'fence') or '', -#a.token) == a.token then
     redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
-    return redis.call('HGETALL', key('job', id))
+    return job(id)
   end
 end
 
--- Whether this worker has to become idle for a suspect job that has waited too long; one does.
+-- Whether this worker must become idle for a suspect job that has waited too long. Only one must.
 local function makes_room(id)
   if t - num(id, 'queued_at') < S.suspect_wait_s then return false end
   local k = key('making_room', a.model)
@@ -26,22 +32,17 @@ local function may(id)
   return false
 end
 
-if redis.call('ZCARD', key('pending', a.model)) > redis.call('HLEN', key('lined_up', a.model)) then
-  adopt(a.model, 0, 64)
-end
 local id, who, rank, served_as = choose(a.model, t, may)
-if not id and adopt(a.model, 0, 64) > 0 then
-  id, who, rank, served_as = choose(a.model, t, may)
-end
 if not id or making_room then return false end
-serve(a.model, rank, who, remaining(id), served_as)
-take_out(id, t)
-move(id, 'running')
+account_claim(a.model, rank, who, remaining(id), served_as)
+detach(id, t)
+set_status(id, 'running')
 set(id, 'attempts', num(id, 'attempts') + 1, 'worker', a.worker, 'claimed_at', stamp(t),
-  'fence', redis.call('INCR', key('fence')) .. '-' .. a.token, 'served_as', served_as, 'weight', weight(who))
+  'fence', redis.call('INCR', key('fence')) .. '-' .. a.token, 'served_as', served_as,
+  'weight', weight(who))
 redis.call('HSETNX', key('job', id), 'started_at', stamp(t))
 redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
 redis.call('SADD', key('running', a.model), id)
-work(a.model, 'running_units', remaining(id))
+add_work(a.model, 'running_units', remaining(id))
 emit(id, 'status')
-return redis.call('HGETALL', key('job', id))
+return job(id)

@@ -1,22 +1,17 @@
--- Store a new job as queued. → {outcome, and with it an id, units, or seconds}
--- A call whose answer was lost on its way is sent again by the client library.
--- What is there already may not be safe yet: a wait for it needs a write of this connection.
-local function there(outcome, id)
+-- Store a new job as queued. → {outcome, …}: the job's id, or the units or seconds of a refusal
+-- Return an existing job; the client library retries a call whose answer was lost. WAITAOF and WAIT
+-- cover only this connection's writes, so a durable call writes to the job.
+local function existing(outcome, id)
   if a.durable then set(id, 'confirmed_at', stamp(now())) end
   return {outcome, id}
 end
-if redis.call('EXISTS', key('job', a.id)) == 1 then return there('created', a.id) end
+if redis.call('EXISTS', key('job', a.id)) == 1 then return existing('created', a.id) end
 if a.idempotency then
-  local function look(k) return redis.call('HMGET', key('idempotency', k), 'fingerprint', 'id') end
-  local known = look(a.idempotency.key)
-  if not known[1] and a.tenant == 'public' then
-    known = look(a.idempotency.key:sub(#'public:' + 1))
-    if known[2] and get(known[2], 'tenant') then known = {} end  -- not from before there were tenants
-  end
+  local known = redis.call('HMGET', key('idempotency', a.idempotency.key), 'fingerprint', 'id')
   if known[1] then
     if known[1] ~= a.idempotency.fingerprint then return {'conflict', known[2]} end
     if redis.call('EXISTS', key('job', known[2])) == 1 then
-      return there('replayed', known[2])
+      return existing('replayed', known[2])
     end
   end
 end
@@ -25,7 +20,8 @@ local outstanding = tonumber(load[1] or '0') + tonumber(load[2] or '0')
 if outstanding + a.units > S.max_backlog_units and outstanding > 0 then
   return {'full', stamp(outstanding)}
 end
-local quota = terms(a.tenant).max_units or S.tenant_max_units
+local own_quota = terms(a.tenant).max_units
+local quota = type(own_quota) == 'number' and own_quota or S.tenant_max_units
 local open = tonumber(redis.call('HGET', key('outstanding'), a.tenant) or '0')
 if quota > 0 and open + a.units > quota then
   local others = redis.call('HLEN', key('outstanding')) - (open > 0 and 1 or 0)
@@ -34,7 +30,7 @@ if quota > 0 and open + a.units > quota then
 end
 local t = now()
 if a.deadline_s and a.speed then
-  local place = string.format('%.0f', (t + a.deadline_s) * 1e6 + FRESH)
+  local place = string.format('%.0f', (t + a.deadline_s) * 1e6 + FRESH_OFFSET)
   local _, before = ahead(a.model, a.rank, a.tenant, place, true)
   local earliest = before / a.speed.all + a.units / a.speed.one
   if earliest > a.deadline_s then return {'late', stamp(earliest)} end
@@ -51,7 +47,7 @@ if a.deadline_s then
   redis.call('ZADD', key('deadlines'), stamp(t + a.deadline_s), a.id)
 end
 redis.call('ZADD', key('jobs'), seq, a.id)
-redis.call('ZADD', own(a.id), seq, a.id)
+redis.call('ZADD', tenant_list(a.id), seq, a.id)
 if a.idempotency then
   local k = key('idempotency', a.idempotency.key)
   redis.call('HSET', k, 'fingerprint', a.idempotency.fingerprint, 'id', a.id)

@@ -2,7 +2,7 @@
 if not held(a.id, a.fence) then return 0 end
 if a.status == 'succeeded' then
   local t = now()
-  work(get(a.id, 'model'), 'running_units', -remaining(a.id))
+  add_work(get(a.id, 'model'), 'running_units', -remaining(a.id))
   set(a.id, 'step', get(a.id, 'total_steps'), 'units_done', get(a.id, 'units'),
     'evaluations', num(a.id, 'evaluations_before') + a.evaluations)
   finish(a.id, t, 'succeeded')

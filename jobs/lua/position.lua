@@ -1,12 +1,7 @@
--- Say what stands before a waiting job. → {jobs, units}, or nothing when it does not wait
+-- Return what is ahead of a waiting job. → {jobs, units}, or nil if it does not wait
 if get(a.id, 'status') ~= 'queued' then return false end
-local model, rank = get(a.id, 'model'), num(a.id, 'rank')
-local place = redis.call('ZSCORE', key('lane', model, rank, tenant(a.id)), a.id)
-if place then
-  local jobs, units = ahead(model, rank, tenant(a.id), place, false)
-  return {jobs, stamp(units)}
-end
--- A process of a former version queued it a moment ago.
-local before = redis.call('ZRANK', key('pending', model), a.id) or 0
-local sum = tonumber(redis.call('HGET', key('work', model), 'pending_units') or '0')
-return {before, stamp(before * sum / math.max(1, redis.call('ZCARD', key('pending', model))))}
+local model, rank, who = model_of(a.id), rank_of(a.id), tenant(a.id)
+local place = redis.call('ZSCORE', key('lane', model, rank, who), a.id)
+if not place then return false end  -- damaged
+local jobs, units = ahead(model, rank, who, place, false)
+return {jobs, stamp(units)}

@@ -1,4 +1,4 @@
--- Publish one preview; its bytes are ARGV[3]. Only the newest few of a job are kept.
+-- Publish a preview, its bytes in ARGV[3]; a job keeps its newest few. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then return 0 end
 local id = redis.call('XADD', key('events', a.id), '*', 'kind', 'preview',
   'attempt', get(a.id, 'attempts'), 'image', a.image, 'step', a.step,

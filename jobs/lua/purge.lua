@@ -1,19 +1,16 @@
--- End and forget some of a tenant's jobs, the oldest first. → how many
-local t, dropped = now(), 0
-for _, id in ipairs(redis.call('ZRANGE', key('tenant', a.tenant, 'jobs'), 0, a.limit - 1)) do
-  local status = get(id, 'status')
-  if not status then
-    redis.call('ZREM', key('tenant', a.tenant, 'jobs'), id)
+-- Cancel and delete some of a tenant's jobs, the oldest first. → how many
+local t, deleted, list = now(), 0, key('tenant', a.tenant, 'jobs')
+for _, id in ipairs(redis.call('ZRANGE', list, 0, a.limit - 1)) do
+  if redis.call('EXISTS', key('job', id)) == 0 then
+    redis.call('ZREM', list, id)  -- damaged
   elseif readable(id) then
-    if status == 'queued' or status == 'running' then finish(id, t, 'canceled') end
-    forget(id)
-    redis.call('PUBLISH', key('wake'), id)
-    dropped = dropped + 1
+    delete(id, t)
+    deleted = deleted + 1
   end
 end
-if redis.call('EXISTS', key('tenant', a.tenant, 'jobs')) == 0 then  -- nor has it a place in line
+if redis.call('EXISTS', list) == 0 then
   for _, model in ipairs(redis.call('HKEYS', key('models'))) do
     for rank = 0, 2 do redis.call('ZREM', key('idle', model, rank), a.tenant) end
   end
 end
-return dropped
+return deleted

@@ -1,6 +1,6 @@
--- Prolong leases. → {lost ids, and the rank of a waiting job that a lower one should be parked for}
+-- Renew leases. → {ids with a void fence, and the rank of a waiting job worth preempting one for}
 local t = now()
-forgive_silence(t)
+extend_leases_after_outage(t)
 local lost, model = {}, nil
 for _, lease in ipairs(a.leases) do
   if held(lease.id, lease.fence) then
@@ -11,11 +11,11 @@ for _, lease in ipairs(a.leases) do
   end
 end
 
--- The best waiting rank below 'parkable' that no worker with a free place has taken for a while.
--- A job that this worker would not be given is no reason to park another one.
-local function called()
+-- The best rank below 'parkable' with a job that has waited for a while and that this worker would
+-- be given. In a second no more workers are told than such jobs wait.
+local function rank_to_preempt_for()
   for rank = 0, a.parkable - 1 do
-    local id = first(model, rank, t, safe)
+    local id = first_of_class(model, rank, t, safe)
     if id then
       if t - num(id, 'queued_at') < S.park_after_s then return end
       local k, bound = key('called', model), '(' .. precise((rank + 1) * 2e12)
@@ -26,4 +26,4 @@ local function called()
   end
 end
 
-return {lost, model and a.parkable and called() or nil}
+return {lost, model and a.parkable and rank_to_preempt_for() or nil}

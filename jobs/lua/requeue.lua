@@ -1,6 +1,6 @@
--- Give a job back under its fence; it is next in line. → 1, or 0 for a void fence
+-- Give a job back under its fence, ahead of its tenant's others. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then return 0 end
 local t = now()
-take_out(a.id, t)
+detach(a.id, t)
 enqueue(a.id, t, 0)
 return 1

@@ -1,9 +1,30 @@
--- Requeue jobs whose lease ran out, end those past their deadline, bound results and records.
+-- Requeue jobs whose lease ran out, expire those past their deadline, bound results and records.
 -- → {requeued ids, their models, expired ids, failed ids, results dropped}
+local AT_ONCE = 200
 local t = now()
 local requeued, models, expired, failed, dropped = {}, {}, {}, {}, 0
 
-local function reap(id)
+-- The jobs of a sorted set of times up to one.
+local function due(list, time)
+  local found = {}
+  local ids = redis.call('ZRANGEBYSCORE', key(list), '-inf', stamp(time), 'LIMIT', 0, AT_ONCE)
+  for _, id in ipairs(ids) do
+    if readable(id) then found[#found + 1] = id end
+  end
+  return found
+end
+
+extend_leases_after_outage(t)
+-- After the clock was set back, a dead worker's lease must not last until it has caught up.
+local latest = stamp(t + S.lease_s)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '(' .. latest, '+inf')) do
+  redis.call('ZADD', key('leases'), latest, id)
+end
+for _, id in ipairs(due('deadlines', t)) do
+  finish(id, t, 'expired')
+  expired[#expired + 1] = id
+end
+for _, id in ipairs(due('leases', t)) do
   redis.call('HINCRBY', key('totals'), 'leases_reaped', 1)
   local deaths = num(id, 'deaths') + 1
   set(id, 'deaths', deaths)
@@ -12,73 +33,21 @@ local function reap(id)
       deaths .. ' times without a new checkpoint, last ' .. (get(id, 'worker') or '')}))
     failed[#failed + 1] = id
   else
-    take_out(id, t)
+    detach(id, t)
     enqueue(id, t, 0)
-    requeued[#requeued + 1], models[#models + 1] = id, get(id, 'model')
+    requeued[#requeued + 1], models[#models + 1] = id, model_of(id)
   end
 end
-
-forgive_silence(t)
--- Where the clock was set back, a dead worker's lease must not last for as long.
-local latest = stamp(t + S.lease_s)
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '(' .. latest, '+inf')) do
-  redis.call('ZADD', key('leases'), latest, id)
+for _, id in ipairs(due('results', t - S.result_ttl_s)) do
+  drop_images(id)
+  dropped = dropped + 1
 end
-local late = redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', stamp(t), 'LIMIT', 0, 200)
-for _, id in ipairs(late) do
-  if readable(id) then
-    finish(id, t, 'expired')
-    expired[#expired + 1] = id
-  end
-end
-local dead = redis.call('ZRANGEBYSCORE', key('leases'), '-inf', stamp(t), 'LIMIT', 0, 200)
-for _, id in ipairs(dead) do
-  if readable(id) then reap(id) end
-end
-local old = redis.call('ZRANGEBYSCORE', key('results'), '-inf', stamp(t - S.result_ttl_s),
-  'LIMIT', 0, 200)
-for _, id in ipairs(old) do
-  if readable(id) then
-    drop_images(id)
-    dropped = dropped + 1
-  end
-end
-for _ = 1, 200 do
+for _ = 1, AT_ONCE do
   if tonumber(redis.call('GET', key('result_bytes')) or '0') <= S.max_results_bytes then break end
   local oldest = redis.call('ZRANGE', key('results'), 0, 0)
   if not oldest[1] or not readable(oldest[1]) then break end
   drop_images(oldest[1])
   dropped = dropped + 1
 end
-local past = redis.call('ZRANGEBYSCORE', key('ended'), '-inf', stamp(t - S.record_ttl_s),
-  'LIMIT', 0, 200)
-for _, id in ipairs(past) do
-  if readable(id) then forget(id) end
-end
--- Jobs from before there were tenants, an upgrade's other version's too, join their tenant's lists.
-local listed = redis.call('GET', key('listed')) or '0'
-local new = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. listed, '+inf', 'WITHSCORES',
-  'LIMIT', 0, 200)
-for i = 1, #new, 2 do
-  local id, seq = new[i], new[i + 1]
-  if not get(id, 'tenant') then
-    redis.call('ZADD', own(id), seq, id)
-    redis.call('ZADD', own(id, get(id, 'status')), seq, id)
-  end
-  listed = seq
-end
-if new[1] then redis.call('SET', key('listed'), listed) end
-for _, model in ipairs(redis.call('HKEYS', key('models'))) do
-  local waiting = redis.call('ZCARD', key('pending', model))
-  if waiting ~= redis.call('HLEN', key('lined_up', model)) then  -- a former version is at work too
-    local from = tonumber(redis.call('HGET', key('adopting'), model) or '0')
-    adopt(model, from, 1000)
-    redis.call('HSET', key('adopting'), model, from + 1000 < waiting and from + 1000 or 0)
-    for _, id in ipairs(redis.call('HRANDFIELD', key('lined_up', model), 100)) do
-      if get(id, 'status') ~= 'queued' then fall_out(model, id) end
-    end
-  end
-end
-audit(50)
-adopt_deliveries(t)
+for _, id in ipairs(due('ended', t - S.record_ttl_s)) do forget(id) end
 return {requeued, models, expired, failed, dropped}

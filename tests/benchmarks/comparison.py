@@ -12,10 +12,10 @@ from typing import Any
 from diffusion.bundle import Bundle
 from tests.benchmarks.figures import quantile, spread
 from tests.benchmarks.policy import STEPS
-from tests.workers.harness import order
+from tests.workers.harness import image_request
 from workers.calibrate import calibrate, full_engine, ticks_s
 from workers.engine import Engine, EngineSettings
-from workers.messages import Finished, Picture, Report
+from workers.messages import Finished, ImageRequest, Report
 
 JOBS = 40
 SLOTS = 16
@@ -40,15 +40,15 @@ class Timed:
         return max(self.done.values()) - min(self.came.values())
 
 
-Serve = Callable[[Bundle, "queue.Queue[Picture | None]", Timed], None]
+Serve = Callable[[Bundle, "queue.Queue[ImageRequest | None]", Timed], None]
 
 
-def pictures(bundle: Bundle, seed: int) -> list[Picture]:
+def pictures(bundle: Bundle, seed: int) -> list[ImageRequest]:
     """Return orders of several step counts, guided and not."""
     chooser = random.Random(seed)
     info = bundle.info
     return [
-        order(
+        image_request(
             f"job{i}",
             prompt="a red apple",
             steps=chooser.choice(STEPS),
@@ -61,15 +61,17 @@ def pictures(bundle: Bundle, seed: int) -> list[Picture]:
     ]
 
 
-def passes(picture: Picture) -> int:
+def passes(picture: ImageRequest) -> int:
     """Return the forward rows of one evaluation."""
     return 1 if picture.guidance_scale == 1.0 else 2
 
 
-def play(bundle: Bundle, serve: Serve, orders: Sequence[Picture], gaps: Sequence[float]) -> Timed:
+def play(
+    bundle: Bundle, serve: Serve, orders: Sequence[ImageRequest], gaps: Sequence[float]
+) -> Timed:
     """Send the orders at their times and return what came of them."""
     timed = Timed()
-    arriving: queue.Queue[Picture | None] = queue.Queue()
+    arriving: queue.Queue[ImageRequest | None] = queue.Queue()
     server = Thread(target=serve, args=(bundle, arriving, timed))
     server.start()
     for picture, gap in zip(orders, gaps, strict=True):
@@ -84,7 +86,7 @@ def play(bundle: Bundle, serve: Serve, orders: Sequence[Picture], gaps: Sequence
 def continuous(rows_per_tick: int) -> Serve:
     """Serve with the engine as it is."""
 
-    def serve(bundle: Bundle, arriving: "queue.Queue[Picture | None]", timed: Timed) -> None:
+    def serve(bundle: Bundle, arriving: "queue.Queue[ImageRequest | None]", timed: Timed) -> None:
         ended = Event()
         sent: list[int] = []
 
@@ -112,8 +114,8 @@ def continuous(rows_per_tick: int) -> Serve:
 def in_batches(most: int) -> Serve:
     """Serve in order of arrival, waiting equal jobs together: 1 is one job at a time."""
 
-    def serve(bundle: Bundle, arriving: "queue.Queue[Picture | None]", timed: Timed) -> None:
-        waiting: list[Picture] = []
+    def serve(bundle: Bundle, arriving: "queue.Queue[ImageRequest | None]", timed: Timed) -> None:
+        waiting: list[ImageRequest] = []
         closed = False
 
         def report(report: Report) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from service.redis_server import redis_server
+from tests.redis_server import redis_server
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ class Inside:
     def __init__(self, bundle: Bundle, settings: WorkerSettings) -> None:
         self.settings = settings
         self.host = WorkerHost(bundle, settings)
-        self.host.start()
         self._threads = ThreadPoolExecutor(settings.slots + 4)
 
     def answer(self, count: int) -> list[Future[None]]:

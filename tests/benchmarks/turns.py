@@ -18,7 +18,7 @@ from torch import Tensor
 from diffusion.bundle import Bundle
 from jobs.schema import JobRequest
 from tests.benchmarks.stack import Inside
-from workers.engine import EngineStats
+from workers.pace import EngineStats
 
 ENGINE_S = 1.0
 SETTLE_S = 0.25  # what the last ticks left to other threads and processes is done by then

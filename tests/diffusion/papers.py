@@ -137,12 +137,12 @@ def lcm(timesteps: Array) -> Loop:
         x = x * math.sqrt(_alpha_bar(sigmas[0]))
         for i, (s, t) in enumerate(itertools.pairwise(sigmas)):
             below = (10 * timesteps[i]) ** 2 + 0.25
-            picture = 0.25 / below * x
-            picture = picture + 10 * timesteps[i] / math.sqrt(below) * denoise(
+            image = 0.25 / below * x
+            image = image + 10 * timesteps[i] / math.sqrt(below) * denoise(
                 x * math.sqrt(1 + s**2), s
             )
             then = _alpha_bar(t)
-            x = math.sqrt(then) * picture + math.sqrt(1 - then) * noise(i)
+            x = math.sqrt(then) * image + math.sqrt(1 - then) * noise(i)
         return x
 
     return loop

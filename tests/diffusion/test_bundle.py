@@ -42,7 +42,7 @@ def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drawn_by_diffusers(kind: Any, folder: Path, prompt: str) -> NDArray[np.uint8]:
-    """Return the pipeline's own picture from our starting noise."""
+    """Return the pipeline's own image from our starting noise."""
     pipeline = kind.from_pretrained(folder, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(
@@ -61,8 +61,8 @@ def drawn_by_diffusers(kind: Any, folder: Path, prompt: str) -> NDArray[np.uint8
         height=32,
         output_type="np",
     )
-    picture: NDArray[np.uint8] = (result.images[0] * 255).round().astype(np.uint8)
-    return picture
+    image: NDArray[np.uint8] = (result.images[0] * 255).round().astype(np.uint8)
+    return image
 
 
 def drawn_by_us(folder: Path, prompt: str) -> NDArray[np.uint8]:
@@ -71,7 +71,7 @@ def drawn_by_us(folder: Path, prompt: str) -> NDArray[np.uint8]:
 
 def levels_apart(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
     assert a.shape == b.shape == (32, 32, 3)
-    assert a.std() > 1, "a flat picture proves nothing"
+    assert a.std() > 1, "a flat image proves nothing"
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 

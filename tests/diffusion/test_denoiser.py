@@ -17,7 +17,7 @@ TIMESTEPS = [20.0, 400.5, 950.0]
 
 
 class Formula:
-    """A "network" that knows the clean picture: a ramp, steeper for a larger embedding."""
+    """A "network" that knows the clean image: a ramp, steeper for a larger embedding."""
 
     name = "formula"
 
@@ -79,7 +79,7 @@ def estimate(
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_every_prediction_type_gives_the_clean_picture(kind: PredictionType) -> None:
+def test_every_prediction_type_gives_the_clean_image(kind: PredictionType) -> None:
     network = Formula(kind)
     result = estimate(network, [guided(1.0)] * 3)
     wanted = Formula.clean(torch.full((3, 3, 8), 0.8))

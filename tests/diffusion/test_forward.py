@@ -58,7 +58,7 @@ def test_noising_and_velocity_are_those_of_diffusers() -> None:
     torch.testing.assert_close(v, scheduler.get_velocity(x0, noise, timesteps))
 
 
-def test_velocity_turns_back_into_picture_and_noise() -> None:
+def test_velocity_turns_back_into_image_and_noise() -> None:
     generator = torch.Generator().manual_seed(4)
     x0, noise = (torch.randn(1, 3, 8, 8, generator=generator).double() for _ in range(2))
     t = torch.tensor([321])

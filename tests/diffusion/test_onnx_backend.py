@@ -1,4 +1,4 @@
-"""ONNX Runtime in the place of torch: the same pictures, and bits that hang on nothing else."""
+"""ONNX Runtime in the place of torch: the same images, and bits that depend on nothing else."""
 
 import json
 import shutil
@@ -121,7 +121,7 @@ def test_auto_takes_no_export_of_other_weights_and_says_so(
     assert "onnx/fp32 was exported from other weights; torch runs instead" in caplog.text
 
 
-def test_a_runtime_that_the_export_was_not_verified_under_is_told(
+def test_a_runtime_that_the_export_was_not_verified_under_is_logged(
     exported_tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = Path(shutil.copytree(exported_tiny, tmp_path / "bundle"))
@@ -135,7 +135,7 @@ def test_a_runtime_that_the_export_was_not_verified_under_is_told(
     load_bundle(folder, backend="onnx")
     running = onnxruntime.__version__
     assert (
-        f"onnx/fp32 was verified under ONNX Runtime 1.2.3 and runs under {running}" in caplog.text
+        f"onnx/fp32 was verified under ONNX Runtime 1.2.3 but runs under {running}" in caplog.text
     )
 
 
@@ -148,7 +148,7 @@ def test_auto_does_not_pass_over_a_precision_or_a_provider_that_is_asked_for(
         load_bundle(exported_tiny, backend="auto", sessions=SessionSettings("tensorrt"))
 
 
-def test_a_device_without_memory_is_told_and_the_session_goes_on(tmp_path: Path) -> None:
+def test_out_of_memory_is_raised_and_the_session_stays_usable(tmp_path: Path) -> None:
     kind = onnx.TensorProto
     graph = helper.make_graph(
         [
@@ -177,7 +177,7 @@ def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(exported_tiny
         chosen_provider("gpu", CPU)
 
 
-def test_nodes_that_another_provider_runs_are_told_by_operator(exported_tiny: Path) -> None:
+def test_nodes_that_another_provider_runs_are_counted_by_operator(exported_tiny: Path) -> None:
     path = export_folder(exported_tiny, "fp32") / "text_encoder.onnx"
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -188,10 +188,10 @@ def test_nodes_that_another_provider_runs_are_told_by_operator(exported_tiny: Pa
             tensor.CopyFrom(whole)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     assert nodes_elsewhere(session, PROVIDERS["cpu"]) == {}
-    told = nodes_elsewhere(session, PROVIDERS["cuda"])
-    assert told.keys() == {PROVIDERS["cpu"]}
-    assert told[PROVIDERS["cpu"]]["LayerNormalization"] > 0
-    assert HEAVY & told[PROVIDERS["cpu"]].keys()
+    found = nodes_elsewhere(session, PROVIDERS["cuda"])
+    assert found.keys() == {PROVIDERS["cpu"]}
+    assert found[PROVIDERS["cpu"]]["LayerNormalization"] > 0
+    assert HEAVY & found[PROVIDERS["cpu"]].keys()
 
 
 def test_a_model_without_an_export_says_how_to_make_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusion.noise import standard_noise
 from diffusion.schedule import Levels, NoiseSchedule, training_betas
-from diffusion.step import carry, step
+from diffusion.step import linear_part, step
 from diffusion.table import SamplerTable
 
 Array = NDArray[np.float64]
@@ -50,8 +50,8 @@ def run_table(
         mix, b, c = (
             tensor(values[row])[None] for values in (table.mix, table.denoised, table.noise)
         )
-        carried = carry(state, tensor(noise(row))[None], mix, c)
-        state = step(carried, tensor(denoise(x, float(table.sigmas[row])))[None], b)
+        linear = linear_part(state, tensor(noise(row))[None], mix, c)
+        state = step(linear, tensor(denoise(x, float(table.sigmas[row])))[None], b)
     result: Array = state[0, 0].double().numpy()
     return result
 

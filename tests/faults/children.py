@@ -8,8 +8,8 @@ from pathlib import Path
 from celery.__main__ import main as celery
 
 from service import uvicorn_door
-from workers.messages import Picture
-from workers.opening import Opening
+from workers.messages import ImageRequest
+from workers.opening import SlotAdmission
 
 POISON = "poison"
 """A job with this prompt kills the process that draws it, in a poisoned worker."""
@@ -22,14 +22,14 @@ def worker(_words: list[str]) -> None:
 
 def poisoned_worker(words: list[str]) -> None:
     """Run a worker whose process dies when it begins to draw a poison job."""
-    open_picture = Opening.open
+    open_slot = SlotAdmission.open
 
-    def opening(self: Opening, picture: Picture) -> object:
-        if picture.prompt == POISON:
+    def opening(self: SlotAdmission, request: ImageRequest) -> object:
+        if request.prompt == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        return open_picture(self, picture)
+        return open_slot(self, request)
 
-    Opening.open = opening  # type: ignore[assignment,method-assign]
+    SlotAdmission.open = opening  # type: ignore[assignment,method-assign]
     worker(words)
 
 

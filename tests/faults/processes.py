@@ -49,18 +49,9 @@ class Worker:
         if code is None and preload is None:
             self.process = Forked(target, words, os.environ | own, log)
             return
-        # Another version's code, or a library under it all, takes an interpreter of its own.
-        own["PYTHONPATH"] = str(code or children.repository())
         if preload is not None:
             own["LD_PRELOAD"] = str(preload)
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *words],
-                env=os.environ | own,
-                cwd=log.parent,
-                stdout=out,
-                stderr=out,
-            )
+        self.process = interpreter(words, own, log, code)
 
     @property
     def pid(self) -> int:
@@ -99,17 +90,29 @@ class Worker:
 class Door:
     """The door under uvicorn in a process of its own, on a port it keeps over restarts."""
 
-    def __init__(self, settings: JobsSettings, port: int, log: Path, **env: object) -> None:
+    def __init__(
+        self,
+        settings: JobsSettings,
+        port: int,
+        log: Path,
+        *,
+        code: Path | None = None,
+        **env: object,
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._words = ["door", "--host", "127.0.0.1", "--port", str(port)]
+        self._words = ["service.uvicorn_door", "--host", "127.0.0.1", "--port", str(port)]
+        self._code = code
         self._env = os.environ | environment(settings)
         self._env |= {f"SFUMATO_{key.upper()}": str(value) for key, value in env.items()}
         self._log = log
-        self.process: Forked | None = None
+        self.process: Forked | subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; it answers a little later."""
-        self.process = Forked(children.door, self._words, self._env, self._log)
+        if self._code is None:
+            self.process = Forked(children.door, self._words, self._env, self._log)
+        else:
+            self.process = interpreter(self._words, self._env, self._log, self._code)
 
     def kill(self) -> None:
         """Kill it with -9."""
@@ -158,6 +161,17 @@ class RedisProcess:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+
+def interpreter(
+    words: list[str], env: Mapping[str, str], log: Path, code: Path | None
+) -> "subprocess.Popen[bytes]":
+    """Run a module in an interpreter of its own: another version's code, or a library under it."""
+    own = os.environ | env | {"PYTHONPATH": str(code or children.repository())}
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", *words], env=own, cwd=log.parent, stdout=out, stderr=out
+        )
 
 
 def environment(settings: JobsSettings) -> dict[str, str]:

@@ -91,5 +91,6 @@ SCENARIOS = (
     Scenario(
         "upgrade", "two versions on one Redis", upgrade.run,
         {"jobs": 100, "steps": 60}, {"jobs": 12, "steps": 80},
+        missing=upgrade.missing,
     ),
 )  # fmt: skip

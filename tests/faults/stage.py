@@ -132,9 +132,9 @@ class Stage:
         self._closing.push_async_callback(relay.close)
         return relay
 
-    def door(self, settings: JobsSettings, **env: object) -> Door:
+    def door(self, settings: JobsSettings, **how: Any) -> Door:
         """Start a door; it answers a little later."""
-        door = Door(settings, free_port(), self.folder / "door.log", **env)
+        door = Door(settings, free_port(), self.folder / "door.log", **how)
         self._closing.callback(door.kill)
         door.start()
         return door

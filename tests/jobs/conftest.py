@@ -1,11 +1,9 @@
-"""A store of each kind, for the contract suites."""
+"""Stores for the contract suites."""
 
-import copy
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from jobs.memory_store import MemoryStore
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import JobStore
@@ -13,22 +11,14 @@ from jobs.store import JobStore
 MakeStore = Callable[..., JobStore]
 
 
-@pytest.fixture(params=["redis", "memory"])
-async def make_store(
-    request: pytest.FixtureRequest, jobs_settings: JobsSettings
-) -> AsyncIterator[MakeStore]:
-    kind = RedisStore if request.param == "redis" else MemoryStore
-    stores: list[JobStore] = []
+@pytest.fixture
+async def make_store(jobs_settings: JobsSettings) -> AsyncIterator[MakeStore]:
+    """Return what opens stores on the test's own keys, with settings changed as given."""
+    stores: list[RedisStore] = []
 
-    def make(**changes: object) -> JobStore:
-        settings = jobs_settings.model_copy(update=changes)
-        if kind is MemoryStore and stores:  # as two Redis stores do, they share what they hold
-            store: JobStore = copy.copy(stores[0])
-            vars(store)["_settings"] = settings
-        else:
-            store = kind(settings)
-        stores.append(store)
-        return store
+    def make(**changes: object) -> RedisStore:
+        stores.append(RedisStore(jobs_settings.model_copy(update=changes)))
+        return stores[-1]
 
     yield make
     for store in stores:
@@ -36,5 +26,5 @@ async def make_store(
 
 
 @pytest.fixture
-def store(make_store: MakeStore) -> JobStore:
-    return make_store()
+def store(redis_store: RedisStore) -> JobStore:
+    return redis_store

@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from jobs.errors import DurabilityUnsupported, JobNotFound, NotDurable
-from jobs.memory_store import MemoryStore
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Idempotency
@@ -102,8 +101,6 @@ async def test_store_that_cannot_confirm_takes_nothing_on(
         await store.create("a", spec(), 10)
     with pytest.raises(JobNotFound):
         await store.get("a")
-    with pytest.raises(DurabilityUnsupported, match="memory"):
-        await MemoryStore(settings).create("a", spec(), 10)
 
 
 async def test_door_says_what_became_of_the_job(serve: Serve, opened: Opened[RedisStore]) -> None:

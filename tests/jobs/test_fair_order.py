@@ -1,13 +1,9 @@
 """The contract of a store's order: classes, fair shares, deadlines, places in the queue."""
 
-from redis import Redis
-
-from jobs.redis_store import RedisStore
-from jobs.schema import PUBLIC, JobStatus, Priority
-from jobs.settings import JobsSettings
-from jobs.store import Claim, JobStore, Lease, Progress
+from jobs.schema import PUBLIC, Priority
+from jobs.store import Claim, JobStore, Progress
 from tests.jobs.conftest import MakeStore
-from tests.jobs.examples import MODEL, spec
+from tests.jobs.examples import spec
 
 
 async def submit(store: JobStore, job_id: str, tenant: str = PUBLIC, **fields: object) -> None:
@@ -187,52 +183,3 @@ async def test_a_suspect_is_passed_by_where_the_worker_is_busy(make_store: MakeS
     busy = [await store.claim("toy", "w", idle=False) for _ in range(3)]
     assert sorted(claim.record.id for claim in busy if claim) == ["a1", "b1"]
     assert (await claimed(store)).record.id == "suspect"
-
-
-def forget_order(settings: JobsSettings) -> None:
-    """Leave the queue as a process of the former version writes it: no lanes."""
-    with Redis.from_url(settings.redis_url) as redis:
-        for kind in ("lanes", "lane", "lane_units", "lined_up", "virtual", "idle"):
-            for key in redis.scan_iter(f"{{{settings.key_prefix}}}:{kind}:*"):
-                redis.delete(key)
-
-
-async def test_jobs_queued_by_the_former_version_are_claimed(
-    redis_store: RedisStore, jobs_settings: JobsSettings
-) -> None:
-    for i in range(3):
-        await submit(redis_store, f"old{i}", "ab"[i % 2])
-    await submit(redis_store, "urgent", priority=Priority.HIGH)
-    forget_order(jobs_settings)
-    place = await redis_store.queue_position(await redis_store.get("old1"))
-    assert place is not None
-    assert place.position == 3
-    assert await order(redis_store, 4) == ["urgent", "old0", "old1", "old2"]
-
-
-async def test_a_sweep_lines_up_what_the_former_version_queues_meanwhile(
-    redis_store: RedisStore, jobs_settings: JobsSettings
-) -> None:
-    await redis_store.announce_model(MODEL)
-    await submit(redis_store, "old", priority=Priority.HIGH)
-    forget_order(jobs_settings)
-    await submit(redis_store, "new")
-    await redis_store.sweep()
-    assert await order(redis_store, 2) == ["old", "new"]
-
-
-async def test_jobs_that_the_former_version_took_are_passed_over(
-    redis_store: RedisStore, jobs_settings: JobsSettings
-) -> None:
-    await submit(redis_store, "taken")
-    await submit(redis_store, "left")
-    prefix = f"{{{jobs_settings.key_prefix}}}"
-    with Redis.from_url(jobs_settings.redis_url) as redis:  # as its claim does
-        redis.zrem(f"{prefix}:pending:toy", "taken")
-        redis.hset(f"{prefix}:job:taken", mapping={"status": "running", "fence": "1-f"})
-        redis.sadd(f"{prefix}:running:toy", "taken")
-    assert await order(redis_store, 1) == ["left"]
-    assert await redis_store.claim("toy", "w", idle=True) is None
-    lease = Lease("taken", "toy", "old", "1-f")
-    assert (await redis_store.requeue(lease, "drain")).status is JobStatus.QUEUED
-    assert await order(redis_store, 1) == ["taken"]

@@ -9,7 +9,7 @@ from redis import Redis
 from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
-from jobs.store import Claim, Idempotency, JobStore
+from jobs.store import Claim, JobStore
 from tests.conftest import Opened
 from tests.faults.client import until
 from tests.jobs.examples import checkpoint, picture, spec, work
@@ -25,8 +25,9 @@ async def claimed(store: JobStore, job_id: str = "job") -> Claim:
 
 
 def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have Redis' next answer to a call of the store lost; the call itself is made."""
-    call, lost = getattr(store, name), [name]
+    """Have Redis' next answer to a worker's call lost; the call itself is made."""
+    claims = vars(store)["_claims"]
+    call, lost = getattr(claims, name), [name]
 
     async def made(*arguments: Any) -> Any:
         answer = await call(*arguments)
@@ -34,7 +35,7 @@ def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> lis
             raise StoreUnavailable(f"the answer to {lost.pop()} is lost")
         return answer
 
-    monkeypatch.setattr(store, name, made)
+    monkeypatch.setattr(claims, name, made)
     return lost
 
 
@@ -50,7 +51,7 @@ async def ends(jobs_settings: JobsSettings, opened: Opened[Redis]) -> Callable[[
     return look
 
 
-@pytest.mark.parametrize("call", ["_script", "_checkpoints"])
+@pytest.mark.parametrize("call", ["_claim", "_checkpoints"])
 async def test_a_claim_whose_answer_was_lost_is_made_good(
     redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -71,7 +72,7 @@ async def test_a_claim_whose_answer_was_lost_is_made_good(
 async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
     redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losing(redis_store, "_script", monkeypatch)
+    losing(redis_store, "_claim", monkeypatch)
     with pytest.raises(StoreUnavailable):
         await redis_store.claim("toy", "w", idle=True)
     assert (await claimed(redis_store)).record.attempts == 1
@@ -129,17 +130,7 @@ async def test_a_replay_that_has_to_be_safe_writes_first(
     arguments = {"id": "job"}
     await store.create("job", spec(), work(spec()))
     field = f"{{{jobs_settings.key_prefix}}}:job:job", "confirmed_at"
-    await store._script("create", arguments)
+    await store._scripts("create", arguments)
     assert redis.hget(*field) is None
-    await store._script("create", arguments | {"durable": True})
+    await store._scripts("create", arguments | {"durable": True})
     assert redis.hget(*field) is not None
-
-
-async def test_another_tenants_key_is_not_one_from_before_there_were_tenants(
-    redis_store: RedisStore,
-) -> None:
-    theirs = spec(tenant="shop")
-    await redis_store.create("theirs", theirs, 1, idempotency=Idempotency("order", "body"))
-    ours = Idempotency("shop:order", "body")
-    created = await redis_store.create("ours", spec(), 1, idempotency=ours)
-    assert (created.record.id, created.replayed) == ("ours", False)

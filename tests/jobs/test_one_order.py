@@ -1,116 +1,128 @@
-"""Both stores give one order: the same calls, made up at random, get the same answers."""
+"""Redis and the oracles give one order: random calls get the same answers from both."""
 
 import random
 from collections import Counter
+from time import time
 
 import pytest
 
-from jobs.memory_store import MemoryStore
 from jobs.outbox import Delivery, DeliveryTerms, Outcome
 from jobs.redis_store import RedisStore
 from jobs.schema import Priority
 from jobs.settings import JobsSettings
-from jobs.store import Claim, JobStore, Progress
+from jobs.store import Claim, Progress
 from jobs.tenants import TenantTerms
 from jobs.webhook import Webhook
 from tests.jobs.examples import spec
+from tests.jobs.oracle.fair_order import FairOrder, Waiting
+from tests.jobs.oracle.outbox_order import OutboxOrder
 
 WEBHOOK = Webhook(url="https://shop.example/hook")
+WEIGHTS = {"a": 1.0, "b": 2.5, "c": 1.0}
+SHARE = 0.2
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_stores_agree_on_every_claim_and_place(
-    jobs_settings: JobsSettings, seed: int
-) -> None:
-    settings = jobs_settings.model_copy(update={"class_share": 0.2})
-    redis, memory = RedisStore(settings), MemoryStore(settings)
-    chooser = random.Random(seed)
-    for store in (redis, memory):
-        await store.tenants.set(TenantTerms(name="b", weight=2.5))
-    held: list[tuple[Claim, Claim]] = []
-    for i in range(150):
+async def test_every_claim_and_place_is_the_oracles(jobs_settings: JobsSettings, seed: int) -> None:
+    store = RedisStore(jobs_settings.model_copy(update={"class_share": SHARE}))
+    oracle, chooser = FairOrder(WEIGHTS.__getitem__), random.Random(seed)
+    await store.tenants.set(TenantTerms(name="b", weight=WEIGHTS["b"]))
+    jobs: dict[str, Waiting] = {}
+    held: list[tuple[Claim, Waiting]] = []
+    for seq in range(150):
         act = chooser.random()
         if act < 0.45:
-            await create(chooser, f"job{i}", redis, memory)
+            job = await create(store, chooser, seq, jobs_settings.patience_s)
+            oracle.line_up(job)
+            jobs[job.id] = job
         elif act < 0.75:
-            one, two = [await s.claim("toy", "w", idle=True) for s in (redis, memory)]
-            assert (one is None) == (two is None)
-            if one is not None and two is not None:
-                assert (one.record.id, one.rank, one.weight) == (
-                    two.record.id, two.rank, two.weight,
-                )  # fmt: skip
-                held.append((one, two))
+            claim, next_job = await store.claim("toy", "w", idle=True), oracle.claim(SHARE)
+            assert (claim is None) == (next_job is None)
+            if claim is not None and next_job is not None:
+                assert (claim.record.id, claim.rank) == (next_job.id, next_job.served_as)
+                assert claim.weight == WEIGHTS[next_job.tenant]
+                held.append((claim, next_job))
         elif held:
-            await leave(chooser, redis, memory, held.pop(chooser.randrange(len(held))))
-        await same_places(redis, memory)
-    assert await redis.tenants.all() == await memory.tenants.all()
-    await redis.close()
-    await memory.close()
+            claim, job = held.pop(chooser.randrange(len(held)))
+            if not await leave(store, oracle, chooser, claim, job):
+                del jobs[job.id]
+        await same_places(store, oracle, jobs)
+    for load in await store.tenants.all():
+        mine = [job.remaining for job in jobs.values() if job.tenant == load.name]
+        assert load.open_jobs == len(mine)
+        assert load.outstanding_units == pytest.approx(sum(mine))
+    await store.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_stores_agree_on_every_delivery(jobs_settings: JobsSettings, seed: int) -> None:
-    redis, memory = RedisStore(jobs_settings), MemoryStore(jobs_settings)
-    stores: tuple[JobStore, JobStore] = (redis, memory)
-    chooser = random.Random(seed)
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=3, limit_of_tenant=3, limit_of_slow=2)
-    held: list[tuple[Delivery, Delivery]] = []
-    for i in range(150):
-        act = chooser.random()
-        if act < 0.5:
-            tenant = chooser.choice("aaabcdefgh")
-            for store in stores:
-                await store.create(f"job{i}", spec(tenant=tenant), 10, webhook=WEBHOOK)
-                await store.cancel(f"job{i}")
-        elif act < 0.7:
-            limit, busy = chooser.randrange(1, 6), dict(Counter(one.tenant for one, _ in held))
-            taken = [await store.outbox.take(limit, terms, busy) for store in stores]
-            told = [[(d.job_id, d.tenant, d.attempt) for d in found] for found in taken]
-            assert told[0] == told[1]
-            held += zip(*taken, strict=True)
-        elif held:
-            how: Outcome = chooser.choice(("delivered", "retried", "failed"))
-            delay_s, slow = chooser.choice((0.0, 600.0)), chooser.random() < 0.4
-            for store, delivery in zip(stores, held.pop(0), strict=True):
-                assert await store.outbox.settle(delivery, how, delay_s=delay_s, slow=slow)
-                if how == "failed" and delay_s:
-                    await store.outbox.again(delivery.job_id)
-        one, two = [await store.outbox.counts() for store in stores]
-        assert (one.pending, one.failed) == (two.pending, two.failed)
-    await redis.close()
-    await memory.close()
-
-
-async def create(chooser: random.Random, job_id: str, *stores: JobStore) -> None:
+async def create(store: RedisStore, chooser: random.Random, seq: int, patience_s: float) -> Waiting:
     wanted = spec(
         tenant=chooser.choice("abc"),
         priority=chooser.choice(list(Priority)),
         deadline_s=chooser.choice([None, None, 500.0, 7000.0]),
     )
     units = chooser.choice([10.0, 30.0, 90.0])
-    for store in stores:
-        await store.create(job_id, wanted, units)
+    record = (await store.create(f"job{seq}", wanted, units)).record
+    due = record.expires_at or record.created_at + patience_s
+    return Waiting(record.id, wanted.tenant, wanted.priority.rank, units, due, seq)
 
 
 async def leave(
-    chooser: random.Random, redis: JobStore, memory: JobStore, claims: tuple[Claim, Claim]
-) -> None:
-    done, how = chooser.uniform(0, 10), chooser.choice(("requeue", "finish", "cancel"))
-    for store, claim in zip((redis, memory), claims, strict=True):
-        if not claim.record.units_done:
-            await store.progress([Progress(claim.lease, 1, round(done, 1), 1)])
-        if how == "requeue":
-            await store.requeue(claim.lease, "drain")
-        elif how == "finish":
-            await store.finish(claim.lease, 1)
-        else:
-            await store.cancel(claim.record.id)
+    store: RedisStore, oracle: FairOrder, chooser: random.Random, claim: Claim, job: Waiting
+) -> bool:
+    """Let a job leave its worker; return whether it waits again."""
+    done, how = round(chooser.uniform(0, 10), 1), chooser.choice(("requeue", "finish", "cancel"))
+    if not claim.record.units_done:
+        await store.progress([Progress(claim.lease, 1, done, 1)])
+        job.remaining -= done
+    if how == "requeue":
+        await store.requeue(claim.lease, "drain")
+    elif how == "finish":
+        await store.finish(claim.lease, 1)
+        job.remaining = 0.0
+    else:
+        await store.cancel(claim.record.id)
+    oracle.give_back(job)
+    if how == "requeue":
+        job.fresh = False
+        oracle.line_up(job)
+    return how == "requeue"
 
 
-async def same_places(redis: JobStore, memory: JobStore) -> None:
-    for record in (await redis.list(limit=3)).records:
-        one, two = [await store.queue_position(record) for store in (redis, memory)]
-        assert (one is None) == (two is None)
-        if one is not None and two is not None:
-            assert one.position == two.position
-            assert one.units_ahead == pytest.approx(two.units_ahead, abs=1e-3)
+async def same_places(store: RedisStore, oracle: FairOrder, jobs: dict[str, Waiting]) -> None:
+    for record in (await store.list(limit=3)).records:
+        place = await store.queue_position(record)
+        if place is not None:
+            before, units = oracle.ahead(jobs[record.id])
+            assert place.position == before + 1
+            assert place.units_ahead == pytest.approx(units, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_delivery_is_the_oracles(redis_store: RedisStore, seed: int) -> None:
+    outbox, chooser = redis_store.outbox, random.Random(seed)
+    terms = DeliveryTerms(60.0, 3, limit_of_tenant=3, limit_of_receiver=99, limit_of_probes=9)
+    oracle = OutboxOrder(terms.max_attempts, terms.limit_of_tenant)
+    held: list[Delivery] = []
+    for i in range(150):
+        act = chooser.random()
+        if act < 0.5:
+            tenant = chooser.choice("aaabcdefgh")
+            await redis_store.create(f"job{i}", spec(tenant=tenant), 10, webhook=WEBHOOK)
+            await redis_store.cancel(f"job{i}")
+            oracle.post(f"job{i}", tenant, time())
+        elif act < 0.7:
+            limit, busy = chooser.randrange(1, 6), Counter(one.tenant for one in held)
+            taken = await outbox.take(limit, terms, held, {})
+            expected = oracle.take(time(), limit, terms.lease_s, busy)
+            assert [(d.job_id, d.tenant, d.attempt) for d in taken] == expected
+            held += taken
+        elif held:
+            how: Outcome = chooser.choice(("delivered", "retried", "failed"))
+            delay_s, delivery = chooser.choice((0.0, 600.0)), held.pop(0)
+            assert await outbox.settle(delivery, how, delay_s=delay_s)
+            oracle.settle(delivery.job_id, how, time() + delay_s)
+            if how == "failed" and delay_s:
+                await outbox.again(delivery.job_id)
+                oracle.post(delivery.job_id, delivery.tenant, time())
+        counts = await outbox.counts()
+        assert (counts.pending, counts.failed) == (len(oracle.waiting), len(oracle.failed))

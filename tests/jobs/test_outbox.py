@@ -1,34 +1,40 @@
 """The contract of an outbox: nothing that ended is lost, and one door at a time delivers it."""
 
 import asyncio
+from dataclasses import replace
 from time import monotonic
 
 import pytest
 
 from jobs.errors import JobNotFound
-from jobs.outbox import QUICK_IN_A_ROW, Delivery, DeliveryTerms, OutboxCounts
+from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts
 from jobs.schema import JobError
 from jobs.store import JobStore
 from jobs.webhook import Webhook, WebhookEvent, WebhookRecord, WebhookState
 from tests.jobs.conftest import MakeStore
 from tests.jobs.examples import picture, spec
-from tests.jobs.long_outbox import multiply, take_over
+from tests.jobs.long_outbox import multiply
 
-TERMS = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=100, limit_of_slow=100)
+TERMS = DeliveryTerms(60.0, 5, limit_of_tenant=100, limit_of_receiver=100, limit_of_probes=9)
 URL = "https://shop.example/hook"
 
 
 async def submit(
-    store: JobStore, job_id: str, *events: WebhookEvent, tenant: str = "public"
+    store: JobStore, job_id: str, *events: WebhookEvent, tenant: str = "public", url: str = URL
 ) -> None:
-    webhook = Webhook(url=URL, events=events) if events else Webhook(url=URL)
+    webhook = Webhook(url=url, events=events) if events else Webhook(url=url)
     await store.create(job_id, spec(tenant=tenant), 10, webhook=webhook)
 
 
 async def taken(
     store: JobStore, limit: int = 100, terms: DeliveryTerms = TERMS, **busy: int
 ) -> list[Delivery]:
-    return list(await store.outbox.take(limit, terms, busy))
+    under_way = [
+        Delivery("", tenant, 1, "other.example:443", "")
+        for tenant, count in busy.items()
+        for _ in range(count)
+    ]
+    return list(await store.outbox.take(limit, terms, under_way, {}))
 
 
 async def taken_after(store: JobStore, began: float, pause_s: float) -> Delivery:
@@ -95,7 +101,7 @@ async def test_two_doors_never_hold_one_delivery(store: JobStore) -> None:
 async def test_a_door_that_dies_leaves_the_delivery_to_another(store: JobStore) -> None:
     await submit(store, "a")
     await store.cancel("a")
-    short = DeliveryTerms(lease_s=0.05, max_attempts=3, limit_of_tenant=9, limit_of_slow=9)
+    short = replace(TERMS, lease_s=0.05, max_attempts=3)
     began = monotonic()
     (first,) = await taken(store, terms=short)
     second = await taken_after(store, began, short.lease_s)
@@ -112,7 +118,7 @@ async def test_a_door_that_dies_leaves_the_delivery_to_another(store: JobStore) 
 async def test_doors_that_keep_dying_end_a_delivery(store: JobStore) -> None:
     await submit(store, "a")
     await store.cancel("a")
-    brief = DeliveryTerms(lease_s=0.0, max_attempts=3, limit_of_tenant=9, limit_of_slow=9)
+    brief = replace(TERMS, lease_s=0.0, max_attempts=3)
     for _ in range(3):
         assert len(await taken(store, terms=brief)) == 1
         await asyncio.sleep(0.002)
@@ -159,7 +165,7 @@ async def test_one_tenant_does_not_take_all_places(store: JobStore) -> None:
         await store.cancel(f"a{number}")
     await submit(store, "b", tenant="b")
     await store.cancel("b")
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4, limit_of_slow=4)
+    terms = replace(TERMS, limit_of_tenant=4)
     tenants = [delivery.tenant for delivery in await taken(store, 8, terms, a=1)]
     assert sorted(tenants) == ["a", "a", "a", "b"]
 
@@ -170,8 +176,7 @@ async def test_a_line_of_thousands_is_no_other_tenants_wait(store: JobStore) -> 
         await store.cancel(tenant)
         if tenant == "a":
             await multiply(store, "a", 5000)
-    await take_over(store)
-    terms = DeliveryTerms(lease_s=60.0, max_attempts=5, limit_of_tenant=4, limit_of_slow=4)
+    terms = replace(TERMS, limit_of_tenant=4)
     assert [delivery.job_id for delivery in await taken(store, 8, terms, a=4)] == ["b"]
     assert {delivery.tenant for delivery in await taken(store, 8, terms, b=1)} == {"a"}
 
@@ -196,62 +201,58 @@ async def test_tenants_with_long_lines_are_served_in_turn(store: JobStore) -> No
     assert found == ["a0", "b0", "c0", "late", "a1", "b1", "c1"]
 
 
-def with_slow_places(count: int) -> DeliveryTerms:
-    return DeliveryTerms(lease_s=60.0, max_attempts=99, limit_of_tenant=4, limit_of_slow=count)
+async def test_calls_at_a_receiver_are_bounded_over_all_tenants(store: JobStore) -> None:
+    for tenant in "abc":
+        for number in range(2):
+            await submit(store, f"{tenant}{number}", tenant=tenant)
+            await store.cancel(f"{tenant}{number}")
+    await submit(store, "elsewhere", tenant="a", url="http://other.example/hook")
+    await store.cancel("elsewhere")
+    terms = replace(TERMS, limit_of_receiver=3)
+    first = await taken(store, terms=terms)
+    assert [d.job_id for d in first] == ["a0", "b0", "c0", "elsewhere"]
+    assert [d.receiver for d in first] == ["shop.example:443"] * 3 + ["other.example:80"]
+    assert await store.outbox.take(9, terms, first, {}) == ()
+    assert [d.job_id for d in await store.outbox.take(9, terms, first[1:], {})] == ["a1"]
 
 
-async def line_up(store: JobStore, tenant: str, count: int) -> None:
-    for number in range(count):
-        await submit(store, f"{tenant}{number}", tenant=tenant)
-        await store.cancel(f"{tenant}{number}")
+async def test_a_resting_receiver_is_no_other_deliverys_wait(store: JobStore) -> None:
+    await submit(store, "dead", tenant="a")
+    await store.cancel("dead")
+    await multiply(store, "dead", 500)
+    await submit(store, "alive", tenant="a", url="https://other.example/hook")
+    await store.cancel("alive")
+    await submit(store, "b", tenant="b")
+    await store.cancel("b")
+    resting = {("a", "shop.example:443"): 60.0}
+    found = [d for _ in range(2) for d in await store.outbox.take(9, TERMS, (), resting)]
+    assert sorted(d.job_id for d in found) == ["alive", "b"]
+    record = await told(store, "dead")
+    assert (record.state, record.attempts) == (WebhookState.PENDING, 0)
+    assert record.due_at is not None
+    ended_at = (await store.get("dead")).finished_at
+    assert ended_at is not None
+    assert record.due_at - ended_at == pytest.approx(60, abs=10)
 
 
-async def try_each(store: JobStore, tenants: str, *, slow: bool) -> None:
-    """Try one delivery of each tenant, slowly or quickly; it is due again."""
-    for delivery in await taken(store, len(tenants), with_slow_places(100)):
-        assert delivery.tenant in tenants
-        await store.outbox.settle(delivery, "retried", slow=slow)
+async def test_one_delivery_probes_a_receiver_that_has_rested(store: JobStore) -> None:
+    for number in range(3):
+        await submit(store, f"a{number}")
+        await store.cancel(f"a{number}")
+    (probe,) = await store.outbox.take(9, TERMS, (), {("public", "shop.example:443"): 0.0})
+    assert (probe.job_id, probe.attempt) == ("a0", 1)
+    assert await taken(store) == []  # the others are put off until its outcome is known
 
 
-async def test_tenants_whose_receivers_hang_have_few_places_between_them(store: JobStore) -> None:
-    for tenant in "abcd":
-        await line_up(store, tenant, 3)
-    await try_each(store, "abcd", slow=True)
-    await line_up(store, "quick", 2)
-    found = [delivery.tenant for delivery in await taken(store, 8, with_slow_places(2))]
-    assert sorted(found) == ["a", "b", "quick", "quick"]
-    found = [d.tenant for d in await taken(store, 8, with_slow_places(2), a=1, b=1)]
-    assert found == []  # nothing of it comes beside those under way
-    found = [d.tenant for d in await taken(store, 8, with_slow_places(2), a=1)]
-    assert found == ["c"]
-    found = [d.tenant for d in await taken(store, 8, with_slow_places(2))]
-    assert found == ["d", "a"]  # in turn, as all others are
-
-
-async def test_quick_answers_bring_a_tenant_back_among_the_others(store: JobStore) -> None:
-    await line_up(store, "a", 4)
-    await line_up(store, "b", 4)
-    await try_each(store, "ab", slow=True)
-    for _ in range(QUICK_IN_A_ROW - 1):
-        await try_each(store, "ab", slow=False)
-    (last,) = await taken(store, 8, with_slow_places(1))
-    await store.outbox.settle(last, "retried")
-    assert last.tenant == "a"
-    assert [d.tenant for d in await taken(store, 8, with_slow_places(0))] == ["a"] * 4
-    (again,) = await taken(store, 8, with_slow_places(1))
-    await store.outbox.settle(again, "retried", slow=True)
-    await try_each(store, "b", slow=False)
-    assert len(await taken(store, 8, with_slow_places(1))) == 1  # it begins anew
-
-
-async def test_a_tenant_is_slow_while_anything_of_it_waits(store: JobStore) -> None:
-    for tenant in "ab":
-        await line_up(store, tenant, 1)
-    for delivery in await taken(store):
-        await store.outbox.settle(delivery, "failed", slow=True)
-    for tenant in "ab":
-        await store.outbox.again(f"{tenant}0")
-    assert len(await taken(store, 8, with_slow_places(1))) == 2
+async def test_probes_are_bounded_over_all_tenants(store: JobStore) -> None:
+    for name in "abcde":
+        await submit(store, name, tenant=name)
+        await store.cancel(name)
+    resting = {(name, "shop.example:443"): 0.0 for name in "abcd"}
+    terms = replace(TERMS, limit_of_probes=2)
+    under_way = [Delivery("", "a", 1, "shop.example:443", "")]
+    found = await store.outbox.take(9, terms, under_way, resting)
+    assert [delivery.job_id for delivery in found] == ["b", "e"]
 
 
 async def test_the_oldest_delivery_that_is_due_tells_its_age(store: JobStore) -> None:

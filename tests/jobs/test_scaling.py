@@ -2,10 +2,8 @@
 
 import pytest
 
-from jobs.memory_store import MemoryStore
 from jobs.scaling import UNMEASURED_BACKLOG_S, read_signal, scaling_signal
-from jobs.settings import JobsSettings
-from jobs.store import Backlog, Progress, WorkerEntry
+from jobs.store import Backlog, JobStore, Progress, WorkerEntry
 from tests.jobs.examples import MODEL, spec, work
 
 MEASURED = MODEL.model_copy(update={"units_per_s": 20.0, "cold_start_s": 4.5})
@@ -42,7 +40,7 @@ def test_a_worker_with_one_picture_does_not_look_slow() -> None:
     assert signal.backlog_s == 2.0
 
 
-def test_a_worker_of_a_former_version_tells_its_pace_only() -> None:
+def test_a_worker_that_has_not_measured_counts_with_its_pace() -> None:
     live = [worker("a", 0.0, rows_per_s=8.0), worker("b", 0.0)]
     assert scaling_signal(MODEL, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 5.0
     assert scaling_signal(MEASURED, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 2.0
@@ -58,8 +56,7 @@ def test_a_job_counts_until_it_has_ended() -> None:
     assert signal.backlog_s == pytest.approx(1 / 20)
 
 
-async def test_the_store_s_signal_goes_down_with_progress() -> None:
-    store = MemoryStore(JobsSettings())
+async def test_the_store_s_signal_goes_down_with_progress(store: JobStore) -> None:
     assert await read_signal(store, "toy") is None
     await store.announce_model(MEASURED)
     assert (await read_signal(store, "toy")).backlog_s == 0.0  # type: ignore[union-attr]

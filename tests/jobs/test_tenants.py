@@ -1,12 +1,9 @@
 """The contract of tenants: weights, quotas, and deadlines that admission refuses."""
 
 import pytest
-from redis import Redis
 
 from jobs.errors import DeadlineUnmeetable, LargerThanQuota, QuotaExceeded
-from jobs.redis_store import RedisStore
 from jobs.schema import Priority
-from jobs.settings import JobsSettings
 from jobs.store import Idempotency, JobStore, Progress
 from jobs.tenants import TenantLoad, TenantTerms, UnknownTenant
 from tests.jobs.conftest import MakeStore
@@ -143,18 +140,3 @@ async def test_a_deadline_that_cannot_be_met_is_refused_with_the_least_that_migh
         await submit(store, "below", "third", deadline_s=2000.0)
     assert refused.value.earliest_s == pytest.approx(200 / 0.1 + 10 / 0.08, rel=0.05)
     await submit(store, "above", "third", deadline_s=2000.0, priority=Priority.HIGH)
-
-
-async def test_what_a_former_version_ended_stops_counting(
-    redis_store: RedisStore, jobs_settings: JobsSettings
-) -> None:
-    await submit(redis_store, "ended", "acme")
-    await submit(redis_store, "waits", "acme")
-    prefix = f"{{{jobs_settings.key_prefix}}}"
-    with Redis.from_url(jobs_settings.redis_url) as redis:
-        redis.hset(f"{prefix}:job:ended", "status", "succeeded")
-        await redis_store.sweep()
-        assert (await redis_store.tenants.get("acme")).outstanding_units == 10
-        redis.delete(f"{prefix}:job:waits")
-    await redis_store.sweep()
-    assert (await redis_store.tenants.get("acme")).open_jobs == 0

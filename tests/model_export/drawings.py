@@ -1,4 +1,4 @@
-"""A folder of coloured shapes with captions, as somebody would bring it."""
+"""A folder of coloured shapes with captions, as a user would provide it."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ SHAPES = ("circle", "square", "triangle", "ring")
 
 
 def draw_shape(colour: str, shape: str) -> Image.Image:
-    """Return a shape in the middle of a wide picture."""
-    picture = Image.new("RGB", (160, 120), "white")
-    pen, box = ImageDraw.Draw(picture), (40, 20, 120, 100)
+    """Return a shape in the middle of a wide image."""
+    image = Image.new("RGB", (160, 120), "white")
+    pen, box = ImageDraw.Draw(image), (40, 20, 120, 100)
     if shape == "circle":
         pen.ellipse(box, fill=colour)
     elif shape == "square":
@@ -20,7 +20,7 @@ def draw_shape(colour: str, shape: str) -> Image.Image:
         pen.polygon([(80, 20), (120, 100), (40, 100)], fill=colour)
     else:
         pen.ellipse(box, outline=colour, width=16)
-    return picture
+    return image
 
 
 def draw_folder(folder: Path) -> Path:

@@ -22,7 +22,7 @@ NETWORK = NetworkSettings(
     vocab_size=320,
     tokens=12,
 )
-# Without warm-up and decay the rate of a step does not hang on where the run will end.
+# Without warm-up and decay a step's rate does not depend on the length of the run.
 SETTINGS = TrainingSettings(emoji=6, batch=4, warmup_steps=0, decay_share=0.0, network=NETWORK)
 NAMES = (
     ("red heart", "红心", SMILEYS, (220, 20, 20)),
@@ -52,8 +52,8 @@ def toy_emoji(place: int = 0, **changes: Any) -> Emoji:
 
 
 def toy_dataset() -> Dataset:
-    """Return squares of one colour on white, each in a place of its own."""
-    pictures = np.full((len(NAMES), SIDE, SIDE, 3), 255, np.uint8)
+    """Return squares of one colour on white, each in a different place."""
+    images = np.full((len(NAMES), SIDE, SIDE, 3), 255, np.uint8)
     for i, (*_, colour) in enumerate(NAMES):
-        pictures[i, 4 + i : 20 + i, 6:26] = colour
-    return Dataset(tuple(toy_emoji(i) for i in range(len(NAMES))), pictures)
+        images[i, 4 + i : 20 + i, 6:26] = colour
+    return Dataset(tuple(toy_emoji(i) for i in range(len(NAMES))), images)

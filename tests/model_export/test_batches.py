@@ -13,7 +13,7 @@ def draw(step: int, seed: int = 0, count: int = 10, size: int = 4) -> Batch:
 
 def test_a_step_always_draws_the_same() -> None:
     first, again = draw(7), draw(7)
-    assert np.array_equal(first.pictures, again.pictures)
+    assert np.array_equal(first.images, again.images)
     assert np.array_equal(first.timesteps, again.timesteps)
     assert np.array_equal(first.noise, again.noise)
 
@@ -24,8 +24,8 @@ def test_steps_and_seeds_draw_differently() -> None:
         assert not np.array_equal(draw(7).timesteps, other.timesteps)
 
 
-def test_each_picture_comes_once_before_any_comes_again() -> None:
-    seen = np.concatenate([draw(step).pictures for step in range(10)])
+def test_each_image_comes_once_before_any_comes_again() -> None:
+    seen = np.concatenate([draw(step).images for step in range(10)])
     for epoch in range(4):
         assert sorted(seen[epoch * 10 : epoch * 10 + 10]) == list(range(10))
     assert list(seen[:10]) != list(seen[10:20])

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from diffusion.bundle import load_bundle
 from diffusion.bundle_files import check_files, read_json
-from model_export.bundle import EVALUATION, Defaults, bundle_run
+from model_export.bundle import EVALUATION, Defaults, bundle_run, has_emoji
 from model_export.card import write_card
 from model_export.errors import CheckpointError, ExportError
-from model_export.evaluate import Prompts, bounds, evaluate, read_evaluation, record
+from model_export.evaluate import Run, bounds, evaluate, read_evaluation, record
 from model_export.gallery import Gallery, make_gallery
 from model_export.sampling import SamplingSettings, draw
 from model_export.sheet import write_seeds, write_sheet
@@ -24,6 +24,20 @@ from tests.model_export.test_training import run
 
 GALLERY = make_gallery(toy_dataset(), 6)
 QUICK = SamplingSettings(steps=2, guidance_scale=1.5, batch=4)
+
+
+def measured(
+    folder: Path,
+    prompts: str = "zh",
+    settings: SamplingSettings = QUICK,
+    gallery: Gallery = GALLERY,
+    seeds: int = 1,
+) -> Run:
+    """Evaluate a bundle and record the run in it."""
+    loaded = load_bundle(folder)
+    run = evaluate(loaded, folder, gallery, prompts, settings, seeds=seeds, progress=lambda: None)
+    record(folder, [run], bounds(folder, GALLERY))
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +68,8 @@ def test_bundle_holds_the_averaged_weights_in_half_precision(
 
 def test_bundle_decodes_what_the_codec_encoded(run_folder: Path, bundle: Path) -> None:
     trainer = run(run_folder, 2)
-    pictures = load_bundle(bundle).decode(trainer._latents)
-    error = np.abs(pictures.astype(int) - toy_dataset().trained(6).pictures)
+    images = load_bundle(bundle).decode(trainer._latents)
+    error = np.abs(images.astype(int) - toy_dataset().trained(6).images)
     assert error.mean() < 12  # eight components of 192
 
 
@@ -73,14 +87,14 @@ def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_drawing_does_not_hang_on_the_batch(bundle: Path) -> None:
+def test_drawing_does_not_depend_on_the_batch(bundle: Path) -> None:
     loaded = load_bundle(bundle)
     prompts, seeds = ["red heart", "老虎", "", "apple", "whale"], [3, 1, 2, 9, 4]
     together = list(draw(loaded, prompts, seeds, QUICK))
     assert len(together) == 5
-    for prompt, seed, picture in zip(prompts, seeds, together, strict=True):
+    for prompt, seed, image in zip(prompts, seeds, together, strict=True):
         (alone,) = draw(loaded, [prompt], [seed], QUICK)
-        assert np.abs(alone.astype(int) - picture).max() <= 1
+        assert np.abs(alone.astype(int) - image).max() <= 1
 
 
 def test_stochastic_sampler_draws_the_same_again(bundle: Path) -> None:
@@ -94,11 +108,11 @@ def test_evaluation_is_kept_with_the_weights_it_is_about(
     run_folder: Path, bundle: Path, tmp_path: Path
 ) -> None:
     loaded = load_bundle(bundle)
-    heard: list[int] = []
+    calls: list[int] = []
     result = evaluate(
-        loaded, bundle, GALLERY, "en", QUICK, seeds=2, progress=lambda: heard.append(1)
+        loaded, bundle, GALLERY, "en", QUICK, seeds=2, progress=lambda: calls.append(1)
     )
-    assert len(heard) == 12
+    assert len(calls) == 12
     assert (result.emoji, result.seeds, result.guidance_scale) == (6, 2, 1.5)
     assert 0 <= result.measures.top1 <= result.measures.top5 <= 1
     for _ in range(2):  # the same run again takes the place of the first
@@ -118,10 +132,8 @@ def test_evaluation_is_kept_with_the_weights_it_is_about(
 def test_card_needs_figures_and_states_them(bundle: Path) -> None:
     with pytest.raises(ExportError, match="evaluate the bundle first"):
         write_card(bundle)
-    loaded = load_bundle(bundle)
     for kind in ("zh", "tags"):
-        result = evaluate(loaded, bundle, GALLERY, kind, QUICK, seeds=1, progress=lambda: None)
-        record(bundle, [result], bounds(bundle, GALLERY))
+        result = measured(bundle, kind)
     text = write_card(bundle).read_text("utf-8")
     for part in (
         "# Toy",
@@ -161,24 +173,13 @@ def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: P
     with Image.open(path) as image:
         sheet = np.asarray(image)
     assert sheet.shape == (2 * SIDE, 3 * 2 * SIDE, 3)
-    assert np.array_equal(sheet[:SIDE, :SIDE], GALLERY.pictures[0])
+    assert np.array_equal(sheet[:SIDE, :SIDE], GALLERY.images[0])
 
 
 def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
-    loaded = load_bundle(bundle)
-    limits = bounds(bundle, GALLERY)
-    measured: list[tuple[Gallery, Prompts, int, float, int]] = [
-        (GALLERY, "en", 15, 2.0, 4),
-        (GALLERY, "zh", 15, 2.0, 4),
-        (GALLERY, "tags", 15, 2.0, 4),
-        (GALLERY.every(2), "zh", 2, 1.0, 1),
-    ]
-    for gallery, kind, steps, scale, seeds in measured:
-        settings = SamplingSettings(steps=steps, guidance_scale=scale)
-        result = evaluate(
-            loaded, bundle, gallery, kind, settings, seeds=seeds, progress=lambda: None
-        )
-        record(bundle, [result], limits)
+    for kind in ("en", "zh", "tags"):
+        measured(bundle, kind, SamplingSettings(steps=15, guidance_scale=2.0), seeds=4)
+    measured(bundle, "zh", SamplingSettings(steps=2, guidance_scale=1.0), GALLERY.every(2))
     text = write_card(bundle).read_text("utf-8")
     assert "model_export evaluate <bundle>\n" in text
     assert "evaluate <bundle> --prompts zh --guidance 1 --steps 2 --seeds 1 --every 2\n" in text
@@ -191,9 +192,7 @@ def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
 
 
 def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
-    loaded = load_bundle(bundle)
-    result = evaluate(loaded, bundle, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
-    record(bundle, [result], bounds(bundle, GALLERY))
+    measured(bundle)
     training = read_json(bundle / "training.json")
     text = write_card(bundle).read_text("utf-8")
     for name in ("mix", "one_step", "precision"):
@@ -203,13 +202,29 @@ def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
     assert "Chinese tags 12%" in text
 
 
+def test_card_names_the_emoji_that_the_weights_started_from(bundle: Path) -> None:
+    measured(bundle)
+    emoji = read_json(bundle / "training.json")
+    custom = {**emoji, "data": {"pictures": 3, "captions": 4, "examples": ["a cat"]}}
+    for training, mixed in (
+        (custom, False),
+        ({**custom, "origin": custom}, False),
+        ({**custom, "origin": emoji}, True),
+        ({**custom, "origin": {**custom, "origin": emoji}}, True),
+    ):
+        (bundle / "training.json").write_text(json.dumps(training))
+        text = write_card(bundle).read_text("utf-8")
+        assert ("Noto Color Emoji" in text) == mixed == has_emoji(training)
+        assert ("license: ofl-1.1" in text) == mixed
+        assert ("pictures <folder> --out custom\n" in text) == mixed
+
+
 def test_a_one_step_regression_is_served_in_one_step(tmp_path: Path) -> None:
     run(tmp_path / "run", 1, replace(SETTINGS, one_step=True))
     folder = bundle_run(tmp_path / "run", tmp_path / "toy", Defaults(name="toy"))
     loaded = load_bundle(folder)
     assert (loaded.info.default_steps, loaded.info.default_guidance_scale) == (1, 1.0)
-    result = evaluate(loaded, folder, GALLERY, "zh", QUICK, seeds=1, progress=lambda: None)
-    record(folder, [result], bounds(folder, GALLERY))
+    measured(folder)
     text = write_card(folder).read_text("utf-8")
     assert "--one-step" in text
-    assert "a random picture and pure noise" in text.lower()
+    assert "at the noisiest timestep, as pure noise" in text

@@ -23,7 +23,7 @@ from tests.model_export.examples import SETTINGS, toy_dataset
 
 torch.set_num_threads(1)
 train(Path(sys.argv[1]), toy_dataset(), SETTINGS, Limit(steps=10**6), device=torch.device("cpu"),
-      report=lambda told: print(told.step, flush=True), stop=threading.Event(), save_every_s=0.0)
+      report=lambda p: print(p.step, flush=True), stop=threading.Event(), save_every_s=0.0)
 """
 
 

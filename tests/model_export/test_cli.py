@@ -1,4 +1,4 @@
-"""The commands lead from a data set to a described bundle, and say what is wrong in a line."""
+"""The commands lead from a data set to a bundle with a card, and report an error in one line."""
 
 import sys
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_training_needs_a_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ("--mix 0.4 0.1 0.2 0.2 0.2", "sum to 1, not 1.1"),
         ("--mix 1.2 -0.2 0 0 0", "between 0 and 1"),
@@ -57,14 +57,16 @@ def test_training_needs_a_limit(tmp_path: Path) -> None:
         ("--one-step --weighting min_snr", "--weighting uniform"),
     ],
 )
-def test_training_options_that_do_not_go_together(tmp_path: Path, options: str, told: str) -> None:
+def test_training_options_that_do_not_go_together(
+    tmp_path: Path, options: str, message: str
+) -> None:
     command = ["train", str(tmp_path), "--run", str(tmp_path), "--steps", "1", *options.split()]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert result.exit_code == 2
-    assert told in " ".join(result.output.replace("│", " ").split())
+    assert message in " ".join(result.output.replace("│", " ").split())
 
 
-def test_what_is_wrong_is_told_in_a_line(
+def test_an_error_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["model_export", "bundle", str(tmp_path), str(tmp_path / "b")])

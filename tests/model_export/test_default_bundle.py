@@ -111,11 +111,11 @@ def test_the_page_about_steps_is_what_its_figures_give(
 
 def test_it_draws_what_it_is_asked_for(bundle: Bundle) -> None:
     gallery = load_gallery()
-    place = {emoji.labels["en"]: i for i, emoji in enumerate(gallery.emoji)}
+    place = {emoji.prompts()["en"]: i for i, emoji in enumerate(gallery.examples)}
     wanted = np.array([place[label] for label in PROMPTS.values()])
     settings = SamplingSettings(guidance_scale=bundle.info.default_guidance_scale)
     drawn = np.stack(list(draw(bundle, list(PROMPTS), list(range(len(PROMPTS))), settings)))
     assert (ranks(drawn, gallery.thumbnails, wanted) == 0).mean() >= 0.75
-    reference = gallery.pictures[[gallery.trained.index(int(i)) for i in wanted]]
+    reference = gallery.images[[gallery.trained.index(int(i)) for i in wanted]]
     assert speckle(drawn, reference) < 4
     assert high_frequency(drawn) < 1.3 * high_frequency(reference)

@@ -1,4 +1,4 @@
-"""A folder that is made whole or not at all, over nothing that is somebody else's."""
+"""A folder is written completely or not at all, and replaces only what it may."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def test_error_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["made"]
 
 
-def test_what_is_somebody_elses_is_not_overwritten(tmp_path: Path) -> None:
+def test_anything_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").touch()
     for place in (tmp_path, tmp_path / "letter.txt"):
         with (

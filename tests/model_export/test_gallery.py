@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_export.errors import GalleryError
-from model_export.gallery import HERE, load_gallery, make_gallery, save_gallery, tile
+from model_export.gallery import EMOJI_GALLERY, load_gallery, make_gallery, save_gallery, tile
 from model_export.measures import thumbnails
 from tests.model_export.examples import toy_dataset
 
@@ -15,9 +15,9 @@ def test_gallery_survives_saving(tmp_path: Path) -> None:
     gallery = make_gallery(toy_dataset(), 5)
     save_gallery(gallery, tmp_path)
     loaded = load_gallery(tmp_path)
-    assert loaded.emoji == gallery.emoji
+    assert loaded.examples == gallery.examples
     assert loaded.trained == gallery.trained == (0, 1, 2, 3, 4)
-    assert np.array_equal(loaded.pictures, gallery.pictures)
+    assert np.array_equal(loaded.images, gallery.images)
     assert np.array_equal(loaded.thumbnails, gallery.thumbnails)
 
 
@@ -29,22 +29,22 @@ def test_broken_gallery_is_refused(tmp_path: Path, name: str) -> None:
         load_gallery(tmp_path)
 
 
-def test_every_nth_keeps_pictures_and_places_together() -> None:
+def test_every_nth_keeps_images_and_places_together() -> None:
     gallery = make_gallery(toy_dataset(), 6).every(2)
     assert gallery.trained == (0, 2, 4)
-    assert np.array_equal(gallery.pictures, toy_dataset().pictures[[0, 2, 4]])
+    assert np.array_equal(gallery.images, toy_dataset().images[[0, 2, 4]])
 
 
 def test_sheet_goes_row_by_row_and_ends_in_white() -> None:
-    pictures = np.stack([np.full((2, 2, 3), level, np.uint8) for level in (10, 20, 30)])
-    sheet = tile(pictures, 2)
+    images = np.stack([np.full((2, 2, 3), level, np.uint8) for level in (10, 20, 30)])
+    sheet = tile(images, 2)
     assert sheet[::2, ::2, 0].tolist() == [[10, 20], [30, 255]]
 
 
 def test_committed_gallery_is_complete_and_small() -> None:
     gallery = load_gallery()
-    assert (len(gallery.emoji), len(gallery.trained)) == (1624, 640)
-    assert len({e.labels["en"] for e in gallery.emoji}) == 1624
-    small = thumbnails(gallery.pictures)
+    assert (len(gallery.examples), len(gallery.trained)) == (1624, 640)
+    assert len({e.prompts()["en"] for e in gallery.examples}) == 1624
+    small = thumbnails(gallery.images)
     assert np.abs(small - gallery.thumbnails[list(gallery.trained)]).max() <= 0.5
-    assert sum(path.stat().st_size for path in HERE.iterdir()) <= 4_000_000
+    assert sum(path.stat().st_size for path in EMOJI_GALLERY.iterdir()) <= 4_000_000

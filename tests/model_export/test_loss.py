@@ -23,7 +23,7 @@ def x0_of(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_target_leads_back_to_the_picture(kind: PredictionType) -> None:
+def test_target_leads_back_to_the_image(kind: PredictionType) -> None:
     torch.manual_seed(0)
     x0, noise = torch.randn(2, 5, 3, 4, 4)
     t = torch.tensor([0, 100, 500, 900, 999])
@@ -32,7 +32,7 @@ def test_target_leads_back_to_the_picture(kind: PredictionType) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_min_snr_weighs_errors_in_the_picture_alike_for_all_predictions(
+def test_min_snr_weighs_errors_in_the_image_alike_for_all_predictions(
     kind: PredictionType,
 ) -> None:
     torch.manual_seed(1)

@@ -30,7 +30,7 @@ from model_export.graphs import Network, export_graph
 from model_export.onnx import export_bundle, weights_bytes
 from model_export.quantize import quantize
 from model_export.sampling import SamplingSettings, draw
-from model_export.verify import BOUNDS, Bounds, compare_pictures
+from model_export.verify import BOUNDS, Bounds, compare_images
 from service.cli import app
 from tests.exports import both, exported
 
@@ -49,7 +49,7 @@ def manifest_of(folder: Path) -> dict[str, object]:
     return value
 
 
-def test_the_manifest_tells_what_was_made_and_measured(exported_tiny: Path) -> None:
+def test_the_manifest_records_what_was_made_and_measured(exported_tiny: Path) -> None:
     manifest = json.loads((export_folder(exported_tiny, "fp32") / MANIFEST).read_text())
     assert manifest["model_sha256"] == load_bundle(exported_tiny).info.sha256
     assert manifest["opset"] == 20
@@ -94,7 +94,7 @@ def test_large_halves_lie_beside_their_graph_and_draw_nearly_the_same(
 
 
 def nearly_the_same(theirs: Bundle, ours: Bundle) -> bool:
-    """Whether both draw the same picture, but for a level or two."""
+    """Whether both draw the same image, but for a level or two."""
     wanted, found = (
         next(iter(draw(bundle, ["a red apple"], [1], SETTINGS))).astype(int)
         for bundle in (theirs, ours)
@@ -117,14 +117,14 @@ def test_int8_that_draws_too_differently_is_not_kept(exported_tiny: Path, tmp_pa
     assert [path.name for path in (folder / "onnx").iterdir()] == ["fp32"]
 
 
-def test_the_own_size_and_others_are_compared(exported_tiny: Path) -> None:
+def test_the_base_size_and_others_are_compared(exported_tiny: Path) -> None:
     verified = manifest_of(exported_tiny)["verified"]
     assert isinstance(verified, dict)
     bundle = load_bundle(exported_tiny)
-    own = "×".join(map(str, bundle.latent_shape(bundle.info.width, bundle.info.height)))
-    assert f"1 row of {own}" in verified["vae_decoder"]["cases"]
+    base = "×".join(map(str, bundle.latent_shape(bundle.info.width, bundle.info.height)))
+    assert f"1 row of {base}" in verified["vae_decoder"]["cases"]
     length = bundle.encode_prompts(["a red apple"])[0].embeddings.shape[0]
-    assert f"1 row of {own} and {length}×32" in verified["unet"]["cases"]
+    assert f"1 row of {base} and {length}×32" in verified["unet"]["cases"]
     heights = {case.split("×")[1] for case in verified["unet"]["cases"]}
     assert len(heights) >= 2
 
@@ -137,9 +137,9 @@ def test_a_folder_that_is_no_export_is_not_overwritten(folder: Path) -> None:
     assert weights.exists()
 
 
-def test_pictures_further_apart_than_the_bound_are_told(exported_tiny: Path) -> None:
+def test_images_further_apart_than_the_bound_are_refused(exported_tiny: Path) -> None:
     with pytest.raises(VerificationError, match=r"is drawn .* the bound is 500 dB"):
-        compare_pictures(*both(exported_tiny), Bounds(1.0, 500.0))
+        compare_images(*both(exported_tiny), Bounds(1.0, 500.0))
 
 
 def test_an_export_of_other_weights_is_refused(folder: Path) -> None:
@@ -247,7 +247,7 @@ class Undecided(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-def test_a_network_that_has_no_graph_is_told_in_a_line() -> None:
+def test_a_network_that_cannot_be_exported_is_a_one_line_error() -> None:
     x = {"x": torch.ones(2, 3)}
     network = Network("unet", Undecided(), x, ("y",), {"x": {0: "rows"}}, "", {"x": (3,)})
     with pytest.raises(ExportError, match=r"^unet: torch cannot export it: [^\n]+$"):
@@ -285,7 +285,7 @@ def test_products_of_large_graphs_are_quantized_like_those_of_small_ones(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_exports_and_tells(folder: Path, tmp_path: Path) -> None:
+def test_the_command_exports(folder: Path, tmp_path: Path) -> None:
     made = export_folder(folder, "int8")
     command = ["models", "export", str(folder), "--precision", "int8"]
     refused = CliRunner().invoke(app, [*command, "--weights", "shared"])

@@ -1,4 +1,4 @@
-"""Own pictures: the guide's whole way, from a folder with captions to a model that is served."""
+"""A custom data set: the guide's whole way, from captioned images to a model that is served."""
 
 import contextlib
 import os
@@ -21,15 +21,13 @@ from typer.testing import CliRunner
 from diffusion.bundle import load_bundle
 from diffusion.bundle_files import read_json
 from model_export import cli, onnx
-from model_export.bundle import has_emoji
 from model_export.captions import draw_caption
 from model_export.checkpoint import load_checkpoint
 from model_export.errors import DataError, GalleryError
 from model_export.evaluate import prompts_of, read_evaluation
 from model_export.gallery import make_gallery
 from model_export.origin import TRAINING
-from model_export.pictures import read_pictures
-from model_export.provenance import provenance
+from model_export.pictures import read_images
 from model_export.sampling import SamplingSettings, draw
 from service import cli as service_cli
 from tests.model_export.drawings import draw_folder
@@ -98,7 +96,7 @@ class Way:
     """What following the guide left."""
 
     folder: Path
-    told: dict[str, str]  # by command
+    printed: dict[str, str]  # by command
     stopped: int  # the step at which Ctrl-C came
 
     @property
@@ -110,21 +108,21 @@ class Way:
 @pytest.fixture(scope="module")
 def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
     """Follow the guide, with one Ctrl-C."""
-    folder = tmp_path_factory.mktemp("own")
+    folder = tmp_path_factory.mktemp("custom")
     draw_folder(folder / "my-pictures")
-    told, stopped = {}, 0
+    printed, stopped = {}, 0
     with contextlib.chdir(folder):
         for command in guide():
             if command.program == "sfumato":
                 continue
             if command.arguments[0] == "train":
                 with interrupted_at(Path("run/log.jsonl")):
-                    told["stopped"] = follow(command)
+                    printed["stopped"] = follow(command)
                 stopped = load_checkpoint(Path("run")).step
-                told["train"] = follow(command, "--steps", str(stopped + 2))
+                printed["train"] = follow(command, "--steps", str(stopped + 2))
             else:
-                told[command.arguments[0]] = follow(command)
-    return Way(folder, told, stopped)
+                printed[command.arguments[0]] = follow(command)
+    return Way(folder, printed, stopped)
 
 
 def test_guide_shows_the_whole_way_in_order() -> None:
@@ -151,16 +149,16 @@ def test_service_takes_the_guides_commands() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_run_stops_at_ctrl_c_and_goes_on(way: Way) -> None:
-    assert "24 pictures, 48 captions" in way.told["pictures"]
-    assert "step 50" in way.told["stopped"]
-    assert f"{way.stopped} steps" in way.told["stopped"]
-    assert f"{way.stopped + 2} steps" in way.told["train"]
+    assert "24 images, 48 captions" in way.printed["pictures"]
+    assert "step 50" in way.printed["stopped"]
+    assert f"{way.stopped} steps" in way.printed["stopped"]
+    assert f"{way.stopped + 2} steps" in way.printed["train"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_all_pictures_are_trained_on_and_drawn(way: Way) -> None:
-    assert "24 pictures, 24 of them trained on" in way.told["gallery"]
+def test_all_images_are_trained_on_and_drawn(way: Way) -> None:
+    assert "24 images, 24 of them trained on" in way.printed["gallery"]
     training = read_json(way.model / TRAINING)
     assert training["settings"]["emoji"] == training["data"]["pictures"] == 24
     (run,) = read_evaluation(way.model)["runs"]
@@ -178,13 +176,13 @@ def test_model_claims_no_emoji(way: Way) -> None:
     card = (way.model / "README.md").read_text("utf-8")
     for word in ("Noto", "emojibase", "ofl", "English", "Chinese", "language:", "fixed gallery"):
         assert word not in card, word
-    assert "among the 24 of its data set" in card
+    assert "among the 24 of its dataset" in card
     assert "train data --run run1 --emoji 24" in card
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_exported_model_draws_a_picture(way: Way) -> None:
+def test_exported_model_draws_a_image(way: Way) -> None:
     settings = SamplingSettings(steps=3)
     ours, theirs = (
         next(iter(draw(load_bundle(way.model, backend=name), ["a red circle"], [7], settings)))
@@ -196,50 +194,36 @@ def test_exported_model_draws_a_picture(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_emoji_gallery_is_not_for_own_pictures(way: Way) -> None:
+def test_emoji_gallery_is_not_for_a_custom_data_set(way: Way) -> None:
     for arguments in (["evaluate", "my-model"], ["sheet", "my-model"], ["gallery", "data"]):
         with contextlib.chdir(way.folder):
             outcome = CliRunner().invoke(cli.app, arguments)
         assert outcome.exit_code == 2
-        assert "own pictures" in outcome.output.replace("\n", " ")
+        assert "custom data set" in " ".join(outcome.output.replace("│", " ").split())
 
 
-def test_card_tells_of_emoji_that_the_weights_began_from() -> None:
-    data = {"pictures": 3, "captions": 4, "examples": ["a cat"]}
-    own: dict[str, object] = {"data": data}
-    for training, mixed in (
-        (own, False),
-        ({**own, "origin": own}, False),
-        ({**own, "origin": {"step": 5}}, True),
-        ({**own, "origin": {**own, "origin": {"step": 5}}}, True),
-    ):
-        words = provenance(training)
-        assert ("Noto Color Emoji" in words.licences) == mixed == has_emoji(training)
-        assert words.licence == ("license: ofl-1.1\n" if mixed else "")
-
-
-def test_captions_of_a_picture_come_alike(tmp_path: Path) -> None:
-    emoji = read_pictures(draw_folder(tmp_path / "own")).emoji[0]
-    random = Random("own")
-    counts = Counter(draw_caption(emoji, 0.2, random) for _ in range(2000))
+def test_captions_of_a_image_come_alike(tmp_path: Path) -> None:
+    example = read_images(draw_folder(tmp_path / "custom")).examples[0]
+    random = Random("custom")
+    counts = Counter(draw_caption(example, 0.2, random) for _ in range(2000))
     assert counts.keys() == {"", "a black circle", "circle in black"}
     for caption, share in (("", 0.2), ("a black circle", 0.4), ("circle in black", 0.4)):
         assert abs(counts[caption] / 2000 - share) < 0.04, caption
 
 
 def test_gallery_is_asked_for_by_what_it_has(tmp_path: Path) -> None:
-    dataset = read_pictures(draw_folder(tmp_path / "own"))
-    own, emoji = make_gallery(dataset, 5), make_gallery(toy_dataset(), 5)
-    assert prompts_of(own) == ("caption",)
-    assert prompts_of(emoji) == ("en", "zh", "tags")
-    assert prompts_of(emoji, ["tags", "en"]) == ("tags", "en")
-    for gallery, prompts in ((own, "en"), (emoji, "caption")):
+    dataset = read_images(draw_folder(tmp_path / "custom"))
+    custom, emoji = make_gallery(dataset, 5), make_gallery(toy_dataset(), 5)
+    assert prompts_of(custom) == ["caption"]
+    assert prompts_of(emoji) == ["en", "zh", "tags"]
+    assert prompts_of(emoji, ["tags", "en"]) == ["tags", "en"]
+    for gallery, prompts in ((custom, "en"), (emoji, "caption")):
         with pytest.raises(GalleryError, match=f"no prompts '{prompts}'"):
             prompts_of(gallery, [prompts])
 
 
-def test_first_pictures_are_trained_on_where_fewer_are_wanted(tmp_path: Path) -> None:
-    dataset = read_pictures(draw_folder(tmp_path / "own"))
-    assert [e.hexcode for e in dataset.trained(2).emoji] == ["black-circle.png", "black-ring.png"]
-    with pytest.raises(DataError, match="24 pictures to train on, not 25"):
+def test_first_images_are_trained_on_where_fewer_are_wanted(tmp_path: Path) -> None:
+    dataset = read_images(draw_folder(tmp_path / "custom"))
+    assert dataset.trained(2).examples == dataset.examples[:2]
+    with pytest.raises(DataError, match="24 images to train on, not 25"):
         dataset.trained(25)

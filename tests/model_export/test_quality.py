@@ -23,7 +23,7 @@ from model_export.quality import (
     subject_of,
     write_cells,
 )
-from model_export.quality_page import write_page
+from model_export.quality_command import write_page
 from model_export.quality_plot import COLOURS, FAMILIES, family_of, write_plot
 from tests.model_export.examples import toy_dataset
 from tests.model_export.test_training import run
@@ -73,11 +73,11 @@ def test_every_sampler_is_measured_once_and_kept(bundle: Path, tmp_path: Path) -
 
 def test_what_a_sampler_refuses_is_shown_with_the_reason(bundle: Path, tmp_path: Path) -> None:
     loaded, settings = load_bundle(bundle), QualitySettings(1.0, (1, 1001), 2, 1)
-    heard: list[int] = []
-    cells = [draw_cell(loaded, GALLERY, settings, "heun", n, heard.append) for n in (1, 1001)]
+    calls: list[int] = []
+    cells = [draw_cell(loaded, GALLERY, settings, "heun", n, calls.append) for n in (1, 1001)]
     assert cells[0].reason is None
     assert cells[1] == Cell("heun", 1001, 1, None, None, cells[1].reason)
-    assert heard == [1, 1]
+    assert calls == [1, 1]
     path = write_page(
         tmp_path / "page.md", loaded.info, settings, cells, command="c", codec_psnr_db=30
     )
@@ -142,8 +142,8 @@ def test_every_figure_is_of_the_same_drawings_unless_fewer_are_asked_for(
     bundle: Path, tmp_path: Path
 ) -> None:
     info = load_bundle(bundle).info
-    for settings, told in ((QualitySettings(2.0), False), (QualitySettings(2.0, (4, 1000)), False),
+    for settings, fewer in ((QualitySettings(2.0), False), (QualitySettings(2.0, (4, 1000)), False),
                            (QualitySettings(2.0, drawings_long=2), True)):  # fmt: skip
         page = write_page(tmp_path / "page.md", info, settings, CELLS, command="c", codec_psnr_db=1)
         text = page.read_text("utf-8")
-        assert ("2 from 1000 steps on" in text) == ("a hollow mark" in text) == told
+        assert ("2 from 1000 steps on" in text) == ("a hollow mark" in text) == fewer

@@ -1,4 +1,4 @@
-"""A run learns, and one that was stopped ends in the bits of one that was not."""
+"""A run learns, and a resumed one ends in the same bits as an uninterrupted one."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ def run(
     settings: TrainingSettings = SETTINGS,
     dataset: Dataset | None = None,
     stop: threading.Event | None = None,
-    told: list[Progress] | None = None,
+    reports: list[Progress] | None = None,
 ) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     return train(
@@ -35,7 +35,7 @@ def run(
         settings,
         Limit(steps=steps),
         device=CPU,
-        report=(told if told is not None else []).append,
+        report=(reports if reports is not None else []).append,
         stop=stop or threading.Event(),
     )
 
@@ -63,20 +63,20 @@ def test_weights_average_and_moments_move(tmp_path: Path) -> None:
 
 
 def test_loss_falls(tmp_path: Path) -> None:
-    told: list[Progress] = []
-    run(tmp_path, 100, replace(SETTINGS, learning_rate=3e-3), told=told)
-    assert [p.step for p in told] == [50, 100]
-    assert told[-1].loss < 0.8 * told[0].loss
-    assert told[-1].pictures_per_s > 0
+    reports: list[Progress] = []
+    run(tmp_path, 100, replace(SETTINGS, learning_rate=3e-3), reports=reports)
+    assert [p.step for p in reports] == [50, 100]
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert reports[-1].pictures_per_s > 0
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [50, 100]
 
 
 def test_bfloat16_learns_in_float32_weights(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reports: list[Progress] = []
     settings = replace(SETTINGS, learning_rate=3e-3, precision="bfloat16")
-    trainer = run(tmp_path, 100, settings, told=told)
-    assert told[-1].loss < 0.8 * told[0].loss
+    trainer = run(tmp_path, 100, settings, reports=reports)
+    assert reports[-1].loss < 0.8 * reports[0].loss
     tensors = trainer.checkpoint(0).tensors
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
 
@@ -105,7 +105,7 @@ def test_run_goes_on_with_equal_data_only(tmp_path: Path) -> None:
     run(tmp_path, 1)
     dataset = toy_dataset()
     with pytest.raises(CheckpointError, match="another data set"):
-        run(tmp_path, 2, dataset=Dataset(dataset.emoji, 255 - dataset.pictures))
+        run(tmp_path, 2, dataset=Dataset(dataset.examples, 255 - dataset.images))
 
 
 def test_run_begins_from_the_averaged_weights_of_another(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_one_step_regression_sees_noise_alone(tmp_path: Path) -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     for name, dataset in (("a", toy_dataset()), ("b", toy_dataset())):
         if name == "b":
-            dataset = replace(dataset, pictures=255 - dataset.pictures)
+            dataset = replace(dataset, images=255 - dataset.images)
         trainer, _ = open_run(tmp_path / name, dataset, replace(SETTINGS, one_step=True), CPU)
         trainer.networks.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[:2]))
         trainer.advance(1e-3)

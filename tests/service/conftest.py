@@ -1,16 +1,23 @@
-"""A door on a real Redis, in the test's own event loop, with the toy model announced."""
+"""Doors on a real Redis, in the test's own event loop, with the toy model announced."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from typer.testing import CliRunner, Result
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.application import create_app
+from service.cli import app as cli
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
+from tests.service.doors import client
+from tests.service.keyed import Keyed, keyed_door
+
+Command = Callable[..., Result]
 
 
 @pytest.fixture
@@ -20,9 +27,14 @@ def settings(jobs_settings: JobsSettings) -> ServiceSettings:
 
 
 @pytest.fixture
-async def app(settings: ServiceSettings, redis_store: RedisStore) -> AsyncIterator[FastAPI]:
-    """Run the application's lifespan around a test."""
+async def announced(redis_store: RedisStore) -> None:
+    """Announce the toy model."""
     await redis_store.announce_model(MODEL)
+
+
+@pytest.fixture
+async def app(settings: ServiceSettings, announced: None) -> AsyncIterator[FastAPI]:
+    """Run the application's lifespan around a test."""
     application = create_app(settings)
     async with application.router.lifespan_context(application):
         yield application
@@ -31,6 +43,26 @@ async def app(settings: ServiceSettings, redis_store: RedisStore) -> AsyncIterat
 @pytest.fixture
 async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client that talks to the application in process."""
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
-        yield client
+    async with client(app) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def keyed(jobs_settings: JobsSettings, announced: None) -> AsyncIterator[Keyed]:
+    """Return a door that requires API keys."""
+    async with keyed_door(jobs_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def command(jobs_settings: JobsSettings, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Return a function that runs ``sfumato`` on the test's Redis and checks its exit code."""
+    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
+    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
+
+    def run(*words: str, code: int = 0, **options: Any) -> Result:
+        outcome = CliRunner().invoke(cli, words, **options)
+        assert outcome.exit_code == code, outcome.output
+        return outcome
+
+    return run

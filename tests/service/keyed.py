@@ -1,4 +1,4 @@
-"""A door that asks for keys, and callers that have some."""
+"""A door that requires API keys, and callers that have some."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -7,26 +7,23 @@ import httpx
 from fastapi import FastAPI
 
 from jobs.settings import JobsSettings
-from service.application import create_app
 from service.key_store import KeyStore
 from service.scope import Scope
-from service.settings import ServiceSettings
+from tests.service.doors import client, open_door
 
 SECRET = "0123456789abcdef" * 4
 
 
 class Keyed:
-    """A door that asks for keys."""
+    """A door that requires API keys."""
 
     def __init__(self, app: FastAPI, keys: KeyStore) -> None:
         self.app = app
         self.keys = keys
 
     def client(self, text: str | None) -> httpx.AsyncClient:
-        """Return a client that sends this key with everything."""
-        headers = {} if text is None else {"authorization": f"Bearer {text}"}
-        transport = httpx.ASGITransport(self.app)
-        return httpx.AsyncClient(transport=transport, base_url="http://door", headers=headers)
+        """Return a client with this key."""
+        return client(self.app, text)
 
     async def caller(self, tenant: str, *scopes: Scope) -> httpx.AsyncClient:
         """Return a client of this tenant, with a key of its own."""
@@ -36,16 +33,11 @@ class Keyed:
 
 @contextlib.asynccontextmanager
 async def keyed_door(shared: JobsSettings, **changes: object) -> AsyncIterator[Keyed]:
-    """Yield a door that asks for keys."""
-    fields = (
-        shared.model_dump()
-        | {"auth": "keys", "url_secrets": SECRET, "disconnect_grace_s": 0.05}
-        | changes
-    )
-    settings = ServiceSettings.model_validate(fields)
-    app, keys = create_app(settings), KeyStore(settings)
+    """Yield a door that requires API keys."""
+    fields = {"auth": "keys", "url_secrets": SECRET, "disconnect_grace_s": 0.05} | changes
+    keys = KeyStore(shared)
     try:
-        async with app.router.lifespan_context(app):
+        async with open_door(shared, **fields) as (app, _):
             yield Keyed(app, keys)
     finally:
         await keys.close()

@@ -1,4 +1,4 @@
-"""How many workers the backlog wants, and what Serve is told where it is not known."""
+"""How many workers the backlog wants, and what Serve gets while it is unknown."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,10 +8,9 @@ from redis import Redis
 
 from jobs.errors import StartError
 from jobs.redis_store import RedisStore
-from jobs.scaling import ScalingSignal
 from jobs.settings import JobsSettings
 from service.autoscaling import BacklogPolicy
-from service.backlog_watch import UNKNOWN_MODEL, BacklogWatch
+from service.backlog_watch import BacklogWatch
 from service.redis_server import free_port
 from service.worker_process import own_metrics_port, reachable
 from service.worker_settings import worker_settings
@@ -25,26 +24,27 @@ async def watch(jobs_settings: JobsSettings, opened: Opened[BacklogWatch]) -> Ba
     return opened(BacklogWatch("toy", jobs_settings))
 
 
-async def test_a_watch_tells_the_newest_signal_without_waiting(
+async def test_a_watch_gives_the_latest_signal_without_waiting(
     watch: BacklogWatch, redis_store: RedisStore
 ) -> None:
     assert watch.latest() is None
 
     async def unknown() -> bool:
-        return watch.latest() == UNKNOWN_MODEL
+        seen = watch.latest()
+        return seen is not None and not seen.announced
 
     await until("an unknown model", unknown)
     await redis_store.announce_model(MODEL)
     await redis_store.create("a", spec(), work(spec()))
 
-    async def told() -> bool:
+    async def outcontext() -> bool:
         seen = watch.latest()
-        return isinstance(seen, ScalingSignal) and seen.backlog_s > 0
+        return seen is not None and seen.backlog_s > 0
 
-    await until("the backlog", told)
+    await until("the backlog", outcontext)
 
 
-async def test_a_watch_has_nothing_to_tell_while_the_store_is_away() -> None:
+async def test_a_watch_has_no_signal_while_the_store_is_away() -> None:
     settings = JobsSettings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
     watch = BacklogWatch("toy", settings)
     assert watch.latest() is None
@@ -62,11 +62,11 @@ async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_
     monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
     policy = BacklogPolicy("toy", target_s=1.0)
     opened(policy._watch)
-    standing = SimpleNamespace(target_num_replicas=7)
-    assert policy(standing) == (7, {})
+    context = SimpleNamespace(target_num_replicas=7)
+    assert policy(context) == (7, {})
 
     async def wants(count: int) -> bool:
-        return policy(standing) == (count, {})
+        return policy(context) == (count, {})
 
     await until("one worker, to announce the model", lambda: wants(1))
     measured = MODEL.model_copy(update={"units_per_s": 4.0})

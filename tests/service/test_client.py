@@ -11,7 +11,7 @@ import pytest
 
 from jobs.errors import ResultExpired
 from jobs.redis_store import RedisStore
-from service.client import Client, JobEvent
+from service.client import Client
 from service.client_errors import (
     ConnectionFailed,
     Gone,
@@ -21,9 +21,10 @@ from service.client_errors import (
     StreamLost,
     TooBusy,
 )
-from service.redis_server import free_port, redis_server
+from service.redis_server import free_port
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
+from tests.redis_server import redis_server
 from tests.service.served import served
 from tests.service.worker import PNG, advance, claim, finish
 
@@ -43,16 +44,17 @@ def play(settings: ServiceSettings, work: Work) -> Any:
     return asyncio.run(run())
 
 
-@pytest.fixture
-def url(settings: ServiceSettings) -> Iterator[str]:
+@contextlib.contextmanager
+def client_of(settings: ServiceSettings) -> Iterator[Client]:
+    """Yield a client of a door that knows the toy model."""
     play(settings, lambda store: store.announce_model(MODEL))
-    with served(settings) as (address, _):
-        yield address
+    with served(settings) as (address, _), Client(address) as client:
+        yield client
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    with Client(url) as opened:
+def client(settings: ServiceSettings) -> Iterator[Client]:
+    with client_of(settings) as opened:
         yield opened
 
 
@@ -77,7 +79,7 @@ def test_submitted_job_is_followed_to_its_picture(
     assert kinds[0] == "status"
     assert kinds[-1] == "result"
     assert [e.data["step"] for e in events if e.kind == "progress"] == list(range(1, 11))
-    assert [e.picture() for e in events if e.kind == "preview"][-1] == b"preview-9"
+    assert [e.preview() for e in events if e.kind == "preview"][-1] == b"preview-9"
     done = events[-1].job()
     assert done.images[0].seed == 7
     assert client.image(job.id) == PNG
@@ -93,9 +95,8 @@ def test_stream_is_taken_up_at_the_next_door(settings: ServiceSettings) -> None:
             held = play(settings, claim)
             play(settings, lambda store: advance(store, held, 2))
             events = client.follow(job.id)
-            seen: list[JobEvent] = []
-            while not any(event.kind == "progress" for event in seen):
-                seen.append(next(events))
+            while next(events).kind != "progress":
+                pass
         play(settings, lambda store: advance(store, held, 3))
         play(settings, lambda store: finish(store, held))
         with served(settings, port):
@@ -136,9 +137,7 @@ def test_refusals_are_typed(client: Client) -> None:
 
 
 def test_full_backlog_says_when_to_come_back(settings: ServiceSettings) -> None:
-    small = settings.model_copy(update={"max_backlog_units": 15.0})
-    play(small, lambda store: store.announce_model(MODEL))
-    with served(small) as (address, _), Client(address) as client:
+    with client_of(settings.model_copy(update={"max_backlog_units": 15.0})) as client:
         client.submit("a red apple")
         with pytest.raises(TooBusy) as refused:
             client.submit("a red apple")
@@ -146,10 +145,9 @@ def test_full_backlog_says_when_to_come_back(settings: ServiceSettings) -> None:
         assert refused.value.retry_after_s >= 1
 
 
-def test_picture_past_its_time_to_live_is_gone(settings: ServiceSettings) -> None:
+def test_an_expired_image_is_gone(settings: ServiceSettings) -> None:
     brief = settings.model_copy(update={"result_ttl_s": 0.01})
-    play(brief, lambda store: store.announce_model(MODEL))
-    with served(brief) as (address, _), Client(address) as client:
+    with client_of(brief) as client:
         job = client.submit("a red apple")
 
         async def draw(store: RedisStore) -> None:
@@ -164,7 +162,7 @@ def test_picture_past_its_time_to_live_is_gone(settings: ServiceSettings) -> Non
         assert client.get(job.id).images[0].size_bytes == len(PNG)
 
 
-def test_nobody_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_door_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.client.PAUSES_S", (0.0,))
     with Client(f"http://127.0.0.1:{free_port()}") as client:
         assert not client.ready()
@@ -179,16 +177,13 @@ def test_client_follows_a_job_through_an_outage_of_redis(tmp_path: Path) -> None
     settings = ServiceSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="outage")
     with contextlib.ExitStack() as stack:
         with redis_server(tmp_path, port):
-            play(settings, lambda store: store.announce_model(MODEL))
-            address, _ = stack.enter_context(served(settings))
-            client = stack.enter_context(Client(address))
+            client = stack.enter_context(client_of(settings))
             job = client.submit("a red apple")
             held = play(settings, claim)
             play(settings, lambda store: advance(store, held, 2))
             events = client.follow(job.id)
-            seen = [next(events)]
-            while seen[-1].kind != "progress":
-                seen.append(next(events))
+            while next(events).kind != "progress":
+                pass
         with pytest.raises(ServiceUnavailable) as refused:
             client.get(job.id)
         assert refused.value.retry_after_s is not None

@@ -11,6 +11,7 @@ from jobs.redis_store import RedisStore
 from service.settings import ServiceSettings
 from service.uvicorn_door import DoorServer
 from tests.jobs.examples import MODEL
+from tests.service.doors import submit
 from tests.service.served import served
 from tests.service.stream import Frame, frames
 from tests.service.worker import advance, claim, finish
@@ -29,12 +30,6 @@ async def http(
     await redis_store.announce_model(MODEL)
     async with httpx.AsyncClient(base_url=door[0], timeout=20, trust_env=False) as client:
         yield client
-
-
-async def submit(http: httpx.AsyncClient, **fields: object) -> str:
-    answer = await http.post("/v1/jobs", json={"prompt": "a red apple"} | fields)
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
 
 
 async def read(

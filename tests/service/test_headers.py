@@ -5,8 +5,8 @@ import pytest
 from jobs.schema import JobRequest
 from service.idempotency import idempotency, parse_key
 from service.images_api import matches
-from service.prefer import wait_s
 from service.problem import Refusal
+from service.waiting import wait_s
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,12 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
-from service.application import create_app
 from service.metrics import DoorCounters
-from service.redis_server import free_port, redis_server
-from service.settings import ServiceSettings
+from service.redis_server import free_port
 from tests.jobs.examples import MODEL, spec, work
+from tests.redis_server import redis_server
+from tests.service.doors import open_door, submit
 from tests.service.worker import claim, draw
-
-
-def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door")
 
 
 async def test_figures_are_read_from_the_store(
@@ -31,7 +27,7 @@ async def test_figures_are_read_from_the_store(
         WorkerEntry("w1", "host", 7, "toy", "torch", 16, 3, 120.0, 1_700_000_000.0, 40.0)
     )
     for _ in range(3):
-        await http.post("/v1/jobs", json={"prompt": "a red apple"})
+        await submit(http)
     await draw(redis_store)
     await claim(redis_store)
     answer = await http.get("/metrics")
@@ -79,8 +75,7 @@ async def test_eta_follows_from_measured_speed(
 
 
 async def test_door_before_any_model(jobs_settings: JobsSettings) -> None:
-    app = create_app(ServiceSettings(**jobs_settings.model_dump()))
-    async with app.router.lifespan_context(app), client_of(app) as http:
+    async with open_door(jobs_settings) as (app, http):
         assert (await http.get("/readyz")).json() == {"status": "ok", "models": 0, "workers": 0}
         refused = await http.post("/v1/jobs", json={"prompt": "a"})
         assert (refused.status_code, refused.json()["code"]) == (503, "no_model")
@@ -93,17 +88,15 @@ async def test_door_before_any_model(jobs_settings: JobsSettings) -> None:
 
 async def test_redis_away_is_503_and_accepted_jobs_are_kept(tmp_path: Path) -> None:
     port = free_port()
-    settings = ServiceSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="away")
-    app = create_app(settings)
+    settings = JobsSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="away")
     with redis_server(tmp_path, port):
-        async with app.router.lifespan_context(app), client_of(app) as http:
+        async with open_door(settings) as (app, http):
             await app.state.door.store.announce_model(MODEL)
-            job = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
-    async with app.router.lifespan_context(app), client_of(app) as http:
+            job = f"/v1/jobs/{await submit(http)}"
+    async with open_door(settings) as (_, http):
         for method, path in [
-            ("GET", "/readyz"), ("GET", "/metrics"), ("GET", f"/v1/jobs/{job['id']}"),
-            ("GET", f"/v1/jobs/{job['id']}/events"), ("GET", "/v1/models"),
-            ("DELETE", f"/v1/jobs/{job['id']}"), ("GET", "/v1/jobs"),
+            ("GET", "/readyz"), ("GET", "/metrics"), ("GET", job), ("GET", f"{job}/events"),
+            ("GET", "/v1/models"), ("DELETE", job), ("GET", "/v1/jobs"),
         ]:  # fmt: skip
             answer = await http.request(method, path)
             assert answer.status_code == 503, (path, answer.text)
@@ -115,8 +108,7 @@ async def test_redis_away_is_503_and_accepted_jobs_are_kept(tmp_path: Path) -> N
         assert (await http.get("/healthz")).status_code == 200
         with redis_server(tmp_path, port):
             assert (await http.get("/readyz")).status_code == 200
-            kept = (await http.get(f"/v1/jobs/{job['id']}")).json()
-            assert kept["status"] == "queued"
+            assert (await http.get(job)).json()["status"] == "queued"
 
 
 async def test_unforeseen_error_is_a_problem_with_its_id(
@@ -185,11 +177,8 @@ async def test_openmetrics_shows_one_trace_a_bucket(
     assert trace not in (await http.get("/metrics")).text
 
 
-async def test_full_store_is_503(jobs_settings: JobsSettings, redis_store: RedisStore) -> None:
-    await redis_store.announce_model(MODEL)
-    small = jobs_settings.model_copy(update={"memory_high_water_bytes": 1})
-    app = create_app(ServiceSettings(**small.model_dump()))
-    async with app.router.lifespan_context(app), client_of(app) as http:
+async def test_full_store_is_503(jobs_settings: JobsSettings, announced: None) -> None:
+    async with open_door(jobs_settings, memory_high_water_bytes=1) as (_, http):
         answer = await http.post("/v1/jobs", json={"prompt": "a"})
         assert (answer.status_code, answer.json()["code"]) == (503, "store_full")
         assert int(answer.headers["retry-after"]) > 0
@@ -206,9 +195,7 @@ async def test_replica_serves_its_counters_on_a_port_of_its_own(
     jobs_settings: JobsSettings,
 ) -> None:
     port = free_port()
-    settings = ServiceSettings(**jobs_settings.model_dump(), door_metrics_port=port)
-    app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app) as http:
+    async with open_door(jobs_settings, door_metrics_port=port) as (_, http):
         await http.get("/healthz")
         async with httpx.AsyncClient(trust_env=False) as outside:
             figures = (await outside.get(f"http://127.0.0.1:{port}/metrics")).text
@@ -223,7 +210,7 @@ async def test_log_lines_carry_request_and_job_ids(
     with caplog.at_level("INFO"):
         answer = await http.post("/v1/jobs", json={"prompt": "a"}, headers={"x-request-id": "abc"})
     lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-    told = {line["event"]: line for line in lines}
+    logged = {line["event"]: line for line in lines}
     for event in ("job accepted", "request"):
-        assert told[event]["request_id"] == "abc"
-        assert told[event]["job_id"] == answer.json()["id"]
+        assert logged[event]["request_id"] == "abc"
+        assert logged[event]["job_id"] == answer.json()["id"]

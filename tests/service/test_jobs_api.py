@@ -12,6 +12,7 @@ from redis import Redis
 from jobs.redis_store import RedisStore
 from jobs.schema import JobError, JobStatus
 from service.settings import ServiceSettings
+from tests.service.doors import submit
 from tests.service.worker import PNG, advance, claim, draw, finish
 
 
@@ -19,14 +20,7 @@ async def backlog(store: RedisStore) -> int:
     return (await store.backlog("toy")).pending_jobs
 
 
-async def submit(http: httpx.AsyncClient, **fields: object) -> dict[str, object]:
-    answer = await http.post("/v1/jobs", json={"prompt": "a red apple"} | fields)
-    assert answer.status_code == 202, answer.text
-    body: dict[str, object] = answer.json()
-    return body
-
-
-async def test_submitted_job_is_told_with_every_default(
+async def test_submitted_job_has_every_default(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     answer = await http.post("/v1/jobs", json={"prompt": "a red apple", "metadata": {"a": "b"}})
@@ -37,7 +31,7 @@ async def test_submitted_job_is_told_with_every_default(
     assert answer.headers["x-request-id"]
     assert job["status"] == "queued"
     assert job["queue_position"] == 1
-    assert job["eta_s"] is None  # no worker has told its speed
+    assert job["eta_s"] is None  # no worker has announced its speed
     assert job["request"]["sampler"] == "euler"
     assert job["request"]["num_inference_steps"] == 10
     assert isinstance(job["request"]["seed"], int)
@@ -46,10 +40,10 @@ async def test_submitted_job_is_told_with_every_default(
     assert await backlog(redis_store) == 1
 
 
-async def test_finished_job_tells_its_pictures_and_timings(
+async def test_finished_job_has_images_and_timings(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
-    job_id = (await submit(http, num_images=2))["id"]
+    job_id = await submit(http, num_images=2)
     await draw(redis_store)
     job = (await http.get(f"/v1/jobs/{job_id}")).json()
     assert job["status"] == "succeeded"
@@ -60,8 +54,8 @@ async def test_finished_job_tells_its_pictures_and_timings(
     ]
     assert job["timings"]["evaluations"] == 20
     assert job["timings"]["queued_s"] >= 0
-    picture = await http.get(job["images"][1]["url"])
-    assert picture.content == PNG
+    image = await http.get(job["images"][1]["url"])
+    assert image.content == PNG
 
 
 async def test_prefer_wait_answers_200_when_the_job_ends_in_time(
@@ -233,7 +227,7 @@ async def test_unknown_job_is_404(http: httpx.AsyncClient, job_id: str) -> None:
 async def test_cancel_ends_a_job_and_leaves_an_ended_one(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
-    job_id = (await submit(http))["id"]
+    job_id = await submit(http)
     canceled = await http.post(f"/v1/jobs/{job_id}/cancel")
     assert canceled.json()["status"] == "canceled"
     again = await http.post(f"/v1/jobs/{job_id}/cancel")
@@ -241,7 +235,7 @@ async def test_cancel_ends_a_job_and_leaves_an_ended_one(
 
 
 async def test_deleted_job_is_gone(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
-    job_id = (await submit(http))["id"]
+    job_id = await submit(http)
     await draw(redis_store)
     assert (await http.delete(f"/v1/jobs/{job_id}")).status_code == 204
     assert (await http.get(f"/v1/jobs/{job_id}")).status_code == 404
@@ -249,8 +243,8 @@ async def test_deleted_job_is_gone(http: httpx.AsyncClient, redis_store: RedisSt
 
 
 async def test_list_pages_newest_first(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
-    ids = [(await submit(http))["id"] for _ in range(5)]
-    seen: list[object] = []
+    ids = [await submit(http) for _ in range(5)]
+    seen: list[str] = []
     cursor = None
     while True:
         params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
@@ -260,7 +254,7 @@ async def test_list_pages_newest_first(http: httpx.AsyncClient, redis_store: Red
         if cursor is None:
             break
     assert seen == ids[::-1]
-    await redis_store.cancel(str(ids[0]))
+    await redis_store.cancel(ids[0])
     only = (await http.get("/v1/jobs", params={"status": "canceled"})).json()
     assert [job["id"] for job in only["jobs"]] == [ids[0]]
 
@@ -277,8 +271,8 @@ async def test_bad_list_parameter_is_refused(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_failed_job_tells_a_problem(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
-    job_id = (await submit(http))["id"]
+async def test_failed_job_has_a_problem(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+    job_id = await submit(http)
     held = await claim(redis_store)
     await redis_store.fail(held.lease, JobError(code="non_finite", detail="it burst"))
     job = (await http.get(f"/v1/jobs/{job_id}")).json()
@@ -287,8 +281,8 @@ async def test_failed_job_tells_a_problem(http: httpx.AsyncClient, redis_store: 
     assert job["error"]["detail"] == "it burst"
 
 
-async def test_picture_can_be_revalidated(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
-    job_id = (await submit(http))["id"]
+async def test_image_can_be_revalidated(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+    job_id = await submit(http)
     held = await claim(redis_store)
     early = await http.get(f"/v1/jobs/{job_id}/images/0")
     assert early.status_code == 404
@@ -320,7 +314,7 @@ async def test_request_id_is_kept_when_it_is_sane(http: httpx.AsyncClient) -> No
 async def test_job_of_a_newer_version_is_left_to_a_newer_door(
     http: httpx.AsyncClient, redis_store: RedisStore, settings: ServiceSettings
 ) -> None:
-    job_id = (await http.post("/v1/jobs", json={"prompt": "a red apple"})).json()["id"]
+    job_id = await submit(http)
     with Redis.from_url(settings.redis_url) as redis:
         redis.hset(f"{{{settings.key_prefix}}}:job:{job_id}", "schema_version", 99)
     for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):

@@ -3,42 +3,26 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from redis import Redis
-from typer.testing import CliRunner
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service.api_key import ApiKey, digest, new_secret, parse, text_of
-from service.cli import app as command
 from service.key_store import KeyStore, UnknownKey
 from service.keyring import Keyring
 from service.scope import Scope
 from tests.conftest import Opened
-from tests.jobs.examples import MODEL
+from tests.service.conftest import Command
+from tests.service.doors import submit
 from tests.service.keyed import Keyed, keyed_door
 from tests.service.worker import advance, claim, finish
 
 
 @pytest.fixture
-async def door(jobs_settings: JobsSettings, redis_store: RedisStore) -> AsyncIterator[Keyed]:
-    await redis_store.announce_model(MODEL)
-    async with keyed_door(jobs_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def keys(jobs_settings: JobsSettings, opened: Opened[KeyStore]) -> KeyStore:
     return opened(KeyStore(jobs_settings))
-
-
-async def submit(http: httpx.AsyncClient, **headers: str) -> str:
-    answer = await http.post("/v1/jobs", json={"prompt": "a"}, headers=headers)
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
 
 
 GUARDED = [
@@ -52,8 +36,8 @@ GUARDED = [
 @pytest.mark.parametrize(
     "header", [None, "Bearer nonsense", "Basic abc", "Bearer " + text_of("0" * 12, "0" * 48)]
 )
-async def test_nothing_but_health_opens_without_a_key(door: Keyed, header: str | None) -> None:
-    async with door.client(None) as http:
+async def test_nothing_but_health_opens_without_a_key(keyed: Keyed, header: str | None) -> None:
+    async with keyed.client(None) as http:
         headers = {} if header is None else {"authorization": header}
         for method, path in GUARDED:
             body = {"prompt": "a"} if method == "POST" else None
@@ -65,8 +49,8 @@ async def test_nothing_but_health_opens_without_a_key(door: Keyed, header: str |
             assert (await http.get(path, headers=headers)).status_code == 200
 
 
-async def test_every_route_asks_for_a_key_or_is_known_to_be_open(door: Keyed) -> None:
-    async with door.client(None) as http:
+async def test_every_route_asks_for_a_key_or_is_known_to_be_open(keyed: Keyed) -> None:
+    async with keyed.client(None) as http:
         described = (await http.get("/openapi.json")).json()
         open_routes = {
             path
@@ -78,13 +62,13 @@ async def test_every_route_asks_for_a_key_or_is_known_to_be_open(door: Keyed) ->
 
 
 async def test_a_job_is_there_for_its_tenant_and_the_operator_alone(
-    door: Keyed, redis_store: RedisStore
+    keyed: Keyed, redis_store: RedisStore
 ) -> None:
     async with (
-        await door.caller("a") as owner,
-        await door.caller("a") as colleague,
-        await door.caller("b") as stranger,
-        await door.caller("c", Scope.OPERATOR) as operator,
+        await keyed.caller("a") as owner,
+        await keyed.caller("a") as colleague,
+        await keyed.caller("b") as stranger,
+        await keyed.caller("c", Scope.OPERATOR) as operator,
     ):
         job = await submit(owner)
         held = await claim(redis_store)
@@ -110,18 +94,19 @@ async def test_a_job_is_there_for_its_tenant_and_the_operator_alone(
         assert (await owner.delete(f"/v1/jobs/{job}")).status_code == 204
 
 
-async def test_two_tenants_may_use_one_idempotency_key(door: Keyed) -> None:
-    async with await door.caller("a") as a, await door.caller("b") as b:
-        first = await submit(a, **{"idempotency-key": '"k"'})
-        assert await submit(b, **{"idempotency-key": '"k"'}) != first
-        assert await submit(a, **{"idempotency-key": '"k"'}) == first
+async def test_two_tenants_may_use_one_idempotency_key(keyed: Keyed) -> None:
+    async with await keyed.caller("a") as a, await keyed.caller("b") as b:
+        key = {"idempotency-key": '"k"'}
+        first = await submit(a, key)
+        assert await submit(b, key) != first
+        assert await submit(a, key) == first
 
 
-async def test_a_scope_that_is_missing_is_403(door: Keyed) -> None:
+async def test_a_scope_that_is_missing_is_403(keyed: Keyed) -> None:
     async with (
-        await door.caller("a") as jobs,
-        await door.caller("a", Scope.METRICS) as metrics,
-        await door.caller("a", Scope.OPERATOR) as operator,
+        await keyed.caller("a") as jobs,
+        await keyed.caller("a", Scope.METRICS) as metrics,
+        await keyed.caller("a", Scope.OPERATOR) as operator,
     ):
         for path in ("/metrics", "/v1/workers", "/v1/scaling/toy"):
             assert (await jobs.get(path)).status_code == 403
@@ -153,16 +138,16 @@ def test_an_expired_key_opens_nothing() -> None:
     assert not key.opens(secret, 100.0)
 
 
-async def test_a_revoked_key_opens_nothing_within_seconds(door: Keyed) -> None:
-    made, text = await door.keys.create("a", frozenset({Scope.JOBS}))
-    async with door.client(text) as http:
+async def test_a_revoked_key_opens_nothing_within_seconds(keyed: Keyed) -> None:
+    made, text = await keyed.keys.create("a", frozenset({Scope.JOBS}))
+    async with keyed.client(text) as http:
         assert (await http.get("/v1/jobs")).status_code == 200
-        await door.keys.revoke(made.id)
+        await keyed.keys.revoke(made.id)
         async with asyncio.timeout(30):
             while (await http.get("/v1/jobs")).status_code != 401:
                 await asyncio.sleep(0.05)
     with pytest.raises(UnknownKey):
-        await door.keys.revoke(made.id)
+        await keyed.keys.revoke(made.id)
 
 
 async def test_last_use_is_noted(
@@ -193,24 +178,16 @@ async def test_no_secret_lies_in_redis(keys: KeyStore, redis_url: str) -> None:
 
 async def test_redis_away_is_503_not_401(jobs_settings: JobsSettings) -> None:
     away = jobs_settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
-    async with keyed_door(away) as door:
-        async with door.client(text_of("0" * 12, new_secret())) as http:
+    async with keyed_door(away) as keyed:
+        async with keyed.client(text_of("0" * 12, new_secret())) as http:
             assert (await http.get("/v1/jobs")).status_code == 503
-        async with door.client(None) as http:
+        async with keyed.client(None) as http:
             assert (await http.get("/v1/jobs")).status_code == 401
 
 
-def test_command_line_makes_lists_rotates_and_revokes(
-    jobs_settings: JobsSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
-    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
-    runner = CliRunner()
-
+def test_command_line_makes_lists_rotates_and_revokes(command: Command) -> None:
     def run(*words: str, code: int = 0) -> str:
-        outcome = runner.invoke(command, ["keys", *words])
-        assert outcome.exit_code == code, outcome.output
-        return outcome.stdout.strip()
+        return command("keys", *words, code=code).stdout.strip()
 
     first = run("create", "shop", "--label", "web shop", "--expires", "90d", "--scope", "jobs")
     assert parse(first) is not None

@@ -1,23 +1,21 @@
-"""Forgetting a model: only once nobody serves it, and with nothing left that waits for it."""
+"""Forgetting a model: only once no worker serves it, and with no job left that waits for it."""
 
 import asyncio
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from typer.testing import CliRunner
 
 from jobs.redis_store import RedisStore
 from jobs.schema import JobStatus
-from jobs.settings import JobsSettings
-from service.cli import app as cli
 from service.model_removal import ModelInUse, forget_model
 from tests.faults.client import until
 from tests.jobs.examples import MODEL, spec, work, worker
+from tests.service.conftest import Command
 from tests.service.worker import claim
 
 
-async def test_a_model_in_use_is_kept_and_the_reason_told(redis_store: RedisStore) -> None:
+async def test_a_model_in_use_is_kept_with_a_reason(redis_store: RedisStore) -> None:
     with pytest.raises(ModelInUse, match="no model 'toy'"):
         await forget_model(redis_store, "toy")
     await redis_store.announce_model(MODEL)
@@ -73,11 +71,5 @@ async def _empty(store: RedisStore) -> bool:
     return not await store.models()
 
 
-def test_the_command_says_what_it_did(
-    jobs_settings: JobsSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
-    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
-    refused = CliRunner().invoke(cli, ["models", "forget", "toy"])
-    assert refused.exit_code == 1
-    assert "there is no model 'toy'" in refused.output
+def test_the_command_says_what_it_did(command: Command) -> None:
+    assert "there is no model 'toy'" in command("models", "forget", "toy", code=1).output

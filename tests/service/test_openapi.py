@@ -10,11 +10,9 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase
-from hypothesis import settings as bounded
+from hypothesis import settings as run_settings
 from schemathesis import Case
-from schemathesis.checks import (
-    not_a_server_error,
-)
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -39,10 +37,21 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 25
 OPEN = ("/healthz", "/readyz")
 """Routes that no key is asked for on."""
 description = schemathesis.openapi.from_dict(create_app(ServiceSettings()).openapi())
+
+
+def bounded(examples: int, *phases: Phase) -> run_settings:
+    """Return settings that run the same so many examples each time."""
+    return run_settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @dataclass(frozen=True)
@@ -105,27 +114,13 @@ def new_job(settings: ServiceSettings) -> str:
 
 
 @description.parametrize()
-@bounded(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@bounded(25, Phase.explicit, Phase.generate)
 def test_generated_request_gets_a_documented_answer(case: Case[Any], door: Furnished) -> None:
     case.call_and_validate(base_url=door.url, checks=CHECKS, timeout=20)
 
 
 @description.include(path_regex="job_id").parametrize()
-@bounded(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@bounded(8, Phase.explicit, Phase.generate)
 def test_request_for_a_real_job_gets_a_documented_answer(case: Case[Any], door: Furnished) -> None:
     ids = [door.finished, door.expired]
     if case.method in ("DELETE", "POST"):
@@ -164,14 +159,7 @@ async def hand_out_keys(settings: ServiceSettings) -> dict[str, str]:
 
 
 @description.parametrize()
-@bounded(
-    max_examples=4,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@bounded(4, Phase.generate)
 def test_request_with_any_key_or_none_gets_a_documented_answer(
     case: Case[Any], guarded: Guarded
 ) -> None:

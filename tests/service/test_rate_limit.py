@@ -1,4 +1,4 @@
-"""Rate limits: by key, tenant, address and link, with the headers that tell of them."""
+"""Rate limits: by key, tenant, address and link, with their headers."""
 
 import asyncio
 from time import monotonic
@@ -6,19 +6,20 @@ from time import monotonic
 import httpx
 import pytest
 
-from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from service import api_key
-from service.application import create_app
 from service.rate_limit import Bucket, RateLimiter
 from service.scope import Scope
-from service.settings import ServiceSettings
 from tests.conftest import Opened
-from tests.jobs.examples import MODEL
+from tests.service.doors import client, open_door
 from tests.service.keyed import keyed_door
 
 FIGURES = ("/metrics", "/v1/workers", "/v1/scaling/toy", "/v1/scaling/new?unannounced_s=30")
 """What an autoscaler and Prometheus read."""
+
+
+async def statuses(http: httpx.AsyncClient, path: str, count: int = 3) -> list[int]:
+    return [(await http.get(path)).status_code for _ in range(count)]
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ async def test_a_request_is_taken_from_all_buckets_or_from_none(limiter: RateLim
         assert [level.left for level in levels] == [99, 0]
 
 
-async def test_a_key_that_calls_too_often_is_told_when_to_come_back(
+async def test_a_key_over_its_limit_gets_retry_after(
     jobs_settings: JobsSettings,
 ) -> None:
     limits = {"rate_limit": 3, "tenant_rate_limit": 5, "rate_window_s": 600}
@@ -74,11 +75,10 @@ async def test_a_key_that_calls_too_often_is_told_when_to_come_back(
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert 1 <= int(refused.headers["retry-after"]) <= 200
         assert refused.headers["ratelimit"].startswith('"key";r=0;t=')
-        codes = [(await second.get("/v1/jobs")).status_code for _ in range(3)]
+        codes = await statuses(second, "/v1/jobs")
         assert codes == [200, 200, 429]  # the tenant's five are used up
         assert (await other.get("/v1/jobs")).status_code == 200
-        codes = [(await operator.get("/v1/jobs")).status_code for _ in range(10)]
-        assert codes == [200] * 10
+        assert await statuses(operator, "/v1/jobs", 10) == [200] * 10
 
 
 async def test_a_key_may_have_a_limit_of_its_own(jobs_settings: JobsSettings) -> None:
@@ -90,9 +90,8 @@ async def test_a_key_may_have_a_limit_of_its_own(jobs_settings: JobsSettings) ->
 
 
 async def test_links_are_counted_by_job_and_strangers_by_address(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, announced: None
 ) -> None:
-    await redis_store.announce_model(MODEL)
     async with (
         keyed_door(jobs_settings, rate_limit=2) as door,
         await door.caller("a") as owner,
@@ -100,16 +99,11 @@ async def test_links_are_counted_by_job_and_strangers_by_address(
     ):
         link = (await owner.post("/v1/jobs", json={"prompt": "a"})).json()["events_url"]
         await owner.delete(link.rpartition("/events")[0])
-        codes = [(await anyone.get(link)).status_code for _ in range(3)]
-        assert codes == [404, 404, 429]
-    settings = ServiceSettings(**jobs_settings.model_dump(), rate_limit=2)
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
+        assert await statuses(anyone, link) == [404, 404, 429]
+    async with open_door(jobs_settings, rate_limit=2) as (app, _):
         for address in ("192.0.2.1", "192.0.2.2"):
-            transport = httpx.ASGITransport(app, client=(address, 1))
-            async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
-                codes = [(await http.get("/v1/models")).status_code for _ in range(3)]
-                assert codes == [200, 200, 429]
+            async with client(app, address=address) as http:
+                assert await statuses(http, "/v1/models") == [200, 200, 429]
                 assert (await http.get("/healthz")).status_code == 200
 
 
@@ -129,9 +123,8 @@ async def test_calls_without_a_good_key_are_counted_by_address(
 
 
 async def test_a_reader_of_figures_is_never_counted(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, announced: None
 ) -> None:
-    await redis_store.announce_model(MODEL)
     limits = {"rate_limit": 2, "tenant_rate_limit": 2, "rate_window_s": 600}
     async with (
         keyed_door(jobs_settings, **limits) as door,
@@ -145,37 +138,27 @@ async def test_a_reader_of_figures_is_never_counted(
                 answer = await metrics.get(path)
                 assert answer.status_code == 200
                 assert "ratelimit" not in answer.headers
-        codes = [(await both.get("/v1/jobs")).status_code for _ in range(3)]
+        codes = await statuses(both, "/v1/jobs")
         assert codes == [200, 200, 429], "the tenant's requests were all there"
         assert (await both.get("/metrics")).status_code == 200
-        codes = [(await jobs.get("/metrics")).status_code for _ in range(3)]
+        codes = await statuses(jobs, "/metrics")
         assert codes == [403, 403, 429], "a key without the scope is counted"
-        codes = [(await keyless.get("/metrics")).status_code for _ in range(3)]
-        assert codes == [401, 401, 429]
+        assert await statuses(keyless, "/metrics") == [401, 401, 429]
 
 
 async def test_figures_are_not_counted_where_no_keys_are_asked_for(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, announced: None
 ) -> None:
-    await redis_store.announce_model(MODEL)
-    app = create_app(ServiceSettings(**jobs_settings.model_dump(), rate_limit=2))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
-            for _ in range(2):  # before and after the address has used up what it has
-                for path in FIGURES:
-                    codes = [(await http.get(path)).status_code for _ in range(3)]
-                    assert codes == [200, 200, 200]
-                codes = [(await http.get("/v1/models")).status_code for _ in range(3)]
-                assert codes[-1] == 429
-            assert codes == [429, 429, 429]
+    async with open_door(jobs_settings, rate_limit=2) as (_, http):
+        for _ in range(2):  # before and after the address has used up what it has
+            for path in FIGURES:
+                assert await statuses(http, path) == [200, 200, 200]
+            codes = await statuses(http, "/v1/models")
+            assert codes[-1] == 429
+        assert codes == [429, 429, 429]
 
 
 async def test_nothing_is_refused_for_want_of_a_count(jobs_settings: JobsSettings) -> None:
     away = jobs_settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
-    app = create_app(ServiceSettings(**away.model_dump(), rate_limit=1))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
-            codes = [(await http.get("/v1/jobs")).status_code for _ in range(2)]
-    assert codes == [503, 503]
+    async with open_door(away, rate_limit=1) as (_, http):
+        assert await statuses(http, "/v1/jobs", 2) == [503, 503]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from jobs.errors import StoreUnavailable
-from service.recent import Recent
+from service.recent import TtlCache
 
 
 async def test_value_is_read_once_while_it_is_young() -> None:
@@ -17,10 +17,10 @@ async def test_value_is_read_once_while_it_is_young() -> None:
         await asyncio.sleep(0)
         return reads
 
-    recent = Recent(fetch, max_age_s=60)
-    assert await asyncio.gather(*(recent.get() for _ in range(5))) == [1] * 5
-    assert await recent.refresh() == 2
-    assert await recent.get() == 2
+    cache = TtlCache(fetch, ttl_s=60)
+    assert await asyncio.gather(*(cache.get() for _ in range(5))) == [1] * 5
+    assert await cache.refresh() == 2
+    assert await cache.get() == 2
 
 
 async def test_those_who_wait_share_a_failure() -> None:
@@ -34,10 +34,10 @@ async def test_those_who_wait_share_a_failure() -> None:
             raise StoreUnavailable("away")
         return tries
 
-    recent = Recent(fetch)
-    got = await asyncio.gather(*(recent.get() for _ in range(5)), return_exceptions=True)
+    cache = TtlCache(fetch)
+    got = await asyncio.gather(*(cache.get() for _ in range(5)), return_exceptions=True)
     assert [type(each) for each in got] == [StoreUnavailable] * 5
     assert tries == 1
-    assert await recent.get() == 2
+    assert await cache.get() == 2
     with pytest.raises(StoreUnavailable, match="away"):
         raise got[0] if isinstance(got[0], BaseException) else AssertionError

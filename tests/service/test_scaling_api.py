@@ -12,7 +12,7 @@ from tests.jobs.examples import MODEL
 from tests.service.worker import advance, claim, draw
 
 
-async def test_backlog_is_told_in_seconds_of_one_worker(
+async def test_backlog_is_in_seconds_of_one_worker(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     measured = MODEL.model_copy(update={"units_per_s": 4.0, "cold_start_s": 3.25})
@@ -23,7 +23,7 @@ async def test_backlog_is_told_in_seconds_of_one_worker(
     for _ in range(3):
         await http.post("/v1/jobs", json={"prompt": "a red apple"})
     await advance(redis_store, await claim(redis_store), 5)
-    await asyncio.sleep(1.05)  # what a door tells is a second old at most
+    await asyncio.sleep(1.05)  # a door's figures are at most a second old
     assert (await http.get("/v1/scaling/toy")).json() == {
         "model": "toy",
         "backlog_s": 5.0,
@@ -40,21 +40,21 @@ async def test_backlog_is_zero_when_nothing_is_outstanding_and_only_then(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     await http.post("/v1/jobs", json={"prompt": "a"})
-    told = (await http.get("/v1/scaling/toy")).json()
-    assert told["backlog_s"] > 0  # nobody has measured a speed, and yet a worker has to come
+    found = (await http.get("/v1/scaling/toy")).json()
+    assert found["backlog_s"] > 0  # no speed is known, and yet a worker has to start
     await draw(redis_store)
     await asyncio.sleep(1.05)
-    told = (await http.get("/v1/scaling/toy")).json()
-    assert (told["backlog_s"], told["workers"], told["units_per_s"]) == (0.0, 0, 0.0)
+    found = (await http.get("/v1/scaling/toy")).json()
+    assert (found["backlog_s"], found["workers"], found["units_per_s"]) == (0.0, 0, 0.0)
 
 
-async def test_a_model_that_nobody_announced_is_404(http: httpx.AsyncClient) -> None:
+async def test_an_unannounced_model_is_404(http: httpx.AsyncClient) -> None:
     answer = await http.get("/v1/scaling/unheard-of")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_what_to_tell_of_a_model_that_nobody_announced_can_be_said(
+async def test_the_backlog_of_an_unannounced_model_can_be_given(
     http: httpx.AsyncClient, app: FastAPI, redis_store: RedisStore
 ) -> None:
     value = app.state.door.counters.registry.get_sample_value
@@ -74,8 +74,8 @@ async def test_what_to_tell_of_a_model_that_nobody_announced_can_be_said(
     assert value("sfumato_scaling_unannounced_total") == 1
     await redis_store.announce_model(MODEL.model_copy(update={"name": "asleep"}))
     await asyncio.sleep(1.05)
-    told = (await http.get("/v1/scaling/asleep", params=asked)).json()
-    assert (told["backlog_s"], told["announced"]) == (0.0, True)
+    found = (await http.get("/v1/scaling/asleep", params=asked)).json()
+    assert (found["backlog_s"], found["announced"]) == (0.0, True)
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "1e7", "soon", ""])

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from typer.testing import CliRunner
 
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.tenants import TenantTerms
-from service.cli import app as command
 from service.key_store import KeyStore
 from service.scope import Scope
 from service.webhook_secrets import WebhookSecrets
 from tests.conftest import Opened
 from tests.jobs.examples import MODEL
+from tests.service.conftest import Command
+from tests.service.doors import submit
 from tests.service.keyed import keyed_door
 from tests.service.worker import draw
 
@@ -53,14 +53,10 @@ async def furnish(
     await secrets.of(name)
     jobs = []
     async with keyed_door(settings, webhooks_at_once=0) as door, await door.caller(name) as http:
+        webhook, prompt = {"url": "https://shop.example/"}, f"a secret of {name}"
         for number in range(4):
-            webhook = {"url": "https://shop.example/"}
-            answer = await http.post(
-                "/v1/jobs",
-                json={"prompt": f"a secret of {name}", "webhook": webhook},
-                headers={"idempotency-key": f"k{number}"},
-            )
-            jobs.append(answer.json()["id"])
+            key = {"idempotency-key": f"k{number}"}
+            jobs.append(await submit(http, key, prompt=prompt, webhook=webhook))
     await draw(store)
     await store.cancel(jobs[-1])
     return jobs
@@ -68,24 +64,15 @@ async def furnish(
 
 @pytest.mark.timeout(60)
 async def test_nothing_of_a_purged_tenant_is_left(
-    jobs_settings: JobsSettings,
-    redis_store: RedisStore,
-    monkeypatch: pytest.MonkeyPatch,
-    opened: Opened[Any],
+    jobs_settings: JobsSettings, redis_store: RedisStore, command: Command, opened: Opened[Any]
 ) -> None:
     jobs = await furnish(jobs_settings, redis_store, NAME, opened)
     staying = await furnish(jobs_settings, redis_store, "staying", opened)
     before = everything(jobs_settings)
     assert all(word in before for word in (NAME, *jobs))
-    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
-    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
-
-    run = asyncio.to_thread(CliRunner().invoke, command, ["tenants", "purge", NAME], input="n\n")
-    assert (await run).exit_code == 1
+    await asyncio.to_thread(command, "tenants", "purge", NAME, code=1, input="n\n")
     assert everything(jobs_settings).count(NAME) == before.count(NAME)
-    run = asyncio.to_thread(CliRunner().invoke, command, ["tenants", "purge", NAME, "--yes"])
-    outcome = await run
-    assert outcome.exit_code == 0, outcome.output
+    outcome = await asyncio.to_thread(command, "tenants", "purge", NAME, "--yes")
     assert "4 jobs forgotten" in outcome.output
     after = everything(jobs_settings)
     assert [word for word in (NAME, *jobs) if word in after] == []

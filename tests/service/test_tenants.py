@@ -3,14 +3,11 @@
 import json
 
 import httpx
-import pytest
-from typer.testing import CliRunner
 
 from jobs.redis_store import RedisStore
-from jobs.settings import JobsSettings
 from jobs.tenants import TenantTerms
-from service.cli import app as cli
 from tests.jobs.examples import worker
+from tests.service.conftest import Command
 
 
 async def test_a_quota_is_a_problem_that_names_it(
@@ -29,7 +26,7 @@ async def test_a_quota_is_a_problem_that_names_it(
     assert (larger.status_code, larger.json()["code"]) == (422, "larger_than_quota")
 
 
-async def test_a_deadline_that_cannot_be_met_is_told_when_it_could(
+async def test_a_refused_deadline_comes_with_the_earliest(
     http: httpx.AsyncClient, redis_store: RedisStore
 ) -> None:
     body = {"prompt": "a red apple", "num_inference_steps": 10, "deadline_s": 0.5}
@@ -45,20 +42,12 @@ async def test_a_deadline_that_cannot_be_met_is_told_when_it_could(
     assert again.status_code == 202
 
 
-def test_the_command_line_sets_lists_and_removes(
-    jobs_settings: JobsSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SFUMATO_REDIS_URL", jobs_settings.redis_url)
-    monkeypatch.setenv("SFUMATO_KEY_PREFIX", jobs_settings.key_prefix)
-    run = CliRunner().invoke
-    made = run(cli, ["tenants", "set", "acme", "--weight", "3", "--max-units", "5000"])
-    assert made.exit_code == 0, made.output
-    (listed,) = json.loads(run(cli, ["tenants", "list", "--json"]).output)
+def test_the_command_line_sets_lists_and_removes(command: Command) -> None:
+    command("tenants", "set", "acme", "--weight", "3", "--max-units", "5000")
+    (listed,) = json.loads(command("tenants", "list", "--json").output)
     assert (listed["name"], listed["weight"], listed["max_units"]) == ("acme", 3.0, 5000.0)
-    assert "acme" in run(cli, ["tenants", "list"]).output
-    assert run(cli, ["tenants", "set", "Not a name"]).exit_code == 2
-    assert run(cli, ["tenants", "set", "acme", "--weight", "0"]).exit_code == 2
-    assert run(cli, ["tenants", "remove", "acme"]).exit_code == 0
-    gone = run(cli, ["tenants", "remove", "acme"])
-    assert gone.exit_code == 1
-    assert "no terms" in gone.output
+    assert "acme" in command("tenants", "list").output
+    command("tenants", "set", "Not a name", code=2)
+    command("tenants", "set", "acme", "--weight", "0", code=2)
+    command("tenants", "remove", "acme")
+    assert "no terms" in command("tenants", "remove", "acme", code=1).output

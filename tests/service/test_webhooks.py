@@ -213,25 +213,30 @@ class Hanging:
             self.now -= 1
 
 
+@pytest.mark.parametrize("receivers", [1, 8])
 async def test_receivers_that_hang_leave_places_to_the_others(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, redis_store: RedisStore, receivers: int
 ) -> None:
     places = {"webhooks_at_once": 8, "webhook_timeout_s": 0.3, "webhook_max_attempts": 50}
+    hanging = Hanging()
     async with a_door(jobs_settings, redis_store, **places) as door:
-        with receiver() as hung, receiver() as quick:
-            hung.answering = hanging = Hanging()
+        with contextlib.ExitStack() as served:
+            hung = [served.enter_context(receiver()) for _ in range(receivers)]
+            for each in hung:
+                each.answering = hanging
+            quick = served.enter_context(receiver())
             async with contextlib.AsyncExitStack() as tenants:
                 jobs = []
                 for number in range(8):
-                    caller = await door.caller(f"hung-{number}")
-                    http = await tenants.enter_async_context(caller)
-                    jobs += [(http, await submit(http, hung.url())) for _ in range(2)]
+                    http = await tenants.enter_async_context(await door.caller(f"hung-{number}"))
+                    url = hung[number % receivers].url()
+                    jobs += [(http, await submit(http, url)) for _ in range(4)]
                 for _, job in jobs:
                     await redis_store.cancel(job)
                 async with asyncio.timeout(20):
-                    while not all([await tried(http, job) for http, job in jobs[::2]]):
+                    while not all([await tried(http, job) for http, job in jobs[::4]]):
                         await asyncio.sleep(0.02)
-                    while hanging.now > 2:
+                    while hanging.now > 2:  # their circuits are open
                         await asyncio.sleep(0.02)
             hanging.most = hanging.now
             async with await door.caller("quick") as http:
@@ -240,8 +245,26 @@ async def test_receivers_that_hang_leave_places_to_the_others(
                     await redis_store.cancel(job)
                 for job in mine:
                     assert (await settled(http, job))["state"] == "delivered"
-    # Two of eight places; a call that was given up may look as if it went on for a moment.
-    assert hanging.most <= 4
+    assert hanging.most <= 6
+
+
+async def test_a_tenants_own_dead_receiver_leaves_its_good_one_alone(
+    jobs_settings: JobsSettings, redis_store: RedisStore
+) -> None:
+    places = {"webhooks_at_once": 8, "webhook_timeout_s": 0.3, "webhook_max_attempts": 50}
+    async with a_door(jobs_settings, redis_store, **places) as door, await door.caller("a") as http:
+        with receiver() as hung, receiver() as quick:
+            hung.answering = hanging = Hanging()
+            urls = [hung.url()] * 30 + [quick.url()] * 5
+            jobs = [await submit(http, url) for url in urls]
+            for job in jobs:
+                await redis_store.cancel(job)
+            for job in jobs[30:]:
+                assert (await settled(http, job))["state"] == "delivered"
+            waiting = [(await http.get(f"/v1/jobs/{job}")).json()["webhook"] for job in jobs[:30]]
+    assert hanging.most <= 2
+    assert {webhook["state"] for webhook in waiting} == {"pending"}
+    assert sum(webhook["attempts"] for webhook in waiting) < 10  # most have spent none
 
 
 async def test_private_addresses_are_refused_at_submit_and_at_delivery(

@@ -9,23 +9,17 @@ from redis import Redis
 
 from jobs.queue import queue_name
 from jobs.settings import JobsSettings
-from service.application import create_app
 from service.door import Door
-from service.settings import ServiceSettings
 from tests.faults.client import until
 from tests.jobs.examples import MODEL
+from tests.service.doors import open_door, submit
 from tests.service.worker import claim
 
 
 @asynccontextmanager
 async def lone_door(settings: JobsSettings) -> AsyncIterator[tuple[Door, httpx.AsyncClient]]:
     """Open a door that sweeps often and knows a model."""
-    app = create_app(ServiceSettings(**settings.model_dump(), sweep_s=0.05))
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://door") as http,
-    ):
+    async with open_door(settings, sweep_s=0.05) as (app, http):
         door: Door = app.state.door
         await door.store.announce_model(MODEL)
         yield door, http
@@ -42,7 +36,7 @@ async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_wor
 ) -> None:
     short = jobs_settings.model_copy(update={"lease_s": 0.4})
     async with lone_door(short) as (door, http):
-        job_id = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
+        job_id = await submit(http)
         await claim(door.store)
         lose_rings(jobs_settings)
 
@@ -60,7 +54,7 @@ async def test_a_lost_ring_is_made_up_for_and_a_deadline_passes(
     jobs_settings: JobsSettings,
 ) -> None:
     async with lone_door(jobs_settings) as (door, http):
-        waits = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
+        waits = await submit(http)
         lose_rings(jobs_settings)
 
         async def rung() -> bool:
@@ -76,6 +70,6 @@ async def test_a_lost_ring_is_made_up_for_and_a_deadline_passes(
 
         await until("the ring is made up for", rung)
         await http.delete(f"/v1/jobs/{waits}")
-        late = (await http.post("/v1/jobs", json={"prompt": "a", "deadline_s": 0.2})).json()["id"]
+        late = await submit(http, deadline_s=0.2)
         await until("the deadline", expired)
         await until("no backlog", nothing_outstanding)

@@ -23,7 +23,7 @@ async def advance(store: JobStore, held: Claim, step: int, *, preview: bool = Fa
 
 
 async def finish(store: JobStore, held: Claim, data: bytes = PNG) -> JobRecord:
-    """Store every picture and end the job."""
+    """Store every image and end the job."""
     for index in range(held.record.spec.num_images):
         await store.add_image(held.lease, picture(index, data))
     return await store.finish(held.lease, held.record.total_steps)

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from diffusion.bundle import Bundle, load_bundle
 from jobs.redis_store import RedisStore
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
+from tests.faults.client import until
+from tests.workers.harness import Bench
 from tests.workers.inside import Inside
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings
@@ -25,6 +27,14 @@ def onnx_bundle(exported_tiny: Path) -> Bundle:
     return load_bundle(exported_tiny, backend="onnx")
 
 
+@pytest.fixture(autouse=True)
+def benches_stop(nothing_is_left_open: None) -> Iterator[None]:
+    """Stop the engines of a test's benches."""
+    yield
+    while Bench.running:
+        Bench.running.pop().engine.stop()
+
+
 @pytest.fixture
 async def inside(
     request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings
@@ -34,9 +44,9 @@ async def inside(
         jobs_settings.model_dump() | {"renew_s": 0.2} | options
     )
     host = WorkerHost(bundle, settings)
-    host.start()
     threads = ThreadPoolExecutor(32)
     store = RedisStore(jobs_settings)
+    await until("the model", store.models)
     yield Inside(host, store, threads)
     threads.shutdown(wait=False, cancel_futures=True)
     await asyncio.to_thread(host.stop)

@@ -1,4 +1,4 @@
-"""What becomes of a ring whose connection was replaced while its job was drawn."""
+"""Rings whose connection was replaced before they were acknowledged."""
 
 from typing import Any
 
@@ -6,28 +6,27 @@ import pytest
 from kombu import Connection
 from kombu.transport.redis import Channel
 
-from workers.consumer import RingConsumer
+from workers.consumer import surviving_reconnection
 
 
 @pytest.fixture
 def orphan(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Take a message from the broker over a connection that is closed then, as a worker's is."""
+    """Return a message whose connection to the broker has been closed."""
     monkeypatch.setattr(Channel, "do_restore", False)
     with Connection(redis_url) as connection, connection.SimpleQueue("orphans") as queue:
         queue.put("ring")
         return queue.get(timeout=5)
 
 
-def test_an_acknowledgement_to_a_closed_channel_ends_no_worker(orphan: Any) -> None:
-    consumer = RingConsumer.__new__(RingConsumer)
+def test_an_acknowledgement_to_a_closed_channel_is_ignored(orphan: Any) -> None:
     with pytest.raises(AttributeError):
         orphan.ack_log_error(None, ())
-    consumer._settling(orphan.ack_log_error)(None, ())
+    surviving_reconnection(orphan.ack_log_error)(None, ())
 
 
-def test_a_connection_that_breaks_is_celerys_to_mend() -> None:
+def test_a_broken_connection_is_left_to_celery() -> None:
     def refuse() -> None:
         raise OSError("the connection broke just now")
 
     with pytest.raises(OSError, match="just now"):
-        RingConsumer.__new__(RingConsumer)._settling(refuse)()
+        surviving_reconnection(refuse)()

@@ -132,10 +132,10 @@ async def test_a_job_whose_keeping_fails_in_an_unknown_way_is_left_to_others(
     await inside.submit("job", num_inference_steps=1000)
     await inside.moving("job")
     runtime = vars(inside.host)["_runtime"]
-    publisher, run = vars(runtime)["_publisher"], vars(runtime)["_holdings"].runs["job"]
+    publisher, run = vars(runtime)["_publisher"], vars(runtime)["_jobs"].runs["job"]
     vars(inside.host)["_loop"].call_soon_threadsafe(publisher.spawn, fault(), run)
     record = await inside.seen("job queued again", "job", lambda r: r.status is JobStatus.QUEUED)
-    assert (record.deaths, runtime.jobs) == (1, 0)
+    assert (record.deaths, runtime.job_count) == (1, 0)
 
 
 async def test_previews_and_progress_are_published(inside: Inside) -> None:

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from diffusion.bundle import Bundle
 from diffusion.errors import BundleError
-from tests.workers.harness import Bench, order
+from tests.workers.harness import Bench, image_request
 from workers.calibrate import Calibration, calibrate, measure, sizes
-from workers.metrics import Counters, add_engine
+from workers.metrics import Counters
 
 
 def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
-    bench, counters = Bench(bundle), Counters("tiny")
-    add_engine(counters, bench.engine, 16, "tiny")
+    bench = Bench(bundle)
+    counters = Counters("tiny", bench.engine, 16)
     for i in range(3):
-        bench.engine.submit(order(f"job{i}", steps=4))
+        bench.engine.submit(image_request(f"job{i}", steps=4))
     bench.run()
     lines = generate_latest(counters.registry).decode().splitlines()
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))

@@ -1,20 +1,24 @@
-"""Which job gives its place, and that nothing is drawn twice for it."""
+"""Which job is preempted, and that nothing is drawn twice for it."""
 
 import asyncio
 import threading
 
 import pytest
 
+from diffusion.bundle import Bundle
 from jobs.catalogue import resolve, units
 from jobs.schema import JobRecord, JobRequest, JobStatus, Priority
 from jobs.store import Checkpoint, Claim, Lease
 from jobs.tracing import OFF
 from tests.faults.client import until
 from tests.jobs.examples import checkpoint, spec
+from tests.workers.harness import Bench
 from tests.workers.inside import Inside
 from workers.attempt import Attempt
-from workers.messages import Standing
-from workers.parking import lowest_rank, to_park
+from workers.holdings import ActiveJobs
+from workers.messages import ImageProgress
+from workers.metrics import Counters
+from workers.parking import lowest_rank, to_preempt
 from workers.run import Run, open_run
 
 LONG = {"sampler": "euler_ancestral", "num_inference_steps": 200}
@@ -34,7 +38,7 @@ one_slot = pytest.mark.parametrize(
 
 
 def run_of(job_id: str, rank: int, row: int, rows: int = 10, evaluated: int = 1) -> Run:
-    """Return a run that holds a place."""
+    """Return a run that holds a slot."""
     wanted = spec(priority=list(Priority)[rank])
     record = JobRecord(
         id=job_id, status=JobStatus.RUNNING, spec=wanted, units=rows, total_steps=rows,
@@ -43,8 +47,8 @@ def run_of(job_id: str, rank: int, row: int, rows: int = 10, evaluated: int = 1)
     claim = Claim(record, Lease(job_id, "toy", "w", "1-f"), rank=rank)
     run = open_run(claim, 1.0, Attempt(OFF, claim, 0))
     run.waiting.clear()
-    run.inside.add(0)
-    run.standings[0] = Standing(job_id, 0, row, rows, row, evaluated)
+    run.in_slots.add(0)
+    run.progress[0] = ImageProgress(job_id, 0, row, rows, row, evaluated)
     return run
 
 
@@ -58,22 +62,32 @@ async def test_a_job_that_died_without_a_checkpoint_proves_itself_early() -> Non
     assert not early(1, checkpoint(3))
 
 
-async def test_the_most_work_left_of_the_lowest_class_is_parked() -> None:
+async def test_the_most_work_left_of_the_lowest_class_is_preempted() -> None:
     runs = [run_of("high", 0, 0), run_of("a", 1, 0), run_of("b", 2, 5), run_of("c", 2, 3)]
-    chosen = to_park(runs, 0)
+    chosen = to_preempt(runs, 0)
     assert chosen is not None
     assert chosen.id == "c"
     assert lowest_rank(runs) == 2
-    assert to_park(runs[:1], 0) is None
-    assert to_park(runs, 2) is None
+    assert to_preempt(runs[:1], 0) is None
+    assert to_preempt(runs, 2) is None
 
 
-async def test_a_job_that_has_not_moved_since_it_came_is_not_parked_again() -> None:
+async def test_a_job_that_has_not_moved_since_it_came_is_not_preempted_again() -> None:
     runs = [run_of("back", 2, 50, rows=100, evaluated=0), run_of("other", 1, 3)]
     assert lowest_rank(runs) == 1
-    chosen = to_park(runs, 0)
+    chosen = to_preempt(runs, 0)
     assert chosen is not None
     assert chosen.id == "other"
+
+
+async def test_an_answer_about_an_earlier_claim_does_not_end_a_later_one(bundle: Bundle) -> None:
+    engine = Bench(bundle).engine
+    jobs = ActiveJobs(engine, Counters("tiny", engine, 1))
+    earlier, later = run_of("job", 1, 3), run_of("job", 1, 3)
+    jobs.close(earlier, None)
+    jobs.runs["job"] = later
+    jobs.lose([earlier])
+    assert later.leaving is None
 
 
 async def returned(inside: Inside, attempts: int) -> None:
@@ -88,7 +102,7 @@ async def returned(inside: Inside, attempts: int) -> None:
 
 
 @one_slot
-async def test_a_parked_job_repeats_nothing_and_draws_the_same_picture(inside: Inside) -> None:
+async def test_a_preempted_job_repeats_nothing_and_draws_the_same_image(inside: Inside) -> None:
     await inside.submit("calm", **LONG)
     calm = await inside.ended("calm")
     await inside.submit("low", priority="low", **LONG)
@@ -98,13 +112,13 @@ async def test_a_parked_job_repeats_nothing_and_draws_the_same_picture(inside: I
     await returned(inside, attempts=1)
     low = await inside.ended("low")
     assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 2, 0)
-    assert low.evaluations == calm.evaluations == 400, "parking repeated a step"
+    assert low.evaluations == calm.evaluations == 400, "preemption repeated a step"
     pictures = [(await inside.store.image(name, 0)).data for name in ("calm", "low")]
     assert pictures[0] == pictures[1]
 
 
 @one_slot
-async def test_a_full_worker_claims_for_what_it_parked_without_another_ring(
+async def test_a_full_worker_claims_for_what_it_preempted_without_another_ring(
     inside: Inside,
 ) -> None:
     await inside.submit("low", priority="low", **LONG)
@@ -147,7 +161,7 @@ async def test_a_job_that_comes_back_while_it_is_still_given_back_is_drawn(insid
     "inside", [{"slots": 1, "park_after_s": 0.02, "renew_s": 0.05, "class_share": 0.3}],
     indirect=True,
 )  # fmt: skip
-async def test_a_stream_of_higher_jobs_lets_a_parked_one_through(inside: Inside) -> None:
+async def test_a_stream_of_higher_jobs_lets_a_preempted_one_through(inside: Inside) -> None:
     await inside.submit("low", priority="low", num_inference_steps=100)
     await inside.seen("a claim of low", "low", lambda record: record.attempts > 0)
     count = 0

@@ -84,7 +84,6 @@ async def probed(bundle: Bundle, tmp_path: Path, stall_s: float) -> AsyncIterato
     redis = RedisProcess(tmp_path / "redis", free_port())
     redis.start()
     probed = Probed(bundle, redis, stall_s)
-    probed.host.start()
     yield probed
     await asyncio.to_thread(probed.host.stop)
     redis.kill()

@@ -1,63 +1,63 @@
 """Workers and doors of the former version and of this one work on one Redis.
 
-The former version is its very code, kept as an archive of ``jobs``, ``workers`` and ``diffusion``;
-it runs on the libraries of today.
+The former version is the previous commit's code, started by its commands on today's libraries.
 """
 
 import asyncio
-import os
-import sys
-from collections.abc import Sequence
+import io
+import subprocess
+import tarfile
 from pathlib import Path
 
+import httpx
+
 from jobs.settings import JobsSettings
+from tests.faults.children import repository
 from tests.faults.client import Client
 from tests.faults.outcome import Outcome
-from tests.faults.processes import environment
 from tests.faults.scenarios.audit import audit
+from tests.faults.scenarios.submitter import door_ready
 from tests.faults.stage import Fleet, Stage
 
-FORMER = Path(__file__).parents[1] / "former" / "version-1.zip"
-SUBMIT = """
-import asyncio, sys
-from jobs.catalogue import resolve, units
-from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
-from jobs.schema import JobRequest
-from jobs.settings import JobsSettings
+FORMER = "HEAD~1"
+PACKAGES = ("service", "jobs", "workers", "diffusion", ":!diffusion/models")
 
-async def main(steps, names):
-    settings = JobsSettings()
-    store, bell = RedisStore(settings), Doorbell(settings)
-    (model,) = await store.models()
-    request = JobRequest(prompt="a red apple", seed=5, preview=0, num_inference_steps=steps)
-    spec = resolve(request, model)
-    for name in names:
-        await store.create(name, spec, units(spec, model))
-        await bell.ring(model.name, name)
-    await store.close()
-    bell.close()
 
-asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))
-"""
+def missing() -> str | None:
+    """Return what the scenario lacks: a checkout has its history, an archive has not."""
+    words = ["git", "-C", str(repository()), "rev-parse", "--verify", "-q", f"{FORMER}^{{commit}}"]
+    try:
+        found = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return "git"
+    return None if found else f"commit {FORMER} in the git history"
+
+
+def former_code(folder: Path) -> Path:
+    """Write the former version's packages into a folder; return it."""
+    words = ["git", "-C", str(repository()), "archive", FORMER, "--", *PACKAGES]
+    packed = subprocess.run(words, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     """Jobs of both are drawn by both; what one gives back or loses, the other goes on with."""
     outcome = Outcome()
     settings = JobsSettings(redis_url=stage.redis().url, lease_s=3.0)
+    code = former_code(stage.folder / "former")
     former, ours = await asyncio.gather(
-        stage.fleet(settings, 1, name="former", code=FORMER, checkpoint_s=0.3),
+        stage.fleet(settings, 1, name="former", code=code, checkpoint_s=0.3),
         stage.fleet(settings, 1, name="new", checkpoint_s=0.3),
     )
     client = stage.client(settings)
     await client.model()
     probes = [*await _listening(client, former), *await _listening(client, ours)]
-    names = [f"job{i}" for i in range(2 * jobs)]
-    await asyncio.gather(
-        _submit(settings, steps, names[:jobs]),
-        *(client.submit(name, num_inference_steps=steps) for name in names[jobs:]),
-    )
+    mine = [f"job{i}" for i in range(jobs)]
+    theirs = asyncio.create_task(_submit(stage.door(settings, code=code).url, jobs, steps))
+    await asyncio.gather(*(client.submit(name, num_inference_steps=steps) for name in mine))
+    names = [*mine, *await theirs]
     await client.all_ended(2 * jobs + len(probes), 300)
     records = await audit(client, [*probes, *names], outcome)
     for kind, fleet in (("former", former), ("new", ours)):
@@ -74,8 +74,8 @@ async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     records = await audit(client, all_names, outcome)
     backlog = await client.store.backlog("tiny")
     outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no work is left: {backlog}")
-    missing = set(all_names) - await _listed(client)
-    outcome.expect(not missing, f"every job is listed: {sorted(missing)[:5]}")
+    unlisted = set(all_names) - await _listed(client)
+    outcome.expect(not unlisted, f"every job is listed: {sorted(unlisted)[:5]}")
     return outcome
 
 
@@ -99,11 +99,13 @@ async def _listed(client: Client) -> set[str]:
         page = await client.store.list(tenant="public", limit=100, cursor=page.cursor)
 
 
-async def _submit(settings: JobsSettings, steps: int, names: Sequence[str]) -> None:
-    env = os.environ | environment(settings) | {"PYTHONPATH": str(FORMER)}
-    words = [sys.executable, "-P", "-c", SUBMIT, str(steps), *names]
-    process = await asyncio.create_subprocess_exec(*words, env=env)
-    assert await process.wait() == 0, "the former version's door failed"
+async def _submit(url: str, count: int, steps: int) -> list[str]:
+    """Submit jobs at the former version's door; return their ids."""
+    body = {"prompt": "a red apple", "seed": 5, "preview": 0, "num_inference_steps": steps}
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        await door_ready(http)
+        answers = [await http.post("/v1/jobs", json=body) for _ in range(count)]
+    return [str(answer.raise_for_status().json()["id"]) for answer in answers]
 
 
 async def _hand_over(client: Client, giver: Fleet, taker: Fleet, job: str, *, die: bool) -> float:

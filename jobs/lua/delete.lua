@@ -1,8 +1,0 @@
--- Forget a job and everything it left. → 1, 0 when there is no such job, or {newer, version}
-local status = get(a.id, 'status')
-if not status then return 0 end
-if not readable(a.id) then return {'newer', get(a.id, 'schema_version')} end
-if status == 'queued' or status == 'running' then finish(a.id, now(), 'canceled') end
-forget(a.id)
-redis.call('PUBLISH', key('wake'), a.id)
-return 1

@@ -1,0 +1,165 @@
+-- How a job enters the queue, leaves it and ends.
+-- Refund what a job that leaves its worker has not used.
+local function refund_unused(id, model)
+  local served_as, rank = tonumber(get(id, 'served_as') or ''), rank_of(id)
+  if not served_as then return end  -- damaged
+  charge_tenant(model, rank, tenant(id), -remaining(id))
+  if served_as < rank then credit_class(model, rank, remaining(id)) end
+  redis.call('HDEL', key('job', id), 'served_as')
+end
+
+-- Take a job out of the queue or from its worker. Its fence is void from here on.
+local function detach(id, t)
+  local model, status = model_of(id), get(id, 'status')
+  if status == 'queued' then
+    redis.call('ZREM', key('pending', model), id)
+    dequeue_fair(model, id)
+    add_work(model, 'pending_units', -remaining(id))
+  elseif status == 'running' then
+    redis.call('ZREM', key('leases'), id)
+    redis.call('SREM', key('running', model), id)
+    add_work(model, 'running_units', -remaining(id))
+    refund_unused(id, model)
+    set(id, 'running_s', stamp(num(id, 'running_s') + math.max(0, t - num(id, 'claimed_at'))),
+      'evaluations_before', get(id, 'evaluations') or '0')
+  end
+  set(id, 'fence', '')
+end
+
+-- 'fresh' is 1 for a new job and 0 for an interrupted one, which goes before its tenant's others.
+local function enqueue(id, t, fresh)
+  local model = model_of(id)
+  set_status(id, 'queued')
+  set(id, 'queued_at', stamp(t))
+  local score = (rank_of(id) * 2 + fresh) * 1e12 + num(id, 'seq')
+  redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
+  enqueue_fair(id, fresh == 1)
+  add_work(model, 'pending_units', remaining(id))
+  charge_quota(id, remaining(id))
+  emit(id, 'status')
+end
+
+-- A job's fields that begin with a prefix.
+local function fields(id, prefix)
+  local found = {}
+  for _, f in ipairs(redis.call('HKEYS', key('job', id))) do
+    if f:sub(1, #prefix) == prefix then found[#found + 1] = f end
+  end
+  return found
+end
+
+local function drop_blob(id, field)
+  local blob = pointer(id, field)
+  if blob then redis.call('DEL', blob) end
+end
+
+local function drop_checkpoint(id, field)
+  drop_blob(id, field)
+  redis.call('HDEL', key('job', id), field)
+end
+
+local function drop_checkpoints(id)
+  for _, f in ipairs(fields(id, 'checkpoint:')) do drop_checkpoint(id, f) end
+end
+
+-- Drop the pictures; the record still lists them.
+local function drop_images(id)
+  for _, f in ipairs(fields(id, 'image:')) do drop_blob(id, f) end
+  local size = redis.call('HGET', key('result_sizes'), id)
+  if size then
+    redis.call('DECRBY', key('result_bytes'), size)
+    redis.call('HDEL', key('result_sizes'), id)
+  end
+  redis.call('ZREM', key('results'), id)
+  set(id, 'results_dropped', '1')
+end
+
+-- Delete an ended job with everything it left.
+local function forget(id)
+  drop_images(id)
+  local lists = {key('jobs'), tenant_list(id)}
+  for _, status in ipairs({'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired'}) do
+    lists[#lists + 1] = key('jobs', status)
+    lists[#lists + 1] = tenant_list(id, status)
+  end
+  for _, list in ipairs(lists) do redis.call('ZREM', list, id) end
+  redis.call('ZREM', key('ended'), id)
+  redis.call('ZREM', key('undelivered'), id)
+  if get(id, 'webhook') then withdraw_delivery(id, tenant(id), now()) end
+  local used = get(id, 'idempotency')
+  if used and redis.call('HGET', key('idempotency', used), 'id') == id then
+    redis.call('DEL', key('idempotency', used))
+  end
+  redis.call('SREM', key('unreadable'), 'job:' .. id)
+  redis.call('DEL', key('job', id), key('events', id), key('previews', id))
+end
+
+-- Count an ended job in its model's latency histogram. jobs/latency.py explains the fields.
+local function count_latency(id, t, status)
+  local seconds, bound = math.max(0, t - num(id, 'created_at')), '+Inf'
+  for _, b in ipairs(S.latency_bounds) do
+    if seconds <= tonumber(b) then bound = b; break end
+  end
+  local k = key('latency', model_of(id))
+  redis.call('HINCRBY', k, status .. ':le:' .. bound, 1)
+  redis.call('HINCRBYFLOAT', k, status .. ':sum', stamp(seconds))
+  local trace, flags = (get(id, 'traceparent') or ''):match('^%x%x%-(%x+)%-%x+%-(%x%x)$')
+  if trace and tonumber(flags, 16) % 2 == 1 then
+    redis.call('HSET', k, status .. ':exemplar:' .. bound,
+      trace .. ' ' .. stamp(seconds) .. ' ' .. stamp(t))
+  end
+end
+
+-- End a job for good.
+local function finish(id, t, status, failure)
+  detach(id, t)
+  set_status(id, status)
+  set(id, 'finished_at', stamp(t))
+  count_latency(id, t, status)
+  if failure then
+    set(id, 'error', failure)
+    redis.call('HINCRBY', key('totals'), 'failed:' .. cjson.decode(failure).code, 1)
+  end
+  if status ~= 'succeeded' and #fields(id, 'image:') > 0 then drop_images(id) end
+  drop_checkpoints(id)
+  charge_quota(id)
+  redis.call('ZREM', key('deadlines'), id)
+  redis.call('ZADD', key('ended'), stamp(t), id)
+  redis.call('HINCRBY', key('totals'), status, 1)
+  post(id, t, status)
+  emit(id, 'result')
+end
+
+local function cancel(id, t)
+  local status = get(id, 'status')
+  if status == 'queued' or status == 'running' then finish(id, t, 'canceled') end
+end
+
+-- Cancel a job and delete it, even if damaged fields do not say which lists it is in.
+local function delete(id, t)
+  cancel(id, t)
+  local ended = ({succeeded = 1, failed = 1, canceled = 1, expired = 1})[get(id, 'status') or '']
+  if not ended or redis.call('HEXISTS', key('models'), model_of(id)) == 0 then
+    redis.call('ZREM', key('leases'), id)
+    redis.call('ZREM', key('deadlines'), id)
+    for _, model in ipairs(redis.call('HKEYS', key('models'))) do
+      redis.call('ZREM', key('pending', model), id)
+      redis.call('SREM', key('running', model), id)
+      dequeue_fair(model, id)
+    end
+    drop_checkpoints(id)
+    charge_quota(id)
+  end
+  forget(id)
+  redis.call('PUBLISH', key('wake'), id)
+end
+
+-- Renew all leases if nobody could for a while, because the store was away or its clock jumped.
+local function extend_leases_after_outage(t)
+  local seen = tonumber(redis.call('GET', key('seen')) or '0')
+  redis.call('SET', key('seen'), stamp(t))
+  if t - seen <= S.lease_s / 2 then return end
+  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
+    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
+  end
+end

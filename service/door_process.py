@@ -1,0 +1,41 @@
+"""What both kinds of door do first: parse arguments, read settings, log, allow many sockets."""
+
+import argparse
+import resource
+from pathlib import Path
+
+from jobs.logs import configure
+from jobs.settings import read_environment
+from service.settings import ServiceSettings
+
+OPEN_FILES = 65_536
+
+
+def start(description: str) -> tuple[argparse.Namespace, ServiceSettings]:
+    """Set this process up for serving; return its command line and its settings.
+
+    Raises:
+        StartError: a setting is bad.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--data", type=Path, default=Path("door"), help="this door's own folder")
+    options = parser.parse_args()
+    settings = read_environment(ServiceSettings)
+    configure(settings.log_format, settings.log_level)
+    raise_file_limit()
+    return options, settings
+
+
+def raise_file_limit() -> int:
+    """Raise the number of files that this process and its children may open; return the new limit.
+
+    A socket is a file, and a door has thousands of clients where systems allow 1024 by default.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -1,0 +1,55 @@
+"""Circuit breakers: a receiver that hangs is left alone for a while.
+
+Each tenant has its own circuit to a receiver, so that nobody can cut off another tenant's webhooks
+to a host that both use.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from jobs.outbox import Line
+
+log = structlog.get_logger()
+
+OPEN_AFTER = 2  # timeouts in a row
+LONGEST_REST_S = 900.0
+MOST_KEPT = 1024  # circuits; above it the oldest is forgotten
+
+
+@dataclass
+class _Circuit:
+    timeouts: int = 0  # in a row
+    probe_at: float = 0.0
+
+
+class WebhookCircuits:
+    """One door's circuits. They rest ``rest_s``, then twice as long each time a probe times out."""
+
+    def __init__(self, rest_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._rest_s = rest_s
+        self._clock = clock
+        self._circuits: dict[Line, _Circuit] = {}
+
+    def report(self, line: Line, *, timed_out: bool) -> None:
+        """Note a call; any but a timeout closes the circuit."""
+        if not timed_out:
+            self._circuits.pop(line, None)
+            return
+        circuit, now = self._circuits.setdefault(line, _Circuit()), self._clock()
+        if now < circuit.probe_at:
+            return  # the call began before the circuit opened
+        circuit.timeouts += 1
+        if (more := circuit.timeouts - OPEN_AFTER) >= 0:
+            rest_s = min(LONGEST_REST_S, self._rest_s * 2.0 ** min(more, 20))
+            circuit.probe_at = now + rest_s
+            log.warning("webhook receiver hangs", tenant=line[0], receiver=line[1], rest_s=rest_s)
+        if len(self._circuits) > MOST_KEPT:
+            del self._circuits[next(iter(self._circuits))]
+
+    def resting(self) -> dict[Line, float]:
+        """Return the lines whose last call timed out, with the seconds that they still rest."""
+        now = self._clock()
+        return {line: max(0.0, each.probe_at - now) for line, each in self._circuits.items()}
