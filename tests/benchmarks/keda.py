@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from tests.benchmarks.engine.policy import Cost
 from tests.benchmarks.figures import quantile
-from tests.benchmarks.policy import Cost
-from tests.scaling.autoscaler import Autoscaler
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.scaled_object import shipped
 from tests.scaling.load import Order, drawn
-from tests.scaling.scaled_object import shipped
 from tests.scaling.simulation import (
     Kind,
     Measure,

@@ -11,14 +11,14 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import diffusion
-from diffusion.bundle import Bundle, load_bundle
-from diffusion.bundle_files import check_files
+from diffusion.bundle.bundle import Bundle, load_bundle
+from diffusion.files import check_files
 from model_export import cli
-from model_export.card import write_card
-from model_export.evaluate import read_evaluation
-from model_export.gallery import load_gallery
-from model_export.measures import high_frequency, ranks, speckle
-from model_export.sampling import SamplingSettings, draw
+from model_export.evaluation.card import write_card
+from model_export.evaluation.evaluate import read_evaluation
+from model_export.evaluation.gallery import load_gallery
+from model_export.evaluation.measures import high_frequency, ranks, speckle
+from model_export.evaluation.sampling import SamplingSettings, draw
 
 FOLDER = Path(diffusion.__file__).parent / "models" / "emoji"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -95,17 +95,18 @@ def test_the_card_is_what_its_figures_give(tmp_path: Path) -> None:
 def test_the_page_about_steps_is_what_its_figures_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
-    (tmp_path / "docs").mkdir()
+    figures = tmp_path / "docs" / "figures"
+    figures.mkdir(parents=True)
     (tmp_path / "diffusion").symlink_to(FOLDER.parents[1], target_is_directory=True)
-    kept = (DOCS / "quality.json").read_text("utf-8")
+    kept = (DOCS / "figures" / "quality.json").read_text("utf-8")
     assert json.loads(kept)["subject"]["sha256"] == bundle.info.sha256
-    (tmp_path / "docs" / "quality.json").write_text(kept, "utf-8")
+    (figures / "quality.json").write_text(kept, "utf-8")
     page = (DOCS / "quality.md").read_text("utf-8")
     command = next(line for line in page.splitlines() if line.startswith("python -m"))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, command.split()[3:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "docs" / "quality.json").read_text("utf-8") == kept, "drawn anew"
+    assert (figures / "quality.json").read_text("utf-8") == kept, "drawn anew"
     assert (tmp_path / "docs" / "quality.md").read_text("utf-8") == page
 
 

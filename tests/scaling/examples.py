@@ -1,6 +1,13 @@
 """A ScaledObject for golden cases, with numbers of its own."""
 
-from tests.scaling.scaled_object import Behavior, Fallback, Policy, Rules, ScaledObject, Trigger
+from tests.scaling.kubernetes.scaled_object import (
+    Behavior,
+    Fallback,
+    Policy,
+    Rules,
+    ScaledObject,
+    Trigger,
+)
 
 
 def pods(value: int, period_s: float) -> Policy:

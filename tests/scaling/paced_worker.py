@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from diffusion.bundle import Bundle
-from tests.benchmarks.policy import Cost
+from diffusion.bundle.bundle import Bundle
+from tests.benchmarks.engine.policy import Cost
 from tests.faults import children
 from workers import app as worker_app
 from workers.host import load

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.benchmarks.keda import KIND, figures
-from tests.scaling.autoscaler import Autoscaler
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.scaled_object import shipped
 from tests.scaling.load import Order, drawn
-from tests.scaling.scaled_object import shipped
 from tests.scaling.simulation import Measure, Simulation, by_list_length, by_work
 
 

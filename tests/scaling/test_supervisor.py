@@ -16,15 +16,15 @@ import pytest
 from jobs.scaling import read_signal
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
-from tests.benchmarks.policy import Cost
+from tests.benchmarks.engine.policy import Cost
 from tests.bundles import tiny_bundle
 from tests.conftest import Opened
 from tests.faults.client import Client
 from tests.faults.processes import Worker
-from tests.scaling.autoscaler import Autoscaler
 from tests.scaling.examples import worker
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.scaled_object import compressed
 from tests.scaling.paced_worker import paced_worker
-from tests.scaling.scaled_object import compressed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 Start = Callable[[str], Worker]

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.client import Client
-from service.client_errors import Unauthorized
-from service.redis_server import free_port
+from service.client.client import Client
+from service.client.errors import Unauthorized
+from service.processes.redis_server import free_port
 from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
-from service.client import Client
+from service.client.client import Client
 from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -9,8 +9,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from service.client import Client
-from service.client_errors import ServiceUnavailable
+from service.client.client import Client
+from service.client.errors import ServiceUnavailable
 from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
