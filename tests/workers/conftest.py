@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.bundle import Bundle, load_bundle
-from jobs.redis_store import RedisStore
+from diffusion.bundle.bundle import Bundle, load_bundle
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
 from tests.faults.client import until

@@ -7,9 +7,9 @@ from typing import ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.bundle import Bundle
-from workers.engine import Engine, EngineSettings
-from workers.messages import Finished, ImageRequest, Report
+from diffusion.bundle.bundle import Bundle
+from workers.engine.engine import Engine, EngineSettings
+from workers.engine.messages import Finished, ImageRequest, Report
 
 R = TypeVar("R")
 Pixels = NDArray[np.uint8]
