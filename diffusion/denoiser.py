@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.backend import Backend
+from diffusion.backends.backend import Backend
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
-from diffusion.schedule import PredictionType
+from diffusion.samplers.schedule import PredictionType
 
 T = TypeVar("T")
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobs.errors import LargerThanQuota, QuotaExceeded
 from jobs.store import WorkerEntry
 
 DEFAULT_RETRY_AFTER_S = 30.0
@@ -34,12 +33,3 @@ def retry_after_s(workers: Iterable[WorkerEntry], model: str, units: float) -> f
     """Return the seconds in which the model's workers do these units at their present pace."""
     pace = sum(worker.rows_per_s for worker in workers if worker.model == model)
     return max(1.0, units / pace) if pace > 0 else DEFAULT_RETRY_AFTER_S
-
-
-def over_quota(
-    tenant: str, units: float, quota: float, outstanding: float, wait_s: float
-) -> QuotaExceeded | LargerThanQuota:
-    """Return the refusal of a job of so many units."""
-    if units > quota:
-        return LargerThanQuota(tenant, quota, units)
-    return QuotaExceeded(tenant, quota, outstanding, wait_s)

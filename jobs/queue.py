@@ -13,8 +13,8 @@ from kombu.connection import ConnectionPool
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from jobs.connection import broker, broker_tls, connect_blocking
 from jobs.errors import StoreUnavailable
+from jobs.redis.connection import broker, broker_tls, connect_blocking
 from jobs.settings import JobsSettings
 
 TASK = "sfumato.draw"

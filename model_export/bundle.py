@@ -1,4 +1,4 @@
-"""Writes a bundle in the diffusers directory layout that ``diffusion.bundle`` loads."""
+"""Writes a bundle in the diffusers directory layout that ``diffusion.bundle.bundle`` loads."""
 
 import json
 import shutil
@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from diffusion.bundle_files import digest
-from model_export.checkpoint import load_checkpoint
-from model_export.codec import save_codec
+from diffusion.files import digest
 from model_export.fresh_folder import fresh_folder
-from model_export.network import NETWORKS, Networks
-from model_export.origin import TRAINING, open_parts, run_record
-from model_export.settings import Process, settings_of
+from model_export.training.checkpoint import load_checkpoint
+from model_export.training.codec import save_codec
+from model_export.training.network import NETWORKS, Networks
+from model_export.training.origin import TRAINING, open_parts, run_record
+from model_export.training.settings import Process, settings_of
 
 EVALUATION = "evaluation.json"
 INDEX = "model_index.json"

@@ -9,14 +9,17 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from diffusion.bundle import Bundle, load_bundle
-from diffusion.bundle_files import read_json
+from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.errors import DiffusionError
+from diffusion.files import read_json
 from model_export.bundle import Defaults, bundle_run
-from model_export.card import SHEET, write_card
-from model_export.data import build_dataset, load_dataset, save_dataset
+from model_export.data.data import build_dataset, load_dataset, save_dataset
+from model_export.data.font import NOTO, EmojiFont
+from model_export.data.labels import read_labels
+from model_export.data.pictures import command as pictures_command
 from model_export.errors import ExportError
-from model_export.evaluate import (
+from model_export.evaluation.card import SHEET, write_card
+from model_export.evaluation.evaluate import (
     SEEDS,
     Run,
     bounds,
@@ -25,17 +28,25 @@ from model_export.evaluate import (
     read_evaluation,
     record,
 )
-from model_export.font import NOTO, EmojiFont
-from model_export.gallery import EMOJI_GALLERY, Gallery, load_gallery, make_gallery, save_gallery
-from model_export.held_out import drawings_of, measure_held_out, read_held_out, record_held_out
-from model_export.labels import read_labels
-from model_export.origin import TRAINING
-from model_export.pictures import command as pictures_command
-from model_export.quality_command import command as quality_command
+from model_export.evaluation.gallery import (
+    EMOJI_GALLERY,
+    Gallery,
+    load_gallery,
+    make_gallery,
+    save_gallery,
+)
+from model_export.evaluation.held_out import (
+    drawings_of,
+    measure_held_out,
+    read_held_out,
+    record_held_out,
+)
+from model_export.evaluation.quality_command import command as quality_command
+from model_export.evaluation.sampling import SamplingSettings
+from model_export.evaluation.sheet import write_seeds, write_sheet, write_steps
 from model_export.quiet import quiet_libraries
-from model_export.sampling import SamplingSettings
-from model_export.sheet import write_seeds, write_sheet, write_steps
-from model_export.train_command import (
+from model_export.training.origin import TRAINING
+from model_export.training.train_command import (
     Count,
     DataFolder,
     Device,
@@ -43,7 +54,7 @@ from model_export.train_command import (
     default_device,
     emoji_count,
 )
-from model_export.train_command import command as train_command
+from model_export.training.train_command import command as train_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.command("pictures")(pictures_command)

@@ -11,21 +11,19 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from jobs.tracing import open_tracing
-from service import (
-    catalogue_api,
-    events_api,
-    health,
-    images_api,
-    jobs_api,
-    problem,
-    scaling_api,
-    webhooks_api,
-)
-from service.body_limit import BodyLimit
+from jobs.telemetry.tracing import open_tracing
+from service.api import catalogue as catalogue_api
+from service.api import events as events_api
+from service.api import health
+from service.api import images as images_api
+from service.api import jobs as jobs_api
+from service.api import scaling as scaling_api
+from service.api import webhooks as webhooks_api
 from service.door import opened
-from service.metrics import DoorCounters, counters_served
-from service.request_context import RequestContext
+from service.http import problem
+from service.http.body_limit import BodyLimit
+from service.http.request_context import RequestContext
+from service.metrics.replica import DoorCounters, counters_served
 from service.settings import ServiceSettings
 
 DESCRIPTION = """

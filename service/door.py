@@ -13,25 +13,25 @@ from jobs.cancelling import end
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobsError, UnknownModel
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobRecord, JobStatus
 from jobs.store import Backlog, JobStore, WorkerEntry
 from jobs.sweeper import Sweeper
-from jobs.tracing import Tracing
+from jobs.telemetry.tracing import Tracing
+from service.auth.key_store import KeyStore
+from service.auth.keyring import Keyring
+from service.auth.rate_limit import RateLimiter
 from service.eta import eta_s
-from service.key_store import KeyStore
-from service.keyring import Keyring
-from service.links import Links
-from service.metrics import DoorCounters
-from service.problem import Refusal
-from service.rate_limit import RateLimiter
-from service.recent import TtlCache
-from service.representations import JobView, job_view
+from service.http.problem import Refusal
+from service.metrics.replica import DoorCounters
+from service.resources.links import Links
+from service.resources.representations import JobView, job_view
+from service.resources.signing import Signer
 from service.settings import ServiceSettings
-from service.signing import Signer
-from service.webhook_client import WebhookClient
-from service.webhook_delivery import Deliverer
-from service.webhook_secrets import WebhookSecrets
+from service.ttl_cache import TtlCache
+from service.webhooks.client import WebhookClient
+from service.webhooks.delivery import Deliverer
+from service.webhooks.secrets import WebhookSecrets
 
 log = structlog.get_logger()
 

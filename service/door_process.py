@@ -4,8 +4,8 @@ import argparse
 import resource
 from pathlib import Path
 
-from jobs.logs import configure
 from jobs.settings import read_environment
+from jobs.telemetry.logs import configure
 from service.settings import ServiceSettings
 
 OPEN_FILES = 65_536

@@ -14,8 +14,8 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from jobs.logs import LogFormat
 from jobs.settings import JobsSettings
+from jobs.telemetry.logs import LogFormat
 
 LEAST_SECRET_CHARS = 32
 T = TypeVar("T")

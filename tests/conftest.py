@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from jobs.logs import configure
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
+from jobs.telemetry.logs import configure
 from tests.redis_server import redis_server
 
 pytest_plugins = ["tests.needs", "tests.leaks"]

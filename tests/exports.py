@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from diffusion.bundle import Bundle, load_bundle
-from model_export.onnx import export_bundle
+from diffusion.bundle.bundle import Bundle, load_bundle
+from model_export.onnx.export import export_bundle
 from model_export.quiet import quiet_libraries
 
 

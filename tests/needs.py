@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import features
 
-from model_export.font import NOTO
+from model_export.data.font import NOTO
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (ROOT / "build" / "tools" / "bin", Path(sys.executable).parent)

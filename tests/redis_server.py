@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.redis_server import free_port, redis_command, wait_ready
+from service.processes.redis_server import free_port, redis_command, wait_ready
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ def test_importing_reads_no_settings_and_starts_nothing() -> None:
     script = (
         "import os, threading\n"
         "os.environ['SFUMATO_LEASE_S'] = 'not a number'\n"
-        "import workers.app, service.uvicorn_door, service.cli, jobs.settings\n"
+        "import workers.app, service.uvicorn_door, service.cli.main, jobs.settings\n"
         "print(threading.active_count())"
     )
     outcome = subprocess.run(

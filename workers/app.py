@@ -14,13 +14,13 @@ from celery import Celery, signals
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from diffusion.bundle import Bundle
-from diffusion.bundle_files import read_json
+from diffusion.bundle.bundle import Bundle
 from diffusion.errors import BundleError
+from diffusion.files import read_json
 from jobs.errors import StartError
-from jobs.logs import configure
 from jobs.queue import TASK, celery_app, queue_name
 from jobs.settings import read_environment
+from jobs.telemetry.logs import configure
 from workers.host import WorkerHost, load
 from workers.settings import WorkerSettings
 
@@ -53,7 +53,7 @@ def build() -> Celery:
     app = celery_app(chosen)
     app.conf.update(
         task_default_queue=queue,
-        worker_consumer="workers.consumer:RingConsumer",
+        worker_consumer="workers.runtime.consumer:RingConsumer",
         worker_concurrency=chosen.slots + SPARE_THREADS,
     )
     host: list[WorkerHost] = []

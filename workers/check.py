@@ -9,8 +9,8 @@ import sys
 
 import onnxruntime
 
+from diffusion.backends.onnx.session import PROVIDERS
 from diffusion.errors import BundleError
-from diffusion.onnx_session import PROVIDERS
 from jobs.errors import StartError
 from jobs.settings import read_environment
 from workers.host import load

@@ -14,28 +14,28 @@ import structlog
 import torch
 import uvloop
 
-from diffusion.bundle import Bundle, load_bundle
-from diffusion.onnx_session import SessionSettings
+from diffusion.backends.onnx.session import SessionSettings
+from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.cancelling import end
 from jobs.errors import StoreTrouble
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.store import WorkerEntry
 from jobs.sweeper import Sweeper
-from jobs.tracing import open_tracing
-from workers.batcher import MIN_ROWS
-from workers.calibrate import Calibration, calibrate, measure
-from workers.catalogue import model_entry
-from workers.engine import Engine, EngineSettings
-from workers.health import why_not_live, why_not_ready
-from workers.mailbox import Mailbox
-from workers.memory import keep_freed_memory
-from workers.metrics import Counters
-from workers.probes import Probes
-from workers.process_age import process_age_s
-from workers.runtime import Runtime
+from jobs.telemetry.tracing import open_tracing
+from workers.engine.batcher import MIN_ROWS
+from workers.engine.calibrate import Calibration, calibrate, measure
+from workers.engine.engine import Engine, EngineSettings
+from workers.ops.health import why_not_live, why_not_ready
+from workers.ops.memory import keep_freed_memory
+from workers.ops.metrics import Counters
+from workers.ops.probes import Probes
+from workers.ops.process_age import process_age_s
+from workers.ops.watchdog import Watchdog
+from workers.runtime.catalogue import model_entry
+from workers.runtime.mailbox import Mailbox
+from workers.runtime.runtime import Runtime
 from workers.settings import WorkerSettings
-from workers.watchdog import Watchdog
 
 log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16

@@ -9,8 +9,8 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 import diffusion
-from jobs.logs import LogFormat
 from jobs.settings import JobsSettings
+from jobs.telemetry.logs import LogFormat
 
 DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
 

@@ -15,8 +15,8 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from diffusion.bundle_files import check_files, digest
 from diffusion.errors import BundleError
+from diffusion.files import check_files, digest
 
 CHUNK_BYTES = 1024 * 1024
 TIMEOUT_S = 60  # without a byte

@@ -10,9 +10,9 @@ import numpy as np
 from diffusion.errors import SamplerError
 from diffusion.samplers import multistep, single_step, stochastic, two_stage
 from diffusion.samplers.rows import Compile, Rows
+from diffusion.samplers.schedule import SAMPLING_SCHEDULES, Levels, NoiseSchedule, sampling_levels
+from diffusion.samplers.table import SamplerTable
 from diffusion.samplers.unipc import unipc
-from diffusion.schedule import SAMPLING_SCHEDULES, Levels, NoiseSchedule, sampling_levels
-from diffusion.table import SamplerTable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import Levels, NoiseSchedule
-from diffusion.table import SamplerTable
+from diffusion.samplers.schedule import Levels, NoiseSchedule
+from diffusion.samplers.table import SamplerTable
 
 Array = NDArray[np.float64]
 

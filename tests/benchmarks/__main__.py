@@ -12,25 +12,15 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from diffusion.bundle import Bundle, load_bundle
-from jobs.logs import configure
-from tests.benchmarks import (
-    comparison,
-    door,
-    efficiency,
-    fairness,
-    keda,
-    outbox,
-    policy,
-    publisher,
-    redis_cost,
-    scaling,
-    store,
-    threads,
-)
+from diffusion.bundle.bundle import Bundle, load_bundle
+from jobs.telemetry.logs import configure
+from tests.benchmarks import keda, scaling
+from tests.benchmarks.doors import door
+from tests.benchmarks.engine import comparison, efficiency, policy, publisher, threads
 from tests.benchmarks.figures import median
-from workers.calibrate import calibrate, full_engine, ticks_s
-from workers.memory import keep_freed_memory
+from tests.benchmarks.store import fairness, outbox, redis_cost, store
+from workers.engine.calibrate import calibrate, full_engine, ticks_s
+from workers.ops.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL
 
 OUT = Path("out/bench.json")

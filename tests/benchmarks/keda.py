@@ -14,20 +14,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.settings import JobsSettings
+from tests.benchmarks.engine.policy import Cost
 from tests.benchmarks.figures import quantile
-from tests.benchmarks.policy import Cost
 from tests.bundles import tiny_bundle
 from tests.faults.client import Client
 from tests.faults.processes import Worker
 from tests.redis_server import redis_server
 from tests.scaling import load as loads
 from tests.scaling import simulation, supervisor
-from tests.scaling.autoscaler import Autoscaler
 from tests.scaling.device import Device
-from tests.scaling.hpa import SYNC_S
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.hpa import SYNC_S
+from tests.scaling.kubernetes.scaled_object import ScaledObject, Trigger, compressed
+from tests.scaling.kubernetes.shipped import shipped
 from tests.scaling.load import Order
-from tests.scaling.scaled_object import ScaledObject, Trigger, compressed
-from tests.scaling.shipped import shipped
 from tests.scaling.simulation import Kind, Outcome, Simulation
 
 COMPRESSION = 12

@@ -19,8 +19,8 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from jobs.settings import JobsSettings
+from service.ray_serve.worker_settings import RayWorkerSettings
 from service.settings import ServiceSettings
-from service.worker_settings import RayWorkerSettings
 from tests.deploy.tools import ROOT
 from workers.settings import WorkerSettings
 

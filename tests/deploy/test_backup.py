@@ -10,12 +10,12 @@ import pytest
 from redis import Redis
 
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
-from service.key_store import KeyStore
-from service.redis_server import free_port
-from service.scope import Scope
+from service.auth.key_store import KeyStore
+from service.auth.scope import Scope
+from service.processes.redis_server import free_port
 from tests.conftest import Opened
 from tests.deploy.tools import CHART
 from tests.faults.processes import RedisProcess

@@ -22,8 +22,8 @@ from tests.deploy.tools import (
     templates,
 )
 from tests.needs import path_of
-from tests.scaling.hpa import desired
-from tests.scaling.scaled_object import scaled_objects
+from tests.scaling.kubernetes.hpa import desired
+from tests.scaling.kubernetes.scaled_object import scaled_objects
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.needs("helm")

@@ -81,7 +81,7 @@ def check_ray_service(document: Document) -> None:
         from ray.serve.schema import ServeDeploySchema
     deployed = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
     (application,) = deployed.applications
-    assert application.import_path == "service.deployment:app"
+    assert application.import_path == "service.ray_serve.deployment:app"
     (door,) = application.deployments
     pods = 1 + sum(group["replicas"] for group in workers)
     assert door.num_replicas == pods, "a pod without a replica is never ready"

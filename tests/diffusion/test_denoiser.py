@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion.denoiser import Guidance, denoise
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
-from diffusion.schedule import PredictionType
+from diffusion.samplers.schedule import PredictionType
 
 SHAPE = (4, 6, 6)
 SIGMAS = [0.1, 1.0, 9.0]

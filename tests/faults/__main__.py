@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.logs import configure
+from jobs.telemetry.logs import configure
 from tests.bundles import tiny_bundle
 from tests.faults.outcome import Outcome
 from tests.faults.registry import SCENARIOS, Scenario

@@ -8,8 +8,8 @@ from pathlib import Path
 from celery.__main__ import main as celery
 
 from service import uvicorn_door
-from workers.messages import ImageRequest
-from workers.opening import SlotAdmission
+from workers.engine.admission import SlotAdmission
+from workers.engine.messages import ImageRequest
 
 POISON = "poison"
 """A job with this prompt kills the process that draws it, in a poisoned worker."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 from jobs.catalogue import ModelEntry, resolve, units
 from jobs.errors import StoreUnavailable
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import JobStore

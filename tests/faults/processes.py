@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jobs.settings import JobsSettings
-from service.redis_server import redis_command, wait_ready
+from service.processes.redis_server import redis_command, wait_ready
 from tests.faults import children
 from tests.faults.nursery import Forked
 

@@ -7,20 +7,22 @@ from typing import Any
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios import (
     cancel_many,
-    clock_jump,
     door_kill,
-    failover,
-    full_disk,
     idempotency,
     lost_ring,
-    out_of_memory,
     poison,
-    redis_away,
-    redis_kill,
     rolling_stop,
     stalled_worker,
     upgrade,
     worker_kill,
+)
+from tests.faults.scenarios.redis import (
+    clock_jump,
+    failover,
+    full_disk,
+    out_of_memory,
+    redis_away,
+    redis_kill,
 )
 
 

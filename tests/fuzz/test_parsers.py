@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from diffusion.bundle import Bundle, load_bundle
+from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.errors import InvalidCursor, InvalidRequest
-from jobs.events import parse_id
+from jobs.redis.events import parse_id
 from jobs.schema import JobRequest
+from model_export.data.pictures import FORMATS, read_image
 from model_export.errors import DataError
-from model_export.pictures import FORMATS, read_image
-from service import api_key
-from service.client import parse as parse_events
-from service.idempotency import MAX_KEY_CHARS, idempotency, parse_key
-from service.images_api import etag, matches
-from service.keys_command import parse_length
-from service.problem import Refusal
-from service.public_address import RefusedAddress, check_address
+from service.api.images import etag, matches
+from service.api.waiting import wait_s
+from service.auth import api_key
+from service.cli.keys import parse_length
+from service.client.client import parse as parse_events
+from service.http.idempotency import MAX_KEY_CHARS, idempotency, parse_key
+from service.http.problem import Refusal
+from service.resources.signing import LinkScope, SignatureStatus, Signer
 from service.settings import ServiceSettings
-from service.signing import LinkScope, SignatureStatus, Signer
-from service.waiting import wait_s
-from service.webhook_url import check_url
+from service.webhooks.public_address import RefusedAddress, check_address
+from service.webhooks.url import check_url
 from tests.bundles import tiny_bundle
 
 HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=300)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import JobStore
 

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from jobs.catalogue import resolve, units
 from jobs.errors import StartError, StoreUnavailable
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest, JobStatus
 from jobs.sentinel import sentinel_url
 from jobs.settings import JobsSettings, read_environment
-from service.redis_server import free_port, server_binary
+from service.processes.redis_server import free_port, server_binary
 from tests.bundles import tiny_bundle
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess, Worker

@@ -7,7 +7,7 @@ from redis import Redis
 
 from jobs.cancelling import end
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from jobs.sweeper import Sweeper

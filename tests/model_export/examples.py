@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from model_export.data import ANIMALS, FOOD, SMILEYS, Dataset
-from model_export.labels import Emoji
-from model_export.network import NetworkSettings
-from model_export.settings import TrainingSettings
+from model_export.data.data import ANIMALS, FOOD, SMILEYS, Dataset
+from model_export.data.labels import Emoji
+from model_export.training.network import NetworkSettings
+from model_export.training.settings import TrainingSettings
 
 SIDE = 32
 NETWORK = NetworkSettings(

@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from diffusion.bundle import load_bundle
-from diffusion.bundle_files import check_files, read_json
+from diffusion.bundle.bundle import load_bundle
+from diffusion.files import check_files, read_json
 from model_export.bundle import EVALUATION, Defaults, bundle_run, has_emoji
-from model_export.card import write_card
 from model_export.errors import CheckpointError, ExportError
-from model_export.evaluate import Run, bounds, evaluate, read_evaluation, record
-from model_export.gallery import Gallery, make_gallery
-from model_export.sampling import SamplingSettings, draw
-from model_export.sheet import write_seeds, write_sheet
+from model_export.evaluation.card import write_card
+from model_export.evaluation.evaluate import Run, bounds, evaluate, read_evaluation, record
+from model_export.evaluation.gallery import Gallery, make_gallery
+from model_export.evaluation.sampling import SamplingSettings, draw
+from model_export.evaluation.sheet import write_seeds, write_sheet
 from tests.model_export.examples import NETWORK, SETTINGS, SIDE, toy_dataset
-from tests.model_export.test_training import run
+from tests.model_export.training.test_training import run
 
 GALLERY = make_gallery(toy_dataset(), 6)
 QUICK = SamplingSettings(steps=2, guidance_scale=1.5, batch=4)

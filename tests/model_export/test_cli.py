@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from model_export import cli
-from model_export.data import save_dataset
+from model_export.data.data import save_dataset
+from tests.model_export.data.test_data import noto, write_labels
 from tests.model_export.examples import toy_dataset
-from tests.model_export.test_data import noto, write_labels
 
 
 def invoke(*arguments: str | Path) -> str:

@@ -11,14 +11,14 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import diffusion
-from diffusion.bundle import Bundle, load_bundle
-from diffusion.bundle_files import check_files
+from diffusion.bundle.bundle import Bundle, load_bundle
+from diffusion.files import check_files
 from model_export import cli
-from model_export.card import write_card
-from model_export.evaluate import read_evaluation
-from model_export.gallery import load_gallery
-from model_export.measures import high_frequency, ranks, speckle
-from model_export.sampling import SamplingSettings, draw
+from model_export.evaluation.card import write_card
+from model_export.evaluation.evaluate import read_evaluation
+from model_export.evaluation.gallery import load_gallery
+from model_export.evaluation.measures import high_frequency, ranks, speckle
+from model_export.evaluation.sampling import SamplingSettings, draw
 
 FOLDER = Path(diffusion.__file__).parent / "models" / "emoji"
 DOCS = Path(__file__).parents[2] / "docs"

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import httpx
 
-from diffusion.bundle import load_bundle
+from diffusion.bundle.bundle import load_bundle
 from jobs.catalogue import resolve, units
 from jobs.queue import Doorbell
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
-from service.client import Client
-from service.redis_server import free_port
+from service.client.client import Client
+from service.processes.redis_server import free_port
 from tests.faults.processes import Worker
 from tests.needs import find, path_of
 from tests.observation.collector import Collector, collecting
-from workers.catalogue import model_entry
+from workers.runtime.catalogue import model_entry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"

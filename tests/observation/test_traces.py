@@ -11,16 +11,16 @@ import pytest
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer
 
-import jobs
+import jobs.telemetry
 from jobs.errors import StartError
-from jobs.otlp import CLOSE_S, choosing, following, provider
-from jobs.otlp import close as close_provider
 from jobs.settings import JobsSettings
-from jobs.tracing import OFF, open_tracing, parent, recorded_id, traceparent
-from service.redis_server import free_port
+from jobs.telemetry.otlp import CLOSE_S, choosing, following, provider
+from jobs.telemetry.otlp import close as close_provider
+from jobs.telemetry.tracing import OFF, open_tracing, parent, recorded_id, traceparent
+from service.processes.redis_server import free_port
 from tests.observation.collector import KeptSpan
 from tests.observation.live import CALLER, TRACE, TRACEPARENT, Live, wait
-from workers.attempt import MAX_TICKS
+from workers.runtime.attempt import MAX_TICKS
 
 SPANS = {
     *(("sfumato-door", name) for name in ("POST /v1/jobs", "job submit", "store create", "ring")),
@@ -114,8 +114,8 @@ def test_without_a_collector_nothing_is_traced() -> None:
 def test_a_collector_without_its_libraries_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, nowhere: str
 ) -> None:
-    monkeypatch.delattr(jobs, "otlp", raising=False)
-    monkeypatch.delitem(sys.modules, "jobs.otlp", raising=False)
+    monkeypatch.delattr(jobs.telemetry, "otlp", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(StartError, match=r"SFUMATO_OTLP_ENDPOINT is set and .*otel"):
         open_tracing(JobsSettings(otlp_endpoint=nowhere), "test", "one")

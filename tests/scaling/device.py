@@ -16,10 +16,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor
 
-from diffusion.backend import Backend
-from diffusion.bundle import Bundle
+from diffusion.backends.backend import Backend
+from diffusion.bundle.bundle import Bundle
 from jobs.settings import JobsSettings, read_environment
-from tests.benchmarks.policy import Cost
+from tests.benchmarks.engine.policy import Cost
 from tests.faults import children
 from tests.faults.processes import Worker
 from workers import app as worker_app

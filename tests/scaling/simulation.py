@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.benchmarks.policy import Cost
-from tests.scaling.autoscaler import Autoscaler
+from tests.benchmarks.engine.policy import Cost
+from tests.scaling.kubernetes.autoscaler import Autoscaler
 from tests.scaling.load import Order
-from workers.batcher import Batcher, Candidate
+from workers.engine.batcher import Batcher, Candidate
 
 
 @dataclass(frozen=True)

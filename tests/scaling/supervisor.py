@@ -14,7 +14,7 @@ from jobs.scaling import read_signal
 from jobs.schema import JobStatus
 from tests.faults.client import Client
 from tests.faults.processes import Worker
-from tests.scaling.autoscaler import Autoscaler
+from tests.scaling.kubernetes.autoscaler import Autoscaler
 from tests.scaling.load import Order
 from tests.scaling.simulation import Outcome
 

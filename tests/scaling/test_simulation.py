@@ -3,9 +3,9 @@
 import pytest
 
 from tests.benchmarks.keda import KIND, figures, on_list_length
-from tests.scaling.autoscaler import Autoscaler
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.shipped import shipped
 from tests.scaling.load import Order, drawn, recorded
-from tests.scaling.shipped import shipped
 from tests.scaling.simulation import Simulation, by_list_length, by_work
 
 

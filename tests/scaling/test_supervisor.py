@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import JobsSettings
-from tests.benchmarks.policy import Cost
+from tests.benchmarks.engine.policy import Cost
 from tests.bundles import tiny_bundle
 from tests.conftest import Opened
 from tests.faults.client import Client
 from tests.faults.processes import Worker
-from tests.scaling.autoscaler import Autoscaler
 from tests.scaling.device import Device
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.scaled_object import compressed
+from tests.scaling.kubernetes.test_hpa import worker
 from tests.scaling.load import Order
-from tests.scaling.scaled_object import compressed
 from tests.scaling.supervisor import Start, Supervisor, by_work
-from tests.scaling.test_hpa import worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

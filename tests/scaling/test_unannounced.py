@@ -6,14 +6,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.application import create_app
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
-from tests.scaling.autoscaler import Autoscaler
-from tests.scaling.scaled_object import ScaledObject
-from tests.scaling.shipped import shipped
+from tests.scaling.kubernetes.autoscaler import Autoscaler
+from tests.scaling.kubernetes.scaled_object import ScaledObject
+from tests.scaling.kubernetes.shipped import shipped
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.application import create_app
-from service.cli import app as cli
+from service.cli.main import app as cli
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
 from tests.service.doors import client

@@ -7,8 +7,8 @@ import httpx
 from fastapi import FastAPI
 
 from jobs.settings import JobsSettings
-from service.key_store import KeyStore
-from service.scope import Scope
+from service.auth.key_store import KeyStore
+from service.auth.scope import Scope
 from tests.service.doors import client, open_door
 
 SECRET = "0123456789abcdef" * 4

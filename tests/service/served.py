@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from service.application import create_app
-from service.redis_server import free_port
+from service.processes.redis_server import free_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import DoorServer, server
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.client import Client
-from service.client_errors import Unauthorized
-from service.redis_server import free_port
+from service.client.client import Client
+from service.client.errors import Unauthorized
+from service.processes.redis_server import free_port
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -41,7 +41,7 @@ def test_owner_has_a_key_and_no_log_or_figure_tells_a_prompt(
     file = stack.data / "operator-key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     key = file.read_text().strip()
-    command = [sys.executable, "-m", "service.cli", "draw", MARKER, "--negative", MARKER]
+    command = [sys.executable, "-m", "service.cli.main", "draw", MARKER, "--negative", MARKER]
     drawn = subprocess.run(
         [*command, "--url", url, "--out", str(tmp_path / "out")],
         env=os.environ | {"SFUMATO_API_KEY": key},

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
-from service.client import Client
+from service.client.client import Client
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -104,7 +104,7 @@ def test_the_file_tells_what_made_it_and_nothing_of_the_job(stack: tuple[str, bo
 
 def test_draw_command_saves_the_picture(stack: tuple[str, bool], tmp_path: Path) -> None:
     url, _ = stack
-    command = [sys.executable, "-m", "service.cli", "draw", "a red apple", "--url", url]
+    command = [sys.executable, "-m", "service.cli.main", "draw", "a red apple", "--url", url]
     command += ["--seed", "5", "--steps", "6", "--sampler", "euler", "--n", "2", "--size", "32x32"]
     outcome = subprocess.run(
         [*command, "--out", str(tmp_path), "--json"],
@@ -125,7 +125,7 @@ def test_draw_command_saves_the_picture(stack: tuple[str, bool], tmp_path: Path)
 def test_draw_command_tells_what_is_wrong(stack: tuple[str, bool], tmp_path: Path) -> None:
     url, _ = stack
     outcome = subprocess.run(
-        [sys.executable, "-m", "service.cli", "draw", "x", "--url", url, "--sampler", "eular"],
+        [sys.executable, "-m", "service.cli.main", "draw", "x", "--url", url, "--sampler", "eular"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -16,20 +16,20 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from jobs.errors import StoreUnavailable
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from service.key_store import KeyStore
-from service.redis_server import free_port, redis_command
-from service.scope import Scope
+from service.api.tenant_purge import purge_tenant
+from service.auth.key_store import KeyStore
+from service.auth.scope import Scope
+from service.processes.redis_server import free_port, redis_command
 from service.settings import ServiceSettings
-from service.tenant_purge import purge_tenant
 from tests.conftest import Opened
 from tests.deploy.tools import CHART
 from tests.faults.processes import Worker
 from tests.needs import path_of
 from tests.service.keyed import SECRET
-from tests.service.receiver import receiver
 from tests.service.served import served
+from tests.service.webhooks.receiver import receiver
 
 pytestmark = [
     pytest.mark.slow,

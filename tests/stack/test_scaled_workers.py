@@ -10,13 +10,13 @@ from time import monotonic, sleep
 
 import pytest
 
-from diffusion.bundle import load_bundle
+from diffusion.bundle.bundle import load_bundle
 from jobs.settings import JobsSettings
 from tests.faults.client import Client, until
 from tests.stack.scaled import Watch, all_succeeded, give_load, scaled_up
 from tests.stack.up import MARK, marked
-from workers.calibrate import measure
-from workers.catalogue import model_entry
+from workers.engine.calibrate import measure
+from workers.runtime.catalogue import model_entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,7 +55,7 @@ async def test_workers_follow_the_backlog_from_zero_and_back_and_no_job_is_lost(
 
 HOLDER = """
 import os, sys, time
-from service.worker_process import WorkerProcess, own_metrics_port
+from service.processes.worker_process import WorkerProcess, own_metrics_port
 port = own_metrics_port("127.0.0.1", 0, 0)
 WorkerProcess("held", os.environ, ("127.0.0.1", port), 20.0)
 print("holding", flush=True)

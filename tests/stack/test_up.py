@@ -11,8 +11,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from service.client import Client
-from service.client_errors import ServiceUnavailable
+from service.client.client import Client
+from service.client.errors import ServiceUnavailable
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -114,7 +114,7 @@ def test_a_data_folder_in_use_is_refused(up: Start) -> None:
 
 def test_draw_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
     outcome = subprocess.run(
-        [sys.executable, "-m", "service.cli", "draw", "x", "--url", "http://127.0.0.1:9"],
+        [sys.executable, "-m", "service.cli.main", "draw", "x", "--url", "http://127.0.0.1:9"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -36,7 +36,16 @@ class Up:
         environment = {k: v for k, v in os.environ.items() if k != "REDIS_URL"} | variables
         data.mkdir(exist_ok=True)
         self.log = data / f"up-{self.mark}.log"
-        command = [sys.executable, "-m", "service.cli", "up", "--port", "0", "--data", str(data)]
+        command = [
+            sys.executable,
+            "-m",
+            "service.cli.main",
+            "up",
+            "--port",
+            "0",
+            "--data",
+            str(data),
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *options], env=environment, stdout=log, stderr=log

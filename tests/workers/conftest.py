@@ -1,15 +1,16 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from diffusion.bundle import Bundle, load_bundle
-from jobs.redis_store import RedisStore
+from diffusion.bundle.bundle import Bundle, load_bundle
+from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
 from tests.faults.client import until
+from tests.workers.harness import Bench
 from tests.workers.inside import Inside
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings
@@ -24,6 +25,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def onnx_bundle(exported_tiny: Path) -> Bundle:
     return load_bundle(exported_tiny, backend="onnx")
+
+
+@pytest.fixture(autouse=True)
+def benches_stop(nothing_is_left_open: None) -> Iterator[None]:
+    """Stop the engines of a test's benches."""
+    yield
+    while Bench.running:
+        Bench.running.pop().engine.stop()
 
 
 @pytest.fixture

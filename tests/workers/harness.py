@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.bundle import Bundle
-from workers.engine import Engine, EngineSettings
-from workers.messages import Finished, ImageRequest, Report
+from diffusion.bundle.bundle import Bundle
+from workers.engine.engine import Engine, EngineSettings
+from workers.engine.messages import Finished, ImageRequest, Report
 
 R = TypeVar("R")
 Pixels = NDArray[np.uint8]
@@ -34,11 +34,14 @@ def image_request(job_id: str = "job", **changes: object) -> ImageRequest:
 
 
 class Bench:
-    """An engine without its thread."""
+    """An engine without its thread; tests/workers/conftest.py stops it after its test."""
+
+    running: ClassVar[list[Self]] = []
 
     def __init__(self, bundle: Bundle, settings: EngineSettings | None = None) -> None:
         self.reports: list[Report] = []
         self.engine = Engine(bundle, settings or EngineSettings(), self.reports.append)
+        Bench.running.append(self)
 
     def of(self, kind: type[R]) -> list[R]:
         """Return the reports of a kind."""

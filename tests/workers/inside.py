@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jobs.catalogue import resolve, units
-from jobs.redis_store import RedisStore
+from jobs.redis.store import RedisStore
 from jobs.schema import JobRecord, JobRequest
 from tests.faults.client import until, until_record
 from workers.host import WorkerHost

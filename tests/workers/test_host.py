@@ -7,18 +7,18 @@ import torch
 from redis.asyncio import Redis
 from torch import Tensor
 
-from diffusion.bundle import Bundle
+from diffusion.bundle.bundle import Bundle
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
 from tests.bundles import tiny_bundle
 from tests.faults.client import until
+from tests.workers.engine.test_engine import Poisoned
 from tests.workers.inside import Inside
-from tests.workers.test_engine import Poisoned
 from workers.app import model_name
-from workers.catalogue import model_entry
 from workers.host import load
-from workers.process_age import process_age_s
+from workers.ops.process_age import process_age_s
+from workers.runtime.catalogue import model_entry
 from workers.settings import WorkerSettings
 
 

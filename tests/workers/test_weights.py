@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.bundle_files import digest
+from diffusion.files import digest
 from tests.bundles import tiny_bundle
 from workers.weights import main
 

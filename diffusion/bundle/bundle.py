@@ -1,0 +1,241 @@
+"""A loaded model: UNet, text encoder, codec and schedule from the diffusers directory layout."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffusion.backends.backend import Backend
+from diffusion.backends.onnx.backend import OnnxExport
+from diffusion.backends.onnx.files import (
+    MANIFEST,
+    PRECISIONS,
+    export_folder,
+    has_export,
+    read_manifest,
+)
+from diffusion.backends.onnx.session import SessionSettings
+from diffusion.bundle.parts import OnnxParts, TorchParts
+from diffusion.bundle.prompt import TextEncoder
+from diffusion.codec import Decoder, to_pixels
+from diffusion.errors import BundleError
+from diffusion.files import check_files, digest, read_json
+from diffusion.model import Conditioning, ModelInfo, apply_overrides
+from diffusion.samplers.registry import SAMPLERS
+from diffusion.samplers.schedule import NoiseSchedule
+
+log = logging.getLogger(__name__)
+# Of UNets that need more than a prompt, a size and a timestep.
+UNSUPPORTED_CONDITIONING = (
+    "class_embed_type",
+    "num_class_embeds",
+    "encoder_hid_dim_type",
+    "encoder_hid_dim",
+)
+BACKENDS = ("torch", "onnx", "auto")
+
+
+class Bundle:
+    """Everything that turns a prompt into an image, except the sampler."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        noise_schedule: NoiseSchedule,
+        backend: Backend,
+        text: TextEncoder,
+        decoder: Decoder,
+        device: torch.device,
+    ) -> None:
+        self.info = info
+        self.noise_schedule = noise_schedule
+        self.backend = backend
+        self.device = device
+        self._text = text
+        self._decoder = decoder
+
+    @torch.inference_mode()
+    def encode_prompts(self, prompts: Sequence[str], *, alone: bool = False) -> list[Conditioning]:
+        """Return one conditioning per prompt; ``alone`` encodes each by itself, bit for bit."""
+        groups = [[prompt] for prompt in prompts] if alone else [list(prompts)]
+        return [c for group in groups if group for c in self._text.encode(group)]
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, *, alone: bool = False) -> NDArray[np.uint8]:
+        """Return images (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0."""
+        groups = torch.split(latents, 1) if alone else [latents]
+        return to_pixels(torch.cat([self._decoder.decode(group) for group in groups]))
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return (C, h, w) of an image's latents."""
+        factor = self.info.latent_scale_factor
+        return self.info.latent_channels, height // factor, width // factor
+
+
+def load_bundle(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    backend: str = "torch",
+    precision: str = "fp32",
+    sessions: SessionSettings | None = None,
+    name: str | None = None,
+) -> Bundle:
+    """Load a model directory: only safetensors and verified ONNX graphs; nothing is downloaded.
+
+    ``name`` overrides the name that ``sfumato.json`` or the folder gives the model.
+
+    On the CPU torch computes in float32, elsewhere in the precision the weights are stored in. The
+    backend "auto" is ONNX Runtime if a ``precision`` or a provider asks for it, or on the CPU if
+    the bundle holds an export and the runtime is installed; otherwise it is torch.
+
+    Raises:
+        BundleError: the folder is not a model we can serve (the message names the file), or the
+            device, the provider or the export is not available.
+    """
+    if backend not in BACKENDS:
+        raise BundleError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise BundleError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
+    check_files(folder)
+    place = usable_device(device)
+    sha256 = digest(folder)
+    sessions = sessions or SessionSettings()
+    if backend == "auto":
+        asked = precision != "fp32" or sessions.provider != "auto"
+        backend = "onnx" if asked or _prefers_onnx(folder, precision, sha256, place) else "torch"
+    if backend == "torch":
+        return assemble(folder, TorchParts(folder, place), place, sha256, name)
+    manifest = read_manifest(folder, precision, sha256)
+    path = export_folder(folder, precision)
+    export = OnnxExport(folder, path, manifest, place, sessions)
+    return assemble(folder, OnnxParts(folder, export), place, sha256, name)
+
+
+def usable_device(name: str) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        BundleError: this machine or this build of torch does not have it.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BundleError(f"the device {name!r} cannot be used: {error}") from error
+    return device
+
+
+def assemble(
+    folder: Path,
+    parts: TorchParts | OnnxParts,
+    device: torch.device,
+    sha256: str,
+    name: str | None = None,
+) -> Bundle:
+    """Assemble a bundle from its folder and the networks in ``parts``; ``sha256`` is its digest.
+
+    Raises:
+        BundleError: a part is missing, broken or not served.
+    """
+    index = read_json(folder / "model_index.json")
+    config = unet_config(folder)
+    schedule = NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
+    zeros = bool(index.get("force_zeros_for_empty_prompt", False))
+    text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
+    decoder, factor = parts.decoder()
+    channels = read_json(folder / "vae" / "config.json").get("latent_channels", 4)
+    if channels != config["in_channels"]:
+        raise BundleError(
+            f"unet takes {config['in_channels']} channels, the codec gives {channels}"
+        )
+    info = _info(folder, schedule, config, factor, sha256)
+    if name is not None:
+        info = replace(info, name=name)
+    if config["cross_attention_dim"] != text.width:
+        raise BundleError(
+            f"unet wants embeddings of {config['cross_attention_dim']}, "
+            f"the text encoders give {text.width}"
+        )
+    return Bundle(info, schedule, parts.backend(), text, decoder, device)
+
+
+def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.device) -> bool:
+    if device.type != "cpu" or not (export_folder(folder, precision) / MANIFEST).exists():
+        return False
+    if not has_export(folder, precision, sha256):
+        log.warning("onnx/%s was exported from other weights; torch runs instead", precision)
+        return False
+    return all(find_spec(library) is not None for library in ("onnx", "onnxruntime"))
+
+
+def unet_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a bundle's UNet.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
+    config = read_json(folder / "unet" / "config.json")
+    if config.get("_class_name") != "UNet2DConditionModel":
+        raise BundleError(f"unet/config.json: {config.get('_class_name')!r} is not served")
+    for key in ("sample_size", "in_channels", "block_out_channels", "cross_attention_dim"):
+        if not config.get(key):
+            raise BundleError(f"unet/config.json does not say {key}")
+    if not isinstance(config["sample_size"], int):
+        raise BundleError(f"unet/config.json: sample_size {config['sample_size']} is not one side")
+    taken, given = config["in_channels"], config.get("out_channels", 4)
+    if taken != given:
+        raise BundleError(
+            f"unet takes {taken} channels and gives {given}: "
+            "models that take an image, for inpainting or editing, are not served"
+        )
+    for key in UNSUPPORTED_CONDITIONING:
+        if config.get(key) is not None:
+            raise BundleError(f"unet/config.json: a UNet with {key} is not served")
+    if config.get("addition_embed_type") not in (None, "text", "text_time"):
+        raise BundleError(f"unet: addition_embed_type {config['addition_embed_type']!r} is unknown")
+    return config
+
+
+def _info(
+    folder: Path,
+    schedule: NoiseSchedule,
+    unet: Mapping[str, Any],
+    factor: int,
+    sha256: str,
+) -> ModelInfo:
+    side = int(unet["sample_size"]) * factor
+    downsampling = 2 ** (len(unet["block_out_channels"]) - 1)
+    values: dict[str, Any] = {
+        "name": folder.absolute().name,
+        "title": folder.absolute().name,
+        "width": side,
+        "height": side,
+        "latent_channels": int(unet["in_channels"]),
+        "latent_scale_factor": factor,
+        "prediction_type": schedule.prediction_type,
+        "num_train_timesteps": schedule.num_train_timesteps,
+        "sha256": sha256,
+        "default_steps": 25,
+        "default_sampler": "dpmpp_2m",
+        "default_guidance_scale": 7.0,
+        "min_side": factor * downsampling,
+        "max_side": 2 * side,
+        "side_multiple": factor * downsampling,
+        "max_pixels": 2 * side * side,
+    }
+    extra = folder / "sfumato.json"
+    info = apply_overrides(values, read_json(extra) if extra.exists() else {})
+    if info.default_sampler not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise BundleError(
+            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; there are: {known}"
+        )
+    return info

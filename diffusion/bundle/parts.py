@@ -1,0 +1,129 @@
+"""Loads a bundle's networks: in PyTorch from safetensors, or in ONNX Runtime from an export."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion.backends.onnx.backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
+from diffusion.backends.torch import TorchBackend
+from diffusion.bundle.loading import load_part, stored_dtype
+from diffusion.bundle.prompt import Encoder, TorchEncoder, torch_encoder
+from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
+from diffusion.errors import BundleError
+from diffusion.files import read_json
+
+CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class TorchParts:
+    """A bundle's networks in PyTorch."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._folder = folder
+        self._device = device
+        self._dtype = torch.float32 if device.type == "cpu" else None
+
+    def backend(self) -> TorchBackend:
+        """Load the UNet."""
+        return TorchBackend(load_unet(self._folder, self._dtype), self._device)
+
+    def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
+        """Load a text encoder."""
+        encoder = torch_encoder(self._folder / part, config, self._dtype).to(self._device)
+        return TorchEncoder(encoder, penultimate=penultimate)
+
+    def decoder(self) -> tuple[Decoder, int]:
+        """Load the codec; return it and the number of pixels per latent."""
+        return load_decoder(self._folder, self._device, self._dtype)
+
+
+class OnnxParts:
+    """A bundle's networks in ONNX Runtime."""
+
+    def __init__(self, folder: Path, export: OnnxExport) -> None:
+        self._folder = folder
+        self._export = export
+
+    def backend(self) -> OnnxBackend:
+        """Open the UNet."""
+        return OnnxBackend(self._export)
+
+    def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
+        """Open a text encoder; which states it returns was fixed by the export."""
+        session = self._export.session(part)
+        return OnnxEncoder(session, int(config["hidden_size"]), int(config["projection_dim"]))
+
+    def decoder(self) -> tuple[Decoder, int]:
+        """Open the decoder; return it and the number of pixels per latent."""
+        factor = codec_factor(read_json(self._folder / "vae" / "config.json"))
+        return OnnxDecoder(self._export, factor), factor
+
+
+def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
+    """Load a bundle's UNet as a diffusers module.
+
+    Raises:
+        BundleError: it is broken.
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    return load_part(UNet2DConditionModel, folder / "unet", dtype)
+
+
+def load_decoder(
+    folder: Path, device: torch.device, dtype: torch.dtype | None
+) -> tuple[Decoder, int]:
+    """Load a bundle's codec in torch; return it and the number of pixels per latent.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
+    config = read_json(folder / "vae" / "config.json")
+    factor = codec_factor(config)
+    if config["_class_name"] == "PatchPCACodec":
+        return load_codec(folder / "vae").to(device), factor
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    wanted = dtype or stored_dtype(folder / "vae")
+    sdxl = (folder / "text_encoder_2").is_dir()
+    if sdxl and config.get("force_upcast") and wanted == torch.float16:
+        wanted = torch.float32  # SDXL's overflows float16: images came out black
+    vae = load_part(AutoencoderKL, folder / "vae", wanted).to(device).eval()
+    return KLDecoder(vae.requires_grad_(False)), factor
+
+
+def load_codec(folder: Path) -> PatchPCACodec:
+    """Load our own codec.
+
+    Raises:
+        BundleError: it is missing or broken.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = read_json(folder / "config.json")
+    try:
+        codec = PatchPCACodec(codec_factor(config), int(config["latent_channels"]))
+        codec.load_state_dict(load_file(folder / CODEC_WEIGHTS))
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
+        raise BundleError(f"{folder.name}: {error}") from error
+    return codec.float().requires_grad_(False)
+
+
+def codec_factor(config: Mapping[str, Any]) -> int:
+    """Return the number of pixels per latent from a codec's configuration.
+
+    Raises:
+        BundleError: the kind of codec is not served, or the configuration is broken.
+    """
+    kind = config.get("_class_name")
+    try:
+        if kind == "PatchPCACodec":
+            return int(config["patch_size"])
+        if kind == "AutoencoderKL":
+            return int(2 ** (len(config["block_out_channels"]) - 1))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"vae/config.json: {error}") from error
+    raise BundleError(f"vae/config.json: {kind!r} is not served")

@@ -1,0 +1,148 @@
+"""Text encoders: one CLIP (Stable Diffusion 1.5, ours), or two side by side (SDXL)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diffusion.bundle.loading import load_part
+from diffusion.errors import BundleError
+from diffusion.files import read_json
+from diffusion.model import Conditioning
+
+
+class Encoder(Protocol):
+    """Turns tokens into states."""
+
+    def __call__(self, tokens: Tensor, /) -> tuple[Tensor, ...]:
+        """Return states (N, L, D) float32 and, if it projects, the pooled prompts (N, P)."""
+        ...
+
+
+OpenEncoder = Callable[[str, Mapping[str, Any], bool], Encoder]
+"""(folder of the bundle, configuration, penultimate states?) → encoder."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tokenizer and its encoder."""
+
+    tokenizer: Any
+    encoder: Encoder
+    width: int
+    length: int  # tokens
+
+    def encode(self, prompts: list[str], device: torch.device) -> tuple[Tensor, ...]:
+        """Encode prompts, truncated and padded to the encoder's length."""
+        tokens: Tensor = self.tokenizer(
+            prompts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
+        ).input_ids
+        return self.encoder(tokens.to(device))
+
+
+class TextEncoder:
+    """Encodes prompts; with ``zeros_for_empty_prompt`` "" becomes zeros, as in SDXL's training."""
+
+    def __init__(
+        self, parts: Sequence[Part], device: torch.device, *, zeros_for_empty_prompt: bool
+    ) -> None:
+        self._parts = parts
+        self._device = device
+        self._zeros_for_empty_prompt = zeros_for_empty_prompt
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device,
+        encoders: OpenEncoder,
+        *,
+        zeros_for_empty_prompt: bool,
+    ) -> "TextEncoder":
+        """Load ``text_encoder`` and, if there is one, ``text_encoder_2``.
+
+        Raises:
+            BundleError: a part is missing, broken or not served.
+        """
+        two = (folder / "text_encoder_2").is_dir()
+        parts = [_load(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
+        return cls(parts, device, zeros_for_empty_prompt=zeros_for_empty_prompt)
+
+    @property
+    def width(self) -> int:
+        """D, the embeddings' width."""
+        return sum(part.width for part in self._parts)
+
+    def encode(self, prompts: list[str]) -> list[Conditioning]:
+        """Return one conditioning per prompt.
+
+        A single encoder gives its last hidden state. Two give their penultimate ones, concatenated,
+        and the second one's projection as the pooled embedding (Podell et al. 2023, section 2.1).
+        """
+        encoded = [part.encode(prompts, self._device) for part in self._parts]
+        states = torch.cat([output[0] for output in encoded], -1)
+        pooled = encoded[-1][1] if len(encoded) > 1 else [None] * len(prompts)
+        found = [Conditioning(*row) for row in zip(states, pooled, strict=True)]
+        if self._zeros_for_empty_prompt:
+            return [e if p else e.zeros() for p, e in zip(prompts, found, strict=True)]
+        return found
+
+
+class TorchEncoder(nn.Module):
+    """transformers' CLIP as an :class:`Encoder`."""
+
+    def __init__(self, encoder: Any, *, penultimate: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.penultimate = penultimate
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Return the last or the penultimate states (N, L, D), and the projection (N, P)."""
+        if not self.penultimate:
+            return (self.encoder(tokens).last_hidden_state.float(),)
+        output = self.encoder(tokens, output_hidden_states=True)
+        states = output.hidden_states[-2].float()
+        projected = getattr(output, "text_embeds", None)
+        return (states,) if projected is None else (states, projected.float())
+
+
+def torch_encoder(path: Path, config: Mapping[str, Any], dtype: torch.dtype | None) -> Any:
+    """Load transformers' encoder from a folder of a bundle.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    kinds = {k.__name__: k for k in (CLIPTextModel, CLIPTextModelWithProjection)}
+    kind = kinds.get(str((config.get("architectures") or [None])[0]))
+    if kind is None:
+        raise BundleError(f"{path.name}/config.json: {config.get('architectures')} is not served")
+    return load_part(kind, path, dtype).eval().requires_grad_(False)
+
+
+def _load(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -> Part:
+    from transformers import CLIPTokenizerFast
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    part = f"text_encoder{suffix}"
+    config = read_json(folder / part / "config.json")
+    encoder = encoders(part, config, penultimate)
+    words = folder / f"tokenizer{suffix}"
+    try:
+        if (words / "vocab.json").exists():
+            tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(words), local_files_only=True)  # nosec B615
+        else:
+            tokenizer = Fast.from_pretrained(str(words), local_files_only=True)  # nosec B615 # no download
+    except Exception as error:  # the tokenizers let any parser's exception through
+        raise BundleError(f"{words.name}: {error}") from error
+    return Part(
+        tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])
+    )

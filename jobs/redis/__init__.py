@@ -1,0 +1,1 @@
+"""The store on Redis: records, connections, and one Lua script a transition."""

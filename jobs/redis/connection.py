@@ -1,0 +1,106 @@
+"""Connections to Redis: with TLS, and through sentinels, where the URL says so."""
+
+import ssl
+from typing import Any
+
+from redis import Redis as BlockingRedis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from jobs.errors import JobsError
+from jobs.redis.errors import trouble
+from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
+from jobs.settings import JobsSettings
+
+
+def connect(settings: JobsSettings) -> "Redis":
+    """Return a client with a pool of its own; it connects when it is first asked."""
+    options: dict[str, Any] = {
+        "timeout": 10,  # a burst waits for a connection
+        "max_connections": 64,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+    }
+    tls = tls_options(settings)
+    if (said := sentinel_url(settings.redis_url)) is not None:
+        return Redis.from_pool(master_pool(said, tls, **options))
+    return Redis.from_pool(BlockingConnectionPool.from_url(settings.redis_url, **options, **tls))
+
+
+def connect_blocking(settings: JobsSettings) -> "BlockingRedis":
+    """Return a client for threads; it connects when it is first asked."""
+    options = {"socket_timeout": 10, "socket_connect_timeout": 3}
+    tls = tls_options(settings)
+    if (said := sentinel_url(settings.redis_url)) is not None:
+        return blocking_master(said, tls, **options)
+    return BlockingRedis.from_url(settings.redis_url, **options, **tls)
+
+
+def broker(settings: JobsSettings) -> tuple[str, dict[str, Any]]:
+    """Return the URL and the transport options that Celery reaches Redis with."""
+    options: dict[str, Any] = {"socket_connect_timeout": 3, "socket_timeout": 10}
+    said = sentinel_url(settings.redis_url)
+    if said is None:
+        return settings.redis_url, options
+    tls = {"ssl": True} | tls_options(settings) if said.tls else {}
+    options |= {"master_name": said.master, "sentinel_kwargs": TIMEOUTS | tls}
+    return said.broker(), options
+
+
+def _tls(settings: JobsSettings) -> bool:
+    return settings.redis_url.startswith(("rediss://", "sentinels://"))
+
+
+def tls_options(settings: JobsSettings) -> dict[str, Any]:
+    """Return redis-py's arguments for TLS; none where the URL does not ask for it."""
+    if not _tls(settings):
+        return {}
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True} | _files(settings)
+
+
+def broker_tls(settings: JobsSettings) -> dict[str, Any] | None:
+    """Return Celery's ``broker_use_ssl``, None where the URL does not ask for TLS."""
+    if not _tls(settings):
+        return None
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True} | _files(settings)
+
+
+def _files(settings: JobsSettings) -> dict[str, str]:
+    given = {
+        "ssl_ca_certs": settings.redis_ca_file,
+        "ssl_certfile": settings.redis_cert_file,
+        "ssl_keyfile": settings.redis_key_file,
+    }
+    return {name: str(path) for name, path in given.items() if path is not None}
+
+
+async def ask(call: Any) -> Any:
+    """Return Redis' answer to a call, whose types in redis-py leave open what it is.
+
+    Raises:
+        StoreTrouble: Redis does not answer, or takes no more.
+    """
+    try:
+        return await call
+    except (RedisError, OSError) as error:
+        if (meaning := trouble(error)) is None:
+            raise
+        raise meaning from error
+
+
+async def disconnect(redis: "Redis", what: str) -> None:
+    """Close a client's connections; ``what`` names them where that fails.
+
+    Raises:
+        JobsError: Redis is away, or went away while they were closed.
+    """
+    try:
+        await redis.aclose()
+    except (RedisError, OSError) as error:
+        raise JobsError(f"closing {what}: {error}") from error

@@ -1,0 +1,131 @@
+"""What a store on Redis takes on, durably where that is asked for, and why it refuses the rest."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from redis.asyncio import Redis
+
+from jobs.admission import full_speed, retry_after_s
+from jobs.errors import (
+    BacklogFull,
+    DeadlineUnmeetable,
+    IdempotencyConflict,
+    JobsError,
+    LargerThanQuota,
+    QuotaExceeded,
+    StoreFull,
+)
+from jobs.redis.connection import ask
+from jobs.redis.durability import Durability
+from jobs.redis.scripts import Scripts
+from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
+from jobs.settings import JobsSettings
+from jobs.store import CreateOptions, WorkerEntry
+
+
+class RedisIntake:
+    """Takes jobs on. ``workers`` returns the live ones, whose speed decides about deadlines."""
+
+    def __init__(
+        self,
+        redis: "Redis",
+        scripts: Scripts,
+        settings: JobsSettings,
+        workers: Callable[[], Awaitable[Sequence[WorkerEntry]]],
+    ) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._settings = settings
+        self._workers = workers
+        self._durability = Durability(redis, settings)
+        self._memory = (0.0, 0)
+
+    async def take(
+        self, job_id: str, spec: JobSpec, units: float, options: CreateOptions
+    ) -> tuple[str, bool]:
+        """Return the id of the job that now exists, and whether it did before.
+
+        Raises:
+            JobsError: as :meth:`jobs.store.JobStore.create` has it.
+        """
+        if await self.memory_bytes() > self._settings.memory_high_water_bytes:
+            raise StoreFull
+        arguments: dict[str, Any] = {
+            "id": job_id,
+            "model": spec.model,
+            "tenant": spec.tenant,
+            "spec": spec.model_dump_json(),
+            "rank": spec.priority.rank,
+            "units": units,
+            "total_steps": spec.num_inference_steps * spec.num_images,
+            "schema_version": SCHEMA_VERSION,
+        }
+        if spec.deadline_s is not None:
+            arguments["deadline_s"] = spec.deadline_s
+            most = self._settings.max_workers
+            speed = full_speed(await self._workers(), spec.model, most)
+            if speed is not None:
+                arguments["speed"] = speed
+        if traceparent := options.get("traceparent"):
+            arguments["traceparent"] = traceparent
+        if webhook := options.get("webhook"):
+            arguments["webhook"] = webhook.model_dump_json()
+        if idempotency := options.get("idempotency"):
+            arguments["idempotency"] = {
+                "key": f"{spec.tenant}:{idempotency.key}",
+                "fingerprint": idempotency.fingerprint,
+            }
+        outcome, *found = await self._create(job_id, arguments, options.get("durable"))
+        if outcome in (b"created", b"replayed"):
+            return found[0].decode(), outcome == b"replayed"
+        if outcome == b"conflict":
+            raise IdempotencyConflict
+        raise await self._refusal(outcome, spec, units, [float(value) for value in found])
+
+    async def _create(
+        self, job_id: str, arguments: dict[str, Any], durable: Durable | None
+    ) -> Sequence[bytes]:
+        """Run the script; where it is wanted, wait until what it wrote or found would survive."""
+        if not self._durability.wanted(durable):
+            found: Sequence[bytes] = await self._scripts("create", arguments)
+            return found
+        await self._durability.check(job_id)
+        arguments = arguments | {"durable": True}
+
+        def fill(pipe: Any) -> None:
+            self._scripts.queue(pipe, "create", arguments)
+            self._durability.queue(pipe)
+
+        outcome, confirmed = await self._scripts.execute(fill)
+        if outcome[0] in (b"created", b"replayed"):
+            self._durability.confirm(outcome[1].decode(), confirmed)
+        found = outcome
+        return found
+
+    async def _refusal(
+        self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]
+    ) -> JobsError:
+        """Return why a job was not taken on."""
+        if outcome == b"late":
+            assert spec.deadline_s is not None
+            return DeadlineUnmeetable(spec.deadline_s, found[0])
+        workers = await self._workers()
+        if outcome == b"full":
+            over = found[0] + units - self._settings.max_backlog_units
+            return BacklogFull(retry_after_s(workers, spec.model, over))
+        quota, outstanding, share = found
+        if units > quota:
+            return LargerThanQuota(spec.tenant, quota, units)
+        over = (outstanding + units - quota) / share
+        wait_s = retry_after_s(workers, spec.model, over)
+        return QuotaExceeded(spec.tenant, quota, outstanding, wait_s)
+
+    async def memory_bytes(self) -> int:
+        """Return what Redis uses, at most a second old."""
+        asked_at, value = self._memory
+        if monotonic() - asked_at > 1:
+            info = await ask(self._redis.info("memory"))
+            value = int(info["used_memory"])
+            self._memory = (monotonic(), value)
+        return value

@@ -1,0 +1,89 @@
+"""Models and workers as they announce themselves in Redis."""
+
+from collections.abc import Callable, Mapping
+
+import orjson
+import structlog
+from pydantic import TypeAdapter, ValidationError
+from redis.asyncio import Redis
+
+from jobs.catalogue import ModelEntry
+from jobs.redis.connection import ask
+from jobs.redis.damage import Damage
+from jobs.store import WORKER_TTL_S, WorkerEntry
+
+log = structlog.get_logger()
+
+
+class RedisFleet:
+    """The catalogue and the live workers of a :class:`jobs.store.JobStore`."""
+
+    def __init__(self, redis: "Redis", key: Callable[..., str], damage: Damage) -> None:
+        self._redis = redis
+        self._key = key
+        self._damage = damage
+
+    async def announce_model(self, model: ModelEntry) -> None:
+        """Put a model into the catalogue."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(self._key("models"), model.name, model.model_dump_json())
+        pipe.srem(self._key("unreadable"), f"model:{model.name}")
+        await ask(pipe.execute())
+
+    async def forget_model(self, name: str) -> None:
+        """Take a model out of the catalogue."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hdel(self._key("models"), name)
+        pipe.srem(self._key("unreadable"), f"model:{name}")
+        await ask(pipe.execute())
+
+    async def models(self) -> tuple[ModelEntry, ...]:
+        """Return the catalogue, by name."""
+        found: Mapping[bytes, bytes] = await ask(self._redis.hgetall(self._key("models")))
+        entries: list[ModelEntry] = []
+        for name in sorted(found):
+            try:
+                entries.append(ModelEntry.model_validate_json(found[name]))
+            except ValidationError as error:
+                await self._damage.note(f"model:{name.decode('utf-8', 'replace')}", error)
+        return tuple(entries)
+
+    async def announce_worker(self, worker: WorkerEntry) -> None:
+        """Announce or refresh a live worker."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(self._key("worker", worker.id), orjson.dumps(worker), ex=WORKER_TTL_S)
+        pipe.sadd(self._key("workers"), worker.id)
+        await ask(pipe.execute())
+
+    async def retire_worker(self, worker_id: str) -> None:
+        """Forget a worker that stops."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.delete(self._key("worker", worker_id))
+        pipe.srem(self._key("workers"), worker_id)
+        await ask(pipe.execute())
+
+    async def workers(self) -> tuple[WorkerEntry, ...]:
+        """Return the live workers; those that fell silent are forgotten."""
+        key = self._key("workers")
+        members = await ask(self._redis.smembers(key))
+        ids = sorted(member.decode() for member in members)
+        if not ids:
+            return ()
+        found = await ask(self._redis.mget([self._key("worker", i) for i in ids]))
+        gone = [i for i, value in zip(ids, found, strict=True) if value is None]
+        if gone:
+            await ask(self._redis.srem(key, *gone))
+        entries = [_worker_entry(value) for value in found if value is not None]
+        return tuple(entry for entry in entries if entry is not None)
+
+
+_WORKER = TypeAdapter(WorkerEntry)
+
+
+def _worker_entry(value: bytes) -> WorkerEntry | None:
+    """Read a worker's announcement, None where it is damaged; a newer worker may say more."""
+    try:
+        return _WORKER.validate_json(value)
+    except ValidationError as error:
+        log.error("a worker's announcement is damaged", reason=str(error))
+        return None

@@ -1,0 +1,1 @@
+"""From emoji or a folder of images to a data set."""

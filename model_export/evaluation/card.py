@@ -1,0 +1,162 @@
+"""The model card: what a bundle is, what it was made from, and how good it is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion.files import read_json
+from model_export.bundle import has_emoji
+from model_export.data.captions import KINDS
+from model_export.evaluation.evaluate import SEEDS, read_evaluation
+from model_export.evaluation.held_out import HUES, SECTION
+from model_export.evaluation.sampling import SamplingSettings
+from model_export.evaluation.template import render
+from model_export.training.origin import TRAINING
+from model_export.training.settings import TrainingSettings, settings_of
+
+SHEET = "sheet.png"
+PROMPT_NAMES = {
+    "en": "English label",
+    "zh": "Chinese label",
+    "tags": "three English tags",
+    "caption": "first caption",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the training runs that led to a model, each from the weights of the one before."""
+
+    settings: TrainingSettings
+    step: int
+    elapsed_s: float | None
+    custom: bool
+    folder: str  # of the data set
+    note: str | None
+
+    @property
+    def seen(self) -> int:
+        """The number of images it was shown."""
+        return self.step * self.settings.batch
+
+    @property
+    def mix(self) -> str:
+        """The shares of the kinds of prompts."""
+        shares = zip(KINDS, self.settings.mix, strict=True)
+        return ", ".join(f"{kind} {share:.0%}" for kind, share in shares)
+
+
+def write_card(folder: Path) -> Path:
+    """Write the bundle's ``README.md`` from its figures.
+
+    Raises:
+        ExportError: it has not been evaluated.
+        BundleError: a file of it is missing.
+    """
+    evaluation = read_evaluation(folder)
+    training = read_json(folder / TRAINING)
+    defaults = read_json(folder / "sfumato.json")
+    stages = list(_stages(training))
+    text = render(
+        "card.md.jinja",
+        defaults=defaults,
+        evaluation=evaluation,
+        training=training,
+        custom="data" in training,
+        has_emoji=has_emoji(training),
+        settings=stages[-1].settings,
+        side=defaults["min_side"],
+        size_bytes=sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
+        sheet=SHEET if (folder / SHEET).exists() else None,
+        runs=sorted(
+            evaluation["runs"],
+            key=lambda r: (-r["seeds"], r["prompts"], -r["guidance_scale"], r["steps"]),
+        ),
+        held_out=evaluation.get(SECTION, []),
+        hues=HUES,
+        stages=stages,
+        prompt_names=PROMPT_NAMES,
+        commands=list(_commands(stages, evaluation["runs"], defaults)),
+    )
+    path = folder / "README.md"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def _stages(training: dict[str, Any]) -> Iterator[Stage]:
+    """Yield the runs that led to a model, the first one first."""
+    if "origin" in training:
+        yield from _stages(training["origin"])
+    custom = "data" in training
+    yield Stage(
+        settings=settings_of(training["settings"]),
+        step=training["step"],
+        elapsed_s=training.get("elapsed_s"),
+        custom=custom,
+        folder="custom" if custom and has_emoji(training) else "data",  # emoji are in "data"
+        note=training.get("note"),
+    )
+
+
+def _commands(
+    stages: Sequence[Stage], runs: Sequence[dict[str, Any]], defaults: dict[str, Any]
+) -> Iterator[str]:
+    """Yield the arguments of the commands that made the data, the model and its figures."""
+    yield from dict.fromkeys(
+        f"pictures <folder> --out {stage.folder}"
+        if stage.custom
+        else "data --labels emojibase-data-17.0.0.tgz --out data"
+        for stage in stages
+    )
+    for number, stage in enumerate(stages, 1):
+        yield _train(stage, number)
+    yield f"bundle run{len(stages)} <bundle>"
+    last, gallery = stages[-1], ""
+    if last.custom:
+        yield f"gallery {last.folder} --out gallery"
+        gallery = " --gallery gallery"
+    for options in _evaluations(runs, last, defaults):
+        yield f"evaluate <bundle>{gallery}{options}"
+    if not last.custom:
+        yield "held-out <bundle>"
+    yield f"sheet <bundle>{gallery}"
+    yield "card <bundle>"
+
+
+def _train(stage: Stage, number: int) -> str:
+    settings, usual = stage.settings, TrainingSettings()
+    return (
+        f"train {stage.folder} --run run{number} --emoji {settings.emoji} --steps {stage.step} "
+        f"--batch {settings.batch} --rate {settings.learning_rate:g} "
+        f"--beta-end {settings.process.beta_end:g}"
+        + _option("--precision", settings.precision, usual.precision)
+        + _option("--mix", " ".join(map(str, settings.mix)), " ".join(map(str, usual.mix)))
+        + (" --one-step" if settings.one_step else "")
+        + (f" --origin run{number - 1}" if number > 1 else "")
+    )
+
+
+def _evaluations(
+    runs: Sequence[dict[str, Any]], stage: Stage, defaults: dict[str, Any]
+) -> Iterator[str]:
+    """Yield the options of the commands that made the figures."""
+    kinds: dict[str, list[str]] = {}
+    for run in runs:
+        options = (
+            _option("--guidance", f"{run['guidance_scale']:g}",
+                    f"{defaults['default_guidance_scale']:g}")
+            + _option("--steps", run["steps"], SamplingSettings.steps)
+            + _option("--sampler", run["sampler"], SamplingSettings.sampler)
+            + _option("--seeds", run["seeds"], SEEDS)
+            + _option("--every", -(-stage.settings.emoji // run["emoji"]), 1)
+        )  # fmt: skip
+        kinds.setdefault(options, []).append(run["prompts"])
+    every = {"caption"} if stage.custom else PROMPT_NAMES.keys() - {"caption"}
+    for options, found in kinds.items():
+        asked = "" if set(found) == every else "".join(f" --prompts {kind}" for kind in found)
+        yield asked + options
+
+
+def _option(name: str, value: object, usual: object) -> str:
+    return "" if value == usual else f" {name} {value}"

@@ -1,0 +1,77 @@
+"""Sheets of drawings: many at a glance, or a few on their way from noise to image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from diffusion.bundle.bundle import Bundle
+from diffusion.denoiser import Guidance
+from diffusion.samplers.registry import compile_table
+from model_export.evaluation.gallery import Gallery, tile
+from model_export.evaluation.sampling import SamplingSettings, draw, trajectory
+
+
+def write_sheet(
+    path: Path,
+    bundle: Bundle,
+    gallery: Gallery,
+    prompts: str,
+    settings: SamplingSettings,
+    *,
+    columns: int = 20,
+    seed: int = 0,
+    references: bool = False,
+) -> Path:
+    """Draw each trained example once and write the drawings as one PNG."""
+    texts = gallery.prompts(prompts)
+    seeds = [seed * 10_000 + i for i in range(len(texts))]
+    cells = np.stack(list(draw(bundle, texts, seeds, settings)))
+    if references:
+        cells = np.concatenate([gallery.images, cells], axis=2)
+    Image.fromarray(tile(cells, columns)).save(path, optimize=True)
+    return path
+
+
+def write_seeds(
+    path: Path,
+    bundle: Bundle,
+    prompts: Sequence[str],
+    settings: SamplingSettings,
+    *,
+    columns: int = 8,
+    seed: int = 0,
+) -> Path:
+    """Draw each prompt with several seeds and write them as one PNG, one row per prompt."""
+    texts = [prompt for prompt in prompts for _ in range(columns)]
+    seeds = [seed + column for _ in prompts for column in range(columns)]
+    cells = list(draw(bundle, texts, seeds, settings))
+    Image.fromarray(tile(cells, columns)).save(path, optimize=True)
+    return path
+
+
+@torch.inference_mode()
+def write_steps(
+    path: Path, bundle: Bundle, prompts: Sequence[str], settings: SamplingSettings, *, seed: int = 0
+) -> Path:
+    """Draw each prompt and write two strips per prompt as one PNG, one column per step.
+
+    The upper strip is the image on its way from noise; the lower one is the network's estimate of
+    the finished image at that step.
+    """
+    table = compile_table(
+        settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
+    )
+    uncond, *cond = bundle.encode_prompts(["", *prompts])
+    size = bundle.info.width, bundle.info.height
+    guidance = [Guidance(c, uncond, size, settings.guidance_scale) for c in cond]
+    seeds = list(range(seed, seed + len(prompts)))
+    frames = [
+        (bundle.decode(noisy), bundle.decode(estimate))
+        for noisy, estimate in trajectory(bundle, table, guidance, seeds)
+    ]
+    strips = [frame[kind][n] for n in range(len(prompts)) for kind in (0, 1) for frame in frames]
+    Image.fromarray(tile(strips, len(frames))).save(path, optimize=True)
+    return path

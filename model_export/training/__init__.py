@@ -1,0 +1,1 @@
+"""The training loop, its networks and its checkpoints."""

@@ -1,0 +1,34 @@
+"""Models, samplers and workers over HTTP."""
+
+from fastapi import APIRouter
+
+from service.api.caller import GUARDED, AnyCaller, MetricsCaller
+from service.door import DoorDep
+from service.http.documented import problems
+from service.resources.representations import ModelList, SamplerList, SamplerView, WorkerView
+
+router = APIRouter(tags=["catalogue"])
+
+
+@router.get("/v1/models", summary="List models", responses=problems(*GUARDED))
+async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
+    """Return all models that workers have announced, with their limits and samplers."""
+    return ModelList(models=await door.models.get())
+
+
+@router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))
+async def list_samplers(door: DoorDep, caller: AnyCaller) -> SamplerList:
+    """Return all samplers with the models that offer them."""
+    found: dict[str, SamplerView] = {}
+    for model in await door.models.get():
+        for sampler in model.samplers:
+            before = found[sampler.name].models if sampler.name in found else ()
+            fields = sampler.model_dump() | {"models": (*before, model.name)}
+            found[sampler.name] = SamplerView.model_validate(fields)
+    return SamplerList(samplers=tuple(found.values()))
+
+
+@router.get("/v1/workers", summary="List live workers", responses=problems(*GUARDED))
+async def list_workers(door: DoorDep, caller: MetricsCaller) -> list[WorkerView]:
+    """Return the workers that have announced themselves in the last few seconds."""
+    return [WorkerView.model_validate(worker) for worker in await door.workers.get()]

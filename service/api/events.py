@@ -1,0 +1,140 @@
+"""A job's server-sent events, resumable with ``Last-Event-ID``."""
+
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+import structlog
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from fastapi.sse import format_sse_event
+
+from jobs.errors import JobNotFound, StoreUnavailable
+from jobs.redis.events import parse_id
+from jobs.schema import JobRecord
+from jobs.store import Event
+from service.api.caller import GUARDED
+from service.api.link_access import EventsJob, link_expires_at
+from service.door import Door, DoorDep
+from service.http.documented import Responses, problems
+from service.http.event_stream import EventStream
+from service.resources.links import Links
+
+log = structlog.get_logger()
+router = APIRouter(tags=["jobs"])
+
+_EVENT = {  # the schema of one parsed event
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["status", "progress", "preview", "result"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "pattern": r"^\d+-\d+$"},
+    },
+}
+_STREAM: Responses = {
+    200: {
+        "description": (
+            "`status` (the job), `progress` {step, total, eta_s}, `preview` {image, step, "
+            "content_type, data in base64} and finally `result` (the job), each with `attempt`."
+        ),
+        "content": {
+            "text/event-stream": {
+                "schema": _EVENT,
+                "example": (
+                    "event: progress\n"
+                    'data: {"step":7,"total":20,"eta_s":1.4,"attempt":1}\n'
+                    "id: 1767225600000-3\n\n"
+                ),
+            }
+        },
+    },
+    204: {"description": "`Last-Event-ID` is the job's last event: none will follow."},
+}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events",
+    summary="Follow a job",
+    response_class=Response,
+    responses={**_STREAM, **problems(*GUARDED, 400, 404)},
+)
+async def follow_job(
+    request: Request,
+    door: DoorDep,
+    record: EventsJob,
+    last_event_id: Annotated[
+        str | None,
+        Header(description="Resume after this event; browsers send it when they reconnect."),
+    ] = None,
+) -> Response:
+    """Stream a job's events: a snapshot, then the past events that are kept, then new ones."""
+    parse_id(last_event_id)
+    events = door.store.events(record.id, last_event_id)
+    first: tuple[Event, ...] = ()
+    if record.status.ended and last_event_id is not None:
+        try:
+            first = (await anext(events),)
+        except StopAsyncIteration:
+            return Response(status_code=204)  # makes an EventSource stop reconnecting
+
+    def on_left() -> None:
+        if record.spec.on_disconnect == "cancel" and not record.status.ended:
+            door.client_left(record.id)
+
+    return EventStream(
+        frames(door, record, first, events, door.links.ending_by(link_expires_at(request))),
+        keep_alive_s=door.settings.keep_alive_s,
+        closing=door.closing,
+        on_left=on_left,
+    )
+
+
+async def frames(
+    door: Door,
+    record: JobRecord,
+    first: tuple[Event, ...],
+    events: AsyncIterator[Event],
+    links: Links,
+) -> AsyncGenerator[bytes]:
+    """Yield the stream's frames; the snapshot has no id, so that a client keeps its last one."""
+    with door.following(record.id), door.counters.streams.track_inprogress():
+        snapshot = await _job(door, record, links)
+        yield format_sse_event(data_str=_json(snapshot, record.attempts), event="status")
+        for event in first:
+            yield await frame(door, record, event, links)
+        try:
+            async for event in events:
+                yield await frame(door, record, event, links)
+        except JobNotFound:
+            return  # deleted meanwhile
+        except StoreUnavailable as error:
+            log.warning(
+                "stream interrupted", reason=str(error)
+            )  # its client reconnects and resumes
+
+
+async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> bytes:
+    """Return an event as it is sent.
+
+    Raises:
+        JobNotFound: the job has been deleted.
+    """
+    data: dict[str, Any]
+    if event.kind == "preview":
+        data = event.data | {"data": base64.b64encode(event.data["data"]).decode()}
+    elif event.kind == "progress":
+        step, eta = event.data["step"], event.data["eta_s"]
+        data = {"step": step, "total": record.total_steps, "eta_s": eta}
+    else:
+        data = await _job(door, await door.store.get(record.id), links)
+    return format_sse_event(data_str=_json(data, event.attempt), event=event.kind, id=event.id)
+
+
+async def _job(door: Door, record: JobRecord, links: Links) -> dict[str, Any]:
+    return (await door.view(record, links)).model_dump(mode="json")
+
+
+def _json(data: dict[str, Any], attempt: int) -> str:
+    return orjson.dumps(data | {"attempt": attempt}).decode()

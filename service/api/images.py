@@ -1,0 +1,91 @@
+"""A job's images and its latest preview."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from fastapi.responses import Response
+
+from jobs.errors import JobNotFound
+from jobs.schema import MAX_IMAGES
+from service.api.caller import GUARDED
+from service.api.link_access import ImagesJob, PreviewJob
+from service.door import DoorDep
+from service.http.documented import Responses, problems
+from service.http.problem import Refusal
+
+router = APIRouter(tags=["pictures"])
+
+CACHE = "private, max-age=3600, immutable"  # a finished image never changes
+_IMAGE: Responses = {
+    200: {
+        "description": "The picture.",
+        "content": {
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "image/webp": {"schema": {"type": "string", "format": "binary"}},
+        },
+        "headers": {"ETag": {"schema": {"type": "string"}}},
+    },
+}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/images/{index}",
+    summary="Get a finished picture",
+    response_class=Response,
+    responses={
+        **_IMAGE,
+        304: {"description": "The client's copy is current."},
+        **problems(*GUARDED, 404, 410, 422),
+    },
+)
+async def get_image(
+    door: DoorDep,
+    job: ImagesJob,
+    index: Annotated[int, Path(ge=0, lt=MAX_IMAGES, description="The picture's number, from 0.")],
+    if_none_match: Annotated[
+        str | None, Header(description="ETags of the client's copies.")
+    ] = None,
+) -> Response:
+    """Return the bytes of a finished picture; 410 once it has expired."""
+    try:
+        image = await door.store.image(job.id, index)
+    except JobNotFound as error:
+        if error.job_id == job.id:  # deleted meanwhile
+            raise
+        detail = f"job {job.id} has no picture {index}"
+        raise Refusal(404, "not_found", detail) from error
+    tag = etag(image.data)
+    headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
+    if if_none_match is not None and matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    suffix = image.record.content_type.rpartition("/")[2]
+    headers["content-disposition"] = f'inline; filename="{job.id}-{index}.{suffix}"'
+    return Response(image.data, headers=headers, media_type=image.record.content_type)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/preview",
+    summary="Get the latest preview",
+    response_class=Response,
+    responses={**_IMAGE, **problems(*GUARDED, 404)},
+)
+async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
+    """Return the latest estimate of the finished picture."""
+    found = await door.store.latest_preview(job.id)
+    if found is None:
+        raise Refusal(404, "not_found", f"job {job.id} has no preview")
+    content_type, data = found
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(data, headers=headers, media_type=content_type)
+
+
+def etag(data: bytes) -> str:
+    """Return the strong entity tag of these bytes."""
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+def matches(if_none_match: str, tag: str) -> bool:
+    """Return whether the header lists this tag (weak comparison, RFC 9110)."""
+    offered = (each.strip().removeprefix("W/") for each in if_none_match.split(","))
+    return any(each in ("*", tag) for each in offered)

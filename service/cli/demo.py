@@ -1,0 +1,44 @@
+"""``sfumato demo``: start the whole stack, draw a few pictures, stop everything."""
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from service.cli.drawing import draw, show
+from service.client.client import Client
+from service.local.stack import Door, StackOptions, running
+
+REQUESTS: tuple[dict[str, Any], ...] = (
+    {"prompt": "a tiger", "seed": 4, "num_inference_steps": 25},
+    {"prompt": "red heart", "seed": 1, "sampler": "euler_ancestral", "num_inference_steps": 40},
+    {"prompt": "章鱼", "seed": 2, "sampler": "heun", "num_inference_steps": 20},
+    {"prompt": "pizza", "seed": 7, "sampler": "ddim", "num_inference_steps": 15},
+)
+"""Different samplers, step counts and languages, which the worker runs in one batch."""
+
+
+def run(door: Door, out: Path, console: Console) -> int:
+    """Run the demonstration; return 0 if every job succeeded."""
+    began = time.monotonic()
+    with TemporaryDirectory(prefix="sfumato-") as folder:
+        options = StackOptions(Path(folder), port=0, door=door)
+        console.print("starting Redis, one worker and the door …")
+        with running(options, report=lambda line: print(line, file=sys.stderr)) as stack:
+            console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
+            with Client(stack.url, api_key=stack.api_key) as client:
+                drawings = draw(client, REQUESTS, out, console)
+            show(drawings, console)
+            for drawing in drawings:
+                if drawing.files and drawing.previews:
+                    drawing.filmstrip(drawing.files[0].with_suffix(".steps.png"))
+            console.print("stopping …")
+    failed = [drawing for drawing in drawings if drawing.job.status != "succeeded"]
+    console.print(
+        f"{len(drawings) - len(failed)} pictures in {out}/, each with a strip of its previews "
+        f"(*.steps.png); {time.monotonic() - began:.1f} s in all"
+    )
+    return 1 if failed else 0

@@ -1,0 +1,158 @@
+"""Submit prompts, show progress and previews in the terminal, save the images."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.columns import Columns
+from rich.console import Console
+from rich.live import Live
+
+from service.cli.terminal import finished, progress
+from service.client.client import Client
+from service.resources.representations import JobView
+
+FRAMES_PER_SECOND = 8
+EXTENSIONS = {"image/png": "png", "image/webp": "webp"}
+
+
+@dataclass
+class Drawing:
+    """A job that is being followed."""
+
+    client: Client
+    job: JobView
+    step: int = 0
+    eta_s: float | None = None
+    previews: list[bytes] = field(default_factory=list)  # of the first image, oldest first
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """A line that identifies the job."""
+        request = self.job.request
+        return f"{request.prompt} · {request.sampler} · {request.num_inference_steps} steps"
+
+    @property
+    def note(self) -> str:
+        """The job's state in a few words."""
+        if self.job.error is not None:
+            return self.job.error.detail
+        if self.job.status == "running" and self.eta_s is not None:
+            return f"{self.eta_s:.1f} s left"
+        return str(self.job.status)
+
+    def follow(self, out: Path) -> None:
+        """Follow the job to its end and save its images."""
+        for event in self.client.follow(self.job.id):
+            if event.kind in ("status", "result"):
+                self.job = event.job()
+                self.step = max(self.step, self.job.progress.step)
+            elif event.kind == "progress":
+                self.step = event.data["step"]
+                self.eta_s = event.data.get("eta_s")
+            elif event.data["image"] == 0:
+                self.previews.append(event.preview())
+        self.job = self.client.get(self.job.id)
+        self._save(out)
+
+    def _save(self, out: Path) -> None:
+        for image in self.job.images:
+            out.mkdir(parents=True, exist_ok=True)
+            name = f"{slug(self.job.request.prompt)}-{image.seed}"
+            name += f"-{image.index}" if self.job.request.num_images > 1 else ""
+            path = out / f"{name}.{EXTENSIONS[image.content_type]}"
+            path.write_bytes(self.client.image(self.job.id, image.index))
+            self.files.append(path)
+
+    def filmstrip(self, path: Path, frames: int = 8) -> None:
+        """Save the previews and the finished image side by side."""
+        last = len(self.previews) - 1
+        count = min(frames, len(self.previews))
+        chosen = [self.previews[round(n * last / max(1, count - 1))] for n in range(count)]
+        images = [Image.open(BytesIO(data)).convert("RGB") for data in chosen]
+        images.append(Image.open(self.files[0]).convert("RGB"))
+        width, height = images[-1].size
+        strip = Image.new("RGB", (width * len(images), height), "white")
+        for number, image in enumerate(images):
+            strip.paste(image, (number * width, 0))
+        strip.save(path)
+
+
+def slug(prompt: str) -> str:
+    """Return a prompt as part of a file name."""
+    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
+    return words[:48] or "picture"
+
+
+def draw(
+    client: Client, requests: Sequence[dict[str, Any]], out: Path, console: Console
+) -> list[Drawing]:
+    """Submit all requests, follow them side by side, and save their images.
+
+    Raises:
+        ClientError: a request was refused, or the door went away.
+    """
+    drawings = [Drawing(client, client.submit(**request)) for request in requests]
+    with ThreadPoolExecutor(len(drawings)) as threads:
+        following = [threads.submit(drawing.follow, out) for drawing in drawings]
+        (_show_live if console.is_terminal else _print_lines)(drawings, following, console)
+        for future in following:
+            future.result()
+    return drawings
+
+
+def _show_live(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
+    with Live(console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True) as live:
+        while _pending(following):
+            panels = [
+                progress(
+                    drawing.label,
+                    drawing.step,
+                    drawing.job.progress.total,
+                    drawing.note,
+                    drawing.previews[-1] if drawing.previews else None,
+                )
+                for drawing in drawings
+            ]
+            live.update(Columns(panels, padding=(1, 2)))
+
+
+def _print_lines(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
+    printed: dict[int, int] = {}
+    while _pending(following):
+        for number, drawing in enumerate(drawings):
+            tenth = 10 * drawing.step // max(1, drawing.job.progress.total)
+            if tenth > printed.get(number, -1):
+                printed[number] = tenth
+                blocks = "█" * tenth + "░" * (10 - tenth)
+                shown = f"{blocks} {drawing.step:>4}/{drawing.job.progress.total}"
+                console.print(f"{shown}  {drawing.label}", highlight=False, soft_wrap=True)
+
+
+def _pending(following: list[Future[None]]) -> bool:
+    """Wait for the next frame; return whether any job is still being followed."""
+    running = [future for future in following if not future.done()]
+    wait(running, 1 / FRAMES_PER_SECOND, FIRST_COMPLETED)
+    return bool(running)
+
+
+def show(drawings: Sequence[Drawing], console: Console) -> None:
+    """Print the outcome of each job, with its images if the terminal can show them."""
+    for drawing in drawings:
+        job = drawing.job
+        if job.status != "succeeded":
+            console.print(f"[bold red]{job.status}[/] {drawing.label}: {drawing.note}")
+            continue
+        for path in drawing.files:
+            if console.is_terminal:
+                console.print(finished(path.read_bytes(), console))
+            seconds = f"{job.timings.running_s:.2f} s, seed {job.request.seed}"
+            console.print(
+                f"[bold green]saved[/] {path}  [dim]{drawing.label}, {seconds}[/]", soft_wrap=True
+            )

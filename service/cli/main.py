@@ -1,0 +1,175 @@
+"""The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo`` and more."""
+
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.cli import demo as demonstration
+from service.cli import drawing
+from service.cli.keys import app as keys_app
+from service.cli.models import app as models_app
+from service.cli.tenants import app as tenants_app
+from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
+from service.cli.webhooks import app as webhooks_app
+from service.client.errors import ClientError
+from service.local.stack import Door, Stack, StackError, StackOptions, running
+from service.processes.redis_server import NoRedisServer
+from service.processes.supervisor import ChildFailed
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
+app.add_typer(webhooks_app, name="webhooks")
+app.add_typer(tenants_app, name="tenants")
+DoorOption = Annotated[Door, typer.Option(help="serve (Ray Serve) or uvicorn.")]
+
+
+@app.callback()
+def sfumato() -> None:
+    """Sfumato: text to pictures, step by step."""
+
+
+class Stopped(BaseException):
+    """SIGTERM, SIGHUP or Ctrl-C arrived."""
+
+
+def stop_on_signals() -> None:
+    """Turn the first SIGTERM, SIGHUP or Ctrl-C into :class:`Stopped`; ignore any more."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped
+
+    for number in signals:
+        signal.signal(number, stop)
+
+
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """End the command with one line if the stack cannot be started or used."""
+    try:
+        yield
+    except (StackError, NoRedisServer, ChildFailed, TimeoutError, ClientError) as error:
+        print_error(str(error))
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the door; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 1,
+    autoscale: Annotated[
+        int, typer.Option(min=0, help="Let Ray start up to this many workers on demand; 0: off.")
+    ] = 0,
+    slots: Annotated[
+        int, typer.Option(min=1, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once.")
+    ] = 20,
+    door: DoorOption = "serve",
+    data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = Path("var"),
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    options = StackOptions(data, host, port, workers, autoscale, slots, door)
+    stop_on_signals()
+    try:
+        with start_errors(), running(options, report=_report) as stack:
+            print(f"ready {stack.url}", flush=True)
+            watch(stack)
+    except Stopped:
+        print("stopped", flush=True)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def watch(stack: Stack) -> None:
+    """Keep the stack's processes running until a signal comes."""
+    while True:
+        stack.supervisor.check()
+        time.sleep(0.2)
+
+
+@app.command()
+def draw(
+    prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
+    steps: Annotated[int | None, typer.Option(help="Sampling steps, 1 to 1000.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="A name from /v1/samplers.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1: no guidance.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What it should not show.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat a picture with its seed.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Number of pictures.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name from /v1/models.")] = None,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
+) -> None:
+    """Draw a picture and watch it take shape."""
+    width, height = parse_size(size)
+    request = {
+        "prompt": prompt, "num_inference_steps": steps, "sampler": sampler,
+        "guidance_scale": guidance, "negative_prompt": negative, "seed": seed, "num_images": n,
+        "width": width, "height": height, "model": model,
+    }  # fmt: skip
+    console = Console(stderr=as_json)
+    with connected(url, api_key) as client:
+        (drawn,) = drawing.draw(client, [request], out, console)
+    if as_json:
+        files = [str(path) for path in drawn.files]
+        print(json.dumps(drawn.job.model_dump(mode="json") | {"files": files}, indent=2))
+    else:
+        drawing.show([drawn], console)
+    if drawn.job.status != "succeeded":
+        raise typer.Exit(1)
+
+
+def parse_size(size: str | None) -> tuple[int | None, int | None]:
+    """Return width and height of ``WIDTHxHEIGHT``. Raises: typer.BadParameter."""
+    if size is None:
+        return None, None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    if match is None:
+        raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, like 64x64", param_hint="--size")
+    return int(match[1]), int(match[2])
+
+
+@app.command()
+def demo(
+    door: DoorOption = "serve",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out/demo"),
+) -> None:
+    """Start everything, draw four pictures at once, stop everything."""
+    stop_on_signals()
+    try:
+        with start_errors():
+            raise typer.Exit(demonstration.run(door, out, Console()))
+    except Stopped as error:
+        print_error("interrupted; everything is stopped")
+        raise typer.Exit(130) from error
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""``sfumato webhooks``: each tenant's signing secret, straight in Redis."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.keys import parse_length, parse_tenant
+from service.cli.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
+from service.webhooks.secrets import WebhookSecrets
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@app.callback()
+def webhooks() -> None:
+    """Look after the secrets that webhooks are signed with."""
+
+
+@app.command("secret")
+def secret_command(
+    tenant: Annotated[str, typer.Argument(help="Whose webhooks.")],
+    rotate: Annotated[bool, typer.Option("--rotate", help="Make a new one.")] = False,
+    overlap: Annotated[str, typer.Option(help="How long the old one signs beside it.")] = "24h",
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Print a tenant's secrets, the newest first."""
+    name, lasting = parse_tenant(tenant), parse_length(overlap) or 0.0
+
+    async def read() -> tuple[str, ...]:
+        kept = WebhookSecrets(store_settings(data))
+        try:
+            if rotate:
+                await kept.rotate(name, lasting)
+            return await kept.of(name)
+        finally:
+            await kept.close()
+
+    for secret in run_or_complain(read()):
+        print(secret)

@@ -1,0 +1,99 @@
+"""The errors of the client, by the problem that the door returned.
+
+ClientError
+├── ConnectionFailed      the door cannot be reached
+├── StreamLost            an event stream could not be resumed
+└── ProblemError          the door refused the request; ``problem`` says why
+    ├── InvalidRequest    400, 413, 415, 422: the request has to change
+    ├── Unauthorized      401: the API key is missing or invalid
+    ├── Forbidden         403: the API key lacks a scope
+    ├── NotFound          404
+    ├── Gone              410: the image has expired
+    ├── TooBusy           429: retry after ``retry_after_s``
+    └── ServiceUnavailable  5xx
+"""
+
+import httpx
+from pydantic import ValidationError
+
+from service.resources.representations import Problem
+
+
+class ClientError(Exception):
+    """A request could not be completed."""
+
+
+class ConnectionFailed(ClientError):
+    """The door cannot be reached."""
+
+
+class StreamLost(ClientError):
+    """An event stream was interrupted and could not be resumed."""
+
+
+class ProblemError(ClientError):
+    """The door refused the request."""
+
+    def __init__(self, problem: Problem, retry_after_s: float | None) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ProblemError):
+    """The request is invalid."""
+
+
+class Unauthorized(ProblemError):
+    """The API key is missing or invalid."""
+
+
+class Forbidden(ProblemError):
+    """The API key lacks the required scope."""
+
+
+class NotFound(ProblemError):
+    """No such job or image exists."""
+
+
+class Gone(ProblemError):
+    """The image has expired."""
+
+
+class TooBusy(ProblemError):
+    """Too many requests, or too much work is queued."""
+
+
+class ServiceUnavailable(ProblemError):
+    """The service is unavailable."""
+
+
+_KINDS: dict[int, type[ProblemError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    410: Gone,
+    413: InvalidRequest,
+    415: InvalidRequest,
+    422: InvalidRequest,
+    429: TooBusy,
+}
+
+
+def problem_error(answer: httpx.Response) -> ProblemError:
+    """Return the error for a response with a problem, or for one that is not the door's."""
+    status = answer.status_code
+    try:
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:
+        problem = Problem(
+            type="about:blank",
+            title=answer.reason_phrase,
+            status=status,
+            detail=f"{status} {answer.reason_phrase}: {answer.text[:200]}",
+            code="unknown",
+        )
+    wait = answer.headers.get("retry-after", "")
+    kind = _KINDS.get(status, ServiceUnavailable if status >= 500 else ProblemError)
+    return kind(problem, float(wait) if wait.isdecimal() else None)

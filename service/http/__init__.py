@@ -1,0 +1,1 @@
+"""What every route shares: problems, bodies, headers, streams, logging of requests."""

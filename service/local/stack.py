@@ -1,0 +1,202 @@
+"""The whole service on one machine: Redis, workers and the door, as supervised processes."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from service.client.client import Client
+from service.client.errors import ClientError
+from service.local.stack_secrets import (
+    OPERATOR_KEY,
+    REDIS_URL,
+    keys_wanted,
+    operator_key,
+    url_secret,
+    write_private,
+)
+from service.processes.redis_server import free_port, redis_command, wait_ready
+from service.processes.supervisor import Child, Supervisor
+from service.processes.worker_process import worker_command
+
+Door = Literal["serve", "uvicorn"]
+START_LIMIT_S = 180.0
+SCALER_GRACE_S = 40.0  # for all workers to drain, and for Ray
+
+
+class StackError(RuntimeError):
+    """The stack cannot be started as asked."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """The options of ``sfumato up``."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0: any free one
+    workers: int = 1
+    autoscale: int = 0  # let Ray start up to this many workers instead; 0: off
+    slots: int = 20
+    door: Door = "serve"
+
+
+@dataclass
+class Stack:
+    """A stack of processes."""
+
+    url: str
+    supervisor: Supervisor
+    api_key: str | None = None  # an operator's, if the door requires keys
+
+
+@contextlib.contextmanager
+def running(options: StackOptions, report: Callable[[str], None]) -> Iterator[Stack]:
+    """Start the stack, yield it once it serves jobs, and stop it with the block.
+
+    Raises:
+        StackError: the port is taken, or another stack uses the data folder.
+        ChildFailed: a process ended while starting.
+        TimeoutError: it was not ready in time.
+    """
+    port = options.port or free_port()
+    check_free(options.host, port)
+    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds prompts and keys
+    with locked(options.data):
+        stack = Stack(f"http://{options.host}:{port}", Supervisor(report))
+        since = time.time()
+        try:
+            redis_url = _start(options, port, stack.supervisor)
+            write_private(options.data / REDIS_URL, redis_url)
+            if keys_wanted():
+                stack.api_key = operator_key(options.data, redis_url)
+                report(f"the door requires API keys; yours is in {options.data / OPERATOR_KEY}")
+            wait_until_ready(stack, options, since)
+            yield stack
+        finally:
+            stack.supervisor.stop()
+
+
+def check_free(host: str, port: int) -> None:
+    """Check that the port is free. Raises: StackError."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StackError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Lock the data folder for this process. Raises: StackError if another stack holds it."""
+    with (data / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            detail = f"another stack uses {data}; choose another folder with --data"
+            raise StackError(detail) from error
+        yield
+
+
+def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
+    """Start everything; return the URL of Redis."""
+    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
+    given = env.get("SFUMATO_REDIS_URL") or env.get("REDIS_URL")
+    env["SFUMATO_REDIS_URL"] = redis_url = given or _start_redis(options.data, env, supervisor)
+    env.setdefault("SFUMATO_LOG_FORMAT", "json")
+    if keys_wanted():
+        env.setdefault("SFUMATO_URL_SECRETS", url_secret(options.data))
+    if options.autoscale:
+        env.setdefault("SFUMATO_MAX_WORKERS", str(options.autoscale))
+    _start_workers(options, env, supervisor)
+    module = "service.ray_serve.door" if options.door == "serve" else "service.uvicorn_door"
+    command = [sys.executable, "-m", module, "--host", options.host, "--port", str(port)]
+    command += ["--data", str(options.data / "door")]
+    supervisor.start(Child("door", command, env, options.data / "logs/door.log", grace_s=6.0))
+    return redis_url
+
+
+def _start_redis(data: Path, env: Mapping[str, str], supervisor: Supervisor) -> str:
+    folder = data / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = redis_command(folder, port)
+    supervisor.start(Child("redis", command, env, data / "logs/redis.log", grace_s=4.0))
+    try:
+        wait_ready(port)
+    except TimeoutError:
+        supervisor.check_starting()
+        raise
+    return f"redis://127.0.0.1:{port}/0"
+
+
+def _start_workers(options: StackOptions, env: Mapping[str, str], supervisor: Supervisor) -> None:
+    env = dict(env) | {"SFUMATO_SLOTS": str(options.slots)}
+    # Threads that spin while they wait for a busy core make torch many times slower.
+    env.setdefault("OMP_WAIT_POLICY", "passive")
+    env.setdefault("SFUMATO_THREADS", str(threads(options.autoscale or options.workers)))
+    logs = options.data / "logs"
+    if options.autoscale:
+        env["SFUMATO_RAY_MAX_WORKERS"] = str(options.autoscale)
+        data = str(options.data / "scaler")
+        command = [sys.executable, "-m", "service.ray_serve.workers", "--data", data]
+        supervisor.start(Child("scaler", command, env, logs / "scaler.log", SCALER_GRACE_S))
+        return
+    for number in range(options.workers):
+        name = f"worker-{number + 1}"
+        own = env | metrics_port(env, number)
+        log = logs / f"{name}.log"
+        supervisor.start(Child(name, worker_command(name), own, log, grace_s=6.0))
+
+
+def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
+    """Return the variable for a worker's metrics port: the given one plus its number."""
+    first = env.get("SFUMATO_METRICS_PORT", "0")
+    if not first.isdecimal() or first == "0":
+        return {}
+    return {"SFUMATO_METRICS_PORT": str(int(first) + number)}
+
+
+def threads(workers: int) -> int:
+    """Return the torch threads of each of this many workers; one core is left to the door."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, (cores - 1) // max(1, workers))
+
+
+def wait_until_ready(stack: Stack, options: StackOptions, since: float) -> None:
+    """Wait until the door answers and all workers started since then have announced themselves.
+
+    Autoscaled workers come with the backlog: then only their model has to be known.
+
+    Raises:
+        ChildFailed: a process ended while starting.
+        TimeoutError: it was not ready in time.
+    """
+    models, workers = (1, 0) if options.autoscale else (0, options.workers)
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        stack.supervisor.check_starting()
+        known = announced(stack, since)
+        if known is not None and known[0] >= models and known[1] >= workers:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the stack was not ready within {START_LIMIT_S:.0f} s")
+
+
+def announced(stack: Stack, since: float) -> tuple[int, int] | None:
+    """Return how many models and workers started since then the door knows; None if not ready."""
+    try:
+        with Client(stack.url, api_key=stack.api_key, timeout_s=2) as client:
+            if not client.ready():
+                return None
+            workers = sum(worker.started_at.timestamp() >= since for worker in client.workers())
+            return len(client.models().models), workers
+    except ClientError:
+        return None

@@ -1,0 +1,1 @@
+"""Child processes that a command starts and watches."""

@@ -1,0 +1,1 @@
+"""The door and its workers on Ray Serve."""

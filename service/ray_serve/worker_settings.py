@@ -1,0 +1,72 @@
+"""The settings of the autoscaled workers' Ray Serve application, from ``SFUMATO_*`` variables."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from jobs.errors import StartError
+from jobs.settings import JobsSettings, read_environment
+from jobs.telemetry.logs import LogFormat
+
+SHIPPED_MODEL = "emoji"
+
+
+class RayWorkerSettings(JobsSettings):
+    """The workers of one model that Ray may run, and their resources."""
+
+    model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
+
+    model: Path | None = None  # the workers' SFUMATO_MODEL; None: the one that ships
+    # The workers' SFUMATO_MODEL_NAME; to be given with a model.
+    model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    metrics_host: str = "127.0.0.1"  # that each worker serves its own on
+    metrics_port: int = Field(0, ge=0, le=65535)  # of a machine's first worker; 0: any free one
+    log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR
+    ray_min_workers: int = Field(0, ge=0)  # always there
+    ray_max_workers: int = Field(1, ge=1)  # at most
+    ray_target_s: float = Field(15.0, gt=0)  # in which the workers should end all work there is
+    ray_upscale_delay_s: float = Field(2.0, ge=0)  # more work for so long starts workers
+    ray_downscale_delay_s: float = Field(60.0, ge=0)  # less work for so long ends workers
+    ray_idle_s: float = Field(300.0, ge=0)  # no work for so long ends the last one
+    ray_num_gpus: float = Field(0.0, ge=0)  # of Ray's resources, a worker
+    ray_num_cpus: float = Field(1.0, ge=0)  # of Ray's resources, a worker
+    ray_drain_s: float = Field(20.0, gt=0)  # a worker may take to give its jobs back
+    ray_start_limit_s: float = Field(600.0, gt=0)  # a worker may take to load its model
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ray_max_workers < self.ray_min_workers:
+            raise ValueError("SFUMATO_RAY_MAX_WORKERS is less than SFUMATO_RAY_MIN_WORKERS")
+        if self.model is not None and self.model_name is None:
+            raise ValueError("SFUMATO_MODEL needs SFUMATO_MODEL_NAME beside it: what to scale by")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalogue."""
+        return self.model_name or SHIPPED_MODEL
+
+    @property
+    def worker_env(self) -> dict[str, str]:
+        """The variables that each worker gets in addition to those of its machine."""
+        given = {} if self.model is None else {"SFUMATO_MODEL": str(self.model)}
+        return given | {"SFUMATO_MODEL_NAME": self.name}
+
+
+ARGUMENTS = frozenset(RayWorkerSettings.model_fields) - frozenset(JobsSettings.model_fields)
+
+
+def worker_settings(arguments: dict[str, Any]) -> RayWorkerSettings:
+    """Return the settings; arguments take precedence over the environment.
+
+    Raises:
+        StartError: an argument is unknown, or a value is bad.
+    """
+    unknown = arguments.keys() - ARGUMENTS
+    if unknown:
+        known = ", ".join(sorted(ARGUMENTS))
+        raise StartError(f"unknown arguments {', '.join(sorted(unknown))}; there are: {known}")
+    return read_environment(RayWorkerSettings, **arguments)

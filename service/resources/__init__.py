@@ -1,0 +1,1 @@
+"""The JSON that clients read, and the links in it."""

@@ -1,0 +1,317 @@
+"""Bundles: Stable Diffusion's layouts drawn as diffusers draws them, and what is refused."""
+
+import io
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+    StableDiffusionXLPipeline,
+)
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from numpy.typing import NDArray
+
+from diffusion.bundle.bundle import Bundle, load_bundle
+from diffusion.bundle.parts import load_decoder
+from diffusion.codec import KLDecoder
+from diffusion.errors import BundleError, DiffusionError
+from diffusion.files import digest
+from diffusion.samplers.noise import INITIAL_ROW, standard_noise
+from model_export.evaluation.sampling import SamplingSettings, draw
+from tests.bundles import tiny_bundle
+from tests.layouts import sd15, sdxl
+
+SETTINGS = SamplingSettings(sampler="ddim", schedule="leading", steps=5, guidance_scale=4.0)
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sd15(tmp_path_factory.mktemp("layouts") / "sd15")
+
+
+@pytest.fixture(scope="module")
+def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sdxl(tmp_path_factory.mktemp("layouts") / "sdxl")
+
+
+def drawn_by_diffusers(kind: Any, folder: Path, prompt: str) -> NDArray[np.uint8]:
+    """Return the pipeline's own image from our starting noise."""
+    pipeline = kind.from_pretrained(folder, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler.from_config(
+        pipeline.scheduler.config,
+        timestep_spacing="leading",
+        clip_sample=False,
+        set_alpha_to_one=True,  # ours ends at level 0
+    )
+    noise = torch.from_numpy(standard_noise(SEED, 0, INITIAL_ROW, (4, 16, 16)))[None]
+    result = pipeline(
+        prompt,
+        num_inference_steps=SETTINGS.steps,
+        guidance_scale=SETTINGS.guidance_scale,
+        latents=noise,
+        width=32,
+        height=32,
+        output_type="np",
+    )
+    image: NDArray[np.uint8] = (result.images[0] * 255).round().astype(np.uint8)
+    return image
+
+
+def drawn_by_us(folder: Path, prompt: str) -> NDArray[np.uint8]:
+    return next(iter(draw(load_bundle(folder), [prompt], [SEED], SETTINGS)))
+
+
+def levels_apart(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    assert a.shape == b.shape == (32, 32, 3)
+    assert a.std() > 1, "a flat image proves nothing"
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def test_stable_diffusion_15_is_drawn_as_diffusers_draws_it(sd15_folder: Path) -> None:
+    theirs = drawn_by_diffusers(StableDiffusionPipeline, sd15_folder, "a red apple")
+    assert levels_apart(drawn_by_us(sd15_folder, "a red apple"), theirs) <= 1
+
+
+def test_sdxl_is_drawn_as_diffusers_draws_it(sdxl_folder: Path) -> None:
+    theirs = drawn_by_diffusers(StableDiffusionXLPipeline, sdxl_folder, "a red apple")
+    assert levels_apart(drawn_by_us(sdxl_folder, "a red apple"), theirs) <= 1
+
+
+def test_sdxl_without_zeros_for_the_empty_prompt(tmp_path: Path) -> None:
+    folder = sdxl(tmp_path / "sdxl", zeros_for_empty_prompt=False)
+    theirs = drawn_by_diffusers(StableDiffusionXLPipeline, folder, "a red apple")
+    assert levels_apart(drawn_by_us(folder, "a red apple"), theirs) <= 1
+
+
+def test_layout_says_what_the_model_is(sd15_folder: Path, sdxl_folder: Path) -> None:
+    for folder in (sd15_folder, sdxl_folder):
+        info = load_bundle(folder).info
+        assert (info.width, info.height, info.latent_channels) == (32, 32, 4)
+        assert (info.latent_scale_factor, info.side_multiple) == (2, 4)
+        assert (info.prediction_type, info.num_train_timesteps) == ("epsilon", 1000)
+        assert info.sha256 == digest(folder)
+    assert load_bundle(sd15_folder, name="mine").info.name == "mine"
+
+
+def test_a_name_that_is_asked_for_wins_over_the_bundle_s_own(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "tiny")
+    (folder / "sfumato.json").write_text('{"name": "its-own", "title": "Tiny"}')
+    assert load_bundle(folder).info.name == "its-own"
+    mine = load_bundle(folder, name="mine").info
+    assert (mine.name, mine.title) == ("mine", "Tiny")
+
+
+def test_prompts_encoded_alone_are_those_encoded_together(sdxl_folder: Path) -> None:
+    bundle = load_bundle(sdxl_folder)
+    prompts = ["a cat", "", "ein sehr langer Satz " * 40]
+    together = bundle.encode_prompts(prompts)
+    for one, other in zip(together, bundle.encode_prompts(prompts, alone=True), strict=True):
+        assert one.embeddings.shape == (77, 64)
+        assert torch.allclose(one.embeddings, other.embeddings, atol=1e-5)
+        assert one.pooled is not None
+        assert other.pooled is not None
+        assert torch.allclose(one.pooled, other.pooled, atol=1e-5)
+    assert not together[1].embeddings.any()
+
+
+def test_half_precision_variant_is_found(tmp_path: Path, sd15_folder: Path) -> None:
+    """Hubs keep half-precision weights as …fp16.safetensors beside, or instead of, the others."""
+    folder = shutil.copytree(sd15_folder, tmp_path / "half")
+    for path in folder.rglob("*.safetensors"):
+        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
+    assert np.array_equal(drawn_by_us(folder, "a dog"), drawn_by_us(sd15_folder, "a dog"))
+
+
+def test_snapshot_of_the_hubs_cache_is_read_through_its_links(
+    tmp_path: Path, sd15_folder: Path
+) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "0123abc"
+    blobs.mkdir()
+    for n, path in enumerate(p for p in sorted(sd15_folder.rglob("*")) if p.is_file()):
+        shutil.copyfile(path, blobs / str(n))
+        link = snapshot / path.relative_to(sd15_folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blobs / str(n))
+    assert load_bundle(snapshot).info.sha256 == digest(sd15_folder)
+
+
+class Trap:
+    """Would run a command if it were unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        import os
+
+        return os.system, ("false",)
+
+
+def _torch_zip() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(1)}, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("unet/diffusion_pytorch_model.bin", b"anything"),
+        ("v1-5-pruned.ckpt", b"anything"),
+        ("text_encoder/pytorch_model.pt", b"anything"),
+        ("unet/renamed.safetensors", _torch_zip()),
+        ("vae/config.txt", pickle.dumps(Trap())),
+        ("tokenizer/words.npy", b"\x93NUMPY"),
+    ],
+)
+def test_pickle_is_refused_wherever_it_is(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{Path(name).name} may hold a pickle"):
+        load_bundle(folder)
+
+
+def test_code_is_refused(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    (folder / "unet" / "modeling.py").write_text("print()")
+    with pytest.raises(BundleError, match=r"modeling\.py is code"):
+        load_bundle(folder)
+
+
+def test_remote_code_is_refused(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    set_json(folder / "unet" / "config.json", auto_map={"AutoModel": "modeling.Mine"})
+    with pytest.raises(BundleError, match="asks for remote code"):
+        load_bundle(folder)
+
+
+def test_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    (folder / "vae" / "extra.json").symlink_to(secret)
+    with pytest.raises(BundleError, match=r"extra\.json is a link that leaves the bundle"):
+        load_bundle(folder)
+
+
+def set_json(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("unet/config.json", {"_class_name": "UNet3D"}, "unet/config.json: 'UNet3D'"),
+        ("unet/config.json", {"cross_attention_dim": 8}, "unet"),
+        ("unet/config.json", {"sample_size": [8, 12]}, r"sample_size \[8, 12\] is not one side"),
+        ("vae/config.json", {"_class_name": "Mystery"}, "vae/config.json: 'Mystery'"),
+        ("vae/config.json", {"patch_size": 4}, "vae"),
+        ("text_encoder/config.json", {"architectures": ["T5"]}, "T5.* is not served"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow"}, "flow"),
+        ("unet/config.json", {"in_channels": 9}, "takes 9 channels and gives 4: .* inpainting"),
+        ("unet/config.json", {"num_class_embeds": 5}, "with num_class_embeds is not served"),
+        ("unet/config.json", {"addition_embed_type": "image"}, "'image' is unknown"),
+        ("vae/config.json", {"latent_channels": 16}, "vae"),
+        ("sfumato.json", {"colour": 3}, "unknown keys colour"),
+    ],
+)
+def test_part_we_cannot_serve_is_named(
+    tmp_path: Path, name: str, values: dict[str, object], message: str
+) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    set_json(folder / name, **values)
+    with pytest.raises(DiffusionError, match=message):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(tmp_path: Path, device: str) -> None:
+    with pytest.raises(BundleError, match=f"the device '{device}' cannot be used: "):
+        load_bundle(tiny_bundle(tmp_path / "m"), device=device)
+
+
+def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    text = (folder / "sfumato.json").read_text()
+    for key, value, message in (
+        ("side_multiple", 8, "side_multiple 8 is no multiple of 16"),
+        ("width", "64", "width cannot be '64'"),
+        ("height", 40, "height 40 is no multiple of 16 from 16 to 64"),
+        ("max_side", 16, "width 32 is no multiple of 16 from 16 to 16"),
+        ("max_pixels", 256, "32x32 is above max_pixels"),
+        ("default_steps", 0, "default_steps cannot be 0"),
+        ("default_guidance_scale", True, "default_guidance_scale cannot be True"),
+        ("default_sampler", "eulr", "unknown default_sampler 'eulr'; there are: ddpm"),
+        ("languages", "en", "languages cannot be 'en'"),
+        ("title", "", "title cannot be ''"),
+    ):
+        (folder / "sfumato.json").write_text(text)
+        set_json(folder / "sfumato.json", **{key: value})
+        with pytest.raises(BundleError, match=message):
+            load_bundle(folder)
+
+
+def test_only_a_decoder_of_sdxl_that_asks_for_it_is_kept_from_halves(
+    sd15_folder: Path, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    fixed = Path(shutil.copytree(sdxl_folder, tmp_path / "fixed"))
+    set_json(fixed / "vae" / "config.json", force_upcast=False)
+    for folder, wanted in (
+        (sdxl_folder, torch.float32),
+        (fixed, torch.float16),
+        (sd15_folder, torch.float16),
+    ):
+        decoder, _ = load_decoder(folder, torch.device("cpu"), torch.float16)
+        assert isinstance(decoder, KLDecoder)
+        assert decoder.vae.dtype == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json", "vae/config.json",
+     "text_encoder/config.json", "tokenizer/tokenizer.json",
+     "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"],
+)  # fmt: skip
+@pytest.mark.parametrize("harm", ["missing", "cut", "garbled"])
+def test_broken_file_is_a_bundle_error(tmp_path: Path, name: str, harm: str) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    path = folder / name
+    content = path.read_bytes()
+    match harm:
+        case "missing":
+            path.unlink()
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case _:
+            path.write_bytes(b"{]" + content[2:])
+    with pytest.raises(BundleError):
+        load_bundle(folder)
+
+
+def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="nowhere is not a directory"):
+        load_bundle(tmp_path / "nowhere")
+    with pytest.raises(BundleError, match="unknown backend 'jax'"):
+        load_bundle(tmp_path, backend="jax")
+
+
+def test_digest_is_of_what_draws(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    before = digest(folder)
+    (folder / "README.md").write_text("words")
+    assert digest(folder) == before
+    set_json(folder / "scheduler" / "scheduler_config.json", steps_offset=1)
+    assert digest(folder) != before
+
+
+def test_batched_decoding_is_decoding_alone(sd15_folder: Path) -> None:
+    bundle: Bundle = load_bundle(sd15_folder)
+    latents = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(3))
+    together, alone = bundle.decode(latents), bundle.decode(latents, alone=True)
+    assert together.shape == (3, 32, 32, 3)
+    assert np.abs(together.astype(int) - alone).max() <= 1

@@ -1,0 +1,149 @@
+"""Compiled tables against the textbook's loops, on a nonlinear denoiser and the same noise."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion.errors import SamplerError
+from diffusion.samplers.registry import SAMPLERS, compile_levels, compile_table
+from diffusion.samplers.schedule import Levels, sampling_levels
+from tests.diffusion.samplers.k_diffusion import Loop
+from tests.diffusion.samplers.papers import ddim, lcm
+from tests.diffusion.samplers.textbook import LOOPS
+from tests.diffusion.samplers.toy import (
+    SCHEDULE,
+    difference,
+    karras_levels,
+    run_table,
+    toy_denoise,
+    toy_noise,
+)
+
+STEPS = (1, 2, 3, 10, 25, 1000)
+TOLERANCE = {
+    "dpm2_ancestral": 1e-9,  # the loop takes sqrt(t² − up²), which cancels where t is near s
+    "dpmpp_2s_ancestral": 1e-7,  # the same, and its logarithm after it
+    "ddpm": 2e-9,  # the loop's β = 1 − α cancels
+    "deis": 1e-9,  # the table's integral cancels where levels are close
+    "lms": 1e-9,  # steps to 0 extrapolate: large coefficients of opposite sign
+}
+
+# From level 14.6 straight to 0.002: the loop's sqrt(t² − up²) keeps 8 digits, and a slope there is
+# an estimate's error divided by 0.002.
+FEW_STEPS_TOLERANCE = {("dpm2_ancestral", 2): 1e-6, ("plms", 2): 1e-10, ("plms", 3): 1e-10}
+# The same in float32: the second slope of the two-stage methods is divided by 0.03.
+FLOAT32_TOLERANCE = {("dpm2_ancestral", 2): 2e-5, ("heun", 2): 2e-5}
+
+
+def _levels(steps: int) -> list[Levels]:
+    """Return the model's own Karras levels, and deeper ones."""
+    return [sampling_levels(SCHEDULE, "karras", steps), karras_levels(steps, 0.002)]
+
+
+def _compare(name: str, loop: Loop, levels: Levels, eta: float | None = None) -> float:
+    table = compile_levels(name, SCHEDULE, levels, eta=eta)
+    start = table.initial_scale * toy_noise(-1)
+    theirs = loop(toy_denoise, start, levels.sigmas, toy_noise)
+    return difference(run_table(table, start), theirs)
+
+
+def test_every_sampler_has_a_textbook_loop() -> None:
+    assert set(LOOPS) | {"lcm"} == set(SAMPLERS)
+
+
+# At 1000 steps our lms lowers its order where coefficients grow: it has a test of its own.
+CASES = [(name, n) for name in sorted(LOOPS) for n in STEPS if (name, n) != ("lms", 1000)]
+
+
+@pytest.mark.parametrize(("name", "steps"), CASES)
+def test_table_equals_the_textbook_loop(name: str, steps: int) -> None:
+    bound = FEW_STEPS_TOLERANCE.get((name, steps), TOLERANCE.get(name, 1e-11))
+    for levels in _levels(steps):
+        assert _compare(name, LOOPS[name], levels) < bound
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_ddim_with_eta_equals_the_textbook_loop(eta: float, steps: int) -> None:
+    # At η = 1 the paper's sqrt(1 − ᾱ' − σ²) cancels.
+    for levels in _levels(steps):
+        assert _compare("ddim", ddim(eta), levels, eta) < 2e-9
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("schedule", ["trailing", "leading"])
+def test_lcm_equals_the_textbook_loop(schedule: str, steps: int) -> None:
+    levels = sampling_levels(SCHEDULE, schedule, steps)
+    assert _compare("lcm", lcm(levels.timesteps), levels) < 1e-11
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_float32_states_stay_near_float64(name: str) -> None:
+    for steps in (1, 2, 3, 10, 25):
+        table = compile_table(name, SCHEDULE, steps=steps)
+        start = table.initial_scale * toy_noise(-1)
+        single = run_table(table, start, dtype=torch.float32)
+        bound = FLOAT32_TOLERANCE.get((name, steps), 5e-6)
+        assert difference(single, run_table(table, start)) < bound
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_registry_states_rows_and_registers_truly(name: str) -> None:
+    info = SAMPLERS[name]
+    for steps in STEPS:
+        table = compile_table(name, SCHEDULE, steps=steps)
+        assert table.rows == info.rows(steps)
+        assert table.registers == info.registers
+        assert table.step_of_row[-1] == steps
+        assert np.all(np.diff(table.step_of_row) >= 0)
+        assert np.any(table.noise != 0) == (info.stochastic and steps > 1)
+
+
+def test_lms_keeps_its_coefficients_small_at_a_thousand_steps() -> None:
+    table = compile_table("lms", SCHEDULE, steps=1000)
+    assert np.abs(table.mix).max() < 1000
+    start = table.initial_scale * toy_noise(-1)
+    single = run_table(table, start, dtype=torch.float32)
+    assert difference(single, run_table(table, start)) < 1e-4
+
+
+def test_constant_estimate_is_reached_exactly_without_noise_left() -> None:
+    def constant(x: object, sigma: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return np.full(toy_noise(0).shape, 0.37)
+
+    for name in set(SAMPLERS) - {"lcm"}:  # its c_skip leaves a trace of the sample
+        table = compile_table(name, SCHEDULE, steps=10)
+        start = table.initial_scale * toy_noise(-1)
+        assert np.allclose(run_table(table, start, denoise=constant), 0.37, atol=1e-9), name
+
+
+def test_padded_registers_change_nothing() -> None:
+    for name in SAMPLERS:
+        table = compile_table(name, SCHEDULE, steps=5)
+        start = table.initial_scale * toy_noise(-1)
+        assert np.array_equal(run_table(table.padded(4), start), run_table(table, start))
+
+
+def test_fingerprint_tells_tables_apart() -> None:
+    tables = [compile_table(n, SCHEDULE, steps=s) for n in SAMPLERS for s in (5, 6)]
+    assert len({t.fingerprint() for t in tables}) == len(tables)
+    again = compile_levels("euler", SCHEDULE, sampling_levels(SCHEDULE, "karras", 5))
+    assert again.fingerprint() == compile_table("euler", SCHEDULE, steps=5).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "steps", "eta", "message"),
+    [
+        ("dpm9", None, 5, None, "unknown sampler 'dpm9'"),
+        ("lcm", "karras", 5, None, "takes schedules trailing, leading"),
+        ("euler", None, 0, None, "1 to 1000 steps, not 0"),
+        ("euler", None, 1001, None, "not 1001"),
+        ("euler", None, 5, 0.5, "does not take eta"),
+        ("ddim", None, 5, 1.5, "does not take eta"),
+    ],
+)
+def test_bad_argument_is_named(
+    name: str, schedule: str | None, steps: int, eta: float | None, message: str
+) -> None:
+    with pytest.raises(SamplerError, match=message):
+        compile_table(name, SCHEDULE, schedule=schedule, steps=steps, eta=eta)

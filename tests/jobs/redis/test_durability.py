@@ -1,0 +1,136 @@
+"""``durable=strict``: a job is acknowledged once the disk or a replica has it, or refused."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.errors import DurabilityUnsupported, JobNotFound, NotDurable
+from jobs.redis.store import RedisStore
+from jobs.settings import JobsSettings
+from jobs.store import Idempotency
+from service.application import create_app
+from service.processes.redis_server import free_port, wheel_binary
+from service.settings import ServiceSettings
+from tests.conftest import Opened
+from tests.faults.client import until
+from tests.faults.processes import RedisProcess
+from tests.jobs.examples import MODEL, spec, work
+
+KEY = Idempotency("key", "body")
+Serve = Callable[..., RedisProcess]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start Valkey servers, which all have WAITAOF."""
+    servers: list[RedisProcess] = []
+
+    def start(*options: str) -> RedisProcess:
+        folder = tmp_path / str(len(servers))
+        servers.append(RedisProcess(folder, free_port(), *options, binary=wheel_binary()))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+async def test_job_is_acknowledged_once_it_is_on_disk(
+    serve: Serve, opened: Opened[RedisStore]
+) -> None:
+    store = opened(RedisStore(JobsSettings(redis_url=serve().url, durable="strict")))
+    for job_id in ("a", "again"):
+        created = await store.create(job_id, spec(), work(spec()), idempotency=KEY)
+        assert created.record.id == "a"
+    relaxed = await store.create("b", spec(), work(spec()), durable="relaxed")
+    assert relaxed.record.id == "b"
+
+
+async def test_wait_that_runs_out_says_that_the_job_is_kept(
+    serve: Serve, opened: Opened[RedisStore]
+) -> None:
+    settings = JobsSettings(redis_url=serve().url, durable_timeout_s=0.001)
+    hasty = opened(RedisStore(settings))
+
+    async def refused() -> NotDurable | None:
+        try:  # it may come just before the write to disk that is due once a second
+            await hasty.create("a", spec(), 10, idempotency=KEY, durable="strict")
+        except NotDurable as error:
+            return error
+        await hasty.delete("a")
+        return None
+
+    error = await until("a wait that runs out", refused, 20)
+    assert error.kept
+    assert "job a is kept" in str(error)
+    patient = opened(RedisStore(settings.model_copy(update={"durable_timeout_s": 9.0})))
+    again = await patient.create("b", spec(), 10, idempotency=KEY, durable="strict")
+    assert (again.record.id, again.replayed) == ("a", True)
+
+
+async def test_job_waits_for_replicas(serve: Serve, opened: Opened[RedisStore]) -> None:
+    primary = serve()
+    settings = JobsSettings(redis_url=primary.url, durable="strict", durable_replicas=1)
+    store = opened(RedisStore(settings))
+    with pytest.raises(NotDurable, match="not taken on: 0 of 1 replicas are connected") as refused:
+        await store.create("a", spec(), 10)
+    assert not refused.value.kept
+    with pytest.raises(JobNotFound):
+        await store.get("a")
+    replica = serve("--replicaof", f"127.0.0.1 {primary.port}")
+
+    async def taken() -> bool:
+        try:
+            return bool(await store.create("b", spec(), 10))
+        except NotDurable:
+            return False
+
+    await until("a replica", taken)
+    replica.kill()
+
+
+async def test_store_that_cannot_confirm_takes_nothing_on(
+    serve: Serve, opened: Opened[RedisStore]
+) -> None:
+    settings = JobsSettings(redis_url=serve("--appendonly", "no").url, durable="strict")
+    store = opened(RedisStore(settings))
+    with pytest.raises(DurabilityUnsupported, match="without appendonly"):
+        await store.create("a", spec(), 10)
+    with pytest.raises(JobNotFound):
+        await store.get("a")
+
+
+async def test_door_says_what_became_of_the_job(serve: Serve, opened: Opened[RedisStore]) -> None:
+    server = serve()
+    settings = ServiceSettings(redis_url=server.url, durable_timeout_s=0.001)
+    store = opened(RedisStore(settings))
+    await store.announce_model(MODEL)
+    app = create_app(settings)
+    body = {"prompt": "a red apple", "durable": "strict"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door") as http,
+    ):
+        answers = [await http.post("/v1/jobs", json=body) for _ in range(5)]
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.json()["code"] == "not_durable"
+        kept = await http.get(refused.headers["location"])
+        assert (kept.status_code, kept.json()["status"]) == (200, "queued")
+
+
+async def test_door_says_that_it_never_could(serve: Serve, opened: Opened[RedisStore]) -> None:
+    settings = ServiceSettings(redis_url=serve("--appendonly", "no").url)
+    store = opened(RedisStore(settings))
+    await store.announce_model(MODEL)
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door") as http,
+    ):
+        body = {"prompt": "a red apple", "durable": "strict"}
+        answer = await http.post("/v1/jobs", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (501, "durability_unsupported")
+        assert (await http.post("/v1/jobs", json={"prompt": "x"})).status_code == 202

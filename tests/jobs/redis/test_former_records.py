@@ -1,0 +1,156 @@
+"""An earlier version's records are read, claimed and finished; a newer version's are left alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+import pytest
+from redis import Redis
+
+from jobs.errors import NewerSchema
+from jobs.outbox import DeliveryTerms
+from jobs.redis.store import RedisStore
+from jobs.schema import SCHEMA_VERSION, JobSpec, JobStatus
+from jobs.settings import JobsSettings
+from jobs.store import Idempotency
+from jobs.webhook import Webhook
+from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
+from tests.jobs.redis.former_records import FOLDER, load
+
+FILES = sorted(FOLDER.glob("records-*.json"))
+TERMS = DeliveryTerms(60.0, 5, limit_of_tenant=9, limit_of_receiver=9, limit_of_probes=9)
+
+
+@pytest.fixture
+def redis(jobs_settings: JobsSettings) -> Any:
+    client = Redis.from_url(jobs_settings.redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def prefix(jobs_settings: JobsSettings) -> str:
+    return f"{{{jobs_settings.key_prefix}}}"
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+async def former(
+    request: pytest.FixtureRequest, redis: Any, prefix: str, jobs_settings: JobsSettings
+) -> AsyncIterator[RedisStore]:
+    """Open a store that holds what a former version left."""
+    load(redis, prefix, request.param)
+    kept = {"lease_s": 0.2, "result_ttl_s": 1e9, "record_ttl_s": 1e9}  # it is years old by now
+    store = RedisStore(jobs_settings.model_copy(update=kept))
+    yield store
+    await store.close()
+
+
+async def test_every_state_is_read(former: RedisStore) -> None:
+    page = await former.list(limit=100)
+    queued = ("low", "high", "waiting", "interrupted")
+    ended = ("expired", "canceled", "failed", "succeeded")
+    assert {record.id: str(record.status) for record in page.records} == {
+        name: "queued" if name in queued else name for name in (*queued, "running", *ended)
+    }
+    for record in page.records:
+        assert record == await former.get(record.id)
+        assert record.spec.tenant == ("acme" if record.id == "high" else "public")
+    assert (await former.image("succeeded", 0)).data == b"picture"
+    assert await former.latest_preview("succeeded") == ("image/png", b"blurry")
+    kinds = [event.kind async for event in former.events("succeeded")]
+    assert kinds == ["status", "status", "progress", "preview", "result"]
+    failed = await former.get("failed")
+    assert failed.error is not None
+    assert failed.error.code == "non_finite"
+    assert (await former.get("waiting")).spec.metadata == {"order": "17"}
+    assert await former.models() == (MODEL,)
+    assert (await former.tenants.get("acme")).weight == 2.0
+    totals = await former.totals()
+    assert (totals.created, totals.ended["succeeded"], totals.ended["expired"]) == (9, 1, 1)
+    (delivery,) = await former.outbox.take(9, TERMS, (), {})
+    assert await former.outbox.settle(delivery, "delivered")
+
+
+async def test_every_job_that_waits_is_claimed_and_finished(former: RedisStore) -> None:
+    backlog = await former.backlog("toy")
+    assert (backlog.pending_jobs, backlog.running_jobs) == (4, 1)
+    assert (backlog.pending_units, backlog.running_units) == (33, 7)
+    resumed, order = {}, []
+    while (await former.totals()).ended["succeeded"] < 6:
+        await former.sweep()  # the job that ran has lost its worker
+        claim = await former.claim("toy", "w2", idle=True)
+        if claim is None:
+            continue
+        order.append(claim.record.id)
+        resumed[claim.record.id] = claim.checkpoints
+        for image in set(range(claim.record.spec.num_images)) - set(claim.finished):
+            await former.add_image(claim.lease, picture(image))
+        done = await former.finish(claim.lease, 1)
+        assert done.status is JobStatus.SUCCEEDED
+    others = [name for name in order if name != "running"]
+    assert others == ["high", "interrupted", "waiting", "low"]
+    assert resumed["running"] == (checkpoint(3),)
+    assert resumed["interrupted"] == (checkpoint(7),)
+    assert (await former.image("running", 1)).data == b"picture"
+    assert (await former.get("interrupted")).evaluations == 8
+    assert (await former.backlog("toy")).units == 0
+
+
+async def test_jobs_are_replayed_and_deleted(former: RedisStore, redis: Any, prefix: str) -> None:
+    wanted = spec(metadata={"order": "17"})
+    again = Idempotency("key-waiting", "body")
+    replayed = await former.create("other", wanted, work(wanted), idempotency=again)
+    assert (replayed.replayed, replayed.record.id) == (True, "waiting")
+    for record in (await former.list(limit=100)).records:
+        await former.delete(record.id)
+    assert (await former.backlog("toy")).units == 0
+    assert await former.tenants.all() == (await former.tenants.get("acme"),)
+    for kind in ("job", "checkpoint", "image", "events", "idempotency", "lane"):
+        assert not list(redis.keys(f"{prefix}:{kind}:*"))
+
+
+def test_a_new_field_of_a_spec_takes_a_new_schema_version() -> None:
+    # A worker of the former version refuses a spec with a field that it does not know: had the
+    # record its own version, it would claim it and fail at it.
+    kept = orjson.loads(FILES[-1].read_bytes())
+    assert kept["schema_version"] == SCHEMA_VERSION, "keep records of this version first"
+    waiting = orjson.loads(kept["keys"][":job:waiting"][1]["spec"])
+    assert set(waiting) == set(JobSpec.model_fields)
+
+
+async def test_a_newer_job_is_left_for_a_newer_process(
+    redis: Any, prefix: str, jobs_settings: JobsSettings
+) -> None:
+    store = RedisStore(
+        jobs_settings.model_copy(update={"lease_s": 0.1, "record_ttl_s": 0.01, "park_after_s": 0.0})
+    )
+    for name in ("runs", "waits", "ended", "ours"):
+        await store.create(name, spec(), 10, webhook=Webhook(url="https://shop.example/hook"))
+    running = await store.claim("toy", "newer-worker", idle=True)
+    assert running is not None
+    assert running.record.id == "runs"
+    await store.create("late", spec(deadline_s=0.05), 10)
+    await store.cancel("ended")
+    newer = ("runs", "waits", "late", "ended")
+    for name in newer:
+        redis.hset(f"{prefix}:job:{name}", "schema_version", SCHEMA_VERSION + 1)
+    before = {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer}
+    await asyncio.sleep(0.15)  # a lease, a deadline and a record's time run out
+    for _ in range(3):
+        swept = await store.sweep()
+        assert (swept.requeued, swept.expired, swept.failed) == ((), (), ())
+    claim = await store.claim("toy", "our-worker", idle=True)
+    assert claim is not None
+    assert claim.record.id == "ours"
+    assert await store.claim("toy", "our-worker", idle=True) is None
+    calls: tuple[Callable[[str], Awaitable[object]], ...] = (store.get, store.cancel, store.delete)
+    for call in calls:
+        for name in newer:
+            with pytest.raises(NewerSchema, match=f"job {name} has schema version"):
+                await call(name)
+    assert [record.id for record in (await store.list()).records] == ["ours"]
+    assert (await store.renew([claim.lease], parkable=2)).higher_waiting is None
+    assert await store.outbox.take(9, TERMS, (), {}) == ()  # "ended" is told of by a newer door
+    assert {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer} == before
+    await store.close()

@@ -1,0 +1,213 @@
+"""Extreme numbers come back as they were sent; a damaged record harms nobody but itself."""
+
+import re
+from typing import cast
+
+import httpx
+import pytest
+from redis import Redis
+
+from jobs.redis.store import RedisStore
+from jobs.schema import MAX_SEED, ImageRecord
+from jobs.settings import JobsSettings
+from jobs.store import FinishedImage
+from jobs.tenants import TenantTerms
+from service.auth.key_store import KeyStore
+from service.auth.scope import Scope
+from service.settings import ServiceSettings
+from tests.jobs.examples import MODEL, checkpoint
+from tests.service.worker import PNG, advance, claim, draw
+
+SEEDS = [0, 1, 2**32 - 1, 2**53 - 1, 2**53 + 1, 10**14 + 1, 10**18 + 7, MAX_SEED - 1, MAX_SEED]
+DAMAGE = [
+    b"garbage", b"\xff\xfe", b"-1", b"1e999", b"nan", b"9" * 400, b"{}", b"9223372036854775808",
+    None,
+]  # fmt: skip
+
+
+@pytest.fixture
+def settings(jobs_settings: JobsSettings) -> ServiceSettings:
+    """Take webhooks to this machine on, and leave them undelivered."""
+    return ServiceSettings(
+        **jobs_settings.model_dump(), webhook_networks=("127.0.0.0/8",), webhooks_at_once=0
+    )
+
+
+@pytest.fixture
+def redis(jobs_settings: JobsSettings) -> Redis:
+    return Redis.from_url(jobs_settings.redis_url)
+
+
+@pytest.fixture
+def prefix(jobs_settings: JobsSettings) -> str:
+    return f"{{{jobs_settings.key_prefix}}}"
+
+
+async def submit(http: httpx.AsyncClient, **fields: object) -> str:
+    body = {"prompt": "a red apple", "num_inference_steps": 4} | fields
+    answer = await http.post("/v1/jobs", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+async def listed(http: httpx.AsyncClient) -> tuple[set[str], dict[str, str]]:
+    """Return the readable ids of the list, and the codes of those that are not."""
+    answer = await http.get("/v1/jobs?limit=100")
+    assert answer.status_code == 200, answer.text
+    page = answer.json()
+    return {job["id"] for job in page["jobs"]}, {j["id"]: j["code"] for j in page["unreadable"]}
+
+
+async def draw_with_seed(store: RedisStore, seed: int) -> None:
+    """Play a worker that is interrupted once and draws the seed it was asked for."""
+    held = await claim(store)
+    assert held.record.spec.seed == seed
+    await store.checkpoint(held.lease, [checkpoint(2)])
+    await store.requeue(held.lease, "drain")
+    held = await claim(store)
+    assert held.checkpoints == (checkpoint(2),)
+    image = ImageRecord(
+        index=0, seed=seed, width=64, height=64, content_type="image/png", size_bytes=len(PNG)
+    )
+    await store.add_image(held.lease, FinishedImage(image, PNG))
+    await store.finish(held.lease, 4)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_seed_comes_back_to_the_last_digit(
+    http: httpx.AsyncClient, redis_store: RedisStore, seed: int
+) -> None:
+    job_id = await submit(http, seed=seed)
+    await draw_with_seed(redis_store, seed)
+    job = (await http.get(f"/v1/jobs/{job_id}")).json()
+    assert job["request"]["seed"] == job["images"][0]["seed"] == seed
+    assert (await http.get(f"/v1/jobs/{job_id}/images/0")).content == PNG
+    events = (await http.get(f"/v1/jobs/{job_id}/events")).text
+    assert set(re.findall(r'"seed":(\d+)', events)) == {str(seed)}
+    assert (await http.get("/v1/jobs")).json()["jobs"][0]["images"][0]["seed"] == seed
+    assert (await http.delete(f"/v1/jobs/{job_id}")).status_code == 204
+
+
+async def job_at(stage: str, http: httpx.AsyncClient, store: RedisStore) -> str:
+    """Return a job in a state; each state holds other fields."""
+    job_id = await submit(http, deadline_s=600, webhook={"url": "https://127.0.0.1/"})
+    if stage == "done":
+        await draw(store)
+    if stage == "running":
+        held = await claim(store)
+        await advance(store, held, 1, preview=True)
+        await store.checkpoint(held.lease, [checkpoint(2)])
+    return job_id
+
+
+@pytest.mark.parametrize("stage", ["done", "running", "queued"])
+async def test_a_damaged_field_harms_that_job_alone(
+    http: httpx.AsyncClient, redis_store: RedisStore, redis: Redis, prefix: str, stage: str
+) -> None:
+    good = await submit(http)
+    await draw(redis_store)
+
+    def key_of(job_id: str) -> str:
+        return f"{prefix}:job:{job_id}"
+
+    first = await job_at(stage, http, redis_store)
+    fields = [str(name, "ascii") for name in cast(list[bytes], redis.hkeys(key_of(first)))]
+    assert {"spec", "units", "status", "model", "tenant", "seq", "webhook"} < set(fields)
+    await drain(http, redis_store)
+    for field in fields:
+        for value in DAMAGE:
+            job_id = await job_at(stage, http, redis_store)
+            if value is None:
+                redis.hdel(key_of(job_id), field)
+            else:
+                redis.hset(key_of(job_id), field, value)
+            label = f"{stage}.{field} = {value!r}"
+            readable, unreadable = await listed(http)
+            assert good in readable, label
+            assert job_id in readable or unreadable[job_id] in (
+                "unreadable_record", "newer_version",
+            ), label  # fmt: skip
+            answer = await http.get(f"/v1/jobs/{job_id}")
+            assert answer.status_code in ((200,) if job_id in readable else (500, 503)), label
+            if job_id in unreadable:
+                assert answer.json()["code"] == unreadable[job_id], label
+            await redis_store.sweep()
+            deleted = await http.delete(f"/v1/jobs/{job_id}")
+            if unreadable.get(job_id) == "newer_version":
+                assert deleted.status_code == 503, label
+                redis.hset(key_of(job_id), field, 1)
+                deleted = await http.delete(f"/v1/jobs/{job_id}")
+            assert deleted.status_code == 204, label
+            assert job_id not in (set.union(*map(set, await listed(http)))), label
+            await drain(http, redis_store)
+    redis.close()
+
+
+async def drain(http: httpx.AsyncClient, store: RedisStore) -> None:
+    """Delete what is there but for the oldest, and see that no work is left of it."""
+    page = (await http.get("/v1/jobs?limit=100")).json()
+    for job in page["jobs"][:-1]:
+        assert (await http.delete(f"/v1/jobs/{job['id']}")).status_code == 204
+    backlog = await store.backlog("toy")
+    assert (backlog.pending_jobs, backlog.running_jobs) == (0, 0)
+    assert await store.claim("toy", "w", idle=True) is None
+    assert (await store.totals()).unreadable == 0
+
+
+async def test_a_worker_fails_what_it_cannot_read_and_takes_the_next(
+    http: httpx.AsyncClient, redis_store: RedisStore, redis: Redis, prefix: str
+) -> None:
+    damaged, sound = await submit(http), await submit(http)
+    spec = redis.hget(f"{prefix}:job:{damaged}", "spec")
+    redis.hset(f"{prefix}:job:{damaged}", "spec", "{")
+    assert (await claim(redis_store)).record.id == sound
+    assert await redis_store.claim("toy", "w", idle=True) is None
+    assert (await redis_store.totals()).unreadable == 1
+    assert "sfumato_unreadable_records 1.0" in (await http.get("/metrics")).text
+    redis.hset(f"{prefix}:job:{damaged}", "spec", spec)
+    job = (await http.get(f"/v1/jobs/{damaged}")).json()
+    assert (job["status"], job["error"]["code"]) == ("failed", "internal")
+    assert "'spec' is damaged" in job["error"]["detail"]
+    redis.close()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"name": "toy"}', "\x00"])
+async def test_a_damaged_entry_does_not_hide_the_others(
+    http: httpx.AsyncClient, redis_store: RedisStore, redis: Redis, prefix: str, damage: str
+) -> None:
+    redis.hset(f"{prefix}:models", "broken", damage)
+    redis.sadd(f"{prefix}:workers", "broken")
+    redis.set(f"{prefix}:worker:broken", damage, ex=60)
+    redis.hset(f"{prefix}:tenants", "broken", damage)
+    await redis_store.tenants.set(TenantTerms(name="sound", weight=2))
+    for path in ("/v1/models", "/v1/samplers", "/v1/workers", "/readyz", "/metrics"):
+        answer = await http.get(path)
+        assert answer.status_code != 500, path
+    models = (await http.get("/v1/models")).json()["models"]
+    assert [model["name"] for model in models] == [MODEL.name]
+    assert {load.name: load.weight for load in await redis_store.tenants.all()} == {
+        "broken": 1.0,
+        "sound": 2.0,
+    }
+    assert (await http.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
+    await redis_store.forget_model("broken")
+    assert not redis.hexists(f"{prefix}:models", "broken")
+    redis.close()
+
+
+async def test_a_damaged_key_does_not_hide_the_others(
+    jobs_settings: JobsSettings, redis: Redis, prefix: str
+) -> None:
+    store = KeyStore(jobs_settings)
+    sound, _ = await store.create("shop", frozenset({Scope.JOBS}))
+    broken, _ = await store.create("shop", frozenset({Scope.JOBS}))
+    (name,) = [key for key in redis.scan_iter() if key.endswith(f":key:{broken.id}".encode())]
+    for field in redis.hkeys(name):
+        before = redis.hget(name, field)
+        redis.hset(name, field, b"\xff")
+        assert sound.id in {key.id for key in await store.all()}, field
+        await store.find(broken.id)
+        redis.hset(name, field, before)
+    await store.revoke(broken.id)
+    await store.close()
+    redis.close()

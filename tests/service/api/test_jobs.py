@@ -1,0 +1,324 @@
+"""Submitting, looking, listing, cancelling, deleting; what is refused and how."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from redis import Redis
+
+from jobs.redis.store import RedisStore
+from jobs.schema import JobError, JobStatus
+from service.settings import ServiceSettings
+from tests.service.doors import submit
+from tests.service.worker import PNG, advance, claim, draw, finish
+
+
+async def backlog(store: RedisStore) -> int:
+    return (await store.backlog("toy")).pending_jobs
+
+
+async def test_submitted_job_has_every_default(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    answer = await http.post("/v1/jobs", json={"prompt": "a red apple", "metadata": {"a": "b"}})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["x-request-id"]
+    assert job["status"] == "queued"
+    assert job["queue_position"] == 1
+    assert job["eta_s"] is None  # no worker has announced its speed
+    assert job["request"]["sampler"] == "euler"
+    assert job["request"]["num_inference_steps"] == 10
+    assert isinstance(job["request"]["seed"], int)
+    assert job["request"]["metadata"] == {"a": "b"}
+    assert job["created_at"].endswith("Z")
+    assert await backlog(redis_store) == 1
+
+
+async def test_finished_job_has_images_and_timings(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    job_id = await submit(http, num_images=2)
+    await draw(redis_store)
+    job = (await http.get(f"/v1/jobs/{job_id}")).json()
+    assert job["status"] == "succeeded"
+    assert job["progress"] == {"step": 20, "total": 20, "fraction": 1.0}
+    assert [image["url"] for image in job["images"]] == [
+        f"/v1/jobs/{job_id}/images/0",
+        f"/v1/jobs/{job_id}/images/1",
+    ]
+    assert job["timings"]["evaluations"] == 20
+    assert job["timings"]["queued_s"] >= 0
+    image = await http.get(job["images"][1]["url"])
+    assert image.content == PNG
+
+
+async def test_prefer_wait_answers_200_when_the_job_ends_in_time(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    async def worker() -> None:
+        while await backlog(redis_store) == 0:
+            await asyncio.sleep(0.01)
+        await draw(redis_store)
+
+    playing = asyncio.create_task(worker())
+    answer = await http.post(
+        "/v1/jobs", json={"prompt": "a red apple"}, headers={"prefer": "wait=10"}
+    )
+    await playing
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=10"
+    assert answer.json()["status"] == "succeeded"
+
+
+async def test_prefer_wait_answers_202_when_the_time_is_up(http: httpx.AsyncClient) -> None:
+    answer = await http.post(
+        "/v1/jobs", json={"prompt": "a red apple"}, headers={"prefer": "respond-async, wait=0"}
+    )
+    assert answer.status_code == 202
+    assert answer.headers["preference-applied"] == "wait=0"
+
+
+async def test_same_key_and_body_give_the_same_job(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    headers = {"idempotency-key": '"8e03978e-40d5-43dd"'}
+    body = {"prompt": "a red apple", "seed": 3}
+    first = await http.post("/v1/jobs", json=body, headers=headers)
+    again = await http.post(
+        "/v1/jobs", content=b'{"seed": 3,  "prompt": "a red apple"}',
+        headers=headers | {"content-type": "application/json; charset=utf-8"},
+    )  # fmt: skip
+    bare = await http.post("/v1/jobs", json=body, headers={"idempotency-key": "8e03978e-40d5-43dd"})
+    assert again.status_code == bare.status_code == 202
+    assert first.json()["id"] == again.json()["id"] == bare.json()["id"]
+    assert await backlog(redis_store) == 1
+
+
+async def test_same_key_with_another_body_is_422(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    headers = {"idempotency-key": '"k"'}
+    await http.post("/v1/jobs", json={"prompt": "a red apple"}, headers=headers)
+    other = await http.post("/v1/jobs", json={"prompt": "a green apple"}, headers=headers)
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_conflict"
+    assert await backlog(redis_store) == 1
+
+
+@pytest.mark.parametrize("key", ["", '""', '"open', "with space", '"' + "k" * 256 + '"', 'a"b'])
+async def test_malformed_key_is_400(
+    http: httpx.AsyncClient, redis_store: RedisStore, key: str
+) -> None:
+    answer = await http.post(
+        "/v1/jobs", json={"prompt": "a red apple"}, headers={"idempotency-key": key}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+    assert await backlog(redis_store) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"webhook_url": "https://example.org"}, "webhook_url"),
+        ({"sampler": "eular"}, "sampler"),
+        ({"schedule": "linear"}, "schedule"),
+        ({"model": "sdxl"}, "model"),
+        ({"num_inference_steps": 0}, "num_inference_steps"),
+        ({"num_inference_steps": 1001}, "num_inference_steps"),
+        ({"num_inference_steps": "20"}, "num_inference_steps"),
+        ({"guidance_scale": math.nan}, "guidance_scale"),
+        ({"guidance_scale": math.inf}, "guidance_scale"),
+        ({"prompt": "a" * 100_000}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": "\ud800"}, "prompt"),
+        ({"width": 63}, "width"),
+        ({"seed": 2**63}, "seed"),
+        ({"num_images": 17}, "num_images"),
+        ({"priority": "urgent"}, "priority"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"metadata": {"\ud800": "x"}}, "metadata"),
+        ({"deadline_s": -1}, "deadline_s"),
+    ],
+)
+async def test_bad_field_is_422_and_named(
+    http: httpx.AsyncClient, redis_store: RedisStore, fields: dict[str, object], named: str
+) -> None:
+    body = json.dumps({"prompt": "a red apple"} | fields)
+    answer = await http.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == 422
+    assert problem["instance"] == "/v1/jobs"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["errors"][0]["field"].startswith(named)
+    assert len(answer.content) < 2000
+    assert await backlog(redis_store) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "malformed_request"),
+        (b'{"prompt": "\xff"}', "application/json", 400, "malformed_request"),
+        (b"[" * 100_000, "application/json", 400, "malformed_request"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "application/json", 400, "malformed_request"),
+        (b"[]", "application/json", 422, "invalid_request"),
+        (b"", "application/json", 422, "invalid_request"),
+        (b'{"prompt": "a"}', "text/plain", 415, "unsupported_media_type"),
+        (b"prompt=a", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b'{"prompt": "a"}', None, 415, "unsupported_media_type"),
+        (b" " * (1024 * 1024 + 1), "application/json", 413, "body_too_large"),
+    ],
+)
+async def test_unreadable_body_is_refused(
+    http: httpx.AsyncClient, redis_store: RedisStore,
+    content: bytes, content_type: str | None, status: int, code: str,
+) -> None:  # fmt: skip
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = await http.post("/v1/jobs", content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == code
+    assert await backlog(redis_store) == 0
+
+
+async def test_body_of_unannounced_length_is_bounded_too(http: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65536
+
+    answer = await http.post(
+        "/v1/jobs", content=chunks(), headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "body_too_large"
+
+
+async def test_unknown_path_and_method_are_problems(http: httpx.AsyncClient) -> None:
+    missing = await http.get("/v2/jobs")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    wrong = await http.put("/v1/jobs")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "GET, POST"
+    other = await http.put("/v1/jobs/x")
+    assert other.headers["allow"] == "DELETE, GET"
+
+
+@pytest.mark.parametrize("job_id", ["nobody", "a:b", "é", "x" * 200])
+async def test_unknown_job_is_404(http: httpx.AsyncClient, job_id: str) -> None:
+    for method, tail in [
+        ("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/preview"),
+        ("GET", "/images/0"),
+    ]:  # fmt: skip
+        answer = await http.request(method, f"/v1/jobs/{job_id}{tail}")
+        assert answer.status_code == 404, (method, tail, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_cancel_ends_a_job_and_leaves_an_ended_one(
+    http: httpx.AsyncClient, redis_store: RedisStore
+) -> None:
+    job_id = await submit(http)
+    canceled = await http.post(f"/v1/jobs/{job_id}/cancel")
+    assert canceled.json()["status"] == "canceled"
+    again = await http.post(f"/v1/jobs/{job_id}/cancel")
+    assert (again.status_code, again.json()["status"]) == (200, "canceled")
+
+
+async def test_deleted_job_is_gone(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+    job_id = await submit(http)
+    await draw(redis_store)
+    assert (await http.delete(f"/v1/jobs/{job_id}")).status_code == 204
+    assert (await http.get(f"/v1/jobs/{job_id}")).status_code == 404
+    assert (await http.get(f"/v1/jobs/{job_id}/images/0")).status_code == 404
+
+
+async def test_list_pages_newest_first(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+    ids = [await submit(http) for _ in range(5)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await http.get("/v1/jobs", params=params)).json()
+        seen += [job["id"] for job in page["jobs"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert seen == ids[::-1]
+    await redis_store.cancel(ids[0])
+    only = (await http.get("/v1/jobs", params={"status": "canceled"})).json()
+    assert [job["id"] for job in only["jobs"]] == [ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [({"cursor": "x"}, 400), ({"limit": "0"}, 422), ({"limit": "a"}, 422), ({"status": "x"}, 422)],
+)
+async def test_bad_list_parameter_is_refused(
+    http: httpx.AsyncClient, params: dict[str, str], status: int
+) -> None:
+    answer = await http.get("/v1/jobs", params=params)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_failed_job_has_a_problem(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+    job_id = await submit(http)
+    held = await claim(redis_store)
+    await redis_store.fail(held.lease, JobError(code="non_finite", detail="it burst"))
+    job = (await http.get(f"/v1/jobs/{job_id}")).json()
+    assert job["status"] == JobStatus.FAILED
+    assert job["error"]["code"] == "non_finite"
+    assert job["error"]["detail"] == "it burst"
+
+
+async def test_image_can_be_revalidated(http: httpx.AsyncClient, redis_store: RedisStore) -> None:
+    job_id = await submit(http)
+    held = await claim(redis_store)
+    early = await http.get(f"/v1/jobs/{job_id}/images/0")
+    assert early.status_code == 404
+    assert early.json()["detail"] == f"job {job_id} has no picture 0"
+    await advance(redis_store, held, 3, preview=True)
+    job = (await http.get(f"/v1/jobs/{job_id}")).json()
+    preview = await http.get(job["preview_url"])
+    assert preview.content == b"preview-3"
+    assert preview.headers["cache-control"] == "no-store"
+    await finish(redis_store, held)
+    whole = await http.get(f"/v1/jobs/{job_id}/images/0")
+    assert whole.headers["content-type"] == "image/png"
+    same = await http.get(
+        f"/v1/jobs/{job_id}/images/0", headers={"if-none-match": whole.headers["etag"]}
+    )
+    assert (same.status_code, same.content) == (304, b"")
+    other = await http.get(f"/v1/jobs/{job_id}/images/0", headers={"if-none-match": '"x"'})
+    assert other.status_code == 200
+    assert (await http.get(f"/v1/jobs/{job_id}/images/99")).status_code == 422
+
+
+async def test_request_id_is_kept_when_it_is_sane(http: httpx.AsyncClient) -> None:
+    kept = await http.get("/healthz", headers={"x-request-id": "abc-1"})
+    assert kept.headers["x-request-id"] == "abc-1"
+    replaced = await http.get("/healthz", headers={"x-request-id": "a b\tc"})
+    assert replaced.headers["x-request-id"] != "a b\tc"
+
+
+async def test_job_of_a_newer_version_is_left_to_a_newer_door(
+    http: httpx.AsyncClient, redis_store: RedisStore, settings: ServiceSettings
+) -> None:
+    job_id = await submit(http)
+    with Redis.from_url(settings.redis_url) as redis:
+        redis.hset(f"{{{settings.key_prefix}}}:job:{job_id}", "schema_version", 99)
+    for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
+        answer = await http.request(method, f"/v1/jobs/{job_id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "newer_version")
+        assert answer.headers["retry-after"] == "2"
+    assert (await http.get("/v1/jobs")).json()["jobs"] == []

@@ -1,0 +1,328 @@
+"""The engine: mixing, resuming, leaving, and keeping one image's fault from the others."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.bundle.bundle import Bundle
+from diffusion.samplers.registry import SAMPLERS
+from tests.workers.harness import Bench, image_request, solo
+from workers.engine.engine import EngineSettings
+from workers.engine.messages import (
+    Admitted,
+    Advanced,
+    Failed,
+    Finished,
+    ImageRequest,
+    Previewed,
+    Released,
+    Resume,
+    Saved,
+)
+
+
+def mixed_requests(count: int) -> list[ImageRequest]:
+    """Return requests that differ in everything a client can choose."""
+    chooser = random.Random(5)
+    names = list(SAMPLERS)
+    return [
+        image_request(
+            f"job{i}",
+            sampler=(name := names[i % len(names)]),
+            schedule=chooser.choice(SAMPLERS[name].schedules),
+            steps=chooser.randint(1, 14),
+            seed=chooser.randrange(2**40),
+            prompt=chooser.choice(["a red apple", "cat", "蓝色的心", ""]),
+            negative_prompt=chooser.choice(["", "blurry"]),
+            guidance_scale=chooser.choice([1.0, 2.0, 5.5]),
+            guidance_rescale=chooser.choice([0.0, 0.7]),
+        )
+        for i in range(count)
+    ]
+
+
+def run_mixed(
+    bundle: Bundle, requests: list[ImageRequest], settings: EngineSettings
+) -> dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    """Submit the requests at random ticks."""
+    chooser = random.Random(9)
+    bench = Bench(bundle, settings)
+    left = list(requests)
+    while left:
+        for _ in range(min(len(left), chooser.randint(0, 4))):
+            bench.engine.submit(left.pop(0))
+        bench.engine.tick()
+    return bench.run()
+
+
+def test_mixed_batch_equals_solo_within_a_level(bundle: Bundle) -> None:
+    requests = mixed_requests(40)
+    settings = EngineSettings(slots=12, rows_per_tick=16)
+    together, alone = run_mixed(bundle, requests, settings), solo(bundle, requests, settings)
+    assert len(together) == 40
+    for key, pixels in alone.items():
+        difference = np.abs(together[key].astype(int) - pixels.astype(int))
+        assert difference.max() <= 1, (key, difference.max())
+
+
+def test_deterministic_mixed_batch_equals_solo_bit_for_bit(bundle: Bundle) -> None:
+    requests = mixed_requests(40)
+    settings = EngineSettings(slots=12, rows_per_tick=8, deterministic=True)
+    together, alone = run_mixed(bundle, requests, settings), solo(bundle, requests, settings)
+    for key, pixels in alone.items():
+        assert np.array_equal(together[key], pixels), key
+
+
+def test_with_onnx_on_the_cpu_mixed_equals_solo_bit_for_bit_by_default(onnx_bundle: Bundle) -> None:
+    requests = mixed_requests(40)
+    settings = EngineSettings(slots=12, rows_per_tick=16)
+    together = run_mixed(onnx_bundle, requests, settings)
+    alone = solo(onnx_bundle, requests, settings)
+    for key, pixels in alone.items():
+        assert np.array_equal(together[key], pixels), key
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_sde", "lms", "unipc", "euler_ancestral"])
+def test_a_state_taken_up_at_any_row_ends_in_the_same_image(bundle: Bundle, sampler: str) -> None:
+    settings = EngineSettings(checkpoint_s=0.0, deterministic=True, rows_per_tick=4)
+    request = image_request(sampler=sampler, steps=5)
+    bench = Bench(bundle, settings)
+    bench.engine.submit(request)
+    whole = bench.run()["job", 0]
+    states = bench.of(Saved)
+    assert [s.row for s in states] == list(range(1, bench.engine.stats.evaluations))
+    for saved in states:
+        second = Bench(bundle, settings)
+        resume = Resume(saved.row, saved.state, saved.identity)
+        second.engine.submit(replace(request, resume=resume))
+        assert np.array_equal(second.run()["job", 0], whole), saved.row
+        assert second.of(Admitted)[0].row == saved.row
+        assert second.engine.stats.evaluations == bench.engine.stats.evaluations - saved.row
+
+
+def test_an_early_image_is_saved_once_after_its_first_evaluation(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(checkpoint_s=1e9))
+    bench.engine.submit(image_request("early", early=True))
+    bench.engine.submit(image_request("late"))
+    bench.run()
+    assert [(saved.job_id, saved.row) for saved in bench.of(Saved)] == [("early", 1)]
+
+
+def test_a_state_of_another_build_starts_again_and_says_so(bundle: Bundle) -> None:
+    settings = EngineSettings(checkpoint_s=0.0)
+    bench = Bench(bundle, settings)
+    bench.engine.submit(image_request())
+    whole = bench.run()["job", 0]
+    saved = bench.of(Saved)[2]
+    second = Bench(bundle, settings)
+    second.engine.submit(
+        image_request(resume=Resume(saved.row, saved.state, "another:torch:table"))
+    )
+    assert np.abs(second.run()["job", 0].astype(int) - whole).max() <= 1
+    assert second.of(Admitted)[0] == Admitted("job", 0, 0, refused=True)
+
+
+def test_release_gives_the_last_states_and_frees_the_slot(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(slots=1))
+    bench.engine.submit(image_request("first", steps=20))
+    bench.engine.submit(image_request("second", steps=2))
+    for _ in range(3):
+        bench.engine.tick()
+    bench.engine.release("first")
+    assert set(bench.run()) == {("second", 0)}
+    (released,) = bench.of(Released)
+    assert (released.job_id, [s.row for s in released.saved]) == ("first", [3])
+
+
+def test_release_of_a_job_that_waits_for_a_slot(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(slots=1))
+    bench.engine.submit(image_request("first"))
+    bench.engine.submit(image_request("second"))
+    bench.engine.tick()
+    bench.engine.release("second")
+    assert set(bench.run()) == {("first", 0)}
+    assert bench.of(Released) == [Released("second")]
+
+
+class Wrapped:
+    """The tiny model's backend with something done to some of its calls."""
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.inner = bundle.backend
+        self.calls: list[int] = []
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        self.calls.append(len(sample))
+        return self.spoil(self.inner.predict(sample, timesteps, embeddings, added), embeddings)
+
+    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+        return prediction
+
+
+class Poisoned(Wrapped):
+    """Gives NaN for rows of one prompt."""
+
+    def __init__(self, bundle: Bundle, prompt: str, *, raises: bool = False) -> None:
+        super().__init__(bundle)
+        self.poison = bundle.encode_prompts([prompt])[0].embeddings
+        self.raises = raises
+
+    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+        hit = torch.isclose(embeddings, self.poison, atol=1e-4).flatten(1).all(1)
+        if self.raises and hit.any():
+            raise RuntimeError("shape mismatch")
+        return torch.where(hit.reshape(-1, 1, 1, 1), torch.nan, prediction)
+
+
+class Small(Wrapped):
+    """Holds so many rows and no more."""
+
+    def __init__(self, bundle: Bundle, most: int) -> None:
+        super().__init__(bundle)
+        self.most = most
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        if len(sample) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().predict(sample, timesteps, embeddings, added)
+
+
+@pytest.fixture
+def with_backend(bundle: Bundle) -> Iterator[Bundle]:
+    original = bundle.backend
+    yield bundle
+    bundle.backend = original
+
+
+@pytest.mark.parametrize(("raises", "code"), [(False, "non_finite"), (True, "internal")])
+def test_a_failing_row_fails_its_job_alone(with_backend: Bundle, raises: bool, code: str) -> None:
+    requests = [image_request(f"job{i}", seed=i) for i in range(4)] + [
+        image_request("bad", prompt="poison")
+    ]
+    expected = solo(with_backend, requests[:4], EngineSettings())
+    with_backend.backend = Poisoned(with_backend, "poison", raises=raises)
+    bench = Bench(with_backend)
+    for request in requests:
+        bench.engine.submit(request)
+    finished = bench.run()
+    assert finished.keys() == expected.keys()
+    for key, pixels in expected.items():
+        assert np.abs(finished[key].astype(int) - pixels).max() <= 1
+    (failed,) = bench.of(Failed)
+    assert (failed.job_id, failed.code) == ("bad", code)
+    assert failed.detail
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_out_of_memory_halves_the_bound_and_goes_on(
+    with_backend: Bundle, deterministic: bool
+) -> None:
+    with_backend.backend = Small(with_backend, 5)
+    settings = EngineSettings(rows_per_tick=16, deterministic=deterministic)
+    bench = Bench(with_backend, settings)
+    for i in range(8):
+        bench.engine.submit(image_request(f"job{i}", seed=i))
+    assert len(bench.run()) == 8
+    assert bench.engine.rows_per_tick == 4
+    assert not bench.of(Failed)
+
+
+def test_a_image_too_large_for_the_device_fails_alone(with_backend: Bundle) -> None:
+    with_backend.backend = Small(with_backend, 1)
+    bench = Bench(with_backend)
+    bench.engine.submit(image_request("guided"))
+    bench.engine.submit(image_request("unguided", guidance_scale=1.0))
+    assert set(bench.run()) == {("unguided", 0)}
+    (failed,) = bench.of(Failed)
+    assert (failed.job_id, failed.code) == ("guided", "out_of_memory")
+
+
+def test_a_request_that_cannot_be_compiled_fails_alone(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.submit(image_request("bad", sampler="no_such"))
+    bench.engine.submit(image_request("good"))
+    assert set(bench.run()) == {("good", 0)}
+    (failed,) = bench.of(Failed)
+    assert (failed.job_id, failed.code) == ("bad", "invalid_request")
+    assert "no_such" in failed.detail
+
+
+def test_previews_come_at_the_asked_interval_and_end_as_the_image(bundle: Bundle) -> None:
+    bench = Bench(bundle, EngineSettings(preview_s=0.0))
+    bench.engine.submit(image_request(steps=10, preview=3))
+    bench.run()
+    assert [p.step for p in bench.of(Previewed)] == [3, 6, 9]
+    assert all(p.pixels.shape == (32, 32, 3) for p in bench.of(Previewed))
+
+
+def test_guided_images_cost_two_rows_and_others_one(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.submit(image_request("guided", steps=4))
+    bench.engine.submit(image_request("plain", steps=4, guidance_scale=1.0))
+    bench.run()
+    assert bench.engine.stats.rows == 4 * 2 + 4
+    images = [image for report in bench.of(Advanced) for image in report.images]
+    assert {i.job_id: i.evaluations for i in images if i.row == i.rows} == {"guided": 8, "plain": 4}
+
+
+def test_images_of_two_sizes_are_never_in_one_pass(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.submit(image_request("small", steps=3))
+    bench.engine.submit(image_request("wide", steps=3, width=64))
+    finished = bench.run()
+    assert finished["wide", 0].shape == (32, 64, 3)
+    assert all(len(report.images) == 1 for report in bench.of(Advanced))
+
+
+def test_the_threaded_engine_serves_and_stops(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.engine.start()
+    bench.engine.submit(image_request())
+    deadline = monotonic() + 30
+    # It reports an image a moment before it is idle.
+    while not (bench.of(Finished) and bench.engine.silent_s == 0.0):
+        assert monotonic() < deadline, bench.reports
+        sleep(0.005)
+    bench.engine.stop()
+
+
+def test_a_image_alone_does_not_make_the_engine_look_slow(bundle: Bundle) -> None:
+    settings = EngineSettings(slots=8, rows_per_tick=8, units_per_s=1e6)
+    bench = Bench(bundle, settings)
+    bench.engine.submit(image_request(steps=6))
+    bench.run()
+    assert bench.engine.stats.units_per_s == 1e6  # no tick was full: the calibration stands
+
+
+def test_full_batches_say_what_the_engine_does_a_second(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.throughput.SETTLED_S", 0.0)
+    bench = Bench(bundle, EngineSettings(slots=8, rows_per_tick=8, units_per_s=1e6))
+    for i in range(4):
+        bench.engine.submit(image_request(f"job{i}", steps=6, width=64))
+    bench.run()
+    stats = bench.engine.stats
+    seconds = stats.model_s + stats.step_s + stats.overhead_s
+    # A row of 64×32 is two units of this model of 32×32.
+    assert stats.units_per_s == pytest.approx(2 * stats.rows / seconds, rel=0.3)

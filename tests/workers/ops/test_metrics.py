@@ -1,0 +1,75 @@
+"""A worker's figures for Prometheus."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from prometheus_client import generate_latest
+from torch import Tensor
+
+from diffusion.bundle.bundle import Bundle
+from diffusion.errors import BundleError
+from tests.workers.harness import Bench, image_request
+from workers.engine.calibrate import Calibration, calibrate, measure, sizes
+from workers.ops.metrics import Counters
+
+
+def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    counters = Counters("tiny", bench.engine, 16)
+    for i in range(3):
+        bench.engine.submit(image_request(f"job{i}", steps=4))
+    bench.run()
+    lines = generate_latest(counters.registry).decode().splitlines()
+    figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(figures['sfumato_engine_evaluations_total{model="tiny"}']) == 12
+    assert float(figures['sfumato_engine_rows_total{model="tiny"}']) == 24
+    assert float(figures['sfumato_engine_slots{model="tiny"}']) == 16
+    assert float(figures['sfumato_engine_slots_used{model="tiny"}']) == 0
+    parts = [float(v) for k, v in figures.items() if k.startswith("sfumato_engine_tick_seconds")]
+    assert len(parts) == 3
+    assert all(part > 0 for part in parts)
+
+
+def test_calibration_takes_a_batch_within_its_bound(bundle: Bundle) -> None:
+    assert calibrate(bundle, 8).rows_per_tick in sizes(8)
+    assert calibrate(bundle, 1).rows_per_tick == 2
+    assert sizes(8) == [2, 3, 4, 6, 8]
+    assert sizes(1) == [2]
+
+
+@dataclass
+class Broken:
+    """Predicts nothing, or no number."""
+
+    error: Exception | None = None
+    name = "broken"
+
+    def predict(
+        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: object
+    ) -> Tensor:
+        if self.error is not None:
+            raise self.error
+        return torch.full_like(sample, torch.nan)
+
+
+def test_a_model_that_cannot_draw_is_found_out_before_it_takes_jobs(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, message in ((None, "non-finite value"), (RuntimeError("no kernel"), "no kernel")):
+        monkeypatch.setattr(bundle, "backend", Broken(error))
+        with pytest.raises(BundleError, match=f"the model cannot draw: .*{message}"):
+            calibrate(bundle, 8)
+
+
+def test_a_device_too_small_for_any_batch_has_no_speed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "backend", Broken(MemoryError()))
+    assert calibrate(bundle, 8) == measure(bundle, 2) == Calibration(2, 0.0)
+
+
+def test_a_chosen_batch_size_has_its_speed_measured(bundle: Bundle) -> None:
+    measured = measure(bundle, 5)
+    assert measured.rows_per_tick == 5
+    assert measured.rows_per_s > 0

@@ -1,0 +1,1 @@
+"""One thread that owns the device: what a tick does, and what it leaves to do."""

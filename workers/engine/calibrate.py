@@ -1,0 +1,155 @@
+"""The batch size at which the device is fastest, measured at start."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import linear_regression, median
+from time import perf_counter
+
+import structlog
+
+from diffusion.bundle.bundle import Bundle
+from diffusion.errors import BundleError
+from jobs.schema import MAX_STEPS
+from workers.engine.batcher import MIN_ROWS
+from workers.engine.engine import Engine, EngineSettings
+from workers.engine.messages import Failed, ImageRequest, Report
+
+log = structlog.get_logger()
+WITHIN = 0.998
+"""The smallest batch that reaches this share of the best speed is taken."""
+CONTENDER = 0.96
+"""A size with this share of the best speed in a first look gets a closer one."""
+LOOKS = 2
+MOST_TICKS = 16  # of one closer look at a size
+ROUNDS = 13
+BUDGET_S = 3.2
+"""No closer look begins after this. A device whose first looks take as long does not need one: its
+ticks are long enough to be measured well."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A batch size and what the device does with it."""
+
+    rows_per_tick: int
+    rows_per_s: float  # at base resolution, so units per second too; 0: it did not fit in memory
+
+
+def calibrate(bundle: Bundle, most: int) -> Calibration:
+    """Return the smallest of the sizes up to ``most`` within 0.2 % of the best rows per second."""
+    return best_of(speeds_by_rows(bundle, sizes(most)))
+
+
+def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
+    """Return a given size with its speed."""
+    speed = speeds_by_rows(bundle, [rows_per_tick]).get(rows_per_tick, 0.0)
+    return Calibration(rows_per_tick, speed)
+
+
+def best_of(speeds: Mapping[int, float]) -> Calibration:
+    """Return the smallest size within 0.2 % of the best, or the minimum if none fits."""
+    if not speeds:
+        return Calibration(MIN_ROWS, 0.0)
+    chosen = min(rows for rows, speed in speeds.items() if speed >= WITHIN * max(speeds.values()))
+    shown = {str(rows): round(speed, 1) for rows, speed in speeds.items()}
+    tick_ms, row_ms = (round(1000 * cost_s, 3) for cost_s in tick_cost_s(speeds))
+    log.info("calibrated", rows_per_tick=chosen, rows_per_s=shown, tick_ms=tick_ms, row_ms=row_ms)
+    return Calibration(chosen, speeds[chosen])
+
+
+def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
+    """Return (fixed, row) of ticks that take ``fixed + row · rows`` seconds, by least squares.
+
+    With one size the fixed part is unknown and counted to the rows.
+    """
+    ticks = {rows: rows / speed for rows, speed in speeds.items()}
+    if len(ticks) == 1:
+        return 0.0, 1 / next(iter(speeds.values()))
+    row, fixed = linear_regression(list(ticks), list(ticks.values()))
+    return max(0.0, fixed), row
+
+
+def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, float]:
+    """Return rows per second of whole ticks at these ascending sizes, as many as fit in memory.
+
+    The sizes take turns, so that other load on the machine slows all of them alike. The best ones
+    get a closer look over equally many rows, and the median of a size's turns counts: it scatters
+    by two thousandths, half as far as the best turn. The speeds of the others in their better look
+    are scaled by the same factor as the best one's.
+
+    Raises:
+        BundleError: the model fails or predicts non-finite values.
+    """
+    engines = _fitting(bundle, rows_to_try)
+    if not engines:
+        return {}
+    until = perf_counter() + BUDGET_S
+    looks = [{n: n / ticks_s(engine, 1) for n, engine in engines.items()} for _ in range(LOOKS)]
+    speeds = {rows: max(look[rows] for look in looks) for rows in engines}
+    contenders = [n for n, speed in speeds.items() if speed >= CONTENDER * max(speeds.values())]
+    ticks = {rows: min(MOST_TICKS, round(max(contenders) / rows)) for rows in contenders}
+    turns: list[dict[int, float]] = []
+    while len(turns) < ROUNDS and perf_counter() < until:
+        turns.append({n: n * ticks[n] / ticks_s(engines[n], ticks[n]) for n in contenders})
+    for engine in engines.values():
+        engine.stop()
+    if not turns:
+        return speeds
+    closer = {rows: median(turn[rows] for turn in turns) for rows in contenders}
+    share = max(closer.values()) / max(speeds.values())  # best looks flatter, medians do not
+    return {rows: closer.get(rows, share * speed) for rows, speed in speeds.items()}
+
+
+def _fitting(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, Engine]:
+    """Return warm engines of the sizes that fit in memory."""
+    engines: dict[int, Engine] = {}
+    for rows in rows_to_try:
+        reports: list[Report] = []
+        engine = full_engine(bundle, rows, reports.append)
+        engine.tick()
+        failures = [report for report in reports if isinstance(report, Failed)]
+        if engine.rows_per_tick < rows or failures:
+            engine.stop()
+            for failure in failures:
+                if failure.code != "out_of_memory":
+                    raise BundleError(f"the model cannot draw: {failure.detail}")
+            break
+        engines[rows] = engine
+    return engines
+
+
+def sizes(most: int) -> list[int]:
+    """Return the powers of two from 2 up to ``most``, and the sizes half-way between them."""
+    powers = [2**n for n in range(1, max(2, most).bit_length())]
+    return [size for power in powers for size in (power, power * 3 // 2) if size <= max(2, most)]
+
+
+def full_engine(
+    bundle: Bundle, rows: int, report: Callable[[Report], None] = lambda _: None
+) -> Engine:
+    """Return an engine without a thread that advances ``rows`` unguided images a tick."""
+    info = bundle.info
+    engine = Engine(bundle, EngineSettings(slots=rows, rows_per_tick=rows), report)
+    for image in range(rows):
+        request = ImageRequest(
+            job_id="calibration",
+            image=image,
+            prompt="",
+            seed=0,
+            sampler="euler",
+            schedule="karras",
+            steps=MAX_STEPS,
+            guidance_scale=1.0,
+            width=info.width,
+            height=info.height,
+        )
+        engine.submit(request)
+    return engine
+
+
+def ticks_s(engine: Engine, count: int) -> float:
+    """Return the seconds of ``count`` ticks."""
+    started = perf_counter()
+    for _ in range(count):
+        engine.tick()
+    return perf_counter() - started

@@ -1,0 +1,227 @@
+"""The engine: one thread owns the device and advances images by one row a tick.
+
+Images join and leave between ticks. The tick touches no network, no disk and encodes no file; what
+does not depend on the network's prediction (opening slots, drawing noise, postprocessing of the
+last tick, half of a step) overlaps with the forward pass.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic, perf_counter
+
+import structlog
+
+from diffusion.bundle.bundle import Bundle
+from diffusion.errors import DiffusionError
+from workers.engine.admission import SlotAdmission
+from workers.engine.batcher import Batcher
+from workers.engine.forward import Evaluated, Overlap, evaluate
+from workers.engine.messages import Admitted, Failed, ImageRequest, Report
+from workers.engine.postprocess import OUT_OF_MEMORY, Postprocess
+from workers.engine.slot import Slot
+from workers.engine.throughput import EngineStats
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the engine runs."""
+
+    slots: int = 20
+    rows_per_tick: int = 16  # forward rows; a guided image costs two
+    deterministic: bool = False  # pad every batch to rows_per_tick
+    checkpoint_s: float = 1.0  # between two checkpoints of every image that moved
+    preview_s: float = 0.2  # between two previews of an image, about
+    ageing: float = 0.25
+    class_share: float = 0.05
+    units_per_s: float = 0.0  # with full batches, as calibrated; 0: unknown
+
+
+class Engine:
+    """Step-level continuous batching over one model."""
+
+    def __init__(
+        self, bundle: Bundle, settings: EngineSettings, report: Callable[[Report], None]
+    ) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._overlap = Overlap(bundle.device)
+        self._admission = SlotAdmission(bundle)
+        self._postprocess = Postprocess(bundle, report, settings.preview_s)
+        self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
+        self._slots: dict[tuple[str, int], Slot] = {}
+        self._waiting: deque[tuple[ImageRequest, Callable[[], tuple[Slot, bool]]]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._last_tick_at = monotonic()
+        self._saved_at = monotonic()
+        self._busy = False
+        self.stats = EngineStats(settings.units_per_s)
+
+    @property
+    def rows_per_tick(self) -> int:
+        """The bound on forward rows: the setting's, or less after the device ran out of memory."""
+        return self._batcher.rows_per_tick
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last tick while there is work, else 0."""
+        return max(0.0, monotonic() - self._last_tick_at) if self._busy else 0.0
+
+    def start(self) -> None:
+        """Start the engine thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the current tick; images still here are dropped."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._overlap.close()
+
+    def submit(self, request: ImageRequest) -> None:
+        """Queue a request for the next free slot. Thread-safe."""
+        opened = self._overlap.submit(partial(self._admission.open, request))
+        self.call(lambda: self._waiting.append((request, opened)))
+
+    def release(self, job_id: str) -> None:
+        """Free a job's slots before the next tick and report their states. Thread-safe."""
+        self.call(lambda: self._release(job_id))
+
+    def call(self, call: Callable[[], None]) -> None:
+        """Have the engine thread make a call before its next tick. Thread-safe."""
+        with self._wake:
+            self._calls.append(call)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            self.tick()
+
+    def _wait_for_work(self) -> bool:
+        """Return True once there is work, False once the engine stops."""
+        with self._wake:
+            while not (self._stopping or self._calls or self._waiting or self._slots):
+                self._busy = False
+                self._wake.wait()
+            if not (self._stopping or self._busy):
+                self._last_tick_at = monotonic()
+                self._busy = True
+            return not self._stopping
+
+    def tick(self) -> bool:
+        """Schedule, evaluate, advance, report; return False where there was nothing to do."""
+        started = perf_counter()
+        self._admit()
+        batch = self._schedule()
+        if not batch:
+            self._report()
+            return False
+        full = self._is_full(batch)
+        passes = self._evaluate(batch)
+        self._advance(passes)
+        self._report()
+        self.stats.ticked(perf_counter() - started, passes, full)
+        return True
+
+    def _admit(self) -> None:
+        """Make the calls from other threads and fill free slots."""
+        while self._calls:
+            self._calls.popleft()()
+        while self._waiting and len(self._slots) < self._settings.slots:
+            request, opened = self._waiting.popleft()
+            try:
+                slot, refused = opened()
+            except DiffusionError as error:
+                self._fail(request, "invalid_request", str(error))
+            except Exception as error:  # an image that cannot start must not stop the others
+                log.exception("slot cannot be opened", job_id=request.job_id)
+                self._fail(request, "internal", repr(error))
+            else:
+                slot.candidate.arrived = self._batcher.clock
+                self._slots[request.key] = slot
+                self._postprocess.report(Admitted(*request.key, slot.row, refused))
+
+    def _schedule(self) -> list[Slot]:
+        """Return the slots of the next forward pass, guided ones first."""
+        chosen = self._batcher.choose(slot.candidate for slot in self._slots.values())
+        batch = [self._slots[candidate.key] for candidate in chosen]  # type: ignore[index]
+        batch.sort(key=lambda slot: -slot.guidance.passes)
+        return batch
+
+    def _is_full(self, batch: Sequence[Slot]) -> bool:
+        """Whether more work would not make this tick larger."""
+        some_wait = len(batch) < len(self._slots) or len(self._slots) >= self._settings.slots
+        return some_wait or sum(slot.guidance.passes for slot in batch) >= self.rows_per_tick
+
+    def _evaluate(self, batch: Sequence[Slot]) -> list[Evaluated]:
+        """Evaluate the batch in one pass; after an error one by one, so that one slot fails alone.
+
+        When the device runs out of memory the bound is lowered and the next tick tries again.
+        """
+        pad_to = self.rows_per_tick if self._settings.deterministic else None
+        try:
+            postprocess = self._postprocess.run
+            return [evaluate(self._bundle, batch, pad_to, self._overlap, postprocess)]
+        except OUT_OF_MEMORY as error:
+            lowered = self._batcher.lower(pad_to or sum(slot.guidance.passes for slot in batch))
+            log.warning("out of memory", rows_per_tick=self.rows_per_tick)
+            if lowered and (pad_to is not None or len(batch) > 1):
+                return []
+            code, detail = "out_of_memory", str(error) or "the device is out of memory"
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("evaluation failed", job_id=batch[0].request.job_id)
+            code, detail = "internal", repr(error)
+        if len(batch) > 1:
+            return [each for slot in batch for each in self._evaluate([slot])]
+        self._fail(batch[0].request, code, detail)
+        return []
+
+    def _advance(self, passes: Sequence[Evaluated]) -> None:
+        """Move the evaluated slots on by a row; free those that are done or not finite."""
+        for evaluated in passes:
+            self._batcher.served(slot.candidate for slot in evaluated.slots)
+            moved = []
+            for i, slot in enumerate(evaluated.slots):
+                slot.evaluations += slot.guidance.passes
+                if not evaluated.finite[i]:
+                    at = f"row {slot.row}, sigma {slot.plan.sigmas[slot.row]:.4g}"
+                    detail = f"the model returned a non-finite value at {at}"
+                    self._fail(slot.request, "non_finite", detail)
+                    continue
+                slot.state = evaluated.state[i]
+                slot.row += 1
+                moved.append(slot)
+                if slot.done:
+                    del self._slots[slot.request.key]
+            self._postprocess.advanced(self.stats.ticks, evaluated, moved)
+        self._last_tick_at = monotonic()
+
+    def _release(self, job_id: str) -> None:
+        leaving = [slot for key, slot in self._slots.items() if key[0] == job_id]
+        for slot in leaving:
+            del self._slots[slot.request.key]
+        self._waiting = deque(entry for entry in self._waiting if entry[0].job_id != job_id)
+        self._postprocess.release(job_id, leaving)
+
+    def _fail(self, request: ImageRequest, code: str, detail: str) -> None:
+        self._slots.pop(request.key, None)
+        self._postprocess.report(Failed(*request.key, code, detail))
+
+    def _report(self) -> None:
+        """Report states that are due for a checkpoint, and everything if no pass comes next."""
+        self.stats.occupied(slot.candidate for slot in self._slots.values())
+        if self._last_tick_at - self._saved_at >= self._settings.checkpoint_s:
+            self._saved_at = self._last_tick_at
+            self._postprocess.save(list(self._slots.values()))
+        if not self._slots:
+            self._postprocess.run()

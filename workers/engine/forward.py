@@ -1,0 +1,142 @@
+"""One evaluation of a batch of slots, and what overlaps with its forward pass."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import isfinite
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffusion.bundle.bundle import Bundle
+from diffusion.denoiser import prepare
+from diffusion.samplers.noise import standard_noise
+from diffusion.samplers.registry import MAX_REGISTERS
+from diffusion.samplers.step import linear_part, step
+from workers.engine.slot import Slot
+
+T = TypeVar("T")
+
+
+class Overlap:
+    """Runs calls one after the other while forward passes run.
+
+    On the CPU a thread does, since a pass releases the GIL. Only one thread may touch an
+    accelerator, and it computes by itself: there a call runs when its result is asked for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._pool = ThreadPoolExecutor(1, "engine-overlap") if device.type == "cpu" else None
+
+    def submit(self, call: Callable[[], T]) -> Callable[[], T]:
+        """Take a call; return one that returns its result or raises its error. Thread-safe."""
+        return call if self._pool is None else self._pool.submit(call).result
+
+    def close(self) -> None:
+        """Finish the calls that were submitted and end the thread."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The result of one evaluation; the slots are as they were before."""
+
+    slots: Sequence[Slot]
+    denoised: Tensor  # (B, C, h, w)
+    state: Tensor  # (B, K, C, h, w), after the row
+    finite: Sequence[bool]
+    model_s: float
+    step_s: float
+
+    @property
+    def rows(self) -> int:
+        """Forward rows, padding left out."""
+        return sum(slot.guidance.passes for slot in self.slots)
+
+
+@torch.inference_mode()
+def evaluate(
+    bundle: Bundle,
+    slots: Sequence[Slot],
+    pad_to: int | None,
+    overlap: Overlap,
+    postprocess: Callable[[], None],
+) -> Evaluated:
+    """Evaluate each slot's current row in one forward pass; guided slots come first.
+
+    Overlapping with the pass, ``postprocess`` is called and the part of the step computed that
+    does not depend on the network.
+    """
+    started = perf_counter()
+    state = torch.stack([slot.state for slot in slots])
+    inputs = prepare(
+        state[:, 0],
+        [slot.plan.sigmas[slot.row] for slot in slots],
+        [slot.plan.timesteps[slot.row] for slot in slots],
+        [slot.guidance for slot in slots],
+        pad_to=pad_to,
+    )
+    # Not submitted earlier: until the pass runs two threads would only take turns with the GIL.
+    precomputed = overlap.submit(lambda: _precompute(state, slots, postprocess))
+    try:
+        prediction = inputs.predict(bundle.backend)
+    finally:
+        modelled = perf_counter()
+        linear_part, weight = precomputed()
+    denoised = inputs.denoised(bundle.noise_schedule.prediction_type, prediction)
+    after = step(linear_part, denoised, weight)
+    # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
+    finite = [True] * len(slots)
+    if not isfinite(denoised.sum()):
+        finite = torch.isfinite(denoised.sum((1, 2, 3))).tolist()
+    return Evaluated(slots, denoised, after, finite, modelled - started, perf_counter() - modelled)
+
+
+def _precompute(
+    state: Tensor, slots: Sequence[Slot], postprocess: Callable[[], None]
+) -> tuple[Tensor, Tensor]:
+    try:
+        rows = np.stack([slot.plan.packed[slot.row] for slot in slots])
+        noise = _noise(slots)
+    finally:
+        postprocess()  # the last tick's reports go out even if this tick fails
+    return _linear_part(state, rows, noise)  # last: copies to a device may wait for its pass
+
+
+def _noise(slots: Sequence[Slot]) -> NDArray[np.float32] | None:
+    """Return the noise of each slot's row (B, C, h, w), zero where it takes none; None for none."""
+    noisy = [i for i, slot in enumerate(slots) if slot.plan.noisy[slot.row]]
+    if not noisy:
+        return None
+    shape = tuple(slots[0].state.shape[1:])
+    noise = np.zeros((len(slots), *shape), np.float32)
+    for i in noisy:
+        request = slots[i].request
+        noise[i] = standard_noise(request.seed, request.image, slots[i].row, shape)
+    return noise
+
+
+@torch.inference_mode()
+def _linear_part(
+    state: Tensor, rows: NDArray[np.float32], noise: NDArray[np.float32] | None
+) -> tuple[Tensor, Tensor]:
+    """Return A·S + c·ε (B, K, C, h, w) and b (B, K), the weight of the denoised estimate.
+
+    Args:
+        state: S, (B, K, C, h, w).
+        rows: each slot's row of its plan, (B, K·K + 2·K).
+        noise: ε, (B, C, h, w).
+    """
+    k = MAX_REGISTERS
+    on_device = torch.from_numpy(rows).to(state.device, non_blocking=True)
+    mix = on_device[:, : k * k].reshape(-1, k, k)
+    weight, noise_weight = on_device[:, k * k :].reshape(-1, 2, k).unbind(1)
+    drawn = None
+    if noise is not None:
+        drawn = torch.from_numpy(noise).to(state.device, non_blocking=True)
+    return linear_part(state, drawn, mix, noise_weight), weight

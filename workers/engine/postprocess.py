@@ -1,0 +1,119 @@
+"""Postprocessing of a tick: copying states, decoding and reporting, deferred to the next pass."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic, time
+
+import structlog
+import torch
+
+from diffusion.bundle.bundle import Bundle
+from workers.engine.forward import Evaluated
+from workers.engine.messages import Advanced, Failed, Finished, Previewed, Released, Report
+from workers.engine.slot import Slot
+
+log = structlog.get_logger()
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+class Postprocess:
+    """Collects tasks on the engine thread; they run in order while the next forward pass does.
+
+    Slots do not change in between, so a task may read them when it runs.
+    """
+
+    def __init__(self, bundle: Bundle, report: Callable[[Report], None], preview_s: float) -> None:
+        self._bundle = bundle
+        self._report = report
+        self._preview_s = preview_s
+        self._previewed_at = 0.0
+        self._tasks: list[Callable[[], None]] = []
+
+    def run(self) -> None:
+        """Run the tasks collected so far."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            try:
+                task()
+            except Exception:  # a preview that cannot be decoded must not hold up the next report
+                log.exception("postprocessing failed")
+
+    def report(self, report: Report) -> None:
+        """Report something after what was collected before."""
+        self._tasks.append(partial(self._report, report))
+
+    def advanced(self, tick: int, evaluated: Evaluated, moved: Sequence[Slot]) -> None:
+        """Report the progress of slots after a forward pass that has just ended.
+
+        Previews that are due, first checkpoints and finished images are reported too.
+        """
+        early = [s for s in moved if s.request.early and s.row == 1 and not s.done]
+        self._tasks.append(partial(self._progress, tick, evaluated, moved, time()))
+        self._tasks.append(partial(self._save, early))
+        self._tasks.append(partial(self._preview, evaluated))
+        self._tasks.extend(partial(self._finish, slot) for slot in moved if slot.done)
+
+    def save(self, slots: Sequence[Slot]) -> None:
+        """Report the states of all slots that have moved since their last checkpoint."""
+        self._tasks.append(partial(self._save, slots))
+
+    def release(self, job_id: str, slots: Sequence[Slot]) -> None:
+        """Report that a job's slots are free, with their states."""
+        self._tasks.append(
+            lambda: self._report(Released(job_id, tuple(slot.save() for slot in slots)))
+        )
+
+    def _progress(
+        self, tick: int, evaluated: Evaluated, moved: Sequence[Slot], ended_at: float
+    ) -> None:
+        images = tuple(slot.progress() for slot in moved)
+        seconds = evaluated.model_s + evaluated.step_s
+        self._report(Advanced(tick, images, evaluated.rows, seconds, ended_at))
+
+    def _save(self, slots: Sequence[Slot]) -> None:
+        for slot in slots:
+            if slot.row > slot.saved_row:
+                self._report(slot.save())
+
+    def _preview(self, evaluated: Evaluated) -> None:
+        due = self._due(evaluated)
+        if not due:
+            return
+        pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
+        for (_, slot), shown in zip(due, pixels, strict=True):
+            self._report(Previewed(*slot.request.key, slot.preview_step, shown))
+
+    def _due(self, evaluated: Evaluated) -> Sequence[tuple[int, Slot]]:
+        """Return the slots to preview now, each with its place in the batch.
+
+        Previews are decoded together, at most every ``preview_s``. An image takes part if its last
+        preview is half as old; a first preview does not wait for its turn.
+        """
+        now = monotonic()
+        turn = now - self._previewed_at >= self._preview_s
+        due = [
+            (i, slot)
+            for i, slot in enumerate(evaluated.slots)
+            if evaluated.finite[i]
+            and slot.request.preview
+            and (turn or not slot.preview_step)
+            and slot.step - slot.preview_step >= slot.request.preview
+            and now - slot.preview_at >= self._preview_s / 2
+            and not slot.done
+        ]
+        if due and turn:
+            self._previewed_at = now
+        for _, slot in due:
+            slot.preview_at, slot.preview_step = now, slot.step
+        return due
+
+    def _finish(self, slot: Slot) -> None:
+        """Decode a finished image by itself and report it."""
+        try:
+            pixels = self._bundle.decode(slot.state[:1])[0]
+        except Exception as error:  # a decoder out of memory fails this image alone
+            code = "out_of_memory" if isinstance(error, OUT_OF_MEMORY) else "internal"
+            log.exception("decoding failed", job_id=slot.request.job_id)
+            self._report(Failed(*slot.request.key, code, repr(error)))
+            return
+        self._report(Finished(*slot.request.key, pixels))

@@ -1,0 +1,50 @@
+"""An image on the device: its request, its sampling plan and its state."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffusion.denoiser import Guidance
+from workers.engine.batcher import Candidate
+from workers.engine.messages import ImageProgress, ImageRequest, Saved
+from workers.engine.sampling_plan import SamplingPlan
+
+
+@dataclass(eq=False)
+class Slot:
+    """One image under way. ``state`` is (MAX_REGISTERS, C, h, w) float32 on the device."""
+
+    request: ImageRequest
+    plan: SamplingPlan
+    guidance: Guidance
+    state: Tensor
+    identity: str  # model sha256, backend and table fingerprint
+    candidate: Candidate  # what the batcher sees of it
+    units: float  # work of one evaluation
+    row: int  # the next one to evaluate
+    saved_row: int  # of the last checkpoint
+    evaluations: int = 0  # forward rows in this attempt
+    preview_at: float = 0.0
+    preview_step: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every row has been evaluated."""
+        return self.row >= self.plan.rows
+
+    @property
+    def step(self) -> int:
+        """Sampling steps finished."""
+        return self.plan.steps_done[self.row]
+
+    def progress(self) -> ImageProgress:
+        """Return how far the image is."""
+        return ImageProgress(
+            *self.request.key, self.row, self.plan.rows, self.step, self.evaluations
+        )
+
+    def save(self) -> Saved:
+        """Return the state in host memory, only the registers that the sampler needs."""
+        state = self.state[: self.plan.table.registers].to("cpu", copy=True).numpy()
+        self.saved_row = self.row
+        return Saved(*self.request.key, self.row, state, self.identity)

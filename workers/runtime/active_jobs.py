@@ -1,0 +1,78 @@
+"""The jobs that a worker holds, and how one leaves."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import structlog
+
+from jobs.errors import StoreTrouble
+from jobs.schema import JobRecord
+from workers.engine.engine import Engine
+from workers.ops.metrics import Counters
+from workers.runtime.run import Leaving, Run
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class ActiveJobs:
+    """Every job here, by id, with the engine that draws them."""
+
+    def __init__(self, engine: Engine, counters: Counters) -> None:
+        self.runs: dict[str, Run] = {}
+        self.engine = engine
+        self.counters = counters
+
+    def lose(self, runs: Iterable[Run]) -> None:
+        """Release jobs that have another claim now or have ended; nothing more is written.
+
+        A job may be back already: the store's answer is about the run that asked, not about the id.
+        """
+        for run in runs:
+            if run.ended or run.leaving == "lost":
+                continue
+            run.log.info("job is no longer ours")
+            self.counters.departed("lost")
+            if run.leaving is None:
+                self.release(run, "lost")
+            run.leaving = "lost"
+
+    def release(self, run: Run, reason: Leaving) -> None:
+        """Let a job's images leave the engine, which reports when they have."""
+        run.leaving = reason
+        run.waiting.clear()
+        self.engine.release(run.id)
+
+    def close(self, run: Run, record: JobRecord | None) -> None:
+        """Forget a job; ``record`` is how it ended, None if another worker goes on with it."""
+        run.ended = True
+        self.runs.pop(run.id, None)
+        run.attempt.end(str(run.leaving or "lost") if record is None else str(record.status))
+        if record is not None:
+            self.counters.ended(record)
+            run.log.info("job ended", status=str(record.status))
+        if not run.done.done():
+            run.done.set_result(None)
+
+    def store_failed(self, error: StoreTrouble) -> None:
+        """Count and log a failed call to the store."""
+        self.counters.redis_errors.inc()
+        log.warning("store call failed", reason=str(error))
+
+    async def retried(self, call: Callable[[], Awaitable[T]], wanted: Callable[[], bool]) -> T:
+        """Call the store until it answers, for as long as that is wanted.
+
+        Raises:
+            StoreTrouble: the last error, once the answer is no longer wanted.
+        """
+        pause_s = 0.05
+        while True:
+            try:
+                return await call()
+            except StoreTrouble as error:
+                self.store_failed(error)
+                if not wanted():
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.0, 2 * pause_s)

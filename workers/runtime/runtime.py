@@ -1,0 +1,206 @@
+"""The worker around its engine: answers rings, claims jobs, renews their leases, gives them back.
+
+All of it runs on one event loop in a thread of its own; Celery's tasks only wait for it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from time import time_ns
+
+import structlog
+
+from diffusion.bundle.bundle import Bundle
+from jobs.errors import StoreTrouble
+from jobs.queue import Doorbell
+from jobs.store import Claim, JobStore
+from jobs.telemetry.tracing import Tracing
+from workers.engine.engine import Engine
+from workers.ops.health import Pulse
+from workers.ops.metrics import Counters
+from workers.runtime.active_jobs import ActiveJobs
+from workers.runtime.attempt import Attempt
+from workers.runtime.mailbox import Mailbox
+from workers.runtime.preemption import lowest_rank, to_preempt
+from workers.runtime.publisher import Publisher
+from workers.runtime.run import Run, open_run
+from workers.runtime.slot_semaphore import SlotSemaphore
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+
+class Runtime:
+    """Claims jobs for the engine and keeps them until they have left."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        doorbell: Doorbell,
+        bundle: Bundle,
+        settings: WorkerSettings,
+        tracing: Tracing,
+        engine: Engine,
+        mailbox: Mailbox,
+        counters: Counters,
+    ) -> None:
+        self._store = store
+        self._info = bundle.info
+        self._settings = settings
+        self._tracing = tracing
+        self._counters = counters
+        self._slots = SlotSemaphore(settings.slots)
+        self._claiming = asyncio.Lock()
+        self._jobs = ActiveJobs(engine, counters)
+        self.pulse = Pulse()
+        self._publisher = Publisher(
+            store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
+            self._free,
+        )  # fmt: skip
+
+    @property
+    def job_count(self) -> int:
+        """Jobs held."""
+        return len(self._jobs.runs)
+
+    async def publish(self) -> None:
+        """Publish the engine's reports for ever."""
+        await self._publisher.run()
+
+    async def answer(self, ring: str) -> None:
+        """Answer one ring: claim the next job and return once it has left this worker."""
+        if not await self._slots.acquire():
+            await self._publisher.ring(ring)
+            return
+        try:
+            run = await self._next()
+        except BaseException:
+            self._slots.release()
+            raise
+        if run is None:
+            self._slots.release()
+            if self.pulse.draining:
+                await self._publisher.ring(ring)
+            return
+        self._enter(run)
+        self._fill()
+        if self.pulse.draining:  # since the claim was sent
+            self._drain(run)
+        await run.done
+
+    async def _next(self) -> Run | None:
+        """Claim the next job, one claim at a time and none while a job has to run alone."""
+        runs = self._jobs.runs
+        async with self._claiming:
+            while any(run.claim.alone for run in runs.values()):
+                await asyncio.wait([run.done for run in runs.values()])
+            return None if self.pulse.draining else await self._claim()
+
+    async def _claim(self) -> Run | None:
+        began_ns = time_ns()
+        claim = await self._claimed()
+        if claim is None:
+            return None
+        if (leaving := self._jobs.runs.get(claim.record.id)) is not None:
+            # Its earlier claim here is still leaving, and the engine's reports are about that one.
+            await asyncio.wait([leaving.done])
+        spec, info = claim.record.spec, self._info
+        unit = spec.width * spec.height / (info.width * info.height)
+        run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))
+        self._jobs.runs[run.id] = run
+        self._counters.claimed(claim)
+        run.log.info(
+            "job claimed",
+            attempt=claim.record.attempts,
+            resumed=bool(claim.checkpoints),
+            alone=claim.alone,
+        )
+        return run
+
+    async def _claimed(self) -> Claim | None:
+        """Claim until the store answers: the lost answer may have been a job."""
+
+        async def claim() -> Claim | None:
+            worker, idle = self._settings.worker_id, not self._jobs.runs
+            return await self._store.claim(self._info.name, worker, idle=idle)
+
+        try:
+            return await self._jobs.retried(claim, lambda: not self.pulse.draining)
+        except StoreTrouble:
+            return None
+
+    def _enter(self, run: Run) -> None:
+        """Submit the run's next image to the engine; the caller holds a slot for it."""
+        if not run.waiting:  # everything was stored by an earlier attempt
+            self._slots.release()
+            self._publisher.spawn(self._publisher.finish(run), run)
+            return
+        request = run.waiting.popleft()
+        run.in_slots.add(request.image)
+        run.attempt.entered(request.image)
+        self._jobs.engine.submit(request)
+
+    def _fill(self) -> None:
+        """Give free slots to waiting images of jobs that are here."""
+        for run in self._jobs.runs.values():
+            while run.waiting and run.leaving is None and self._slots.try_acquire():
+                self._enter(run)
+
+    def _free(self, run: Run, images: Iterable[int]) -> None:
+        """Free the slots of images that have left the engine."""
+        left = run.in_slots & set(images)
+        run.in_slots -= left
+        self._slots.release(len(left))
+        self._fill()
+
+    async def renew(self) -> None:
+        """Renew the leases of all jobs here, for ever, unless the engine has stalled."""
+        jobs = self._jobs
+        every_s = min(self._settings.renew_s, self._settings.beat_s)
+        while True:
+            await asyncio.sleep(every_s)
+            if not jobs.runs:
+                continue
+            if jobs.engine.silent_s >= self._settings.stall_s:
+                log.error("the engine has stalled; its leases are left to expire")
+                continue
+            runs = list(jobs.runs.values())
+            full = self._slots.free <= 0
+            try:
+                renewal = await self._store.renew(
+                    [run.claim.lease for run in runs],
+                    parkable=lowest_rank(runs) if full else None,
+                )
+            except StoreTrouble as error:
+                jobs.store_failed(error)
+                continue
+            jobs.lose(run for run in runs if run.id in renewal.lost)
+            if renewal.higher_waiting is not None and self._slots.free <= 0:
+                self._preempt(renewal.higher_waiting)
+
+    def _preempt(self, waiting: int) -> None:
+        """Give a lower job back for a waiting one of this rank, and claim in its place.
+
+        The waiting job's ring may be held by another worker that is full.
+        """
+        run = to_preempt(self._jobs.runs.values(), waiting)
+        if run is not None:
+            run.log.info("job preempted", waiting=waiting)
+            self._counters.departed("parked")
+            self._jobs.release(run, "parked")
+            self._publisher.spawn(self.answer(""))
+
+    async def drain(self) -> None:
+        """Checkpoint and give back every job; return when none is left."""
+        self.pulse.draining = True
+        self._counters.draining.set(1)
+        self._slots.close()
+        runs = list(self._jobs.runs.values())
+        for run in runs:
+            self._drain(run)
+        if runs:
+            await asyncio.wait([run.done for run in runs])
+
+    def _drain(self, run: Run) -> None:
+        if run.leaving is None and (run.in_slots or run.waiting):
+            self._counters.departed("drain")
+            self._jobs.release(run, "drain")
