@@ -33,7 +33,7 @@ from model_export.quality import (
     subject_of,
     write_cells,
 )
-from model_export.quality_page import write_page
+from model_export.quality_page import FIGURES, write_page
 from model_export.quality_plot import write_plot
 
 NAME = "quality"
@@ -42,7 +42,9 @@ console = Console()
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A model bundle.")],
-    out: Annotated[Path, typer.Option(help="Where page, figures and plot go.")] = Path("docs"),
+    out: Annotated[
+        Path, typer.Option(help="The page's folder; data and plot go to figures/.")
+    ] = Path("docs"),
     drawings: Annotated[int, typer.Option(help="Of each figure, one an emoji.", min=1)] = (
         QualitySettings.drawings
     ),
@@ -69,12 +71,13 @@ def command(
     settings = QualitySettings(scale, chosen, drawings, drawings_long, seed, prompts_of(gallery)[0])
     places = spread(gallery, drawings)
     spread(gallery, settings.drawings_of(LONG))  # refused before hours of drawing, not after
-    out.mkdir(parents=True, exist_ok=True)
-    cells = _cells(loaded, gallery, settings, out / f"{NAME}.json")
+    page, figures = out / f"{NAME}.md", out / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    cells = _cells(loaded, gallery, settings, figures / f"{NAME}.json")
     coded = codec_pictures(bundle, gallery)
     bound = float(psnr_db(coded, gallery.pictures)[places].mean())
     asked = _command(bundle, out, settings, gallery_folder)
-    page, plot = out / f"{NAME}.md", out / f"{NAME}.png"
+    plot = figures / f"{NAME}.png"
     write_page(page, loaded.info, settings, cells, command=asked, codec_psnr_db=bound)
     write_plot(plot, cells, codec_psnr_db=bound)
     console.print(f"→ {page}, {plot}", soft_wrap=True)

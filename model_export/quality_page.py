@@ -9,6 +9,7 @@ from model_export.card import NAMES
 from model_export.quality import LONG, Cell, QualitySettings
 
 NONE = "–"
+FIGURES = "figures"  # the folder beside the page that holds its data and plot
 
 
 def write_page(
@@ -20,7 +21,7 @@ def write_page(
     command: str,
     codec_psnr_db: float,
 ) -> Path:
-    """Write the page as Markdown; its picture is expected beside it, under the same name."""
+    """Write the page as Markdown; its plot has the same name, in the folder ``FIGURES``."""
     parts = [
         _head(path, info, settings, cells, command, codec_psnr_db),
         "## Top-1\n\n" + _table(settings, cells, lambda cell: cell.top1, ".2f"),
@@ -58,7 +59,7 @@ levels of its own default schedule.
 gallery; one drawing is {one}. *PSNR* is against the picture asked for; the codec alone reaches
 {codec_psnr_db:.1f} dB.
 
-![top-1 and PSNR against steps]({path.with_suffix(".png").name})
+![top-1 and PSNR against steps]({FIGURES}/{path.stem}.png)
 
 *Each family before all the others in grey{_hollow(settings)}.*
 """
