@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Print the chart as plain manifests: render.sh HELM.
+# Render the chart as plain manifests: render.sh HELM.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 echo "# Written by \`make manifests\` from deploy/helm/sfumato and deploy/kustomize/values.yaml."
