@@ -85,7 +85,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Departures",
-                "Jobs that left unfinished: drained, preempted (parked), or lost to a cancel.",
+                "Jobs that left unfinished: drain, parked (preempted), lost (cancel or takeover).",
                 "ops",
                 _by("reason", "sfumato_worker_departures_total"),
                 width=THIRD,
