@@ -23,5 +23,5 @@ def test_no_path_of_this_machine_gets_into_the_page() -> None:
     assert default(fields["model"]) == "the emoji model"
     assert default(fields["worker_id"]) == "computed"
     assert allowed(fields["slots"]) == "integer, 1 to 1024"
-    assert allowed(fields["backend"]) == "`auto`, `torch`, `onnx`"
+    assert allowed(fields["onnx_precision"]) == "`fp32`, `fp16`, `int8`"
     assert default(fields["stall_s"]) == "`30`"
