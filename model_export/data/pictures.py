@@ -11,7 +11,7 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from diffusion.codec import LATENT_CHANNELS, PATCH_SIZE
 from model_export.data.caption_files import read_captions
@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Make a custom data set from images and captions; see docs/train-your-own.md."""
     console = Console(soft_wrap=True)
-    watch = partial(track, description="reading", console=console, transient=True)
-    dataset = read_images(folder, watch=watch)
+    with Progress(console=console, transient=True, auto_refresh=False) as bar:
+        dataset = read_images(folder, watch=partial(bar.track, description="reading"))
     save_dataset(dataset, out)
     captions = len(list(dataset.texts()))
     console.print(f"{len(dataset)} images, {captions} captions → {out}", highlight=False)

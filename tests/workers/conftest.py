@@ -39,15 +39,17 @@ def benches_stop(nothing_is_left_open: None) -> Iterator[None]:
 async def inside(
     request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings
 ) -> AsyncIterator[Inside]:
-    options = {"slots": 2, "rows_per_tick": 4} | getattr(request, "param", {})
-    settings = WorkerSettings.model_validate(
-        jobs_settings.model_dump() | {"renew_s": 0.2} | options
-    )
+    # A lease that outlasts the worst wait for the processor: other processes run tests, too.
+    options = {"slots": 2, "rows_per_tick": 4, "renew_s": 0.2, "lease_s": 20.0}
+    options |= getattr(request, "param", {})
+    settings = WorkerSettings.model_validate(jobs_settings.model_dump() | options)
     host = WorkerHost(bundle, settings)
     threads = ThreadPoolExecutor(32)
     store = RedisStore(jobs_settings)
-    await until("the model", store.models)
-    yield Inside(host, store, threads)
-    threads.shutdown(wait=False, cancel_futures=True)
-    await asyncio.to_thread(host.stop)
-    await store.close()
+    try:
+        await until("the model", store.models)
+        yield Inside(host, store, threads)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(host.stop)
+        await store.close()

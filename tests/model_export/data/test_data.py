@@ -78,6 +78,7 @@ def test_missing_labels_are_refused(tmp_path: Path) -> None:
             read_labels(source)
 
 
+@pytest.mark.needs("libraqm")
 def test_file_that_is_no_font_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "font.ttf"
     path.write_bytes(b"no font")
