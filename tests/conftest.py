@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no test process is left alone with it in the end."""
     for item in items:  # Schemathesis gives all operations one id, and equal ids are run once
         if label := getattr(item, "operation_label", None):
-            item._id = item._id.with_params(label)  # type: ignore[attr-defined]
+            item._id = item._id.with_params(label)
     assert len({item.nodeid for item in items}) == len(items)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
