@@ -34,43 +34,50 @@ class JobsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    redis_url: str = "redis://127.0.0.1:6379/0"  # rediss://, sentinel(s)://h,h2/master/0
-    redis_ca_file: FilePath | None = None  # PEM; None: the system's authorities
-    redis_cert_file: FilePath | None = None  # PEM; this process' own, where Redis asks for one
-    redis_key_file: FilePath | None = None  # PEM; the key of that certificate
-    # Before every key and queue; services on one Redis need their own.
+    # Redis URL: redis://, rediss:// or sentinel(s)://host,host2/master/0
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_ca_file: FilePath | None = None  # CA certificates (PEM); default: the system's
+    redis_cert_file: FilePath | None = None  # client certificate (PEM), if Redis requires one
+    redis_key_file: FilePath | None = None  # its private key (PEM)
+    # prefix of every key and queue; each service on one Redis needs its own
     key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
-    # "strict": a job is acknowledged once it would survive the loss of Redis' machine
+    # "strict": acknowledge a job only once it would survive the loss of the Redis host
     durable: Durable = "relaxed"
-    # replicas that have to have such a job; 0: Redis' own disk has to
+    # replicas that must confirm a "strict" job; 0: Redis' own disk
     durable_replicas: int = Field(0, ge=0, le=16)
-    # for the proof that "strict" asks for; without it the door answers 503
-    durable_timeout_s: float = Field(5.0, gt=0, le=9)
+    durable_timeout_s: float = Field(5.0, gt=0, le=9)  # time to confirm; then the door responds 503
     lease_s: float = Field(6.0, gt=0.1, le=600)  # silence after which a worker loses its jobs
-    max_backlog_units: float = Field(5_000_000.0, gt=0)  # per model, queued and running
-    # Workers that a model may have where they are started with the work; 0: those that run.
+    # limit on queued and running work per model
+    max_backlog_units: float = Field(5_000_000.0, gt=0)
+    # workers that autoscaling may start per model; 0: only those that run
     max_workers: int = Field(0, ge=0, le=100_000)
-    tenant_weight: float = Field(1.0, gt=0, le=1e6)  # of tenants that have no terms of their own
-    tenant_max_units: float = Field(0.0, ge=0)  # outstanding units of such a tenant; 0: no bound
-    class_share: float = Field(0.05, gt=0, le=0.3)  # of units, to a class that higher ones pass by
-    park_after_s: float = Field(0.25, ge=0)  # a higher job waits so long before a lower is parked
-    patience_s: float = Field(3600.0, gt=0)  # a job without a deadline is due after it, in order
+    tenant_weight: float = Field(1.0, gt=0, le=1e6)  # default weight of a tenant
+    # default quota of outstanding units per tenant; 0: unlimited
+    tenant_max_units: float = Field(0.0, ge=0)
+    # share of units that a waiting lower class accrues
+    class_share: float = Field(0.05, gt=0, le=0.3)
+    # how long a higher class waits before it preempts a lower one
+    park_after_s: float = Field(0.25, ge=0)
+    patience_s: float = Field(3600.0, gt=0)  # when a job without a deadline counts as due
     max_deaths: int = Field(3, ge=1)  # process deaths without a new checkpoint until a job fails
-    suspect_deaths: int = Field(2, ge=1)  # from here a job runs alone
-    suspect_wait_s: float = Field(30.0, ge=0)  # after it a worker makes itself idle for such a job
-    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # that a picture is kept
-    record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)  # that a job's record is kept after its end
-    idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)  # that an idempotency key is remembered
-    # Of finished pictures; the oldest go first.
+    suspect_deaths: int = Field(2, ge=1)  # process deaths until a job runs alone on a worker
+    # how long such a job waits before a worker empties itself for it
+    suspect_wait_s: float = Field(30.0, ge=0)
+    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of a picture
+    record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)  # lifetime of a job's record after its end
+    idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an idempotency key
+    # limit on finished pictures; the oldest are deleted first
     max_results_bytes: int = Field(512 * 1024 * 1024, gt=0)
-    memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)  # admission closes above it
+    # memory of Redis above which no job is accepted
+    memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)
     events_kept: int = Field(256, ge=8)  # progress and status events kept per job
     previews_kept: int = Field(8, ge=1)  # newest previews kept per job
-    otlp_endpoint: str | None = Field(  # a collector's base URL: http://collector:4318; None: off
+    # collector's base URL; default: `OTEL_EXPORTER_OTLP_ENDPOINT`, else off
+    otlp_endpoint: str | None = Field(
         default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
         pattern=r"^(https?://.*)?$",
     )
-    trace_ratio: float = Field(1.0, ge=0, le=1)  # of all traces are recorded
+    trace_ratio: float = Field(1.0, ge=0, le=1)  # fraction of traces recorded
 
     @field_validator("redis_url")
     @classmethod

@@ -35,36 +35,42 @@ class ServiceSettings(JobsSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    default_model: str | None = Field(None, max_length=64)  # None: the first by name
-    auth: Literal["off", "keys"] = "off"  # "keys": every request needs an API key
-    # Links to pictures, previews and events are signed with the first and checked with all of them.
+    # for requests that name none; default: the first by name
+    default_model: str | None = Field(None, max_length=64)
+    auth: Literal["off", "keys"] = "off"  # "keys": require an API key
+    # the first signs links, all are accepted; at least 32 characters each
     url_secrets: CommaSeparated[SecretStr] = Field((), validate_default=True)
-    url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # that a signed link is good for, at least
-    public_url: str = Field("", max_length=2048)  # before every link; "": paths on this host
-    cors_origins: CommaSeparated[str] = ()  # pages of these may call from a browser; "*": of any
-    # addresses and networks whose X-Forwarded-* are believed
+    url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # minimum lifetime of a signed link
+    public_url: str = Field("", max_length=2048)  # base URL of links; default: paths on this host
+    cors_origins: CommaSeparated[str] = ()  # origins whose pages may call the API; "*": any
+    # addresses and networks whose X-Forwarded-* headers are trusted
     trusted_proxies: CommaSeparated[str] = ()
-    rate_limit: int = Field(0, ge=0)  # requests a window and key (or address); 0: any number
-    tenant_rate_limit: int = Field(0, ge=0)  # of all of a tenant's keys together; 0: any number
-    rate_window_s: float = Field(60.0, ge=1, le=86400)  # of both limits
-    webhook_networks: CommaSeparated[IPvAnyNetwork] = ()  # private ones that may be called too
-    webhook_allow_http: bool = False  # webhooks without TLS
-    webhook_ca_file: FilePath | None = None  # PEM, beside none: the system's authorities
-    webhook_timeout_s: float = Field(10.0, gt=0, le=120)  # for one call, from name to answer
-    webhook_max_attempts: int = Field(10, ge=1, le=50)  # until a delivery is given up
-    webhook_retry_s: float = Field(5.0, gt=0, le=3600)  # the first pause; each is four times longer
-    webhook_poll_s: float = Field(1.0, gt=0, le=60)  # between two looks for deliveries
-    webhooks_at_once: int = Field(32, ge=0, le=1024)  # from this replica; 0: others deliver
-    max_body_bytes: int = Field(1024 * 1024, ge=1024)  # of a request; a larger one is 413
-    max_wait_s: float = Field(60.0, gt=0, le=3600)  # the longest "Prefer: wait" that is honoured
-    keep_alive_s: float = Field(15.0, gt=0, le=300)  # between two comments on a silent stream
-    disconnect_grace_s: float = Field(2.0, gt=0)  # to come back before "on_disconnect" cancels
-    sweep_s: float = Field(1.0, gt=0)  # between two sweeps for dead leases and deadlines
-    door_replicas: int = Field(1, ge=1, le=256)  # of the Ray Serve deployment
-    door_metrics_host: str = "127.0.0.1"  # that the counters are served on
-    door_metrics_port: int = Field(0, ge=0, le=65535)  # this replica's own counters; 0: none
+    rate_limit: int = Field(0, ge=0)  # requests per window and key (or address); 0: unlimited
+    tenant_rate_limit: int = Field(0, ge=0)  # requests per window and tenant; 0: unlimited
+    rate_window_s: float = Field(60.0, ge=1, le=86400)  # window of both limits
+    webhook_networks: CommaSeparated[IPvAnyNetwork] = ()  # private networks that webhooks may call
+    webhook_allow_http: bool = False  # allow webhooks without TLS
+    # CA certificates (PEM) for receivers; default: the system's
+    webhook_ca_file: FilePath | None = None
+    # for one call, from DNS lookup to response
+    webhook_timeout_s: float = Field(10.0, gt=0, le=120)
+    webhook_max_attempts: int = Field(10, ge=1, le=50)  # attempts until a delivery is given up
+    # first pause; each further one is four times longer
+    webhook_retry_s: float = Field(5.0, gt=0, le=3600)
+    webhook_poll_s: float = Field(1.0, gt=0, le=60)  # interval between checks for deliveries
+    # concurrent calls of this replica; 0: it delivers none
+    webhooks_at_once: int = Field(32, ge=0, le=1024)
+    max_body_bytes: int = Field(1024 * 1024, ge=1024)  # maximum size of a request body
+    max_wait_s: float = Field(60.0, gt=0, le=3600)  # maximum of "Prefer: wait"
+    # interval between comments on a silent event stream
+    keep_alive_s: float = Field(15.0, gt=0, le=300)
+    disconnect_grace_s: float = Field(2.0, gt=0)  # time to reconnect before "on_disconnect" cancels
+    sweep_s: float = Field(1.0, gt=0)  # interval between sweeps for expired leases and deadlines
+    door_replicas: int = Field(1, ge=1, le=256)  # replicas of the Ray Serve deployment
+    door_metrics_host: str = "127.0.0.1"  # address of the replica's metrics
+    door_metrics_port: int = Field(0, ge=0, le=65535)  # port of the replica's metrics; 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
-    log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR
 
     @field_validator("url_secrets")
     @classmethod

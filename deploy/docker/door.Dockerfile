@@ -1,4 +1,4 @@
-# The HTTP door: no torch in it. `docker build -f deploy/docker/door.Dockerfile -t sfumato-door:0.1.0 .`
+# The HTTP door, without torch: `docker build -f deploy/docker/door.Dockerfile -t sfumato-door:0.1.0 .`
 ARG PYTHON=3.11.13-slim-bookworm
 
 FROM docker.io/library/python:${PYTHON} AS build
@@ -11,7 +11,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /opt/venv/bin/python install -c constraints.txt '.[service,otel]'
 
 FROM docker.io/library/python:${PYTHON}
-# KubeRay's probes call wget. The installer of packages is not wanted in a running image.
+# wget is for KubeRay's probes. Package installers are removed.
 # hadolint ignore=DL3008
 RUN apt-get update && \
     apt-get install -y --no-install-recommends wget && \
@@ -24,7 +24,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     RAY_USAGE_STATS_ENABLED=0 \
     HOME=/tmp
 WORKDIR /tmp
-# Everything but /tmp may be read-only.
+# Only /tmp needs to be writable.
 USER 10001:10001
 EXPOSE 8000
 CMD ["python", "-m", "service.uvicorn_door", "--host", "0.0.0.0", "--port", "8000"]

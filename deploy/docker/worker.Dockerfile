@@ -1,12 +1,12 @@
-# A worker: no Ray in it. With a GPU, or without one by --build-arg VARIANT=cpu:
-# `docker build -f deploy/docker/worker.Dockerfile -t sfumato-worker:0.1.0-gpu .`
+# A worker, without Ray: `docker build -f deploy/docker/worker.Dockerfile -t sfumato-worker:0.1.0-gpu .`
+# For CPUs add --build-arg VARIANT=cpu.
 ARG VARIANT=gpu
 
 FROM docker.io/library/python:3.11.13-slim-bookworm AS base-cpu
 ENV EXTRA=worker
 
-# torch brings its own CUDA; ONNX Runtime finds cuDNN and cuBLAS here, and the node's driver is let in
-# by this image's variables. CUDA 13 is what the pinned versions of both are built for.
+# torch brings its own CUDA; ONNX Runtime uses cuDNN and cuBLAS from this image, whose variables also
+# enable the node's driver. The pinned versions of both are built for CUDA 13.
 FROM docker.io/nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
 ENV EXTRA=worker-gpu
 # hadolint ignore=DL3008
@@ -25,9 +25,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY jobs jobs
 COPY diffusion diffusion
 COPY workers workers
-# An index of torch's builds without CUDA makes the CPU's image a tenth of the size.
+# An index of torch builds without CUDA reduces the CPU image to a tenth.
 ARG TORCH_INDEX=""
-# python3 is the base's own: the final stage has the same.
+# Uses the base image's python3, which the final stage has too.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/venv && \
     /opt/venv/bin/python -m pip install -c constraints.txt \
@@ -47,5 +47,5 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 9400
-# SIGTERM makes it give its jobs back, with their state, within seconds.
+# On SIGTERM it gives back its jobs, with their state, within seconds.
 CMD ["celery", "-q", "-A", "workers.app", "worker", "-P", "threads"]

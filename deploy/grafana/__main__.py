@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 
 def files() -> dict[str, str]:
-    """Return every dashboard's JSON by its file's name."""
+    """Return each dashboard's JSON by file name."""
     return {
         f"{make.__name__.replace('_', '-')}.json": text_of(make())
         for make in (service_levels, queue, engine, workers, store)
@@ -24,7 +24,7 @@ def files() -> dict[str, str]:
 
 
 def text_of(page: Dashboard) -> str:
-    """Return a dashboard as JSON, its panels numbered."""
+    """Return a dashboard as JSON, with its panels numbered."""
     built = page.build()
     for number, panel in enumerate(built.panels or [], start=1):
         panel.id_val = number
@@ -32,7 +32,7 @@ def text_of(page: Dashboard) -> str:
 
 
 def main() -> None:
-    """Write the dashboards into a folder, the repository's own by default."""
+    """Write the dashboards into a folder, by default the repository's."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files().items():

@@ -1,4 +1,4 @@
-"""Are the devices full, and is their time the model's?"""
+"""Are the devices full, and how much of their time does the model get?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -12,15 +12,15 @@ def _rate(counter: str) -> str:
 
 
 def engine() -> Dashboard:
-    """Return occupancy, batches, a tick's parts and efficiency."""
+    """Return occupancy, batch sizes, parts of a tick and efficiency."""
     parts = f"sum by (part) (rate(sfumato_engine_tick_seconds_total{MODEL}[$__rate_interval]))"
     ticks = f"ignoring (part) group_left sum(rate(sfumato_engine_ticks_total{MODEL}"
     return (
-        board("engine", "Engine", "Occupancy, rows a tick, parts of a tick, efficiency.")
+        board("engine", "Engine", "Occupancy, rows per tick, parts of a tick, efficiency.")
         .with_panel(
             number(
                 "Occupancy",
-                "Slots used over slots there are.",
+                "Slots in use as a share of all slots.",
                 "percentunit",
                 (f"model:sfumato_engine_occupancy:ratio{MODEL}", "{{model}}"),
                 width=THIRD,
@@ -29,7 +29,7 @@ def engine() -> Dashboard:
         .with_panel(
             number(
                 "Efficiency",
-                "The share of the engines' time that is the model's forward pass.",
+                "Share of the engines' time spent in the model's forward pass.",
                 "percentunit",
                 (f"model:sfumato_engine_efficiency:ratio5m{MODEL}", "{{model}}"),
                 limits=((0, "red"), (0.75, "orange"), (0.9, "green")),
@@ -38,8 +38,8 @@ def engine() -> Dashboard:
         )
         .with_panel(
             number(
-                "Rows a second",
-                "UNet rows of all engines.",
+                "Rows per second",
+                "UNet rows per second of all engines.",
                 "short",
                 (f"model:sfumato_engine_rows:rate5m{MODEL}", "{{model}}"),
                 width=THIRD,
@@ -48,28 +48,28 @@ def engine() -> Dashboard:
         .with_panel(
             graph(
                 "Slots",
-                "Pictures that the engines hold, and can hold.",
+                "Pictures in the engines, and the maximum.",
                 "short",
                 (f"sum by (model) (sfumato_engine_slots_used{MODEL})", "{{model}} used"),
-                (f"sum by (model) (sfumato_engine_slots{MODEL})", "{{model}} there are"),
+                (f"sum by (model) (sfumato_engine_slots{MODEL})", "{{model}} total"),
             )
         )
         .with_panel(
             graph(
-                "Rows a tick",
-                "The mean size of a forward pass, and its bound.",
+                "Rows per tick",
+                "Mean batch size of a forward pass, and its limit.",
                 "short",
                 (
                     f"{_rate('sfumato_engine_rows_total')} / {_rate('sfumato_engine_ticks_total')}",
                     "{{model}}",
                 ),
-                (f"min by (model) (sfumato_engine_rows_per_tick{MODEL})", "{{model}} bound"),
+                (f"min by (model) (sfumato_engine_rows_per_tick{MODEL})", "{{model}} limit"),
             )
         )
         .with_panel(
             graph(
-                "A tick's parts",
-                "Mean seconds of a tick: the forward pass, the step, all else.",
+                "Parts of a tick",
+                "Mean seconds per tick: forward pass, sampler step, overhead.",
                 "s",
                 (f"{parts} / {ticks}[$__rate_interval]))", "{{part}}"),
                 stacked=True,
@@ -78,7 +78,7 @@ def engine() -> Dashboard:
         .with_panel(
             graph(
                 "Efficiency",
-                "Forward pass over all of a tick.",
+                "Forward pass as a share of the tick.",
                 "percentunit",
                 (f"model:sfumato_engine_efficiency:ratio5m{MODEL}", "{{model}}"),
                 most=1,
@@ -86,8 +86,8 @@ def engine() -> Dashboard:
         )
         .with_panel(
             graph(
-                "Rows and pictures a second",
-                "UNet rows, guided pictures counting twice; and pictures advanced by a row.",
+                "Rows and pictures per second",
+                "UNet rows (two per guided picture), and picture steps.",
                 "short",
                 (_rate("sfumato_engine_rows_total"), "{{model}} rows"),
                 (_rate("sfumato_engine_evaluations_total"), "{{model}} pictures"),
@@ -96,7 +96,7 @@ def engine() -> Dashboard:
         .with_panel(
             graph(
                 "Rows left",
-                "UNet rows that the pictures in the engines have before them.",
+                "UNet rows left for the pictures in the engines.",
                 "short",
                 (f"sum by (model) (sfumato_engine_remaining_rows{MODEL})", "{{model}}"),
             )
@@ -104,15 +104,15 @@ def engine() -> Dashboard:
         .with_panel(
             graph(
                 "Silence",
-                "Seconds since an engine's last tick while it holds pictures.",
+                "Time since an engine's last tick while it holds pictures.",
                 "s",
                 (f"max by (instance) (sfumato_engine_silent_seconds{MODEL})", "{{instance}}"),
             )
         )
         .with_panel(
             graph(
-                "Rows a job",
-                "UNet rows of finished jobs: what clients ask for.",
+                "Rows per job",
+                "UNet rows of finished jobs.",
                 "short",
                 *(
                     (

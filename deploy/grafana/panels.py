@@ -1,4 +1,4 @@
-"""The few kinds of panel that the dashboards are made of."""
+"""The kinds of panel in the dashboards."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ Query = tuple[str, str]
 
 
 def board(uid: str, title: str, description: str, *, by_model: bool = True) -> dashboard.Dashboard:
-    """Return an empty dashboard with a data source to choose, and a model where it has one."""
+    """Return an empty dashboard with a variable for the data source and, if asked, the model."""
     made = (
         dashboard.Dashboard(f"Sfumato / {title}")
         .uid(f"sfumato-{uid}")
@@ -61,7 +61,7 @@ def graph(
     stacked: bool = False,
     most: float | None = None,
 ) -> timeseries.Panel:
-    """Return curves over time; stacked ones are parts of a whole."""
+    """Return curves over time, optionally stacked as parts of a whole."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -96,7 +96,7 @@ def number(
     limits: Sequence[tuple[float, str]] = (),
     width: int = QUARTER,
 ) -> stat.Panel:
-    """Return one large figure a series; from each limit on it has that limit's colour."""
+    """Return one large figure per series, coloured by the last limit that it reaches."""
     steps = [parts.Threshold(value=None, color="text")]
     steps += [parts.Threshold(value=limit, color=colour) for limit, colour in limits]
     return (
@@ -118,6 +118,6 @@ def _targets(queries: Sequence[Query]) -> list[Builder[Dataquery]]:
     found: list[Builder[Dataquery]] = []
     for letter, (expr, legend) in zip("ABCDEFGH", queries, strict=False):
         target = prometheus.Dataquery().ref_id(letter).expr(expr).legend_format(legend)
-        # A histogram's curves show the traces that its buckets name.
+        # Show the exemplars of histograms.
         found.append(target.range().exemplar("_bucket" in expr))
     return found

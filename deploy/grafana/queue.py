@@ -1,4 +1,4 @@
-"""How much work is there, and how long does it wait?"""
+"""How much work is queued, and how long does it wait?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -8,13 +8,13 @@ MODEL = '{model=~"$model"}'
 
 
 def queue() -> Dashboard:
-    """Return the backlog in jobs, units and seconds, and what becomes of jobs."""
+    """Return the backlog in jobs, units and seconds, and the outcomes of jobs."""
     waits = 'sum by (le) (rate(sfumato_job_queued_seconds_bucket{model=~"$model"}'
     return (
-        board("queue", "Queue and work", "Backlog, waits, arrivals, ends, refusals.")
+        board("queue", "Queue and work", "Backlog, waits, arrivals, outcomes, refusals.")
         .with_panel(
             number(
-                "Waiting",
+                "Queued",
                 "Jobs that no worker has claimed.",
                 "short",
                 (f"model_state:sfumato_backlog_jobs:max{_with('queued')}", "{{model}}"),
@@ -23,15 +23,15 @@ def queue() -> Dashboard:
         .with_panel(
             number(
                 "Running",
-                "Jobs that a worker holds.",
+                "Jobs held by a worker.",
                 "short",
                 (f"model_state:sfumato_backlog_jobs:max{_with('running')}", "{{model}}"),
             )
         )
         .with_panel(
             number(
-                "Backlog of one worker",
-                "All work left, queued and running, over what one worker does: the scaling signal.",
+                "Backlog",
+                "Work left, queued and running, in seconds of one worker: the scaling signal.",
                 "s",
                 (f"model:sfumato_backlog_seconds:max{MODEL}", "{{model}}"),
             )
@@ -39,7 +39,7 @@ def queue() -> Dashboard:
         .with_panel(
             number(
                 "Wait of a new job",
-                "The backlog over the workers that are live.",
+                "The backlog divided by the number of live workers.",
                 "s",
                 (f"model:sfumato_expected_wait_seconds{MODEL}", "{{model}}"),
                 limits=((60, "orange"), (600, "red")),
@@ -48,7 +48,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Backlog in jobs",
-                "Jobs not ended.",
+                "Jobs that have not ended.",
                 "short",
                 (f"model_state:sfumato_backlog_jobs:max{MODEL}", "{{model}} {{state}}"),
                 stacked=True,
@@ -57,7 +57,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Backlog in units",
-                "Work left, in UNet evaluations at base resolution.",
+                "Work left, in UNet rows at base resolution.",
                 "short",
                 (f"max by (model, state) (sfumato_backlog_units{MODEL})", "{{model}} {{state}}"),
                 stacked=True,
@@ -66,7 +66,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Expected wait",
-                "What a job submitted now would wait, were no worker started or stopped.",
+                "Wait of a job submitted now, at the present number of workers.",
                 "s",
                 (f"model:sfumato_expected_wait_seconds{MODEL}", "{{model}}"),
             )
@@ -74,7 +74,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Time to the first claim",
-                "Measured at the workers, of jobs that were claimed. Points are traces.",
+                "Measured by the workers. Points are traces.",
                 "s",
                 *(
                     (f"histogram_quantile({q}, {waits}[$__rate_interval])))", f"p{100 * q:g}")
@@ -85,7 +85,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Accepted",
-                "Jobs taken on, over all models.",
+                "Jobs accepted, over all models.",
                 "ops",
                 ("max(rate(sfumato_jobs_accepted_total[$__rate_interval]))", "accepted"),
                 width=QUARTER,
@@ -94,7 +94,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Ended",
-                "By outcome.",
+                "Jobs ended, by outcome.",
                 "ops",
                 (
                     "sum by (outcome) (max by (model, outcome) "
@@ -108,7 +108,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Refused",
-                "Admission's refusals: backlog, quota, deadline, rate, memory, no model.",
+                "Jobs refused: backlog, quota, deadline, rate, memory, no model.",
                 "ops",
                 (
                     "sum by (code) (rate(sfumato_http_problems_total{code=~"
@@ -123,7 +123,7 @@ def queue() -> Dashboard:
         .with_panel(
             graph(
                 "Failed",
-                "By the code in the job's error.",
+                "Jobs failed, by error code.",
                 "ops",
                 (
                     "max by (code) (rate(sfumato_job_failures_total[$__rate_interval]))",

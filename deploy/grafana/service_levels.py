@@ -1,4 +1,4 @@
-"""Does the service keep its promises?"""
+"""Does the service meet its objectives?"""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ WINDOWS = ("5m", "1h", "6h", "3d")
 
 @dataclass(frozen=True)
 class Level:
-    """A promise: the share of errors that deploy/prometheus/rules.yaml records, and its bound."""
+    """An objective: the error ratio that deploy/prometheus/rules.yaml records, and its budget."""
 
     title: str
     record: str  # without its window
@@ -21,7 +21,7 @@ class Level:
     legend: str = "{{model}}"
 
     def errors(self, window: str) -> str:
-        """Return the expression of the share of errors in a window."""
+        """Return the expression of the error ratio in a window."""
         return f"{self.record}{window}{self.labels}"
 
 
@@ -33,19 +33,19 @@ LEVELS = (
 
 
 def service_levels() -> Dashboard:
-    """Return the levels, what is left of their budgets, and what uses them up."""
+    """Return what is left of each error budget, and what consumes it."""
     page = board(
         "service-levels",
         "Service levels",
         "Door: 99.9 % of requests without a 5xx. Jobs: 99 % of those not canceled succeed. "
-        "Latency: 95 % of those end within 60 s.",
+        "Latency: 95 % of the succeeded ones end within 60 s.",
     )
     for level in LEVELS:
         left = f"1 - {level.errors('3d')} / {level.budget}"
         page.with_panel(
             number(
                 f"{level.title}: budget left",
-                "Of the errors that three days may have; below zero they had more.",
+                "Share of three days' error budget that is left; negative when it is overspent.",
                 "percentunit",
                 (left, level.legend or "left"),
                 limits=GREEN_UP,
@@ -56,7 +56,7 @@ def service_levels() -> Dashboard:
         page.with_panel(
             graph(
                 f"{level.title}: burn rate",
-                "Errors over what the level allows; 14.4 in an hour and 6 in six hours page.",
+                "Error ratio divided by the budget; 14.4 over an hour and 6 over six hours page.",
                 "none",
                 *((f"{level.errors(w)} / {level.budget}", f"{w} {level.legend}") for w in WINDOWS),
                 width=THIRD,
@@ -72,24 +72,24 @@ def _panels(page: Dashboard) -> Dashboard:
     return (
         page.with_panel(
             graph(
-                "Jobs: creation to picture",
-                "Succeeded jobs, whatever worker drew them. Points are traces.",
+                "Jobs: creation to end",
+                "Succeeded jobs. Points are traces.",
                 "s",
                 *((f"histogram_quantile({q}, {jobs})", f"p{100 * q:g}") for q in (0.5, 0.95, 0.99)),
             )
         )
         .with_panel(
             graph(
-                "Door: time to answer, p99",
-                "By route; waits and streams left out. Points are traces.",
+                "Door: response time, p99",
+                "By route, without waits and streams. Points are traces.",
                 "s",
                 (f"histogram_quantile(0.99, sum by (le, route) ({route}))", "{{route}}"),
             )
         )
         .with_panel(
             graph(
-                "Answers",
-                "By status; 0 went away before its answer.",
+                "Responses",
+                "By status; 0: the client disconnected first.",
                 "reqps",
                 (
                     "sum by (status) (rate(sfumato_http_requests_total[$__rate_interval]))",
@@ -101,7 +101,7 @@ def _panels(page: Dashboard) -> Dashboard:
         .with_panel(
             graph(
                 "Problems",
-                "Refusals and errors, by the stable word in `code`.",
+                "Error responses, by `code`.",
                 "reqps",
                 (
                     "sum by (code) (rate(sfumato_http_problems_total[$__rate_interval]))",
@@ -113,7 +113,7 @@ def _panels(page: Dashboard) -> Dashboard:
         .with_panel(
             graph(
                 "Alerts",
-                "Sfumato's own, pending and firing; docs/runbook.md has a section for each.",
+                "Pending and firing; docs/runbook.md has a section for each.",
                 "short",
                 (
                     'sum by (alertname, alertstate) (ALERTS{alertname=~"Sfumato.*"})',

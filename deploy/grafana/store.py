@@ -1,4 +1,4 @@
-"""Is there room in Redis, and does it answer?"""
+"""Does Redis have room, and does it respond?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -12,14 +12,19 @@ FULL = ((0.8, "orange"), (1, "red"))
 
 
 def store() -> Dashboard:
-    """Return Redis' memory, the pictures in it, errors, and the doors that stand before it."""
+    """Return Redis' memory and pictures, errors, webhooks, and the doors."""
     doors = "on (instance, job) sfumato_event_streams"
     return (
-        board("store", "Redis and doors", "Memory, pictures, errors, streams.", by_model=False)
+        board(
+            "store",
+            "Redis and doors",
+            "Memory, pictures, errors, webhooks, streams.",
+            by_model=False,
+        )
         .with_panel(
             number(
                 "Memory",
-                "Of what stops admission.",
+                "Memory used, as a share of the high-water mark.",
                 "percentunit",
                 (f"{USED} / {LIMIT}", "used"),
                 limits=FULL,
@@ -29,7 +34,7 @@ def store() -> Dashboard:
         .with_panel(
             number(
                 "Pictures",
-                "Of what finished pictures may take; beyond it the oldest go.",
+                "Finished pictures, as a share of their limit; beyond it the oldest are deleted.",
                 "percentunit",
                 (f"{KEPT} / {MOST}", "used"),
                 limits=((0.95, "orange"),),
@@ -39,25 +44,25 @@ def store() -> Dashboard:
         .with_panel(
             graph(
                 "Memory",
-                "Redis' own, and the mark above which no job is taken on.",
+                "Memory of Redis, and the mark above which no job is accepted.",
                 "bytes",
                 (USED, "used"),
-                (LIMIT, "mark"),
+                (LIMIT, "high-water mark"),
             )
         )
         .with_panel(
             graph(
                 "Pictures",
-                "Finished ones, and their bound.",
+                "Finished pictures, and their limit.",
                 "bytes",
-                (KEPT, "kept"),
-                (MOST, "bound"),
+                (KEPT, "used"),
+                (MOST, "limit"),
             )
         )
         .with_panel(
             graph(
                 "Errors",
-                "Requests refused because Redis was away, and workers' calls that failed.",
+                "Requests refused because Redis was unavailable, and failed calls of workers.",
                 "ops",
                 ("sum(rate(sfumato_door_redis_errors_total[$__rate_interval]))", "doors"),
                 ("sum(rate(sfumato_worker_redis_errors_total[$__rate_interval]))", "workers"),
@@ -66,7 +71,7 @@ def store() -> Dashboard:
         .with_panel(
             graph(
                 "Webhooks",
-                "Attempts, by outcome.",
+                "Delivery attempts, by outcome.",
                 "ops",
                 (
                     "sum by (outcome) (rate(sfumato_webhooks_total[$__rate_interval]))",
@@ -76,16 +81,16 @@ def store() -> Dashboard:
         )
         .with_panel(
             graph(
-                "Webhooks that wait",
-                "For their time, a place or an answer.",
+                "Webhooks pending",
+                "Deliveries waiting or in flight.",
                 "short",
                 ("max(sfumato_webhooks_pending)", "pending"),
             )
         )
         .with_panel(
             graph(
-                "Webhooks that are late",
-                "For how long the first that is due could have been tried.",
+                "Webhooks overdue",
+                "How long the oldest delivery has been due.",
                 "s",
                 ("max(sfumato_webhooks_oldest_due_seconds)", "oldest due"),
             )
@@ -93,15 +98,15 @@ def store() -> Dashboard:
         .with_panel(
             graph(
                 "Streams",
-                "Open event streams of each door.",
+                "Open event streams per door.",
                 "short",
                 ("sfumato_event_streams", "{{instance}}"),
             )
         )
         .with_panel(
             graph(
-                "Doors' CPU",
-                "Cores that each replica uses.",
+                "CPU of doors",
+                "Cores used per replica.",
                 "short",
                 (
                     f"rate(process_cpu_seconds_total[$__rate_interval]) and {doors}",

@@ -1,4 +1,4 @@
-"""Who works, how fast, and how does a job leave?"""
+"""Which workers are live, how fast are they, and how do jobs leave them?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -17,13 +17,13 @@ def _process(metric: str) -> str:
 
 
 def workers() -> Dashboard:
-    """Return live workers, their speed, claims, departures and deaths."""
+    """Return live workers, their speed, claims, departures and failures."""
     return (
-        board("workers", "Workers", "Live workers, speed, claims, departures, deaths.")
+        board("workers", "Workers", "Live workers, speed, claims, departures, failures.")
         .with_panel(
             number(
                 "Live",
-                "Workers that announced themselves in the last seconds.",
+                "Live workers.",
                 "short",
                 (f"model:sfumato_workers:max{MODEL}", "{{model}}"),
                 width=THIRD,
@@ -31,8 +31,8 @@ def workers() -> Dashboard:
         )
         .with_panel(
             number(
-                "One worker's speed",
-                "Units a second with full batches.",
+                "Speed of one worker",
+                "Units per second with full batches.",
                 "short",
                 (f"max by (model) (sfumato_worker_units_per_second{MODEL})", "{{model}}"),
                 width=THIRD,
@@ -41,7 +41,7 @@ def workers() -> Dashboard:
         .with_panel(
             number(
                 "Cold start",
-                "From a process to an engine that is ready.",
+                "From process start to a ready engine.",
                 "s",
                 (f"max by (model) (sfumato_worker_cold_start_seconds{MODEL})", "{{model}}"),
                 width=THIRD,
@@ -50,7 +50,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Live and draining",
-                "Live ones as the store knows them; draining ones give their jobs back to stop.",
+                "Live workers, and those giving back their jobs before they stop.",
                 "short",
                 (f"model:sfumato_workers:max{MODEL}", "{{model}} live"),
                 (f"sum by (model) (sfumato_worker_draining{MODEL})", "{{model}} draining"),
@@ -58,8 +58,8 @@ def workers() -> Dashboard:
         )
         .with_panel(
             graph(
-                "Speed of each",
-                "UNet rows a second while busy.",
+                "Speed per worker",
+                "UNet rows per second while busy.",
                 "short",
                 (f"sfumato_engine_rows_per_second{MODEL}", "{{instance}}"),
             )
@@ -67,7 +67,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Claims",
-                "Fresh jobs, and those resumed from a checkpoint.",
+                "Jobs claimed: fresh, or resumed from a checkpoint.",
                 "ops",
                 _by("start", "sfumato_worker_claims_total"),
                 width=THIRD,
@@ -75,8 +75,8 @@ def workers() -> Dashboard:
         )
         .with_panel(
             graph(
-                "Ends",
-                "Jobs that ended at a worker.",
+                "Jobs ended",
+                "On workers, by outcome.",
                 "ops",
                 _by("outcome", "sfumato_worker_jobs_total"),
                 width=THIRD,
@@ -85,7 +85,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Departures",
-                "Jobs that left before their end: drained, parked, or lost to a cancel or another.",
+                "Jobs that left unfinished: drain, parked (preempted), lost (cancel or takeover).",
                 "ops",
                 _by("reason", "sfumato_worker_departures_total"),
                 width=THIRD,
@@ -93,8 +93,8 @@ def workers() -> Dashboard:
         )
         .with_panel(
             graph(
-                "Deaths",
-                "Leases that ran out, and starts of processes, in an hour.",
+                "Failures",
+                "Expired leases and process restarts in an hour.",
                 "short",
                 ("max(increase(sfumato_leases_reaped_total[1h]))", "leases reaped"),
                 (
@@ -106,8 +106,8 @@ def workers() -> Dashboard:
         )
         .with_panel(
             graph(
-                "Time held",
-                "By workers, over all attempts of a job. Points are traces.",
+                "Running time",
+                "Time on workers, over all attempts of a job. Points are traces.",
                 "s",
                 *(
                     (
@@ -122,7 +122,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "CPU",
-                "Cores that each worker uses.",
+                "Cores used per worker.",
                 "short",
                 (_process("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}"),
             )
@@ -130,7 +130,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Memory",
-                "Resident, of each worker.",
+                "Resident memory per worker.",
                 "bytes",
                 (_process("process_resident_memory_bytes"), "{{instance}}"),
             )
@@ -138,7 +138,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Previews",
-                "Published a second.",
+                "Previews published per second.",
                 "ops",
                 _by("model", "sfumato_worker_previews_total"),
             )
@@ -146,7 +146,7 @@ def workers() -> Dashboard:
         .with_panel(
             graph(
                 "Failed store calls",
-                "Of workers, a second.",
+                "Failed store calls of workers per second.",
                 "ops",
                 _by("model", "sfumato_worker_redis_errors_total"),
             )

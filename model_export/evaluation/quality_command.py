@@ -40,12 +40,16 @@ from model_export.evaluation.template import render
 from model_export.training.train_command import Threads, default_device
 
 NAME = "quality"
+FIGURES = "figures"
+"""The folder beside the page for its data and plot."""
 console = Console()
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A model bundle.")],
-    out: Annotated[Path, typer.Option(help="Where page, figures and plot go.")] = Path("docs"),
+    out: Annotated[
+        Path, typer.Option(help="The page's folder; data and plot go to figures/.")
+    ] = Path("docs"),
     drawings: Annotated[int, typer.Option(help="Per figure, one per example.", min=1)] = (
         QualitySettings.drawings
     ),
@@ -71,12 +75,13 @@ def command(
     settings = QualitySettings(scale, chosen, drawings, drawings_long, seed, prompts_of(gallery)[0])
     places = spread(gallery, drawings)
     spread(gallery, settings.drawings_of(LONG))  # refused before hours of drawing rather than after
-    out.mkdir(parents=True, exist_ok=True)
-    cells = _cells(loaded, gallery, settings, out / f"{NAME}.json")
+    page, figures = out / f"{NAME}.md", out / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    cells = _cells(loaded, gallery, settings, figures / f"{NAME}.json")
     coded = codec_images(bundle, gallery)
     bound = float(psnr_db(coded, gallery.images)[places].mean())
     asked = _command(bundle, out, settings, gallery_folder)
-    page, plot = out / f"{NAME}.md", out / f"{NAME}.png"
+    plot = figures / f"{NAME}.png"
     write_page(page, loaded.info, settings, cells, command=asked, codec_psnr_db=bound)
     write_plot(plot, cells, codec_psnr_db=bound)
     console.print(f"→ {page}, {plot}", soft_wrap=True)
@@ -123,7 +128,7 @@ def write_page(
     command: str,
     codec_psnr_db: float,
 ) -> Path:
-    """Write the page as Markdown; its plot is expected beside it, under the same name."""
+    """Write the page as Markdown; it shows the plot of the same name in ``FIGURES`` beside it."""
     drawn = [cell for cell in cells if cell.reason is None]
     text = render(
         "quality.md.jinja",
@@ -137,7 +142,7 @@ def write_page(
         long=LONG,
         command=command,
         codec_psnr_db=codec_psnr_db,
-        plot=path.with_suffix(".png").name,
+        plot=f"{FIGURES}/{path.stem}.png",
     )
     path.write_text(text, "utf-8")
     return path

@@ -18,23 +18,27 @@ class RayWorkerSettings(JobsSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    model: Path | None = None  # the workers' SFUMATO_MODEL; None: the one that ships
-    # The workers' SFUMATO_MODEL_NAME; to be given with a model.
+    model: Path | None = None  # `SFUMATO_MODEL` of the workers; default: the emoji model
+    # `SFUMATO_MODEL_NAME` of the workers; required with a model
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    metrics_host: str = "127.0.0.1"  # that each worker serves its own on
-    metrics_port: int = Field(0, ge=0, le=65535)  # of a machine's first worker; 0: any free one
+    metrics_host: str = "127.0.0.1"  # address of each worker's metrics
+    # port of a machine's first worker; 0: any free one
+    metrics_port: int = Field(0, ge=0, le=65535)
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
-    log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR
-    ray_min_workers: int = Field(0, ge=0)  # always there
-    ray_max_workers: int = Field(1, ge=1)  # at most
-    ray_target_s: float = Field(15.0, gt=0)  # in which the workers should end all work there is
-    ray_upscale_delay_s: float = Field(2.0, ge=0)  # more work for so long starts workers
-    ray_downscale_delay_s: float = Field(60.0, ge=0)  # less work for so long ends workers
-    ray_idle_s: float = Field(300.0, ge=0)  # no work for so long ends the last one
-    ray_num_gpus: float = Field(0.0, ge=0)  # of Ray's resources, a worker
-    ray_num_cpus: float = Field(1.0, ge=0)  # of Ray's resources, a worker
-    ray_drain_s: float = Field(20.0, gt=0)  # a worker may take to give its jobs back
-    ray_start_limit_s: float = Field(600.0, gt=0)  # a worker may take to load its model
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR
+    ray_min_workers: int = Field(0, ge=0)  # minimum number of workers
+    ray_max_workers: int = Field(1, ge=1)  # maximum number of workers
+    ray_target_s: float = Field(15.0, gt=0)  # time in which the workers should finish all work
+    # how long more work lasts before workers start; from zero they start at once
+    ray_upscale_delay_s: float = Field(2.0, ge=0)
+    # how long less work lasts before workers stop; at least a cold start
+    ray_downscale_delay_s: float = Field(60.0, ge=0)
+    ray_idle_s: float = Field(300.0, ge=0)  # idle time before the last worker stops
+    # Ray's GPUs per worker; 0.5: two workers per GPU; 0 hides the GPUs
+    ray_num_gpus: float = Field(0.0, ge=0)
+    ray_num_cpus: float = Field(1.0, ge=0)  # Ray's CPUs per worker
+    ray_drain_s: float = Field(20.0, gt=0)  # time for a worker to drain
+    ray_start_limit_s: float = Field(600.0, gt=0)  # time for a worker to load its model
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

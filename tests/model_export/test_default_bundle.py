@@ -95,17 +95,18 @@ def test_the_card_is_what_its_figures_give(tmp_path: Path) -> None:
 def test_the_page_about_steps_is_what_its_figures_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
-    (tmp_path / "docs").mkdir()
+    figures = tmp_path / "docs" / "figures"
+    figures.mkdir(parents=True)
     (tmp_path / "diffusion").symlink_to(FOLDER.parents[1], target_is_directory=True)
-    kept = (DOCS / "quality.json").read_text("utf-8")
+    kept = (DOCS / "figures" / "quality.json").read_text("utf-8")
     assert json.loads(kept)["subject"]["sha256"] == bundle.info.sha256
-    (tmp_path / "docs" / "quality.json").write_text(kept, "utf-8")
+    (figures / "quality.json").write_text(kept, "utf-8")
     page = (DOCS / "quality.md").read_text("utf-8")
     command = next(line for line in page.splitlines() if line.startswith("python -m"))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, command.split()[3:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "docs" / "quality.json").read_text("utf-8") == kept, "drawn anew"
+    assert (figures / "quality.json").read_text("utf-8") == kept, "drawn anew"
     assert (tmp_path / "docs" / "quality.md").read_text("utf-8") == page
 
 

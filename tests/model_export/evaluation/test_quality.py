@@ -59,16 +59,17 @@ def test_every_sampler_is_measured_once_and_kept(bundle: Path, tmp_path: Path) -
         assert text.count(f"`{name}`") == 2
     for part in ("--drawings 2", "--steps 2", load_bundle(bundle).info.sha256[:16], "guidance 2,"):
         assert part in text, part
-    with Image.open(tmp_path / "quality.png") as image:
+    with Image.open(tmp_path / "figures" / "quality.png") as image:
         assert image.width > 1000
 
-    figures = json.loads((tmp_path / "quality.json").read_text())
+    path = tmp_path / "figures" / "quality.json"
+    figures = json.loads(path.read_text())
     assert len(figures["cells"]) == len(SAMPLERS)
     figures["cells"][0]["psnr_db"] = 77.7
     del figures["cells"][-3:]
-    (tmp_path / "quality.json").write_text(json.dumps(figures))
+    path.write_text(json.dumps(figures))
     assert "| 77.7 |" in measure(bundle, tmp_path)
-    assert len(json.loads((tmp_path / "quality.json").read_text())["cells"]) == len(SAMPLERS)
+    assert len(json.loads(path.read_text())["cells"]) == len(SAMPLERS)
 
 
 def test_what_a_sampler_refuses_is_shown_with_the_reason(bundle: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Write a snapshot of the whole of Redis, as a replica would receive it, and keep the newest few.
-# Where the disk is full the oldest go, but never the last good one. One run at a time.
-# CLI redis-cli or valkey-cli, SFUMATO_REDIS_URL, BACKUP_DIR, KEEP; SFUMATO_REDIS_*_FILE for TLS.
+# Write a snapshot of Redis, as a replica receives it, and keep the newest KEEP. If the disk is full,
+# delete the oldest, but never the last good one. Run one at a time. Reads CLI (redis-cli or
+# valkey-cli), SFUMATO_REDIS_URL, BACKUP_DIR, KEEP, and SFUMATO_REDIS_*_FILE for TLS.
 set -eu
 file="$BACKUP_DIR/sfumato-$(date -u +%Y%m%dT%H%M%SZ).rdb"
 part="$file.part"
@@ -9,7 +9,7 @@ set -- -u "$SFUMATO_REDIS_URL" --no-auth-warning
 [ -z "${SFUMATO_REDIS_CA_FILE:-}" ] || set -- "$@" --cacert "$SFUMATO_REDIS_CA_FILE"
 [ -z "${SFUMATO_REDIS_CERT_FILE:-}" ] || set -- "$@" --cert "$SFUMATO_REDIS_CERT_FILE" --key "$SFUMATO_REDIS_KEY_FILE"
 
-# The names sort by time.
+# Names sort by time.
 backups() { find "$BACKUP_DIR" -name 'sfumato-*.rdb' | sort -r; }
 keep_newest() {
     backups | tail -n "+$(($1 + 1))" | while read -r old; do
@@ -17,28 +17,28 @@ keep_newest() {
         echo "removed $old"
     done
 }
-complain() { echo "$*" >&2; exit 1; }
+fail() { echo "$*" >&2; exit 1; }
 
-# A run that was killed left its part.
+# Left by a run that was killed.
 find "$BACKUP_DIR" -name 'sfumato-*.rdb.part' -exec rm -f {} +
-keep_newest "$((KEEP > 1 ? KEEP - 1 : 1))"  # so that KEEP of them is all that there ever is
+keep_newest "$((KEEP > 1 ? KEEP - 1 : 1))"  # never more than KEEP on disk
 trap 'rm -f "$part"' EXIT
-until said=$("$CLI" "$@" --rdb "$part" 2>&1); do
-    echo "$said" >&2
+until output=$("$CLI" "$@" --rdb "$part" 2>&1); do
+    echo "$output" >&2
     rm -f "$part"
-    case $said in
+    case $output in
     *"Error writing data"* | *"No space left"* | *"uota exceeded"*) ;;
-    *) complain "no snapshot came; what was there is kept" ;;
+    *) fail "no snapshot was received; earlier ones are kept" ;;
     esac
     count=$(backups | wc -l)
-    [ "$count" -gt 0 ] || complain "$BACKUP_DIR has no room for one snapshot: make it larger"
+    [ "$count" -gt 0 ] || fail "$BACKUP_DIR has no room for one snapshot: make it larger"
     last=$(backups | head -n 1)
-    [ "$count" -gt 1 ] || complain "$BACKUP_DIR has no room for a snapshot beside the last good one," \
+    [ "$count" -gt 1 ] || fail "$BACKUP_DIR has no room for a snapshot beside the last good one," \
         "$last of $(wc -c <"$last") bytes, which is kept: make it larger"
     echo "$BACKUP_DIR is full"
     keep_newest "$((count - 1))"
 done
-[ "$(head -c 5 "$part")" = REDIS ] || [ "$(head -c 6 "$part")" = VALKEY ] || complain "what came is no snapshot"
+[ "$(head -c 5 "$part")" = REDIS ] || [ "$(head -c 6 "$part")" = VALKEY ] || fail "the data received is not a snapshot"
 mv "$part" "$file"
 echo "wrote $file, $(wc -c <"$file") bytes"
 keep_newest "$KEEP"

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Turn a snapshot into the append-only files that Redis starts from: restore.sh SNAPSHOT DATA_DIR.
-# Redis must not run. What was there is moved aside, never removed. A snapshot is taken once: a mark
-# in DATA_DIR keeps a second call from going back to it. SERVER and CLI name Redis' programs.
+# Convert a snapshot to the append-only files that Redis starts from: restore.sh SNAPSHOT DATA_DIR.
+# Redis must not be running. The previous files are moved aside. A mark in DATA_DIR makes a second call
+# with the same snapshot do nothing. SERVER and CLI name Redis' programs.
 set -eu
 snapshot=$1 data=$2
 mark="$data/restored-from-$(basename "$snapshot")"
 if [ -e "$mark" ]; then
-    echo "$snapshot was taken before; nothing to do"
+    echo "$snapshot has been restored already; nothing to do"
     exit 0
 fi
-[ -r "$snapshot" ] || { echo "there is no snapshot $snapshot" >&2; exit 1; }
+[ -r "$snapshot" ] || { echo "$snapshot does not exist" >&2; exit 1; }
 aside="$data/before-$(date -u +%Y%m%dT%H%M%SZ)"
 work="$data/restoring"
 rm -rf "$work"

@@ -1,4 +1,4 @@
-{{/* The common beginning of all names. */}}
+{{/* The prefix of all names. */}}
 {{- define "sfumato.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -10,7 +10,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels that selectors use: they never change. (dict "root" $ "component" "door") */}}
+{{/* Labels that selectors use; they must not change. (dict "root" $ "component" "door") */}}
 {{- define "sfumato.selector" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* What every pod has: nobody's root, no token, no variables from other services' names. */}}
+{{/* Security context of every pod, without variables for other services. */}}
 {{- define "sfumato.podSecurity" -}}
 enableServiceLinks: false
 securityContext:
@@ -62,7 +62,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* Where pods run: (dict "root" $ "part" $part "component" "door") */}}
+{{/* Scheduling: (dict "root" $ "part" $part "component" "door") */}}
 {{- define "sfumato.placement" -}}
 {{- with .part.priorityClassName }}
 priorityClassName: {{ . }}
@@ -90,7 +90,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* How a role reaches Redis: (dict "root" $ "role" "door") */}}
+{{/* A role's Redis variables: (dict "root" $ "role" "door") */}}
 {{- define "sfumato.redisEnv" -}}
 {{- $redis := .root.Values.redis -}}
 {{- $user := index $redis.users .role -}}
@@ -129,11 +129,11 @@ topologySpreadConstraints:
 {{- else if .Values.redis.bundled.enabled -}}
 redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 {{- else -}}
-{{- fail "say redis.external.url, or redis.users.*.urlSecret for each role, or switch redis.bundled on" -}}
+{{- fail "set redis.external.url, redis.users.*.urlSecret for each role, or redis.bundled.enabled=true" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* How many MiB a quantity is: "8Gi" */}}
+{{/* A quantity in MiB: "8Gi" */}}
 {{- define "sfumato.mebibytes" -}}
 {{- $number := regexFind "^[0-9.]+" . -}}
 {{- $mib := dict "" 9.5367431640625e-7 "k" 0.00095367431640625 "Ki" 0.0009765625 -}}
@@ -143,12 +143,12 @@ redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 {{- mulf (float64 $number) (get $mib (trimPrefix $number .)) -}}
 {{- end -}}
 
-{{/* The Secret with the key that KEDA and Prometheus show. */}}
+{{/* The Secret with the API key of KEDA and Prometheus. */}}
 {{- define "sfumato.metricsKeySecret" -}}
-{{ required "door.metricsKey.secret: with auth keys KEDA and Prometheus need a key of scope metrics" .Values.door.metricsKey.secret }}
+{{ required "door.metricsKey.secret: with door.auth=keys, KEDA and Prometheus need a key of scope metrics" .Values.door.metricsKey.secret }}
 {{- end -}}
 
-{{/* SFUMATO_* from maps, later ones first: (list $worker.env .Values.settings) */}}
+{{/* SFUMATO_* from maps; earlier ones override: (list $worker.env .Values.settings) */}}
 {{- define "sfumato.settings" -}}
 {{- $merged := dict -}}
 {{- range . }}{{- $merged = merge $merged . }}{{- end }}
@@ -157,7 +157,7 @@ redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 {{- end }}
 {{- end -}}
 
-{{/* A place to write, and what else each container mounts. */}}
+{{/* Mounts of every container. */}}
 {{- define "sfumato.mounts" -}}
 - {name: tmp, mountPath: /tmp}
 {{- if .Values.redis.tls.secret }}
@@ -174,7 +174,7 @@ redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 {{- end }}
 {{- end -}}
 
-{{/* A model's worker settings: those under `worker`, and over them the model's own. */}}
+{{/* A model's worker values: those under `worker`, overridden by the model's own. */}}
 {{- define "sfumato.worker" -}}
 {{- $own := omit .model "name" "modelName" "weights" "gpus" -}}
 {{- mergeOverwrite (deepCopy .root.Values.worker) $own | toYaml -}}
