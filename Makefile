@@ -1,6 +1,8 @@
 # Everything a newcomer or CI runs. `make help` lists it.
 PYTHON ?= python3.11
+# Test processes; a file's tests run in one of them, one after another.
 JOBS ?= 2
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := service,worker,export,otel,dev
@@ -9,11 +11,11 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test check format lint types extras tools manifests settings bench \
+.PHONY: help setup demo up test test-full check format lint types extras tools manifests settings bench \
 	faults scale dashboards fuzz clean
 
 help:  ## say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.installed  ## make the virtual environment with everything in it
 
@@ -29,8 +31,12 @@ demo: setup  ## start the whole service, draw a few pictures, stop it
 up: setup  ## start the whole service and leave it running
 	@$(BIN)/sfumato up
 
-test: setup tools  ## run every test that needs no GPU
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
+test: setup tools  ## run the tests, but for their long forms
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not full' $(PYTEST)
+
+test-full: setup tools  ## run the long forms
+	$(BIN)/python -m pytest $(PARALLEL) -m full $(PYTEST)
+	SFUMATO_TEST_EXAMPLES=200 $(BIN)/python -m pytest tests/service/http/test_openapi.py $(PYTEST)
 
 check: lint types test  ## what has to pass before a commit lands
 

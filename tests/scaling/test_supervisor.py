@@ -18,7 +18,7 @@ from tests.scaling.kubernetes.test_hpa import worker
 from tests.scaling.load import Order
 from tests.scaling.supervisor import Start, Supervisor, by_work
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_a_row_has_the_same_bits_in_any_batch(
             assert torch.equal(found, whole[part]), (rows, first)
 
 
-@pytest.mark.parametrize("layout", [sd15, sdxl])
+@pytest.mark.parametrize("layout", [sd15, pytest.param(sdxl, marks=pytest.mark.full)])
 def test_stable_diffusion_in_its_own_layout(layout: object, tmp_path: Path) -> None:
     source = layout(tmp_path / "source")  # type: ignore[operator]
     theirs, ours = both(exported(source, tmp_path / "exported"))

@@ -102,6 +102,7 @@ def nearly_the_same(theirs: Bundle, ours: Bundle) -> bool:
     return bool(np.abs(wanted - found).mean() < 2)
 
 
+@pytest.mark.full
 def test_a_failed_verification_leaves_the_bundle_as_it_was(folder: Path) -> None:
     before = manifest_of(folder)
     with pytest.raises(VerificationError, match=r"unet: prediction differs .* the bound is 1e-12"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,13 +40,15 @@ CHECKS = [
 ]
 OPEN = ("/healthz", "/readyz")
 """Routes that no key is asked for on."""
+AT_LEAST = int(os.environ.get("SFUMATO_TEST_EXAMPLES", "0"))
+"""Examples of each route, where more are wanted than the suite takes."""
 description = schemathesis.openapi.from_dict(create_app(ServiceSettings()).openapi())
 
 
 def bounded(examples: int, *phases: Phase) -> run_settings:
     """Return settings that run the same so many examples each time."""
     return run_settings(
-        max_examples=examples,
+        max_examples=max(examples, AT_LEAST),
         deadline=None,
         derandomize=True,
         database=None,
