@@ -55,6 +55,10 @@ def exported_tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no test process is left alone with it in the end."""
+    for item in items:  # Schemathesis gives all operations one id, and equal ids are run once
+        if label := getattr(item, "operation_label", None):
+            item._id = item._id.with_params(label)
+    assert len({item.nodeid for item in items}) == len(items)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -6,8 +6,8 @@ What fixtures of a wider scope hold is there before the test begins, and does no
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -19,37 +19,36 @@ FILES = Path("/proc/self/fd")
 TASKS = Path("/proc/self/task")
 SHARED = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
 """Children that the first test to fork starts for all others, by their command lines."""
+Look = Callable[[], Mapping[object, str]]
 TQDM = "tqdm_monitor"
 """The thread that tqdm starts with its first progress bar, for all others."""
 
 
-def threads() -> set[str]:
-    """Return the living threads."""
+def threads() -> dict[object, str]:
+    """Return the living threads, each with a description."""
     found = threading.enumerate()
-    return {f"thread {each.name} ({each.ident})" for each in found if each.name != TQDM}
+    return {each: f"thread {each.name}" for each in found if each.name != TQDM}
 
 
-def children() -> set[str]:
+def children() -> dict[object, str]:
     """Return the child processes."""
-    found = set()
-    for task in TASKS.iterdir():
-        for pid in _read(task / "children").split():
-            command = _read(Path("/proc") / pid / "cmdline").replace("\0", " ")
-            if not any(name in command for name in SHARED):
-                found.add(f"process {pid}: {command[:100]}")
-    return found
+    pids = [pid for task in TASKS.iterdir() for pid in _read(task / "children").split()]
+    lines = {pid: _read(Path("/proc") / pid / "cmdline").replace("\0", " ") for pid in pids}
+    return {
+        pid: f"process {pid}: {line[:100]}"
+        for pid, line in lines.items()
+        if not any(name in line for name in SHARED)
+    }
 
 
-def sockets() -> set[str]:
+def sockets() -> dict[object, str]:
     """Return the open sockets: every event loop has two of them."""
-    found = set()
+    found: dict[object, str] = {}
     for name in os.listdir(FILES):
-        try:
+        with suppress(OSError):  # the folder's own, by now closed
             target = os.readlink(FILES / name)
-        except OSError:  # the folder's own, by now closed
-            continue
-        if target.startswith("socket:"):
-            found.add(f"{target} as file {name}")
+            if target.startswith("socket:"):
+                found[target] = f"{target} as file {name}"
     return found
 
 
@@ -60,22 +59,22 @@ def _read(path: Path) -> str:
         return ""
 
 
-def left(look: Callable[[], set[str]], before: set[str], deadline: float) -> set[str]:
+def new(look: Look, before: Mapping[object, str], deadline: float) -> list[str]:
     """Return what was not there before, once there is none of it or the time is over."""
-    while (found := look() - before) and monotonic() < deadline:
+    while True:
+        found = [words for key, words in look().items() if key not in before]
+        if not found or monotonic() > deadline:
+            return found
         sleep(0.02)
-    return found
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watched(grace_s: float = GRACE_S) -> Iterator[None]:
     """Raise an AssertionError where something outlives the block."""
-    looks = (threads, children, sockets)
-    before = [look() for look in looks]
+    before = {look: look() for look in (threads, children, sockets)}
     yield
-    deadline = monotonic() + GRACE_S
-    found = [left(look, there, deadline) for look, there in zip(looks, before, strict=True)]
-    outlived = sorted(set().union(*found))
+    deadline = monotonic() + grace_s
+    outlived = [words for look, there in before.items() for words in new(look, there, deadline)]
     if outlived:
         gc.collect()  # what is still to be said about it is said of this test
     assert not outlived, f"left open: {', '.join(outlived)}"

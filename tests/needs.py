@@ -76,8 +76,9 @@ def install(names: set[str]) -> str:
     return " && ".join(commands + ["apt-get install " + " ".join(packages)] * bool(packages))
 
 
-def pytest_configure() -> None:
-    """Hide from Pillow, too, what is to be hidden: no test may use it without its mark."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark; hide from Pillow, too, what is to be hidden."""
+    config.addinivalue_line("markers", "needs(name, ...): needs programs, fonts or libraries")
     if "libraqm" in HIDDEN:
         check = features.check
         features.check = lambda feature: feature != "raqm" and check(feature)

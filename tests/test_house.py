@@ -1,10 +1,12 @@
-"""The house: which package may import which, in fresh interpreters and in the source."""
+"""The house: which package may import which, how wings depend on each other, how large they are."""
 
 import ast
 import json
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ FORBIDDEN = {
 FOLDERS = {
     "service", "workers", "model_export", "deploy", "tests", "jobs", "diffusion", "docs",
 }  # fmt: skip
+MOST_FILES = 16
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
@@ -127,3 +130,45 @@ def test_no_file_speaks_of_a_pickle_to_load() -> None:
         for path in sources(package):
             assert "pickle" not in imported(path), path
             assert "torch.load(" not in path.read_text(), path
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def wing_of(module: str) -> str:
+    """Return the wing that a module lies in, or the module itself where it lies in none."""
+    package = ROOT / module.replace(".", "/") / "__init__.py"
+    return module if package.exists() or module.count(".") < 2 else module.rpartition(".")[0]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, in full."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if (ROOT / f"{name.replace('.', '/')}.py").exists() else node.module
+                      for name in names}  # fmt: skip
+    return {name for name in found if name.partition(".")[0] in OURS}
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_no_import_between_wings_runs_back_up(package: str) -> None:
+    arrows: dict[str, set[str]] = {}
+    for path in sources(package):
+        wing = wing_of(module_of(path))
+        targets = {wing_of(name) for name in imported_modules(path)} - {wing}
+        arrows.setdefault(wing, set()).update(t for t in targets if t.startswith(f"{package}."))
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail("imports run in a circle: " + " → ".join(error.args[1]))
+
+
+def test_no_folder_has_more_than_sixteen_files_side_by_side() -> None:
+    counts = Counter(str(Path(name).parent) for name in tracked() if (ROOT / name).exists())
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}

@@ -27,19 +27,18 @@ from workers.settings import WorkerSettings
 PAGE = ROOT / "docs" / "settings.md"
 HEAD = """# Settings
 
-Environment variables, read once at start. A bad value stops the process and is named; an unknown
-`SFUMATO_*` variable is ignored. This page is written by `make settings` from the settings classes.
+Environment variables, read once at start. An invalid value stops the process with a message that
+names it; unknown `SFUMATO_*` variables are ignored. `make settings` generates this page.
 """
 NOTES = {
-    "Every process": "To be the same in every process on one Redis, but for how each reaches it"
-    " (`SFUMATO_REDIS_*`) and\nwhether and where it sends traces (`SFUMATO_OTLP_ENDPOINT`,"
-    " `SFUMATO_TRACE_RATIO`).\n",
+    "Every process": "These must be equal in all processes on one Redis, except `SFUMATO_REDIS_*`,"
+    " `SFUMATO_OTLP_ENDPOINT`\nand `SFUMATO_TRACE_RATIO`.\n",
 }
 COMMAND_LINE = """## The command line
 
-| variable | default | may be | meaning |
+| variable | default | values | meaning |
 |---|---|---|---|
-| `SFUMATO_API_KEY` |  | secret | the key that `sfumato` sends, where the service asks for one |
+| `SFUMATO_API_KEY` |  | secret | API key that `sfumato` sends |
 """
 SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Every process", JobsSettings),
@@ -53,7 +52,7 @@ KINDS = {
     "Path": "path",
     "str": "text",
     "bool": "`true`, `false`",
-    "int": "whole number",
+    "int": "integer",
     "float": "number",
     "IPvAnyNetwork": "networks",
 }
@@ -68,7 +67,7 @@ def page() -> str:
         parts.append(f"## {title}\n")
         if title in NOTES:
             parts.append(NOTES[title])
-        parts.append("| variable | default | may be | meaning |\n|---|---|---|---|")
+        parts.append("| variable | default | values | meaning |\n|---|---|---|---|")
         parts.append("\n".join(rows) + "\n")
     return "\n".join([*parts, COMMAND_LINE])
 
@@ -90,11 +89,11 @@ def row(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """Return the default as one would write it."""
+    """Return the default as it would be written."""
     if field.default_factory is not None:
-        return "found at start"
+        return "computed"
     if isinstance(field.default, Path):  # its folder is this machine's
-        return f"the {field.default.name} model that ships"
+        return f"the {field.default.name} model"
     value = field.default
     if value is PydanticUndefined:
         return "**must be given**"
@@ -112,12 +111,16 @@ def default(field: FieldInfo) -> str:
 def allowed(field: FieldInfo) -> str:
     """Return the type or the choices, with the bounds."""
     bounds = []
+    limits = {n: getattr(rule, n) for rule in field.metadata for n in SIGNS if hasattr(rule, n)}
+    if limits.keys() == {"ge", "le"}:
+        bounds.append(f"{limits['ge']:g} to {limits['le']:g}")
+    else:
+        bounds += [f"{SIGNS[name]} {limit:g}" for name, limit in limits.items()]
     for rule in field.metadata:
-        bounds += [f"{sign} {getattr(rule, n):g}" for n, sign in SIGNS.items() if hasattr(rule, n)]
         if (pattern := getattr(rule, "pattern", None)) is not None:
             bounds.append(f"`{pattern}`")
         if (most := getattr(rule, "max_length", None)) is not None:
-            bounds.append(f"up to {most} characters")
+            bounds.append(f"≤ {most} characters")
     return ", ".join([spoken(field.annotation), *bounds])
 
 
@@ -129,7 +132,7 @@ def spoken(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return spoken(next(part for part in parts if part is not types.NoneType))
     if origin is tuple:
-        return f"{spoken(parts[0])}, separated by commas"
+        return f"{spoken(parts[0])}, comma-separated"
     if origin is not None and hasattr(annotation, "__metadata__"):  # Annotated
         if any(type(extra).__name__ == "PathType" for extra in annotation.__metadata__):
             return "file"

@@ -1,4 +1,4 @@
-"""docs/settings.md says what the settings classes say."""
+"""docs/settings.md agrees with the settings classes."""
 
 from tests.deploy.settings_page import PAGE, SECTIONS, allowed, default, meanings, own_fields, page
 from workers.settings import WorkerSettings
@@ -20,8 +20,8 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_no_path_of_this_machine_gets_into_the_page() -> None:
     fields = WorkerSettings.model_fields
-    assert default(fields["model"]) == "the emoji model that ships"
-    assert default(fields["worker_id"]) == "found at start"
-    assert allowed(fields["slots"]) == "whole number, ≥ 1, ≤ 1024"
-    assert allowed(fields["backend"]) == "`auto`, `torch`, `onnx`"
+    assert default(fields["model"]) == "the emoji model"
+    assert default(fields["worker_id"]) == "computed"
+    assert allowed(fields["slots"]) == "integer, 1 to 1024"
+    assert allowed(fields["onnx_precision"]) == "`fp32`, `fp16`, `int8`"
     assert default(fields["stall_s"]) == "`30`"

@@ -9,11 +9,16 @@ from tests.faults.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
+FULL = {"clock_jump", "failover_strict", "full_disk", "upgrade"}
+
+
+def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
+    needed = [pytest.mark.needs(scenario.needs)] if scenario.needs else []
+    return needed + [pytest.mark.full] * (scenario.name in FULL)
+
 
 SHORT = [
-    pytest.param(
-        scenario, marks=[pytest.mark.needs(scenario.needs)] * bool(scenario.needs), id=scenario.name
-    )
+    pytest.param(scenario, marks=marks(scenario), id=scenario.name)
     for scenario in SCENARIOS
     if scenario.short is not None
 ]

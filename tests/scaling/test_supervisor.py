@@ -26,7 +26,7 @@ from tests.scaling.kubernetes.autoscaler import Autoscaler
 from tests.scaling.kubernetes.scaled_object import compressed
 from tests.scaling.paced_worker import paced_worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(180)]
 Start = Callable[[str], Worker]
 COMPRESSION = 60  # a minute in a second
 SYNC_S = 0.25

@@ -38,7 +38,9 @@ def requests(count: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module", params=["torch", "deterministic", "onnx"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("torch", marks=pytest.mark.full), "deterministic", "onnx"]
+)
 def stack(
     request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, bool]]:

@@ -92,6 +92,7 @@ def test_a_part_that_dies_while_starting_ends_the_stack_with_its_reason(
     assert stack.gone(0) == {}
 
 
+@pytest.mark.full
 def test_two_stacks_run_side_by_side(up: Start) -> None:
     stacks = [up(name, "--workers", "0") for name in ("one", "two")]
     urls = [stack.ready() for stack in stacks]

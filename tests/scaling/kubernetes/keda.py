@@ -3,7 +3,8 @@
 Sources: KEDA's pages "ScaledObject specification" and "Scaling Deployments", the metrics-api and
 Redis lists scalers, and, where they are silent, ``scale_scaledobjects.go`` (``RequestScale``,
 ``scaleToZeroOrIdle``) and ``fallback.go`` (``GetMetricsWithFallback``, ``doFallback``). KEDA takes
-a target between zero and one; from one up the HPA that it makes does (:mod:`tests.scaling.kubernetes.hpa`).
+a target between zero and one; from one up the HPA that it makes does
+(:mod:`tests.scaling.kubernetes.hpa`).
 """
 
 import math
