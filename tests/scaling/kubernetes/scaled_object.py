@@ -11,7 +11,7 @@ import yaml
 from pydantic import AliasPath, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-MANIFEST = Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "sfumato.yaml"
+MANIFEST = Path(__file__).parents[3] / "deploy" / "kustomize" / "base" / "sfumato.yaml"
 
 
 class Part(BaseModel):
