@@ -38,7 +38,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def exported_tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Export the tiny bundle once, for all test processes; whoever changes it takes a copy."""
+    """Export the tiny bundle once, for all test processes; a test that changes it makes a copy."""
     from tests.bundles import tiny_bundle  # the libraries behind it are slow to import
     from tests.exports import exported
 

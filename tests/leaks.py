@@ -1,6 +1,6 @@
 """A check around every test: no thread, child process, socket or event loop outlives it.
 
-What fixtures of a wider scope hold is there before a test begins, and is its own affair.
+What fixtures of a wider scope hold is there before the test begins, and does not count.
 """
 
 import gc
@@ -14,7 +14,7 @@ from time import monotonic, sleep
 import pytest
 
 GRACE_S = 5.0
-"""What was told to end may take this long."""
+"""The longest wait for something that is ending."""
 FILES = Path("/proc/self/fd")
 TASKS = Path("/proc/self/task")
 SHARED = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")

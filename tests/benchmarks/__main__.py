@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from time import strftime
 from typing import Any
 
@@ -16,9 +17,9 @@ from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.telemetry.logs import configure
 from tests.benchmarks import keda, scaling
 from tests.benchmarks.doors import door
-from tests.benchmarks.engine import comparison, efficiency, policy, publisher, threads
-from tests.benchmarks.figures import median
-from tests.benchmarks.store import fairness, outbox, redis_cost, store
+from tests.benchmarks.engine import comparison, efficiency, policy, threads
+from tests.benchmarks.own_redis import on_redis
+from tests.benchmarks.store import fairness, redis_cost, store
 from workers.engine.calibrate import calibrate, full_engine, ticks_s
 from workers.ops.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL
@@ -50,17 +51,13 @@ def run_policy() -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "efficiency": lambda: efficiency.measure(bundle()),
     "efficiency_torch": lambda: efficiency.measure(bundle("torch")),
-    "switch_interval": lambda: efficiency.switch_intervals(bundle()),
-    "publisher": lambda: publisher.measure(bundle()),
     "policy": run_policy,
     "comparison": lambda: comparison.measure(bundle()),
-    "overload": lambda: comparison.measure(bundle(), load=1.2, pairs=1),
     "threads": threads.measure,
     "keda": keda.measure,
-    "store": store.measure,
-    "outbox": outbox.measure,
-    "redis_cost": redis_cost.measure,
-    "fairness": fairness.measure,
+    "store": lambda: on_redis(store.measure),
+    "redis_cost": lambda: on_redis(redis_cost.measure),
+    "fairness": lambda: on_redis(fairness.measure),
     "door_serve": lambda: door.measure("serve"),
     "door_uvicorn": lambda: door.measure("uvicorn"),
     "scaling": scaling.measure,

@@ -1,12 +1,7 @@
-"""Figures and how they are printed."""
+"""Quantiles and spreads."""
 
-import statistics
 from collections.abc import Sequence
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median."""
-    return statistics.median(values)
+from statistics import median
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -5,17 +5,15 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
 from jobs.cancelling import end
 from jobs.schema import JobRecord
 from jobs.settings import JobsSettings
+from tests.benchmarks.own_redis import own_redis
 from tests.bundles import tiny_bundle
 from tests.faults.client import Client, until
-from tests.redis_server import redis_server
 from tests.stack.scaled import (
     Watch,
     actor_of,
@@ -46,7 +44,7 @@ class Day:
 
 
 def measure() -> dict[str, Any]:
-    """Return how long each change of the number of workers took, and what became of the jobs.
+    """Return how long each change of the number of workers took, and the fate of the jobs.
 
     Raises:
         AssertionError: a job was lost or failed, or a change did not come.
@@ -55,8 +53,7 @@ def measure() -> dict[str, Any]:
 
 
 async def _day() -> dict[str, Any]:
-    with TemporaryDirectory() as name, redis_server(Path(name) / "redis") as url:
-        folder = Path(name)
+    with own_redis() as (url, folder):
         settings = JobsSettings(redis_url=url)
         client = Client(settings)
         stack = scaled_up(
@@ -88,9 +85,9 @@ async def _morning(day: Day, stack: Up) -> None:
     day.note("start_to_a_new_model_announced_s", monotonic() - began)
     await day.watch.reach(1)
     day.note("idle_to_0_workers_s", await day.watch.reach(0))
-    told = await signal_of(day.client)
-    day.note("units_per_s", told.units_per_s)
-    day.note("cold_start_of_the_process_s", told.cold_start_s)
+    found = await signal_of(day.client)
+    day.note("units_per_s", found.units_per_s)
+    day.note("cold_start_of_the_process_s", found.cold_start_s)
     asked = monotonic()
     await day.client.submit("first", num_inference_steps=20)
     day.note("0_to_1_worker_s", await day.watch.reach(1))
@@ -115,7 +112,7 @@ async def _noon(day: Day) -> None:
     records = await all_succeeded(day.client, given)
     day.note("1_to_0_workers_s", await day.watch.reach(0))
     totals = await day.client.store.totals()
-    assert totals.ended["succeeded"] == totals.created, totals  # not one was lost
+    assert totals.ended["succeeded"] == totals.created, totals  # none was lost
     day.note("jobs", totals.created)
     day.note("jobs_ended_on_another_worker", sum(record.attempts > 1 for record in records))
     day.note("process_deaths_counted", sum(record.deaths for record in records))

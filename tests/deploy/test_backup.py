@@ -137,7 +137,7 @@ async def test_jobs_and_rings_come_back_from_a_backup(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("redis-server")
-async def test_what_was_revoked_since_a_backup_is_back_and_the_lists_of_keys_tell(
+async def test_keys_revoked_since_a_backup_are_back_and_the_lists_of_keys_show_it(
     tmp_path: Path, opened: Opened[KeyStore]
 ) -> None:
     with started(tmp_path / "old") as redis:
@@ -160,7 +160,7 @@ async def test_what_was_revoked_since_a_backup_is_back_and_the_lists_of_keys_tel
 
 
 @pytest.mark.needs("redis-server")
-def test_what_was_on_the_disk_is_moved_aside(tmp_path: Path) -> None:
+def test_files_already_on_the_disk_are_moved_aside(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as redis, Redis.from_url(redis.url) as client:
         client.set("old", "1")
@@ -194,7 +194,7 @@ def test_only_the_newest_backups_are_kept(tmp_path: Path, keep: int, kept: int) 
     assert names_in(folder) == [*names[4 - kept :], made.name]
 
 
-def test_a_backup_of_a_server_that_is_away_keeps_what_is_there(tmp_path: Path) -> None:
+def test_a_backup_of_a_server_that_is_away_keeps_the_others(tmp_path: Path) -> None:
     names = older(tmp_path, 2, 100)
     for _ in range(3):
         outcome = tried(f"redis://127.0.0.1:{free_port()}/0", tmp_path)
@@ -207,7 +207,7 @@ def test_a_full_disk_loses_its_oldest_backups_first(tmp_path: Path, small_disk: 
     names = older(small_disk, 3, MIB)
     (small_disk / "sfumato-20260104T000000Z.rdb.part").write_bytes(bytes(MIB // 2))
     with started(tmp_path / "data") as redis, Redis.from_url(redis.url) as client:
-        client.set("pictures", os.urandom(2 * MIB))
+        client.set("images", os.urandom(2 * MIB))
         outcome = tried(redis.url, small_disk, keep=10)
         assert outcome.returncode == 0, outcome.stderr
         assert "is full" in outcome.stdout
@@ -222,7 +222,7 @@ def test_the_last_good_backup_stays_where_the_next_has_no_room(
 ) -> None:
     names = older(small_disk, 2, MIB)
     with started(tmp_path / "data") as redis, Redis.from_url(redis.url) as client:
-        client.set("pictures", os.urandom(DISK_BYTES - MIB // 2))
+        client.set("images", os.urandom(DISK_BYTES - MIB // 2))
         beside = tried(redis.url, small_disk, keep=10)
         assert beside.returncode != 0
         assert f"{names[1]} of {MIB} bytes, which is kept: make it larger" in beside.stderr

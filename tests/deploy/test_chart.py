@@ -1,4 +1,4 @@
-"""What the rendered manifests say, where a schema cannot tell right from wrong."""
+"""What the rendered manifests say, where a schema cannot judge them."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.deploy.tools import (
 )
 from tests.needs import path_of
 from tests.scaling.kubernetes.hpa import desired
-from tests.scaling.kubernetes.scaled_object import scaled_objects
+from tests.scaling.kubernetes.scaled_object import scaled_object
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.needs("helm")
@@ -66,7 +66,7 @@ def test_no_container_runs_as_root_or_writes_to_its_image(values: tuple[Path, ..
 
 
 @pytest.mark.parametrize("values", [(), (PRODUCTION,), (TRIAL,)])
-def test_every_setting_that_is_given_exists_and_is_good(values: tuple[Path, ...]) -> None:
+def test_every_setting_exists_and_is_valid(values: tuple[Path, ...]) -> None:
     known = {
         f"SFUMATO_{n.upper()}"
         for n in (*ServiceSettings.model_fields, *WorkerSettings.model_fields)
@@ -159,7 +159,7 @@ def test_one_door_may_be_evicted_at_a_time(sets: str, budget: dict[str, int] | N
     assert found == ([] if budget is None else [budget])
 
 
-def test_each_model_is_scaled_on_the_work_that_the_door_tells_of() -> None:
+def test_each_model_is_scaled_on_the_work_that_the_door_reports() -> None:
     for scaled in (d for d in parsed(PRODUCTION) if d["kind"] == "ScaledObject"):
         target = scaled["spec"]["scaleTargetRef"]["name"]
         (container,) = pod_of(only(parsed(PRODUCTION), "Deployment", target))["containers"]
@@ -171,31 +171,29 @@ def test_each_model_is_scaled_on_the_work_that_the_door_tells_of() -> None:
         reference = trigger["authenticationRef"]["name"]
         secret = only(parsed(PRODUCTION), "TriggerAuthentication", reference)
         assert secret["spec"]["secretTargetRef"][0]["name"] == "sfumato-metrics-key"
-    (read,) = scaled_objects(manifest())
+    read = scaled_object(manifest())
     assert (read.min_replica_count, read.trigger.target, read.trigger.activation) == (0, 30, 0)
-    assert read.fallback is not None
     assert read.fallback.replicas >= 1, "what runs would go while the door is away"
 
 
 @pytest.mark.parametrize(
-    ("target", "activation", "told"),
+    ("target", "activation", "reported"),
     [(30, 0, 30), (0.5, 0.4, 0.5), (30, 29.9, 30), (100000, 99999, 100000), (30, 45, 46)],
 )
-def test_a_model_that_nobody_announced_is_told_as_one_worker_s_work_and_wakes(
-    tmp_path: Path, target: float, activation: float, told: float
+def test_an_unannounced_model_is_reported_as_the_work_of_one_worker_and_wakes(
+    tmp_path: Path, target: float, activation: float, reported: float
 ) -> None:
     values = tmp_path / "values.yaml"
     scaling = {"targetBacklogSeconds": target, "activationBacklogSeconds": activation}
     values.write_text(json.dumps({"worker": {"scaling": scaling}}))
-    (read,) = scaled_objects(rendered(values))
+    read = scaled_object(rendered(values))
     query = parse_qs(urlsplit(read.trigger.metadata["url"]).query)
-    assert [float(value) for value in query["unannounced_s"]] == [told]
-    assert told > read.trigger.activation
-    one = desired(told, read.trigger.target, 1, read.behavior.scale_up, read.behavior.scale_down)
-    assert one == 1 or activation >= target
+    assert [float(value) for value in query["unannounced_s"]] == [reported]
+    assert reported > read.trigger.activation
+    assert desired(reported, read.trigger.target, 1) == 1 or activation >= target
 
 
-def test_keys_want_nothing_of_keda_where_no_model_scales() -> None:
+def test_keys_need_no_keda_where_no_model_scales() -> None:
     keys = "door.auth=keys,door.urlSecrets.secret=s"
     fixed = documents(rendered(sets=f"models[0].name=a,{keys},worker.scaling.enabled=false"))
     assert not any(document["apiVersion"].startswith("keda.sh/") for document in fixed)
@@ -204,7 +202,7 @@ def test_keys_want_nothing_of_keda_where_no_model_scales() -> None:
     only(scaled, "TriggerAuthentication", "sfumato-metrics-key")
 
 
-def test_a_scaled_deployment_says_no_number_of_its_own() -> None:
+def test_a_scaled_deployment_has_no_number_of_replicas() -> None:
     assert "replicas" not in worker("emoji")["spec"]
     assert worker("emoji", TRIAL)["spec"]["replicas"] == 1
     assert not any(d["kind"] == "ScaledObject" for d in parsed(TRIAL))

@@ -34,13 +34,13 @@ def compose() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("recipe", OF, ids=lambda path: path.stem)
-def test_hadolint_finds_nothing_to_say(recipe: Path) -> None:
+def test_hadolint_passes(recipe: Path) -> None:
     outcome = run(Path(sys.executable).with_name("hadolint"), recipe)
     assert outcome.returncode == 0, outcome.stdout
 
 
 @pytest.mark.needs("dclint")
-def test_dclint_finds_nothing_to_say() -> None:
+def test_dclint_passes() -> None:
     outcome = run(
         path_of("dclint"), "--max-warnings", "0", "-c", ROOT / "deploy" / ".dclintrc", COMPOSE
     )
@@ -48,7 +48,7 @@ def test_dclint_finds_nothing_to_say() -> None:
 
 
 @pytest.mark.parametrize("recipe", OF, ids=lambda path: path.stem)
-def test_what_is_copied_is_there_and_let_through(recipe: Path) -> None:
+def test_copied_files_exist_and_are_not_ignored(recipe: Path) -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     let_through = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     for source in copied(recipe):
@@ -81,7 +81,7 @@ def test_an_image_installs_from_what_it_copies(recipe: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("recipe", OF, ids=lambda path: path.stem)
-def test_images_are_pinned_and_nobody_is_root(recipe: Path) -> None:
+def test_images_are_pinned_and_do_not_run_as_root(recipe: Path) -> None:
     text = recipe.read_text()
     variables = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
     stages = set(re.findall(r" AS (\S+)$", text, re.MULTILINE))
@@ -99,7 +99,7 @@ def test_the_chart_and_compose_run_the_same_redis() -> None:
     assert compose()["services"]["redis"]["image"] == f"{image['repository']}:{image['tag']}"
 
 
-def test_compose_serves_the_shipped_model_or_a_folder_of_ones_own() -> None:
+def test_compose_serves_the_shipped_model_or_a_folder() -> None:
     services = compose()["services"]
     variables = r"\$\{(SFUMATO_MODEL_\w+):-(.*)\}"
     for name in ("worker", "worker-cpu"):

@@ -1,4 +1,4 @@
-"""What the chart gives to Prometheus' operator and to Grafana."""
+"""The chart's objects for the Prometheus Operator and for Grafana."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ SUCCEEDED = CREATED.replace("created", "status_last_successful_time")
 OTHERS = SUCCEEDED.replace('namespace="sfumato"', 'namespace="other"')
 
 
-def test_the_chart_brings_the_rules_and_the_dashboards_as_they_are() -> None:
+def test_the_chart_has_the_rules_and_the_dashboards_unchanged() -> None:
     manifest = documents(rendered(sets="monitoring.enabled=true"))
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yaml").read_text())
     assert only(manifest, "PrometheusRule", "sfumato")["spec"] == rules
@@ -41,9 +41,9 @@ def test_both_can_be_left_out() -> None:
         ({CREATED: "0x120", SUCCEEDED: "0+300x120"}, {4: 0, 9: 0}),
         ({OTHERS: "0+300x120"}, {0: 0, 1: 1}),
     ],
-    ids=["it no longer succeeds", "it never succeeded", "all is well", "nobody can tell"],
+    ids=["it no longer succeeds", "it never succeeded", "all is well", "no record of it"],
 )
-def test_a_backup_that_does_not_come_is_told(
+def test_an_overdue_backup_fires_an_alert(
     given: dict[str, str], firing: dict[int, int], tmp_path: Path
 ) -> None:
     sets = "monitoring.enabled=true,redis.backup.enabled=true"

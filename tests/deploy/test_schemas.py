@@ -35,7 +35,7 @@ WORKER_GROUP = HEAD_GROUP | {"groupName", "replicas", "minReplicas", "maxReplica
 
 
 def unknown(given: Any, understood: Any, path: str = "") -> Iterator[str]:
-    """Yield the fields of a document that its model has not taken up."""
+    """Yield the fields of a document that its model does not know."""
     if isinstance(given, dict) and isinstance(understood, dict):
         for key, value in given.items():
             if key not in understood:
@@ -61,7 +61,7 @@ def check(document: Document) -> None:
 
 
 def check_ray_service(document: Document) -> None:
-    """Check what surrounds the pods by our list, and the rest by its own schemas."""
+    """Check the fields around the pods against our list, and the rest against its own schemas."""
     spec = document["spec"]
     cluster = spec["rayClusterConfig"]
     head, workers = cluster["headGroupSpec"], cluster.get("workerGroupSpecs", [])
@@ -108,14 +108,14 @@ def test_a_wrong_field_is_found() -> None:
             check(document)
 
 
-def test_helm_finds_nothing_to_say() -> None:
+def test_helm_lint_passes() -> None:
     words = [word for path in VALUES for word in ("-f", str(path))]
     outcome = run(path_of("helm"), "lint", "--strict", CHART, *words)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
 @pytest.mark.parametrize(
-    ("sets", "complaint"),
+    ("sets", "named"),
     [
         ("door.repliccas=2", "repliccas"),
         ("models[0].name=Emoji", "models/0/name"),
@@ -139,9 +139,9 @@ def test_helm_finds_nothing_to_say() -> None:
         ("redis.backup.storage.size=8K", "storage/size"),
     ],
 )
-def test_wrong_values_are_refused_by_name(sets: str, complaint: str) -> None:
+def test_wrong_values_are_refused_by_name(sets: str, named: str) -> None:
     outcome = run(
         path_of("helm"), "template", "sfumato", CHART, "--set", f"models[0].name=emoji,{sets}"
     )
     assert outcome.returncode != 0
-    assert complaint in outcome.stderr
+    assert named in outcome.stderr

@@ -1,4 +1,4 @@
-"""What the chart renders, and a way to run the programs that check it."""
+"""The chart's manifests, and a function that runs the programs that check them."""
 
 import subprocess
 from pathlib import Path

@@ -30,7 +30,7 @@ OUT = Path("out/faults.json")
 
 
 async def play(scenario: Scenario, size: dict[str, Any], folder: Path, model: Path) -> Outcome:
-    """Run one scenario; what it does not survive is a broken promise too."""
+    """Run one scenario; an exception counts as a broken promise."""
     try:
         async with Stage(folder, model) as stage:
             return await scenario.run(stage, **size)

@@ -1,7 +1,7 @@
-"""A client of the job store that outlives whatever happens to it."""
+"""A client of the job store that waits out its outages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from time import monotonic
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ async def until(
 ) -> T:
     """Return the probe's first truthy answer; an outage of the store is waited out.
 
-    Where there is none in time the error tells what was ``seen`` last, or the last answer.
+    The error after ``timeout_s`` names what was ``seen`` last, or the last answer.
     """
     deadline, last = monotonic() + timeout_s, "nothing"
     while monotonic() < deadline:
@@ -71,9 +71,7 @@ class Client:
 
     async def workers(self, names: Iterable[str]) -> None:
         """Wait until these workers have announced themselves."""
-        wanted = set(names)
-
-        live: set[str] = set()
+        wanted, live = set(names), set[str]()
 
         async def all_there() -> bool:
             live.clear()
@@ -91,9 +89,19 @@ class Client:
         await self.bell.ring(model.name, job_id)
         return created.record
 
+    async def submit_many(
+        self, count: int, steps: int | Callable[[], int], prefix: str = "job"
+    ) -> list[str]:
+        """Submit jobs of so many steps each; return their ids."""
+        names = [f"{prefix}{i}" for i in range(count)]
+        for name in names:
+            await self.submit(
+                name, num_inference_steps=steps if isinstance(steps, int) else steps()
+            )
+        return names
+
     async def ended(self, job_id: str, timeout_s: float = 60.0) -> JobRecord:
         """Return the job once it has ended."""
-
         return await self.seen(
             f"the end of {job_id}", job_id, lambda record: record.status.ended, timeout_s
         )
@@ -114,7 +122,6 @@ class Client:
 
     async def all_ended(self, count: int, timeout_s: float) -> None:
         """Wait until so many jobs have ended."""
-
         ended = 0
 
         async def look() -> bool:
@@ -124,6 +131,13 @@ class Client:
             return ended >= count
 
         await until(f"{count} jobs to end", look, timeout_s, seen=lambda: ended)
+
+    async def while_running(self, jobs: int, times: int) -> AsyncIterator[int]:
+        """Yield so many times, evenly over the ends of the jobs; return once all have ended."""
+        for time in range(times):
+            await self.all_ended(jobs * (2 * time + 1) // (2 * times + 1), 600)
+            yield time
+        await self.all_ended(jobs, 600)
 
     async def at_step(self, job_id: str, step: int) -> JobRecord:
         """Return the job once so many steps are published."""
@@ -138,6 +152,14 @@ class Client:
         """Return the jobs that this worker runs, as the store sees it."""
         page = await self.store.list(status=JobStatus.RUNNING, limit=200)
         return [record for record in page.records if record.worker == worker]
+
+    async def emptied(self, worker: str) -> None:
+        """Wait until the store knows no job that this worker runs."""
+
+        async def empty() -> bool:
+            return not await self.held_by(worker)
+
+        await until(f"{worker} to be empty", empty)
 
     async def picture(self, job_id: str) -> bytes:
         """Return the job's first picture; the job has to succeed."""

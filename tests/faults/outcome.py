@@ -1,7 +1,9 @@
-"""What a scenario saw."""
+"""The result of a scenario."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from tests.benchmarks.figures import quantile
 
 
 @dataclass
@@ -24,10 +26,4 @@ class Outcome:
         """Keep the median, the 99th percentile and the largest of some figures."""
         if values:
             for part, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
-                self.note(f"{name}_{part}", percentile(values, share))
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that so large a share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+                self.note(f"{name}_{part}", quantile(values, share))

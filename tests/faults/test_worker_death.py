@@ -47,7 +47,7 @@ async def test_kill_at_any_step_ends_in_the_same_picture(
         record = await client.store.get(job)
         again = record.evaluations - calm.evaluations
         assert again == left.evaluations - 2 * row, f"{left}, saved at {row}: {record}"
-        assert await told_after_s(client, job, row) <= CHECKPOINT_S + DELAY_S
+        assert await reported_for_s(client, job, row) <= CHECKPOINT_S + DELAY_S
         workers[f"next{kill}"] = start(f"next{kill}")
         await client.workers(workers)
 
@@ -59,8 +59,8 @@ async def saved_row(settings: JobsSettings, job: str) -> int:
     return 0 if head is None else int(json.loads(head)["row"])
 
 
-async def told_after_s(client: Client, job: str, row: int) -> float:
-    """Return how long the first attempt told of steps beyond the row, by the store's clock."""
+async def reported_for_s(client: Client, job: str, row: int) -> float:
+    """Return how long the first attempt reported steps past the row, by the store's clock."""
     progress = [event async for event in client.store.events(job) if event.kind == "progress"]
     times_ms = [
         int(event.id.partition("-")[0])

@@ -1,4 +1,4 @@
-"""How a worker starts: with nothing that moves under its threads, or not at all."""
+"""A worker starts without writing to the environment beside its threads, or not at all."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ OURS = {"engine", "publisher", "probes", "watchdog"}
 
 
 def watched_worker(words: list[str]) -> None:
-    """Run a worker that tells of every write to the environment beside a thread of ours."""
+    """Run a worker that prints every write to the environment beside a thread of ours."""
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         if event in ("os.putenv", "os.unsetenv"):
@@ -33,7 +33,7 @@ def watched_worker(words: list[str]) -> None:
 async def test_the_environment_is_not_written_beside_threads(
     start: Start, client: Client, tmp_path: Path
 ) -> None:
-    """C libraries read it without a lock: a read while it moves is a segmentation fault."""
+    """C libraries read it without a lock: a read during a write is a segmentation fault."""
     worker = start("watched", target=watched_worker)
     await client.workers({"watched"})
     await client.submit("job")

@@ -9,7 +9,8 @@ import pytest
 from jobs.settings import JobsSettings
 from tests.bundles import tiny_bundle
 from tests.observation.figures import Figures
-from tests.observation.live import Live, draw, running, wait
+from tests.observation.live import Live, draw, running
+from tests.processes import wait
 
 LAST_END = 'model_outcome:sfumato_jobs:rate5m{outcome="failed"} > 0'
 EVALUATION_S = 1.0

@@ -3,10 +3,9 @@
 import asyncio
 import os
 import secrets
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from service.processes.redis_server import free_port
 from tests.faults.processes import Worker
 from tests.needs import find, path_of
 from tests.observation.collector import Collector, collecting
+from tests.processes import door_answers, process, wait
 from workers.runtime.catalogue import model_entry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -34,48 +34,14 @@ TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 
 @dataclass
 class Live:
-    """What runs, and the jobs that went through it."""
+    """A running service, and the jobs that went through it."""
 
     url: str
     began: float  # Unix time
     collector: Collector
     logs: dict[str, Path]  # of the door and the worker
-    jobs: dict[str, str]  # what became of it → id
+    jobs: dict[str, str]  # outcome → id
     prometheus: str = ""  # its URL, where it is installed
-
-
-def wait(what: str, probe: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Wait until the probe is true."""
-    deadline = time.monotonic() + timeout_s
-    while not probe():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
-
-
-@contextmanager
-def process(command: list[str], log: Path, **env: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process; it is told to end with the block, and killed if it does not."""
-    variables = {name.upper(): str(value) for name, value in env.items()}
-    with log.open("ab") as out:
-        child = subprocess.Popen(command, env=os.environ | variables, stdout=out, stderr=out)
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def door_answers(url: str, workers: int) -> bool:
-    """Return whether the door is ready and knows so many workers."""
-    try:
-        ready = httpx.get(f"{url}/readyz", trust_env=False, timeout=2)
-    except httpx.HTTPError:
-        return False
-    return ready.status_code == 200 and ready.json()["workers"] >= workers
 
 
 @contextmanager
@@ -96,7 +62,7 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         door = [sys.executable, "-m", "service.uvicorn_door", "--port", str(port)]
         stack.enter_context(process(door, logs["door"], **env))
         url = f"http://127.0.0.1:{port}"
-        wait("the door", lambda: door_answers(url, 0))
+        wait("the door", lambda: door_answers(url))
         late = submit_late(url, settings, model)
         metrics = [f"127.0.0.1:{number}" for number in (port, own, worker_port)]
         seen = ""
@@ -109,11 +75,7 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         )  # fmt: skip
         del os.environ["OTEL_BSP_SCHEDULE_DELAY"]
         stack.callback(worker.end)
-        try:
-            wait("the door with a worker", lambda: door_answers(url, 1))
-        except AssertionError:
-            print(*(f"== {log}\n{log.read_text()[-3000:]}" for log in logs.values()), sep="\n")
-            raise
+        wait("the door with a worker", lambda: door_answers(url, 1))
         if seen:
             wait("two readings", lambda: read_twice(seen, len(metrics)))
         yield Live(url, began, collector, logs, {"expired": late}, seen)
@@ -150,7 +112,7 @@ async def submit_broken(settings: JobsSettings, job_id: str) -> None:
 
 
 def draw(live: Live, settings: JobsSettings) -> None:
-    """Send jobs of every fate through, and wait until all have met it."""
+    """Send jobs with every outcome through, and wait until all have ended."""
     with Client(live.url) as client, httpx.Client(base_url=live.url, trust_env=False) as http:
         body = {"prompt": "a red apple", "num_inference_steps": 60, "num_images": 2}
         traced = http.post("/v1/jobs", json=body, headers={"traceparent": TRACEPARENT}).json()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.observation.figures import Figures
-from tests.observation.live import Live, wait
+from tests.observation.live import Live
 from tests.observation.test_rules import alerts, rules
+from tests.processes import wait
 
 pytestmark = pytest.mark.needs("prometheus")
 ROOT = Path(__file__).parents[2]

@@ -1,19 +1,18 @@
 """Rules and alerts: valid, tested, and each with its place in the runbook."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.deploy.tools import CHART, ROOT, run
 from tests.needs import path_of
 
-ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = PROMETHEUS / "rules.yaml"
-CHARTS_RULES = ROOT / "deploy" / "helm" / "sfumato" / "templates" / "rules.yaml"
+CHARTS_RULES = CHART / "templates" / "rules.yaml"
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
 
 
@@ -28,22 +27,16 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "alert" in rule]
 
 
-def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run promtool."""
-    command = [path_of("promtool"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.needs("promtool")
 def test_rules_are_valid() -> None:
-    outcome = promtool("check", "rules", "--lint-fatal", str(RULES))
+    outcome = run(path_of("promtool"), "check", "rules", "--lint-fatal", RULES)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
-    outcome = promtool("test", "rules", str(path))
+    outcome = run(path_of("promtool"), "test", "rules", path)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer
 
-import jobs.telemetry
+import jobs
 from jobs.errors import StartError
 from jobs.settings import JobsSettings
 from jobs.telemetry.otlp import CLOSE_S, choosing, following, provider
@@ -19,7 +19,8 @@ from jobs.telemetry.otlp import close as close_provider
 from jobs.telemetry.tracing import OFF, open_tracing, parent, recorded_id, traceparent
 from service.processes.redis_server import free_port
 from tests.observation.collector import KeptSpan
-from tests.observation.live import CALLER, TRACE, TRACEPARENT, Live, wait
+from tests.observation.live import CALLER, TRACE, TRACEPARENT, Live
+from tests.processes import wait
 from workers.runtime.attempt import MAX_TICKS
 
 SPANS = {
@@ -69,7 +70,7 @@ def test_an_attempt_has_bounded_ticks_and_its_milestones(spans: list[KeptSpan]) 
     assert {span.attributes["sfumato.image"] for span in admissions} == {0, 1}
 
 
-def test_every_fate_is_told(live: Live) -> None:
+def test_every_outcome_is_reported(live: Live) -> None:
     def outcomes() -> dict[str, str]:
         return {
             span.attributes["sfumato.job_id"]: span.attributes["sfumato.outcome"]
@@ -114,7 +115,7 @@ def test_without_a_collector_nothing_is_traced() -> None:
 def test_a_collector_without_its_libraries_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, nowhere: str
 ) -> None:
-    monkeypatch.delattr(jobs.telemetry, "otlp", raising=False)
+    monkeypatch.delattr(jobs, "otlp", raising=False)
     monkeypatch.delitem(sys.modules, "jobs.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(StartError, match=r"SFUMATO_OTLP_ENDPOINT is set and .*otel"):

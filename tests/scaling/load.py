@@ -1,19 +1,13 @@
-"""A load: what is asked for and when; kept in ``load.csv``, or drawn anew from a seed.
+"""A load: requests and their times, drawn from a seed."""
 
-The kept one was drawn once (seed 11) and is replayed as it is, so that runs can be compared.
-"""
-
-import csv
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-RECORDED = Path(__file__).parent / "load.csv"
 Shape = tuple[Sequence[int], Sequence[float], Sequence[int]]
 """Steps, guidance scales and numbers of images to choose from."""
 SKETCH: Shape = ((4, 6, 8), (1.0,), (1, 1, 2))
-PICTURE: Shape = ((15, 20, 25, 25, 30, 40, 50), (1.0, 3.0, 3.0, 7.0), (1, 1, 1, 2))
+IMAGE: Shape = ((15, 20, 25, 25, 30, 40, 50), (1.0, 3.0, 3.0, 7.0), (1, 1, 1, 2))
 LONG: Shape = ((100, 150, 200), (3.0, 7.0), (1,))
 SET: Shape = ((25, 30), (3.0, 7.0), (8, 12, 16))
 
@@ -40,7 +34,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the load with one rate; between stretches nobody asks for anything."""
+    """A part of the load with one rate; between stretches there are no requests."""
 
     from_s: float
     to_s: float
@@ -49,24 +43,15 @@ class Stretch:
 
 
 DAY = (
-    Stretch(20, 400, 0.04, (PICTURE, PICTURE, SKETCH)),  # a trickle
-    Stretch(400, 460, 0.60, (PICTURE, PICTURE, PICTURE, SKETCH)),  # many ordinary requests
-    Stretch(460, 800, 0.05, (PICTURE, PICTURE, SKETCH)),
+    Stretch(20, 400, 0.04, (IMAGE, IMAGE, SKETCH)),  # a trickle
+    Stretch(400, 460, 0.60, (IMAGE, IMAGE, IMAGE, SKETCH)),  # many ordinary requests
+    Stretch(460, 800, 0.05, (IMAGE, IMAGE, SKETCH)),
     Stretch(800, 860, 0.15, (LONG, SET)),  # few requests, much work
-    Stretch(860, 1200, 0.03, (PICTURE,)),
+    Stretch(860, 1200, 0.03, (IMAGE,)),
     Stretch(1700, 1760, 0.70, (SKETCH,)),  # many requests, little work, after 500 s of nothing
-    Stretch(1760, 2200, 0.06, (PICTURE, PICTURE, SKETCH, LONG)),
+    Stretch(1760, 2200, 0.06, (IMAGE, IMAGE, SKETCH, LONG)),
 )
 """Forty minutes: a trickle, bursts of ordinary, large and small requests, a quiet stretch."""
-
-
-def recorded() -> tuple[Order, ...]:
-    """Return the kept load."""
-    with RECORDED.open() as file:
-        return tuple(
-            Order(float(r["at_s"]), int(r["steps"]), float(r["guidance"]), int(r["images"]))
-            for r in csv.DictReader(file)
-        )
 
 
 def drawn(seed: int, stretches: Sequence[Stretch] = DAY) -> tuple[Order, ...]:
@@ -80,16 +65,3 @@ def drawn(seed: int, stretches: Sequence[Stretch] = DAY) -> tuple[Order, ...]:
             orders.append(Order(round(at, 2), int(steps), guidance, int(images)))
             at += chooser.expovariate(stretch.per_s)
     return tuple(orders)
-
-
-def compressed(load: Sequence[Order], by: float) -> tuple[Order, ...]:
-    """Return the load with arrivals ``by`` times as close together."""
-    return tuple(replace(order, at_s=order.at_s / by) for order in load)
-
-
-def keep(load: Sequence[Order], path: Path = RECORDED) -> None:
-    """Write a load."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("at_s", "steps", "guidance", "images"))
-        writer.writerows((o.at_s, o.steps, o.guidance, o.images) for o in load)

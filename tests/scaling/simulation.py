@@ -1,8 +1,8 @@
 """Workers in virtual time: the engine's own batcher, claims, draining and cold starts.
 
-A worker holds so many pictures, its forward passes take ``fixed + row · rows``, it claims in the
+A worker holds so many images, its forward passes take ``fixed + row · rows``, it claims in the
 store's order (interrupted jobs first, then age) and gives everything back, steps kept, when it is
-taken away. An autoscaler or a fixed number decides how many there are.
+removed. An autoscaler or a fixed number decides how many there are.
 """
 
 import heapq
@@ -19,7 +19,7 @@ from workers.engine.batcher import Batcher, Candidate
 
 @dataclass(frozen=True)
 class Kind:
-    """What one worker is like."""
+    """The speed and size of a worker."""
 
     cost: Cost
     rows_per_tick: int
@@ -34,7 +34,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Signal:
     """What an autoscaler can measure."""
 
     waiting_jobs: int  # what the doorbell's list holds
@@ -47,22 +47,22 @@ class Standing:
         return self.units / self.units_per_s
 
 
-def by_work(standing: Standing) -> float:
+def by_work(signal: Signal) -> float:
     """Measure remaining work in seconds of one worker."""
-    return standing.backlog_s
+    return signal.backlog_s
 
 
-def by_list_length(standing: Standing) -> float:
-    """Measure messages that nobody has taken yet."""
-    return float(standing.waiting_jobs)
+def by_list_length(signal: Signal) -> float:
+    """Measure the messages that no worker has taken yet."""
+    return float(signal.waiting_jobs)
 
 
-Measure = Callable[[Standing], float]
+Measure = Callable[[Signal], float]
 
 
 @dataclass
 class Outcome:
-    """What came of a run. Seconds."""
+    """The result of a run. Seconds."""
 
     latency: list[tuple[Order, float]] = field(default_factory=list)
     worker_s: float = 0.0
@@ -71,7 +71,7 @@ class Outcome:
     replicas: list[tuple[float, int]] = field(default_factory=list)
 
     def attainment(self, target_s: Callable[[Order], float]) -> float:
-        """Return the share of requests that ended within their targets."""
+        """Return the share of requests that met their targets."""
         return sum(taken <= target_s(order) for order, taken in self.latency) / len(self.latency)
 
 
@@ -80,7 +80,7 @@ class Job:
     """A request on its way."""
 
     order: Order
-    left: list[int]  # evaluations of each picture
+    left: list[int]  # evaluations of each image
 
 
 @dataclass(eq=False)
@@ -92,12 +92,12 @@ class Worker:
     ready: bool = False
     leaving: bool = False
     held: dict[int, tuple[Job, int, Candidate]] = field(default_factory=dict)
-    inside: deque[tuple[Job, int]] = field(default_factory=deque)  # pictures without a slot yet
+    inside: deque[tuple[Job, int]] = field(default_factory=deque)  # images without a slot yet
     ticking: Sequence[Candidate] = ()
 
     @property
     def rows_left(self) -> int:
-        """Forward rows that its pictures have left."""
+        """Forward rows that its images have left."""
         return sum(candidate.work for _, _, candidate in self.held.values())
 
 
@@ -131,9 +131,9 @@ class Simulation:
         """Run with as many workers as the autoscaler asks for, until all are gone again."""
 
         def turn() -> None:
-            standing = Standing(len(self._waiting), self._units, self._kind.units_per_s)
+            signal = Signal(len(self._waiting), self._units, self._kind.units_per_s)
             now = len(self._live)
-            wanted = autoscaler.turn(self._clock, now, lambda: measure(standing))
+            wanted = autoscaler.turn(self._clock, now, lambda: measure(signal))
             for _ in range(wanted - now):
                 self._start()
             for _ in range(now - wanted):

@@ -12,8 +12,7 @@ from service.application import create_app
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
 from tests.scaling.kubernetes.autoscaler import Autoscaler
-from tests.scaling.kubernetes.scaled_object import ScaledObject
-from tests.scaling.kubernetes.shipped import shipped
+from tests.scaling.kubernetes.scaled_object import shipped
 
 
 @pytest.fixture
@@ -23,34 +22,28 @@ async def app(jobs_settings: JobsSettings) -> AsyncIterator[FastAPI]:
         yield application
 
 
-def without_query(scaled: ScaledObject) -> ScaledObject:
-    """Return the object as it would be if it did not say what to tell of an unknown model."""
-    trigger = scaled.trigger
-    metadata = trigger.metadata | {"url": trigger.metadata["url"].partition("?")[0]}
-    return scaled.measuring(trigger.model_copy(update={"metadata": metadata}))
-
-
-async def read(app: FastAPI, scaled: ScaledObject) -> float | None:
+async def read(app: FastAPI, url: str) -> float | None:
     """Ask as KEDA does: an answer other than 200 is no value."""
-    metadata = scaled.trigger.metadata
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
-        answer = await http.get(metadata["url"])
-    return float(answer.json()[metadata["valueLocation"]]) if answer.status_code == 200 else None
+        answer = await http.get(url)
+    if answer.status_code != 200:
+        return None
+    return float(answer.json()[shipped().trigger.metadata["valueLocation"]])
 
 
 async def test_it_wakes_for_one_worker_and_sleeps_again_once_that_has_announced_it(
     app: FastAPI, redis_store: RedisStore
 ) -> None:
-    scaled = shipped()
-    name = httpx.URL(scaled.trigger.metadata["url"]).path.rpartition("/")[2]
-    autoscaler = Autoscaler(scaled)
+    url = shipped().trigger.metadata["url"]
+    name = httpx.URL(url).path.rpartition("/")[2]
+    autoscaler = Autoscaler(shipped())
     changes, replicas, now, announced = [], 0, 0.0, False
     while now < 600:
         if now > 120 and not announced:
             await redis_store.announce_model(MODEL.model_copy(update={"name": name}))
             await app.state.door.models.refresh()
             announced = True
-        value = await read(app, scaled)
+        value = await read(app, url)
         wanted = autoscaler.turn(now, replicas, lambda value=value: value)  # type: ignore[misc]
         if wanted != replicas:
             changes.append((now, wanted))
@@ -62,11 +55,10 @@ async def test_it_wakes_for_one_worker_and_sleeps_again_once_that_has_announced_
 
 
 async def test_the_fallback_alone_would_leave_it_asleep(app: FastAPI) -> None:
-    scaled = without_query(shipped())
-    assert scaled.fallback is not None
+    scaled, now = shipped(), 0.0
     assert scaled.fallback.replicas == 1
-    autoscaler, now = Autoscaler(scaled), 0.0
-    assert await read(app, scaled) is None
+    autoscaler = Autoscaler(scaled)
+    assert await read(app, scaled.trigger.metadata["url"].partition("?")[0]) is None
     while now < 600:
         assert autoscaler.turn(now, 0, lambda: None) == 0
         now = autoscaler.due_s

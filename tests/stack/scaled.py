@@ -97,7 +97,7 @@ async def give_load(client: Client, prefix: str, seconds: float, jobs: int) -> l
 
 
 async def all_succeeded(client: Client, names: list[str]) -> list[JobRecord]:
-    """Return the jobs once all have ended, every one of them with its pictures."""
+    """Return the jobs once all have ended, each with its image."""
     records = [await client.ended(name, PATIENCE_S) for name in names]
     for record in records:
         assert record.status is JobStatus.SUCCEEDED, record

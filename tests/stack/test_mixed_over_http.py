@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -17,15 +15,14 @@ from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
 from service.client.client import Client
-from tests.stack.up import Up
+from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def requests(count: int) -> list[dict[str, Any]]:
-    """Return jobs that differ in all a client can choose."""
-    chooser = random.Random(11)
-    names = list(SAMPLERS)
+    """Return jobs that differ in everything that a client can choose."""
+    chooser, names = random.Random(11), list(SAMPLERS)
     return [
         {
             "prompt": chooser.choice(("a red apple", "cat", "蓝色的心")),
@@ -47,7 +44,7 @@ def requests(count: int) -> list[dict[str, Any]]:
 def stack(
     request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, bool]]:
-    """Yield a service's address, and whether its files are claimed to be equal to the byte."""
+    """Yield a service's address, and whether its files are to be equal byte for byte."""
     folder = tmp_path_factory.mktemp("mixed")
     model: Path = tiny
     if request.param == "onnx":
@@ -89,50 +86,37 @@ def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
             assert np.abs(first - second).max() <= 1, request
 
 
-def test_the_file_tells_what_made_it_and_nothing_of_the_job(stack: tuple[str, bool]) -> None:
+def test_the_file_has_its_parameters_and_nothing_of_the_job(stack: tuple[str, bool]) -> None:
     url, _ = stack
     with Client(url) as client:
         job = client.wait(client.submit("a red apple", seed=5, metadata={"order": "17"}).id)
         data = client.image(job.id)
-    picture = Image.open(BytesIO(data))
-    inside = json.loads(picture.info["sfumato"])
+    image = Image.open(BytesIO(data))
+    inside = json.loads(image.info["sfumato"])
     assert inside["seed"] == 5
     assert inside["prompt"] == "a red apple"
-    assert "Steps: 4, Sampler: dpmpp_2m" in picture.info["parameters"]
+    assert "Steps: 4, Sampler: dpmpp_2m" in image.info["parameters"]
     for secret in (job.id, job.worker, "order", "17-"):
         assert secret is not None
         assert secret.encode() not in data
 
 
-def test_draw_command_saves_the_picture(stack: tuple[str, bool], tmp_path: Path) -> None:
+def test_draw_command_saves_the_images(stack: tuple[str, bool], tmp_path: Path) -> None:
     url, _ = stack
-    command = [sys.executable, "-m", "service.cli.main", "draw", "a red apple", "--url", url]
-    command += ["--seed", "5", "--steps", "6", "--sampler", "euler", "--n", "2", "--size", "32x32"]
-    outcome = subprocess.run(
-        [*command, "--out", str(tmp_path), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    options = ["--seed", "5", "--steps", "6", "--sampler", "euler", "--n", "2", "--size", "32x32"]
+    options += ["--url", url, "--out", str(tmp_path), "--json"]
+    outcome = sfumato("draw", "a red apple", *options)
     assert outcome.returncode == 0, outcome.stderr
     job = json.loads(outcome.stdout)
     assert job["status"] == "succeeded"
     assert len(job["files"]) == 2
     for path in job["files"]:
-        with Image.open(path) as picture:
-            assert picture.size == (32, 32)
+        with Image.open(path) as image:
+            assert image.size == (32, 32)
 
 
-def test_draw_command_tells_what_is_wrong(stack: tuple[str, bool], tmp_path: Path) -> None:
+def test_draw_command_names_what_is_wrong(stack: tuple[str, bool]) -> None:
     url, _ = stack
-    outcome = subprocess.run(
-        [sys.executable, "-m", "service.cli.main", "draw", "x", "--url", url, "--sampler", "eular"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-        check=False,
-    )
+    outcome = sfumato("draw", "x", "--url", url, "--sampler", "eular")
     assert outcome.returncode == 1
     assert "unknown sampler 'eular'" in outcome.stderr

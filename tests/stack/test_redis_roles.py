@@ -1,4 +1,4 @@
-"""A real Redis with TLS only and a user for each role: its work is done, and nothing else."""
+"""A real Redis with TLS only and a user for each role, which may do its work and nothing else."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import httpx
@@ -27,6 +27,7 @@ from tests.conftest import Opened
 from tests.deploy.tools import CHART
 from tests.faults.processes import Worker
 from tests.needs import path_of
+from tests.processes import process, wait
 from tests.service.keyed import SECRET
 from tests.service.served import served
 from tests.service.webhooks.receiver import receiver
@@ -53,6 +54,13 @@ class Guarded:
     def client(self, role: str) -> Any:
         return Redis.from_url(self.url(role), ssl_ca_certs=str(self.authority))
 
+    def answers(self) -> bool:
+        with self.client("admin") as admin:
+            try:
+                return bool(admin.ping())
+            except (RedisError, OSError):
+                return False
+
     def settings(self, role: str) -> JobsSettings:
         return JobsSettings(redis_url=self.url(role), redis_ca_file=self.authority)
 
@@ -72,28 +80,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         "tls-ca-cert-file": folder / "ca.pem", "tls-auth-clients": "no", "aclfile": EXAMPLE,
     }.items():  # fmt: skip
         command += [f"--{name}", str(value)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
+    with process(command, folder / "log"):
         found = Guarded(port, folder / "ca.pem")
-        wait_for(found, folder / "log", process)
+        wait("the server", found.answers, 10)
         yield found
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def wait_for(server: Guarded, log: Path, process: "subprocess.Popen[bytes]") -> None:
-    deadline = monotonic() + 10
-    with server.client("admin") as admin:
-        while monotonic() < deadline:
-            assert process.poll() is None, log.read_text()
-            try:
-                admin.ping()
-                return
-            except (RedisError, OSError):
-                sleep(0.05)
-    raise AssertionError(log.read_text())
 
 
 @pytest.fixture
@@ -115,13 +105,14 @@ async def key(server: Guarded, opened: Opened[KeyStore]) -> str:
 
 
 def until_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
-    deadline = monotonic() + 20
-    while monotonic() < deadline:
-        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
-        if job["finished_at"] and job["webhook"]["state"] not in ("waiting", "pending"):
-            return job
-        sleep(0.05)
-    raise AssertionError(job)
+    job: dict[str, Any] = {}
+
+    def over() -> bool:
+        job.update(http.get(f"/v1/jobs/{job_id}").json())
+        return bool(job["finished_at"]) and job["webhook"]["state"] not in ("waiting", "pending")
+
+    wait("the job and its webhook", over, 20)
+    return job
 
 
 async def test_each_role_does_its_work_and_is_never_refused(
@@ -135,17 +126,14 @@ async def test_each_role_does_its_work_and_is_never_refused(
 
     def flow() -> None:
         with (
-            receiver() as told,
+            receiver() as hooks,
             served(settings) as (url, _),
             httpx.Client(
                 base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False
             ) as http,
         ):
-            deadline = monotonic() + 20
-            while http.get("/readyz").json()["workers"] == 0:
-                assert monotonic() < deadline
-                sleep(0.1)
-            body = {"prompt": "a", "webhook": {"url": told.url()}, "num_inference_steps": 20}
+            wait("a worker", lambda: http.get("/readyz").json()["workers"], 20)
+            body = {"prompt": "a", "webhook": {"url": hooks.url()}, "num_inference_steps": 20}
             headers = {"idempotency-key": "k"}
             drawn = http.post("/v1/jobs", json=body, headers=headers).json()["id"]
             done = until_ended(http, drawn)
@@ -156,7 +144,7 @@ async def test_each_role_does_its_work_and_is_never_refused(
             while http.get(f"/v1/jobs/{long}").json()["status"] == "queued":
                 sleep(0.02)
             assert http.post(f"/v1/jobs/{long}/cancel").json()["status"] == "canceled"
-            late = {"prompt": "a", "deadline_s": 0.01, "webhook": {"url": told.url()}}
+            late = {"prompt": "a", "deadline_s": 0.01, "webhook": {"url": hooks.url()}}
             http.post("/v1/jobs", json=late)
             assert http.get("/metrics").status_code == 200
             assert http.get("/v1/workers").json()[0]["id"] == "w"
@@ -228,7 +216,7 @@ def test_a_backup_needs_no_more_than_its_own_user(server: Guarded, tmp_path: Pat
         client.info()
 
 
-def test_strangers_and_plain_text_get_nothing(server: Guarded) -> None:
+def test_strangers_and_plain_text_are_refused(server: Guarded) -> None:
     for url in (
         f"rediss://127.0.0.1:{server.port}/0",
         f"rediss://door:wrong@127.0.0.1:{server.port}/0",
@@ -242,7 +230,7 @@ def test_strangers_and_plain_text_get_nothing(server: Guarded) -> None:
             client.get("{sfumato}:jobs")
 
 
-async def test_a_server_that_no_authority_vouches_for_is_not_spoken_to(
+async def test_a_server_whose_certificate_no_authority_signed_is_refused(
     server: Guarded, tmp_path: Path, opened: Opened[RedisStore]
 ) -> None:
     other = tmp_path / "other.pem"
@@ -254,7 +242,7 @@ async def test_a_server_that_no_authority_vouches_for_is_not_spoken_to(
             await store.ping()
 
 
-def test_the_example_has_passwords_that_nobody_keeps() -> None:
+def test_the_example_has_only_passwords_to_be_changed() -> None:
     for line in EXAMPLE.read_text().splitlines():
         name = line.split()[1]
         assert name == "default" or f">change-{name}" in line

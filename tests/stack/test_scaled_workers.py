@@ -3,16 +3,15 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
 from diffusion.bundle.bundle import load_bundle
 from jobs.settings import JobsSettings
-from tests.faults.client import Client, until
+from tests.faults.client import Client
+from tests.processes import process, wait
 from tests.stack.scaled import Watch, all_succeeded, give_load, scaled_up
 from tests.stack.up import MARK, marked
 from workers.engine.calibrate import measure
@@ -68,36 +67,20 @@ async def test_a_worker_gives_its_jobs_back_and_ends_when_who_started_it_is_kill
 ) -> None:
     client = Client(jobs_settings)
     mark = os.urandom(8).hex()
-    env = os.environ | {
-        MARK: mark,
-        "SFUMATO_REDIS_URL": jobs_settings.redis_url,
-        "SFUMATO_KEY_PREFIX": jobs_settings.key_prefix,
-        "SFUMATO_MODEL": str(tiny),
-        "SFUMATO_ROWS_PER_TICK": "8",
-        "SFUMATO_THREADS": "1",
-    }
-    with (tmp_path / "held.log").open("ab") as log:
-        holder = subprocess.Popen([sys.executable, "-c", HOLDER], env=env, stdout=log, stderr=log)
+    env = {
+        MARK: mark, "sfumato_redis_url": jobs_settings.redis_url, "sfumato_rows_per_tick": 8,
+        "sfumato_key_prefix": jobs_settings.key_prefix, "sfumato_model": tiny, "sfumato_threads": 1,
+    }  # fmt: skip
     try:
-        await client.workers({"held"})
-        await client.submit("job", num_inference_steps=1000, sampler="heun")
-        await client.at_step("job", 5)
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-
-        async def given_back() -> bool:
-            return (await client.store.get("job")).status == "queued"
-
-        await until("the job is given back", given_back)
-        record = await client.store.get("job")
+        with process([sys.executable, "-c", HOLDER], tmp_path / "held.log", **env) as holder:
+            await client.workers({"held"})
+            await client.submit("job", num_inference_steps=1000, sampler="heun")
+            await client.at_step("job", 5)
+            holder.kill()
+        record = await client.seen("given back", "job", lambda job: job.status == "queued")
         assert (record.deaths, record.step > 0) == (0, True)  # drained, not reaped
-        deadline = monotonic() + 60
-        while marked(mark) and monotonic() < deadline:
-            sleep(0.1)
-        assert marked(mark) == {}
+        await asyncio.to_thread(wait, "the worker's end", lambda: not marked(mark))
     finally:
-        holder.kill()
-        holder.wait()
         for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)
         await client.close()

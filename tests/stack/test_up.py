@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from service.client.client import Client
 from service.client.errors import ServiceUnavailable
-from tests.stack.up import Up
+from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Start = Callable[..., Up]
@@ -113,14 +111,7 @@ def test_a_data_folder_in_use_is_refused(up: Start) -> None:
     assert first.process.poll() is None
 
 
-def test_draw_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "service.cli.main", "draw", "x", "--url", "http://127.0.0.1:9"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-        check=False,
-    )
+def test_draw_without_a_server_says_how_to_start_one() -> None:
+    outcome = sfumato("draw", "x", "--url", "http://127.0.0.1:9")
     assert outcome.returncode == 1
     assert "sfumato up" in outcome.stderr

@@ -1,6 +1,7 @@
 """``sfumato up`` in a process of its own, with every process it starts marked."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,14 @@ def marked(mark: str) -> dict[int, str]:
         if carries and command:
             found[int(folder.name)] = command
     return found
+
+
+def sfumato(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "service.cli.main", *words]
+    return subprocess.run(
+        command, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 class Up:
@@ -54,13 +63,11 @@ class Up:
     def ready(self, timeout_s: float = 120.0) -> str:
         """Return the door's URL once a job would succeed."""
         deadline = monotonic() + timeout_s
-        while monotonic() < deadline:
-            for line in self.log.read_text().splitlines():
-                if line.startswith("ready "):
-                    return line.removeprefix("ready ")
-            assert self.process.poll() is None, self.story()
+        while not (found := re.search("^ready (.*)$", self.log.read_text(), re.MULTILINE)):
+            running = self.process.poll() is None and monotonic() < deadline
+            assert running, self.story()
             sleep(0.1)
-        raise AssertionError(self.story())
+        return found[1]
 
     def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Send a signal and return the exit code."""

@@ -2,8 +2,6 @@
 
 import asyncio
 import resource
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -13,8 +11,8 @@ from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from tests.benchmarks.doors.door_process import door_process
 from tests.benchmarks.figures import quantile
+from tests.benchmarks.own_redis import own_redis
 from tests.jobs.examples import MODEL
-from tests.redis_server import redis_server
 
 SECONDS = 5.0
 LISTENERS = 1000
@@ -92,7 +90,7 @@ def measure(kind: str, *, listeners: int = LISTENERS) -> dict[str, Any]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, max(soft, 8 * listeners))
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    with TemporaryDirectory() as folder, redis_server(Path(folder) / "redis") as redis_url:
+    with own_redis() as (redis_url, folder):
         asyncio.run(_announce(redis_url))
-        with door_process(kind, redis_url, Path(folder)) as url:
+        with door_process(kind, redis_url, folder) as url:
             return asyncio.run(_figures(url, listeners))

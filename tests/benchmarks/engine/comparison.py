@@ -4,13 +4,14 @@ import queue
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from threading import Event, Thread
 from time import perf_counter, sleep
 from typing import Any
 
 from diffusion.bundle.bundle import Bundle
 from tests.benchmarks.engine.policy import STEPS
-from tests.benchmarks.figures import median, quantile, spread
+from tests.benchmarks.figures import quantile, spread
 from tests.workers.harness import image_request
 from workers.engine.calibrate import calibrate, full_engine, ticks_s
 from workers.engine.engine import Engine, EngineSettings

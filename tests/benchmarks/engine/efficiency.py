@@ -3,10 +3,9 @@
 import contextlib
 import itertools
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import stdev
+from statistics import median, stdev
 from tempfile import TemporaryDirectory
 from time import sleep
 from typing import Any
@@ -21,7 +20,7 @@ from tests.benchmarks.doors.door_process import door_process
 from tests.benchmarks.doors.stack import Inside, inside
 from tests.benchmarks.engine.policy import STEPS
 from tests.benchmarks.engine.turns import Feed, RawPasses, Window, breakdown, in_turns
-from tests.benchmarks.figures import median, spread
+from tests.benchmarks.figures import spread
 from workers.engine.calibrate import sizes
 from workers.settings import WorkerSettings
 
@@ -29,11 +28,6 @@ WINDOWS = 160  # one scatters by four hundredths where others use the machine
 COLOURS = ("red", "blue", "green", "yellow", "purple", "black", "white", "orange", "pink", "grey")
 THINGS = ("apple", "heart", "tiger", "cat", "car", "book", "fish", "house", "ball", "flower", "猫")
 SLOTS = WorkerSettings.model_fields["slots"].default
-
-
-def raw_rows_per_second(bundle: Bundle, rows: int, seconds: float) -> float:
-    """Return the speed of the UNet alone at one batch size, inputs prepared."""
-    return RawPasses(bundle, rows).rows_per_second(seconds)
 
 
 def best_batch(bundle: Bundle, most: int) -> tuple[int, dict[int, float]]:
@@ -44,7 +38,7 @@ def best_batch(bundle: Bundle, most: int) -> tuple[int, dict[int, float]]:
     return max(speeds, key=lambda size: speeds[size]), speeds
 
 
-def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobRequest]:
+def mixed_requests(count: int, seed: int) -> list[JobRequest]:
     """Return jobs of every sampler, several step counts, guided and not."""
     chooser = random.Random(seed)
     return [
@@ -54,7 +48,7 @@ def mixed_requests(count: int, seed: int, *, previews: bool = True) -> list[JobR
             num_inference_steps=chooser.choice(STEPS),
             guidance_scale=chooser.choice((1.0, 2.0, 2.0, 3.0)),
             seed=chooser.randrange(2**32),
-            preview=1 if previews else 0,
+            preview=1,
         )
         for _ in range(count)
     ]
@@ -68,7 +62,7 @@ def kept_full(bundle: Bundle, slots: int) -> Iterator[Inside]:
     """
     seeds = itertools.count()
     with (
-        inside(bundle, slots=slots) as worker,
+        inside(bundle, slots) as worker,
         TemporaryDirectory() as folder,
         door_process("uvicorn", worker.settings.redis_url, Path(folder)) as url,
         audience(url) as clients,
@@ -81,11 +75,11 @@ def kept_full(bundle: Bundle, slots: int) -> Iterator[Inside]:
         yield worker
 
 
-def measure(bundle: Bundle, *, windows: int = WINDOWS, slots: int = SLOTS) -> dict[str, Any]:
+def measure(bundle: Bundle, *, windows: int = WINDOWS) -> dict[str, Any]:
     """Compare the engine with the bare UNet's best batch, in turns."""
-    batch, speeds = best_batch(bundle, 2 * slots)
+    batch, speeds = best_batch(bundle, 2 * SLOTS)
     print(f"  raw rows/s by batch: {speeds}; best {batch}", flush=True)
-    with kept_full(bundle, slots) as worker:
+    with kept_full(bundle, SLOTS) as worker:
         found = in_turns(worker, RawPasses(bundle, batch), windows)
         rows_per_tick = worker.host.engine.rows_per_tick
     return {
@@ -99,32 +93,11 @@ def measure(bundle: Bundle, *, windows: int = WINDOWS, slots: int = SLOTS) -> di
 
 
 def compared(windows: Sequence[Window]) -> dict[str, Any]:
-    """Return the efficiency, how far windows scatter, and how well they tell its median."""
+    """Return the efficiency, how far windows scatter, and how precise its median is."""
     ratios = [window.ratio for window in windows]
     error = 1.25 * stdev(ratios) / len(ratios) ** 0.5
     return {
         "efficiency": round(median(ratios), 4),
         "standard_error": round(error, 4),
         "windows": {"count": len(ratios), **spread(ratios)},
-    }
-
-
-def switch_intervals(bundle: Bundle, *, windows: int = WINDOWS) -> dict[str, Any]:
-    """Return the efficiency at several lengths of the interpreter's switch interval, in turns."""
-    batch, _ = best_batch(bundle, 2 * SLOTS)
-    usual = sys.getswitchinterval()
-    intervals = (0.0002, 0.001, 0.005)
-    try:
-        with kept_full(bundle, SLOTS) as worker:
-            found = in_turns(
-                worker,
-                RawPasses(bundle, batch),
-                windows,
-                lambda number: sys.setswitchinterval(intervals[number % len(intervals)]),
-            )
-    finally:
-        sys.setswitchinterval(usual)
-    return {
-        f"{1000 * interval:g} ms": compared(found[i :: len(intervals)])
-        for i, interval in enumerate(intervals)
     }

@@ -16,7 +16,7 @@ STEPS = (4, 8, 15, 15, 20, 20, 25, 25, 30, 50, 100)
 
 @dataclass
 class Job:
-    """A picture to draw."""
+    """An image to draw."""
 
     arrived: float
     rows: int

@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from statistics import median
 from typing import Any
 
 import torch
 
 from diffusion.bundle.bundle import load_bundle
-from tests.benchmarks.engine.efficiency import raw_rows_per_second
-from tests.benchmarks.figures import median
+from tests.benchmarks.engine.turns import RawPasses
 from workers.ops.memory import keep_freed_memory
 from workers.settings import DEFAULT_MODEL
 
@@ -21,16 +21,8 @@ WAYS = {"one_of_1_thread": (1, 1), "one_of_2_threads": (1, 2), "two_of_1_thread"
 
 
 def _process(backend: str, threads: int, rows: int) -> "subprocess.Popen[str]":
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "tests.benchmarks.engine.threads",
-        backend,
-        str(threads),
-        str(rows),
-    ]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.engine.threads"]
+    command += [backend, str(threads), str(rows)]
     env = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
     return subprocess.Popen(
         command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -73,10 +65,11 @@ def _main(backend: str, threads: int, rows: int) -> None:
     keep_freed_memory()
     torch.set_num_threads(threads)
     bundle = load_bundle(DEFAULT_MODEL, backend=backend)
-    raw_rows_per_second(bundle, rows, 0.3)
+    passes = RawPasses(bundle, rows)
+    passes.rows_per_second(0.3)
     print("ready", flush=True)
     sys.stdin.readline()
-    print(raw_rows_per_second(bundle, rows, SECONDS))
+    print(passes.rows_per_second(SECONDS))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from functools import partial
+from statistics import median
 from time import perf_counter, sleep
 
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor
 from diffusion.bundle.bundle import Bundle
 from jobs.schema import JobRequest
 from tests.benchmarks.doors.stack import Inside
-from tests.benchmarks.figures import median
 from workers.engine.throughput import EngineStats
 
 ENGINE_S = 1.0
@@ -99,30 +98,23 @@ class Feed:
         self._thread.join()
 
 
-def in_turns(
-    worker: Inside, passes: RawPasses, windows: int, before: Callable[[int], None] = lambda _: None
-) -> list[Window]:
-    """Measure so many windows of the engine, each between two of the bare UNet.
-
-    ``before`` is called on the engine's thread with the number of the window that comes.
-    """
+def in_turns(worker: Inside, passes: RawPasses, windows: int) -> list[Window]:
+    """Measure so many windows of the engine, each between two of the bare UNet."""
     engine = worker.host.engine
     raw: list[float] = []
     counted: list[tuple[list[float], list[float], float]] = []  # before and after a turn, its time
-
     taken = threading.Semaphore(0)
 
-    def turn(number: int) -> None:
+    def turn() -> None:
         entered, started = _counters(engine.stats), perf_counter()
         passes.rows_per_second(SETTLE_S)
         raw.append(passes.rows_per_second(RAW_S))
-        before(number)
         ended = perf_counter()
         counted.append(([started, *entered], [ended, *entered], ended - started))
         taken.release()
 
-    for number in range(windows + 1):
-        engine.call(partial(turn, number))
+    for _ in range(windows + 1):
+        engine.call(turn)
         assert taken.acquire(timeout=60), "the engine does not tick"
         sleep(ENGINE_S)
     found = []

@@ -1,27 +1,22 @@
-"""The store's own order in virtual time: a greedy tenant, weights, and a class passed by for ever.
+"""The store's own order in virtual time: a greedy tenant, weights, and a class that always waits.
 
-The jobs and the claims are real, on a real Redis; only the time that drawing takes is made up.
+The jobs and the claims are real, on a real Redis; only the time of drawing is simulated.
 Sixteen places share a speed of ``SPEED`` units a second.
 """
 
-import asyncio
 import heapq
 import random
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.redis.store import RedisStore
 from jobs.schema import Priority
 from jobs.settings import JobsSettings
 from jobs.tenants import TenantTerms
-from tests.benchmarks.engine.rows import compare_rows
 from tests.benchmarks.figures import quantile
 from tests.jobs.examples import spec
-from tests.redis_server import redis_server
 
 PLACES = 16
 SPEED = 30.0
@@ -177,7 +172,8 @@ async def starvation(store: RedisStore, share: float) -> dict[str, Any]:
     }
 
 
-async def _measure(url: str) -> dict[str, Any]:
+async def measure(url: str) -> dict[str, Any]:
+    """Return latencies against first come, shares against weights, and waits against the bound."""
     figures: dict[str, Any] = {}
     for name, run in (("greedy", greedy), ("shares", shares)):
         store = RedisStore(JobsSettings(redis_url=url, key_prefix=name))
@@ -189,10 +185,3 @@ async def _measure(url: str) -> dict[str, Any]:
         figures[f"starvation_{share}"] = await starvation(store, share)
         await store.close()
     return figures
-
-
-def measure() -> dict[str, Any]:
-    """Return latencies against first come, shares against weights, and waits against the bound."""
-    with TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
-        figures = asyncio.run(_measure(url))
-    return figures | {"rows": compare_rows()}

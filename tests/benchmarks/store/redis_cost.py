@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from redis.asyncio import Redis
@@ -13,7 +11,6 @@ from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Checkpoint, Claim, Preview, Progress
 from tests.jobs.examples import MODEL, picture, spec
-from tests.redis_server import redis_server
 
 JOBS = 400
 PREVIEW_BYTES = 6_000  # of the shipped model's 64×64 pictures: PNG
@@ -125,7 +122,8 @@ def bound(calls: dict[str, dict[str, float]], running_s: float) -> dict[str, flo
     return per_job | {"jobs_per_s_of_one_core": round(1e6 / total["cpu_us"])}
 
 
-async def _measure(url: str) -> dict[str, Any]:
+async def measure(url: str) -> dict[str, Any]:
+    """Return costs by call, sums for jobs of 1 s and 10 s, and the cost of waking doors."""
     meter = Meter(url)
     await _phases(url, meter, 2)  # the server learns the scripts
     calls = await _phases(url, meter, JOBS)
@@ -137,9 +135,3 @@ async def _measure(url: str) -> dict[str, Any]:
         "job_of_10_s": bound(calls, 10.0),
         "publish_cpu_us_by_doors": fan_out,
     }
-
-
-def measure() -> dict[str, Any]:
-    """Return costs by call, sums for jobs that run 1 s and 10 s, and the cost of telling doors."""
-    with TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
-        return asyncio.run(_measure(url))

@@ -2,17 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from statistics import median
 from time import perf_counter
 from typing import Any
 
 from jobs.redis.store import RedisStore
 from jobs.schema import JobSpec
 from jobs.settings import JobsSettings
-from tests.benchmarks.figures import median
 from tests.jobs.examples import spec
-from tests.redis_server import redis_server
 
 SIZES = (10, 10_000)
 TENANTS = (1, 10, 1000)  # that share the longer queue
@@ -82,7 +79,8 @@ async def _by_tenants(url: str, example: JobSpec) -> dict[str, Any]:
     }
 
 
-async def _measure(url: str) -> dict[str, Any]:
+async def measure(url: str) -> dict[str, Any]:
+    """Return milliseconds by queue length, and their ratios."""
     store = RedisStore(JobsSettings(redis_url=url, lease_s=600))
     example = spec()
     results = {}
@@ -98,9 +96,3 @@ async def _measure(url: str) -> dict[str, Any]:
         "ratio": {key: round(many[key] / few[key], 2) for key in few},
         "tenants": tenants,
     }
-
-
-def measure() -> dict[str, Any]:
-    """Return milliseconds by queue length, and their ratios."""
-    with TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
-        return asyncio.run(_measure(url))

@@ -21,9 +21,7 @@ async def run(stage: Stage, *, jobs: int) -> Outcome:
     settings = JobsSettings(redis_url=server.url)
     await stage.fleet(settings, 2)
     client = stage.client(settings)
-    names = [f"job{i}" for i in range(jobs)]
-    for name in names:
-        await client.submit(name, num_inference_steps=1000)
+    names = await client.submit_many(jobs, steps=1000)
     await client.at_step(names[0], 5)
     running = len((await client.store.list(status=JobStatus.RUNNING, limit=100)).records)
     began = monotonic()
@@ -35,7 +33,7 @@ async def run(stage: Stage, *, jobs: int) -> Outcome:
         return not any(worker.jobs for worker in await client.store.workers())
 
     await until("empty workers", empty)
-    outcome.note("workers_empty_s", monotonic() - began)  # workers tell once a second
+    outcome.note("workers_empty_s", monotonic() - began)  # workers report once a second
     await asyncio.sleep(1.0)
     records = [await client.store.get(name) for name in names]
     redis = stage.connect(server)
@@ -49,7 +47,7 @@ async def run(stage: Stage, *, jobs: int) -> Outcome:
     outcome.expect(statuses == {"canceled"}, f"every job is canceled, not {statuses}")
     outcome.expect(outcome.figures["canceled_s"] <= LIMIT_S, f"all end within {LIMIT_S} s")
     outcome.expect(not left, f"nothing is left: {left[:3]}")
-    outcome.expect(later == ends, "nothing is told of a job after its end")
+    outcome.expect(later == ends, "no event follows a job's end")
     outcome.expect((await client.store.backlog("tiny")).units == 0, "no work is left")
     return outcome
 

@@ -3,12 +3,10 @@
 import asyncio
 import random
 
-import httpx
-
 from jobs.settings import JobsSettings
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
-from tests.faults.scenarios.submitter import Submitter, door_ready
+from tests.faults.scenarios.submitter import door_ready, submitting
 from tests.faults.stage import Stage
 
 
@@ -19,17 +17,12 @@ async def run(stage: Stage, *, kills: int) -> Outcome:
     await stage.fleet(settings, 2)
     client = stage.client(settings)
     door = stage.door(settings)
-    async with httpx.AsyncClient(base_url=door.url, timeout=30) as http:
-        await door_ready(http)
-        submitter = Submitter(http, pause_s=0.05)
-        submitting = asyncio.create_task(submitter.run(8))
+    async with submitting(door, 8, pause_s=0.05) as submitter:
         for _ in range(kills):
             await asyncio.sleep(chooser.uniform(0.5, 1.5))
             door.kill()
             door.start()
-            await door_ready(http)
-        submitter.stop()
-        await submitting
+            await door_ready(submitter.http)
     stored = (await client.store.totals()).created
     await client.all_ended(stored, 300)
     checked = Outcome()

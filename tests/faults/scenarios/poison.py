@@ -14,12 +14,9 @@ async def run(stage: Stage, *, neighbours: int, lease_s: float) -> Outcome:
     fleet = await stage.fleet(settings, 2, target=children.poisoned_worker, checkpoint_s=60)
     fleet.supervise()
     client = stage.client(settings)
-    names = [f"job{i}" for i in range(neighbours)]
-    for name in names[: neighbours // 2]:
-        await client.submit(name, num_inference_steps=60)
+    names = await client.submit_many(neighbours // 2, steps=60, prefix="early")
     await client.submit("poison", prompt=children.POISON, num_inference_steps=60)
-    for name in names[neighbours // 2 :]:
-        await client.submit(name, num_inference_steps=60)
+    names += await client.submit_many(neighbours - len(names), steps=60, prefix="late")
     record = await client.ended("poison", 300)
     outcome.note("poison_s", (record.finished_at or 0) - record.created_at)
     outcome.note("worker_deaths", len(fleet.ever) - 2)

@@ -1,4 +1,4 @@
-"""A worker stands still past its lease and wakes when its jobs are another's."""
+"""A worker stalls past its lease and wakes when another one has its jobs."""
 
 from jobs.schema import JobRecord
 from jobs.settings import JobsSettings
@@ -10,7 +10,7 @@ from tests.faults.stage import Stage
 
 
 async def run(stage: Stage, *, stalls: int) -> Outcome:
-    """Every write of the stale claim is refused: its attempt is never heard of again."""
+    """Every write of the stale claim is refused: no event of its attempt follows."""
     outcome = Outcome()
     settings = JobsSettings(redis_url=stage.redis().url, lease_s=1.2)
     fleet = await stage.fleet(settings, 2, checkpoint_s=0.2, publish_s=0.05)
@@ -43,7 +43,7 @@ async def run(stage: Stage, *, stalls: int) -> Outcome:
 
 
 def refusals(worker: Worker) -> int:
-    """Return how often the worker was told that a job is another's."""
+    """Return how many of the worker's writes were refused."""
     return worker.log.read_text().count("job is no longer ours")
 
 
@@ -52,10 +52,10 @@ def _claimed_again(record: JobRecord) -> bool:
 
 
 async def _refused(worker: Worker, before: int) -> None:
-    async def told() -> bool:
+    async def refused() -> bool:
         return refusals(worker) > before
 
-    await until(f"a refusal of what {worker.name} still held", told)
+    await until(f"a refusal of a write by {worker.name}", refused)
 
 
 async def _out_of_order(client: Client, name: str) -> int:

@@ -21,12 +21,9 @@ async def run(stage: Stage, *, jobs: int, kills: int, lease_s: float) -> Outcome
     settings = JobsSettings(redis_url=stage.redis().url, lease_s=lease_s)
     fleet = await stage.fleet(settings, 3, checkpoint_s=0.5)
     client = stage.client(settings)
-    names = [f"job{i}" for i in range(jobs)]
-    for name in names:
-        await client.submit(name, num_inference_steps=chooser.randint(20, 60))
+    names = await client.submit_many(jobs, lambda: chooser.randint(20, 60))
     waits: list[asyncio.Task[list[tuple[float, int]]]] = []
-    for kill in range(kills):
-        await client.all_ended(jobs * (2 * kill + 1) // (2 * kills + 1), 600)
+    async for _ in client.while_running(jobs, kills):
         busy = [w for w in fleet if w.alive and await client.held_by(w.name)]
         victim = chooser.choice(busy or list(fleet))
         victim.kill()
@@ -34,7 +31,6 @@ async def run(stage: Stage, *, jobs: int, kills: int, lease_s: float) -> Outcome
         orphans = await client.held_by(victim.name)
         fleet.restart()
         waits.append(asyncio.create_task(_recoveries(client, orphans, killed_at)))
-    await client.all_ended(jobs, 600)
     interrupted = [recovery for wait in waits for recovery in await wait]
     # A job suspected of killing workers waits for one of its own: "poison" is about those.
     recoveries = [s for s, deaths in interrupted if deaths < settings.suspect_deaths]

@@ -1,14 +1,31 @@
 """Golden cases of KEDA's rules, worked out from its documentation."""
 
 import pytest
+from pydantic import ValidationError
 
+from tests.scaling.examples import worker
 from tests.scaling.kubernetes.autoscaler import Autoscaler
 from tests.scaling.kubernetes.keda import Status, metric, poll
-from tests.scaling.kubernetes.test_hpa import worker
+from tests.scaling.kubernetes.scaled_object import MANIFEST, scaled_object
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("pollingInterval", "polingInterval"),
+        ("type: metrics-api", "type: cpu"),
+        ("selectPolicy: Max", "selectPolicy: Min"),
+        ("metricType: AverageValue", "metricType: Value"),
+        ("  minReplicaCount: 0", "  minReplicaCount: 0\n  idleReplicaCount: 0"),
+    ],
+)
+def test_an_object_with_a_field_that_is_not_modelled_is_refused(before: str, after: str) -> None:
+    with pytest.raises(ValidationError):
+        scaled_object(MANIFEST.read_text().replace(before, after))
 
 
 def test_a_trigger_is_active_above_its_threshold_not_at_it() -> None:
-    scaled = worker(**{'activationTargetValue: "0"': 'activationTargetValue: "10"'})
+    scaled = worker(activation=10.0)
     assert poll(Status(), 0, 0, 10.0, scaled)[1] == 0
     assert poll(Status(), 0, 0, 10.1, scaled)[1] == 1
     assert poll(Status(), 0, 0, 0.0, worker())[1] == 0
@@ -16,36 +33,20 @@ def test_a_trigger_is_active_above_its_threshold_not_at_it() -> None:
 
 def test_waking_gives_the_minimum_or_one() -> None:
     assert poll(Status(), 0, 0, 1000.0, worker())[1] == 1, "from one up is the HPA's"
-    least = worker(**{"minReplicaCount: 0": "minReplicaCount: 2"})
-    assert poll(Status(), 0, 0, 1.0, least)[1] == 2
+    assert poll(Status(), 0, 0, 1.0, worker(least=2))[1] == 2
     assert poll(Status(), 0, 3, 1.0, worker())[1] == 3
 
 
 def test_sleep_comes_a_cooldown_after_the_last_active_poll() -> None:
-    status, replicas = poll(Status(), 100, 4, 5.0, worker())
+    status, _ = poll(Status(), 100, 4, 5.0, worker())
     assert status.last_active_s == 100
-    status, replicas = poll(status, 400, 4, 0.0, worker())
-    assert replicas == 4, "exactly the cooldown is not past it"
+    assert poll(status, 400, 4, 0.0, worker())[1] == 4, "exactly the cooldown is not past it"
     assert poll(status, 400.1, 4, 0.0, worker())[1] == 0, "from four at once"
 
 
 def test_a_minimum_above_zero_is_never_left() -> None:
-    least = worker(**{"minReplicaCount: 0": "minReplicaCount: 2"})
-    assert poll(Status(), 9999, 2, 0.0, least)[1] == 2
-    assert poll(Status(), 9999, 1, 0.0, least)[1] == 2
-
-
-def test_idle_replicas_are_kept_in_place_of_the_minimum() -> None:
-    scaled = worker(**{"minReplicaCount: 0": "minReplicaCount: 2\n  idleReplicaCount: 0"})
-    status, _ = poll(Status(), 0, 3, 1.0, scaled)
-    assert poll(status, 301, 3, 0.0, scaled)[1] == 0
-    assert poll(status, 301, 0, 1.0, scaled)[1] == 2
-
-
-def test_a_target_never_seen_active_cools_down_for_the_initial_period() -> None:
-    scaled = worker(**{"cooldownPeriod: 300": "cooldownPeriod: 300\n  initialCooldownPeriod: 60"})
-    assert poll(Status(created_s=0), 60, 1, 0.0, scaled)[1] == 1
-    assert poll(Status(created_s=0), 61, 1, 0.0, scaled)[1] == 0
+    assert poll(Status(), 9999, 2, 0.0, worker(least=2))[1] == 2
+    assert poll(Status(), 9999, 1, 0.0, worker(least=2))[1] == 2
 
 
 def test_an_unknown_metric_neither_wakes_nor_sends_to_sleep() -> None:
@@ -53,28 +54,17 @@ def test_an_unknown_metric_neither_wakes_nor_sends_to_sleep() -> None:
     assert poll(Status(), 9999, 2, None, worker())[1] == 2
 
 
-@pytest.mark.parametrize(
-    ("behavior", "replicas", "expected"),
-    [
-        ("static", 4, 60.0),
-        ("currentReplicas", 4, 120.0),
-        ("currentReplicasIfHigher", 4, 120.0),
-        ("currentReplicasIfHigher", 1, 60.0),
-        ("currentReplicasIfLower", 4, 60.0),
-        ("currentReplicasIfLower", 1, 30.0),
-    ],
-)
+@pytest.mark.parametrize(("replicas", "expected"), [(4, 120.0), (1, 60.0)])
 def test_the_fallback_comes_after_more_failures_than_the_threshold(
-    behavior: str, replicas: int, expected: float
+    replicas: int, expected: float
 ) -> None:
-    scaled = worker(**{"    replicas: 2": f"    replicas: 2\n    behavior: {behavior}"})
     status = Status()
     for _ in range(3):
-        status, value = metric(status, None, replicas, scaled)
+        status, value = metric(status, None, replicas, worker())
         assert value is None
-    status, value = metric(status, None, replicas, scaled)
+    status, value = metric(status, None, replicas, worker())
     assert value == expected
-    assert metric(status, 7.0, replicas, scaled) == (Status(failures=0), 7.0)
+    assert metric(status, 7.0, replicas, worker()) == (Status(failures=0), 7.0)
 
 
 def test_both_loops_wake_grow_shrink_and_put_to_sleep() -> None:

@@ -2,14 +2,12 @@
 
 import asyncio
 
-import httpx
-
 from jobs.errors import JobNotFound
 from jobs.schema import Durable, JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import Client, until
 from tests.faults.outcome import Outcome
-from tests.faults.scenarios.submitter import Submitter, door_ready
+from tests.faults.scenarios.submitter import submitting
 from tests.faults.stage import Stage
 
 
@@ -32,25 +30,20 @@ async def run(stage: Stage, *, durable: Durable, calm_s: float, behind_s: float)
         return bool((await behind.info("replication"))["master_link_status"] == "up")
 
     await until("the replica", in_step)
-    async with httpx.AsyncClient(base_url=door.url, timeout=60) as http:
-        await door_ready(http)
-        submitter = Submitter(http, pause_s=0.1)
-        submitting = asyncio.create_task(submitter.run(4))
+    async with submitting(door, 4, pause_s=0.1) as submitter:
         await asyncio.sleep(calm_s)
         link.stall()
-        safe = submitter.accepted_count
+        safe = len(submitter.accepted)
         await asyncio.sleep(behind_s)
         primary.kill()
         front.switch(None)
-        acknowledged = submitter.accepted_count
+        acknowledged = len(submitter.accepted)
         link.switch(None)
         await behind.replicaof("NO", "ONE")
         front.switch(replica.port)
-        while submitter.accepted_count == acknowledged and durable == "relaxed":
+        while len(submitter.accepted) == acknowledged and durable == "relaxed":
             await asyncio.sleep(0.02)
         await asyncio.sleep(1.0)
-        submitter.stop()
-        await submitting
     outcome.note("acknowledged", acknowledged)
     outcome.note("while_behind", acknowledged - safe)
     lost = await _lost(client, submitter.accepted, outcome)

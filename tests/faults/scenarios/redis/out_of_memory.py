@@ -18,7 +18,7 @@ async def run(stage: Stage, *, full_s: float) -> Outcome:
     server = stage.redis()
     settings, redis = JobsSettings(redis_url=server.url), stage.connect(server)
     async with outage(stage, settings, outcome) as load:
-        http = load.http
+        http = load.submitter.http
         unwanted = (await http.post("/v1/jobs", json=BODY | {"num_inference_steps": 1000})).json()
         await redis.config_set("maxmemory", "1mb")
         full_at = monotonic()

@@ -1,4 +1,4 @@
-"""An outage of Redis under load: what clients hear, and what becomes of their jobs."""
+"""An outage of Redis under load: the answers that clients get, and the fate of their jobs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,13 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-import httpx
-
 from jobs.settings import JobsSettings
 from tests.faults.client import Client, until
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
-from tests.faults.scenarios.submitter import Submitter, door_ready
+from tests.faults.scenarios.submitter import Submitter, submitting
 from tests.faults.stage import Fleet, Stage
 
 QUIET_S = 1.5  # of submissions before the outage
@@ -23,7 +21,6 @@ AFTER_S = 1.0  # and once jobs are taken on again
 class Outage:
     """Clients that submit before, during and after an outage."""
 
-    http: httpx.AsyncClient
     submitter: Submitter
     client: Client
     fleet: Fleet
@@ -40,16 +37,16 @@ class Outage:
 
     async def ends(self, outcome: Outcome) -> None:
         """Wait until a job is taken on, and note how long that takes from now."""
-        began, before = monotonic(), self.submitter.accepted_count
+        began, before = monotonic(), len(self.submitter.accepted)
 
         async def accepted() -> bool:
-            return self.submitter.accepted_count > before
+            return len(self.submitter.accepted) > before
 
         await until("a job to be taken on", accepted, seen=lambda: self.submitter.answers)
         outcome.note("accepting_again_s", monotonic() - began)
 
     async def judge(self, outcome: Outcome) -> None:
-        """Expect that clients were told 202 or 503, and that every 202 was kept."""
+        """Expect that every answer was 202 or 503, and that every 202 was kept."""
         answers = self.submitter.answers
         wrong = {status: times for status, times in answers.items() if status not in (202, 503)}
         outcome.expect(not wrong, f"an answer is 202 or 503, not {wrong}")
@@ -65,24 +62,18 @@ class Outage:
         outcome.note("kept_though_refused", stored - len(self.submitter.accepted))
         lost = checked.figures["lost"]
         outcome.expect(lost == 0, f"every accepted job completes: {checked.broken}")
-        outcome.expect(not any(record.deaths for record in records), "it is nobody's death")
+        outcome.expect(not any(record.deaths for record in records), "no worker is counted as dead")
         outcome.expect(all(worker.alive for worker in self.fleet), "every worker lives on")
 
 
 @asynccontextmanager
 async def outage(stage: Stage, settings: JobsSettings, outcome: Outcome) -> AsyncIterator[Outage]:
-    """Submit all the while to a door with two workers; judge what came of it at the end."""
+    """Submit to a door with two workers for the length of the block; judge the result then."""
     fleet = await stage.fleet(settings, 2)
     client = stage.client(settings)
-    door = stage.door(settings)
-    async with httpx.AsyncClient(base_url=door.url, timeout=60) as http:
-        await door_ready(http)
-        submitter = Submitter(http, pause_s=0.1)
-        submitting = asyncio.create_task(submitter.run(4))
+    async with submitting(stage.door(settings), 4, pause_s=0.1) as submitter:
         await asyncio.sleep(QUIET_S)
-        found = Outage(http, submitter, client, fleet)
+        found = Outage(submitter, client, fleet)
         yield found
         await asyncio.sleep(AFTER_S)
-        submitter.stop()
-        await submitting
     await found.judge(outcome)
