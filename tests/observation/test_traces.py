@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer
 
-import jobs
+import jobs.telemetry
 from jobs.errors import StartError
 from jobs.settings import JobsSettings
 from jobs.telemetry.otlp import CLOSE_S, choosing, following, provider
@@ -115,7 +115,7 @@ def test_without_a_collector_nothing_is_traced() -> None:
 def test_a_collector_without_its_libraries_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, nowhere: str
 ) -> None:
-    monkeypatch.delattr(jobs, "otlp", raising=False)
+    monkeypatch.delattr(jobs.telemetry, "otlp", raising=False)
     monkeypatch.delitem(sys.modules, "jobs.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(StartError, match=r"SFUMATO_OTLP_ENDPOINT is set and .*otel"):
