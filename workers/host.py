@@ -127,7 +127,7 @@ class WorkerHost:
         return task
 
     async def _beat(self) -> None:
-        """Record, for ever, that the event loop runs."""
+        """Record, forever, that the event loop runs."""
         while True:
             self._runtime.pulse.beat_at = monotonic()
             await asyncio.sleep(BEAT_S)

@@ -32,7 +32,7 @@ class ActiveJobs:
         for run in runs:
             if run.ended or run.leaving == "lost":
                 continue
-            run.log.info("job is no longer ours")
+            run.log.info("job lease lost")
             self.counters.departed("lost")
             if run.leaving is None:
                 self.release(run, "lost")
@@ -45,7 +45,7 @@ class ActiveJobs:
         self.engine.release(run.id)
 
     def close(self, run: Run, record: JobRecord | None) -> None:
-        """Forget a job; ``record`` is how it ended, None if another worker goes on with it."""
+        """Forget a job; ``record`` is how it ended, None if another worker continues it."""
         run.ended = True
         self.runs.pop(run.id, None)
         run.attempt.end(str(run.leaving or "lost") if record is None else str(record.status))

@@ -58,7 +58,7 @@ class Publisher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Publish reports for ever."""
+        """Publish reports forever."""
         while True:
             for report in await self._mailbox.wait():
                 self._note(report)
@@ -202,7 +202,7 @@ class Publisher:
             self._jobs.release(run, "lost")
 
     async def _release(self, run: Run, report: Released) -> None:
-        """Give a job back whose images have left the engine, unless it is no longer ours."""
+        """Give a job back whose images have left the engine, unless its lease is lost."""
         self._free(run, list(run.in_slots))
         async with run.lock:
             if run.ended:
@@ -234,7 +234,7 @@ class Publisher:
         """Make a write that must not be lost, for as long as the job is ours.
 
         Raises:
-            StaleFence: the job is no longer ours.
+            StaleFence: the job's lease is lost.
         """
         try:
             return await self._jobs.retried(call, lambda: run.leaving != "lost")
@@ -256,7 +256,7 @@ class Publisher:
         if error is None or isinstance(error, StaleFence):
             return
         log.error("publisher task failed", exc_info=error)
-        if run is not None:  # or its lease would be renewed for ever
+        if run is not None:  # or its lease would be renewed forever
             self._jobs.lose([run])
 
 

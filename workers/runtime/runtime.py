@@ -63,7 +63,7 @@ class Runtime:
         return len(self._jobs.runs)
 
     async def publish(self) -> None:
-        """Publish the engine's reports for ever."""
+        """Publish the engine's reports forever."""
         await self._publisher.run()
 
     async def answer(self, ring: str) -> None:
@@ -153,7 +153,7 @@ class Runtime:
         self._fill()
 
     async def renew(self) -> None:
-        """Renew the leases of all jobs here, for ever, unless the engine has stalled."""
+        """Renew the leases of all jobs here, forever, unless the engine has stalled."""
         jobs = self._jobs
         every_s = min(self._settings.renew_s, self._settings.beat_s)
         while True:
@@ -168,7 +168,7 @@ class Runtime:
             try:
                 renewal = await self._store.renew(
                     [run.claim.lease for run in runs],
-                    parkable=lowest_rank(runs) if full else None,
+                    preemptible=lowest_rank(runs) if full else None,
                 )
             except StoreTrouble as error:
                 jobs.store_failed(error)

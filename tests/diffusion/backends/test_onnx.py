@@ -173,7 +173,7 @@ def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(exported_tiny
         load_bundle(exported_tiny, backend="onnx", sessions=SessionSettings(provider="cuda"))
     with pytest.raises(BundleError, match=r"no TensorrtExecutionProvider, only .*worker-gpu"):
         chosen_provider("tensorrt", torch.device("cuda"))
-    with pytest.raises(BundleError, match="unknown provider 'gpu'; there are: cpu, cuda, tensorrt"):
+    with pytest.raises(BundleError, match="unknown provider 'gpu'; available: cpu, cuda, tensorrt"):
         chosen_provider("gpu", CPU)
 
 
@@ -200,5 +200,5 @@ def test_a_model_without_an_export_says_how_to_make_one(tmp_path: Path) -> None:
         BundleError, match=r"no int8 export; make one: python -m model_export\.onnx"
     ):
         load_bundle(plain, backend="onnx", precision="int8")
-    with pytest.raises(BundleError, match="unknown precision 'fp8'; there are: fp32, fp16, int8"):
+    with pytest.raises(BundleError, match="unknown precision 'fp8'; available: fp32, fp16, int8"):
         load_bundle(plain, backend="onnx", precision="fp8")

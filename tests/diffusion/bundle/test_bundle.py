@@ -239,14 +239,14 @@ def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> 
     folder = tiny_bundle(tmp_path / "m")
     text = (folder / "sfumato.json").read_text()
     for key, value, message in (
-        ("side_multiple", 8, "side_multiple 8 is no multiple of 16"),
+        ("side_multiple", 8, "side_multiple 8 is not a multiple of 16"),
         ("width", "64", "width cannot be '64'"),
-        ("height", 40, "height 40 is no multiple of 16 from 16 to 64"),
-        ("max_side", 16, "width 32 is no multiple of 16 from 16 to 16"),
+        ("height", 40, "height 40 is not a multiple of 16 from 16 to 64"),
+        ("max_side", 16, "width 32 is not a multiple of 16 from 16 to 16"),
         ("max_pixels", 256, "32x32 is above max_pixels"),
         ("default_steps", 0, "default_steps cannot be 0"),
         ("default_guidance_scale", True, "default_guidance_scale cannot be True"),
-        ("default_sampler", "eulr", "unknown default_sampler 'eulr'; there are: ddpm"),
+        ("default_sampler", "eulr", "unknown default_sampler 'eulr'; available: ddpm"),
         ("languages", "en", "languages cannot be 'en'"),
         ("title", "", "title cannot be ''"),
     ):

@@ -75,7 +75,7 @@ async def test_job_waits_for_replicas(serve: Serve, opened: Opened[RedisStore]) 
     primary = serve()
     settings = JobsSettings(redis_url=primary.url, durable="strict", durable_replicas=1)
     store = opened(RedisStore(settings))
-    with pytest.raises(NotDurable, match="not taken on: 0 of 1 replicas are connected") as refused:
+    with pytest.raises(NotDurable, match="not accepted: 0 of 1 replicas are connected") as refused:
         await store.create("a", spec(), 10)
     assert not refused.value.kept
     with pytest.raises(JobNotFound):

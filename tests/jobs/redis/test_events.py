@@ -58,12 +58,12 @@ async def test_a_read_that_nobody_waits_for_any_more_leaves_the_others_theirs(
     assert (await asyncio.wait_for(staying, 5)).kind == "status"
 
 
-async def test_whoever_reads_when_the_store_closes_is_told(redis_store: RedisStore) -> None:
+async def test_a_pending_read_fails_when_the_store_closes(redis_store: RedisStore) -> None:
     names = [f"job{i}" for i in range(40)]  # more than go in one round trip
     for name in names:
         await redis_store.create(name, spec(), 10)
     reading = [asyncio.ensure_future(anext(redis_store.events(name))) for name in names]
-    while not vars(vars(redis_store)["_hub"])["_reads"]._asked:
+    while not vars(vars(redis_store)["_hub"])["_reader"]._reads:
         await asyncio.sleep(0)
     await vars(redis_store)["_hub"].close()
     async with asyncio.timeout(5):

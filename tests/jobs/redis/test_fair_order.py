@@ -146,11 +146,11 @@ async def test_a_full_worker_is_told_of_a_higher_class_that_waits(make_store: Ma
     await submit(store, "running", priority=Priority.NORMAL)
     lease = (await claimed(store)).lease
     await submit(store, "low", priority=Priority.LOW)
-    assert (await store.renew([lease], parkable=1)).higher_waiting is None
+    assert (await store.renew([lease], preemptible=1)).higher_waiting is None
     await submit(store, "high", priority=Priority.HIGH)
     assert (await store.renew([lease])).higher_waiting is None  # it is not full
-    assert (await store.renew([lease], parkable=0)).higher_waiting is None
-    assert (await store.renew([lease], parkable=1)).higher_waiting == 0
+    assert (await store.renew([lease], preemptible=0)).higher_waiting is None
+    assert (await store.renew([lease], preemptible=1)).higher_waiting == 0
 
 
 async def test_no_more_workers_are_told_than_jobs_wait(make_store: MakeStore) -> None:
@@ -160,7 +160,7 @@ async def test_no_more_workers_are_told_than_jobs_wait(make_store: MakeStore) ->
     leases = [(await claimed(store)).lease for _ in range(5)]
     for i in range(2):
         await submit(store, f"waits{i}")
-    told = [(await store.renew([lease], parkable=2)).higher_waiting for lease in leases]
+    told = [(await store.renew([lease], preemptible=2)).higher_waiting for lease in leases]
     assert told == [1, 1, None, None, None]
 
 
@@ -169,7 +169,7 @@ async def test_nobody_is_told_of_a_job_that_has_just_come(make_store: MakeStore)
     await submit(store, "running", priority=Priority.LOW)
     lease = (await claimed(store)).lease
     await submit(store, "high", priority=Priority.HIGH)
-    assert (await store.renew([lease], parkable=2)).higher_waiting is None
+    assert (await store.renew([lease], preemptible=2)).higher_waiting is None
 
 
 async def test_a_suspect_is_passed_by_where_the_worker_is_busy(make_store: MakeStore) -> None:

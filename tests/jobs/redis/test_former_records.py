@@ -150,7 +150,7 @@ async def test_a_newer_job_is_left_for_a_newer_process(
             with pytest.raises(NewerSchema, match=f"job {name} has schema version"):
                 await call(name)
     assert [record.id for record in (await store.list()).records] == ["ours"]
-    assert (await store.renew([claim.lease], parkable=2)).higher_waiting is None
+    assert (await store.renew([claim.lease], preemptible=2)).higher_waiting is None
     assert await store.outbox.take(9, TERMS, (), {}) == ()  # "ended" is told of by a newer door
     assert {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer} == before
     await store.close()

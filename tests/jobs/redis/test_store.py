@@ -230,7 +230,7 @@ async def test_a_job_that_a_full_worker_would_not_get_parks_nothing(make_store: 
         await until_swept(store, "poison")
     await submit(store, "a")
     claim = await claimed(store, idle=False)
-    assert (await store.renew([claim.lease], parkable=1)).higher_waiting is None
+    assert (await store.renew([claim.lease], preemptible=1)).higher_waiting is None
 
 
 async def test_outage_of_the_store_is_nobodys_death(make_store: MakeStore) -> None:

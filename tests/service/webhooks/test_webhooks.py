@@ -282,7 +282,7 @@ async def test_private_addresses_are_refused_at_submit_and_at_delivery(
                 await redis_store.cancel(job)
                 webhook = await settled(http, job)
                 assert webhook["state"] == "failed"
-                assert webhook["error"] == "its name leads to an address that is not public"
+                assert webhook["error"] == "its name resolves to a non-public address"
         assert told.messages == []
 
 
@@ -319,7 +319,7 @@ async def test_the_checked_address_is_the_one_that_is_called(jobs_settings: Jobs
     assert first.delivered
     assert told.messages[0].headers["host"] == f"hooks.example:{told.port}"
     assert (second.delivered, second.note) == (
-        False, "its name leads to an address that is not public"
+        False, "its name resolves to a non-public address"
     )  # fmt: skip
     assert names.asked == 2  # once a call: a kept connection or a second look would be a way round
 
@@ -377,9 +377,9 @@ def nonsense(handler: BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize(
     ("answering", "timeout_s", "note"),
     [
-        (drip, 0.5, "it did not answer in time"),
-        (flood_of_headers, 30.0, "its answer is not HTTP"),
-        (nonsense, 30.0, "its answer is not HTTP"),
+        (drip, 0.5, "it did not respond in time"),
+        (flood_of_headers, 30.0, "its response is not HTTP"),
+        (nonsense, 30.0, "its response is not HTTP"),
     ],
 )
 async def test_a_hostile_answer_is_bounded(
