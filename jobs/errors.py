@@ -15,7 +15,7 @@ JobsError
 ├── UnreadableRecord     a stored record is damaged
 ├── ResultExpired        the image has expired; its record remains
 ├── InvalidCursor        a malformed list cursor or event id
-└── StoreTrouble         a call that may succeed later
+└── TransientStoreError         a call that may succeed later
     ├── NotDurable       the job was not confirmed as durable
     ├── StoreFull        the store's memory is past its high-water mark
     └── StoreUnavailable Redis does not answer
@@ -104,11 +104,11 @@ class DeadlineUnmeetable(JobsError):
         self.earliest_s = earliest_s
 
 
-class StoreTrouble(JobsError):
+class TransientStoreError(JobsError):
     """The store cannot do this now; it may later."""
 
 
-class NotDurable(StoreTrouble):
+class NotDurable(TransientStoreError):
     """The job was not confirmed as durable.
 
     ``kept`` says whether it exists all the same: it then runs, unless Redis fails first.
@@ -121,7 +121,7 @@ class NotDurable(StoreTrouble):
         self.kept = kept
 
 
-class StoreFull(StoreTrouble):
+class StoreFull(TransientStoreError):
     """The store's memory is past its high-water mark; running jobs continue."""
 
 
@@ -166,5 +166,5 @@ class InvalidCursor(JobsError):
     """The cursor or event id is malformed."""
 
 
-class StoreUnavailable(StoreTrouble):
+class StoreUnavailable(TransientStoreError):
     """The store does not answer."""

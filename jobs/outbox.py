@@ -50,7 +50,7 @@ class DeliveryTerms:
 
 
 class Outbox(Protocol):
-    """A store's outbox. Every method raises StoreTrouble if the store does not answer."""
+    """A store's outbox. Every method raises TransientStoreError if the store does not answer."""
 
     async def take(
         self,

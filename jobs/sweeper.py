@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.queue import Doorbell
 from jobs.store import JobStore, Swept
 
@@ -41,15 +41,17 @@ class Sweeper:
             self._short[entry.name] = max(0, missing - max(0, lost))
         return swept
 
-    async def run(self, interval_s: float, on_trouble: Callable[[], None] | None = None) -> None:
-        """Sweep forever. A transient store error skips the sweep and calls ``on_trouble``."""
+    async def run(
+        self, interval_s: float, on_transient_error: Callable[[], None] | None = None
+    ) -> None:
+        """Sweep forever; a transient store error skips a sweep and calls ``on_transient_error``."""
         while True:
             try:
                 await self.once()
-            except StoreTrouble as error:
+            except TransientStoreError as error:
                 log.warning("sweep skipped", reason=str(error))
-                if on_trouble is not None:
-                    on_trouble()
+                if on_transient_error is not None:
+                    on_transient_error()
             except Exception:  # without sweeps, dead workers' jobs would never be found
                 log.exception("sweep failed")
             await asyncio.sleep(interval_s)

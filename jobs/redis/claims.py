@@ -8,7 +8,7 @@ import orjson
 import structlog
 from redis.asyncio import Redis
 
-from jobs.errors import StaleFence, StoreTrouble, UnreadableRecord
+from jobs.errors import StaleFence, TransientStoreError, UnreadableRecord
 from jobs.redis.connection import ask
 from jobs.redis.damage import Damage
 from jobs.redis.records import JobHash, decode
@@ -59,7 +59,7 @@ class RedisClaims:
         arguments = {"model": model, "worker": worker, "idle": idle, "token": token}
         try:
             return await self._claim(arguments | {"again": unsure is not None})
-        except StoreTrouble:
+        except TransientStoreError:
             self._unsure[model, worker] = token
             raise
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.errors import JobsError
-from jobs.redis.errors import trouble
+from jobs.redis.errors import transient_error
 from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
 from jobs.settings import JobsSettings
 
@@ -84,12 +84,12 @@ async def ask(call: Any) -> Any:
     """Return the reply to a call; redis-py leaves its type open.
 
     Raises:
-        StoreTrouble: Redis does not answer, or accepts no writes.
+        TransientStoreError: Redis does not answer, or accepts no writes.
     """
     try:
         return await call
     except (RedisError, OSError) as error:
-        if (store_error := trouble(error)) is None:
+        if (store_error := transient_error(error)) is None:
             raise
         raise store_error from error
 

@@ -8,7 +8,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from jobs.errors import StoreFull, StoreTrouble, StoreUnavailable
+from jobs.errors import StoreFull, StoreUnavailable, TransientStoreError
 
 TRANSIENT = ("BUSY ", "LOADING", "CLUSTERDOWN", "TRYAGAIN")
 """A script that runs too long, a server that loads its data, a cluster that reconfigures."""
@@ -16,7 +16,7 @@ NO_WRITES = ("MISCONF", "NOREPLICAS", "READONLY", "MASTERDOWN")
 """A full disk, too few replicas, a write sent to a replica, a replica without its master."""
 
 
-def trouble(error: RedisError | OSError) -> StoreTrouble | None:
+def transient_error(error: RedisError | OSError) -> TransientStoreError | None:
     """Return the store's error if a retry may succeed, None if the command itself is wrong."""
     if isinstance(error, OutOfMemoryError):
         return StoreFull("Redis is out of memory")

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from jobs.cancelling import end
 from jobs.errors import InvalidCursor, StoreUnavailable, UnreadableRecord
-from jobs.redis.errors import trouble
+from jobs.redis.errors import transient_error
 from jobs.schema import JobStatus
 from jobs.store import Event
 
@@ -152,7 +152,7 @@ class EventHub:
                 try:
                     status, entries = await self._reader.read(job_id, after)
                 except (RedisError, OSError) as error:
-                    if trouble(error) is None:  # a retry cannot succeed
+                    if transient_error(error) is None:  # a retry cannot succeed
                         raise StoreUnavailable(f"no events of {job_id}: {error}") from error
                     await asyncio.sleep(0.5)  # an outage, which the stream outlives
                     continue

@@ -44,7 +44,7 @@ class Scripts:
         self._settings = orjson.dumps(chosen)
 
     async def __call__(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Run one transition. Raises: StoreTrouble."""
+        """Run one transition. Raises: TransientStoreError."""
         parameters = [orjson.dumps(arguments), self._settings]
         return await ask(self._scripts[name](keys=[self._prefix], args=parameters))
 
@@ -60,7 +60,7 @@ class Scripts:
         run twice, so they must be idempotent.
 
         Raises:
-            StoreTrouble: Redis does not answer, or accepts no writes.
+            TransientStoreError: Redis does not answer, or accepts no writes.
         """
         try:
             return await ask(self._filled(fill).execute())

@@ -14,7 +14,7 @@ import structlog
 from standardwebhooks.webhooks import Webhook as Signature
 
 from jobs.cancelling import end
-from jobs.errors import JobNotFound, StoreTrouble
+from jobs.errors import JobNotFound, TransientStoreError
 from jobs.outbox import Delivery, DeliveryTerms
 from jobs.schema import JobRecord
 from jobs.store import JobStore
@@ -67,7 +67,7 @@ class Deliverer:
             while True:
                 try:
                     found = await self._start()
-                except StoreTrouble as error:
+                except TransientStoreError as error:
                     log.warning("no deliveries", reason=str(error))
                     await asyncio.sleep(OUTAGE_PAUSE_S)
                     continue
@@ -107,7 +107,7 @@ class Deliverer:
             await self._settle(delivery, answer)
         except JobNotFound:
             return  # deleted in the meantime, with its entry
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             # Its lease expires, and it is delivered again with the same id.
             log.warning("delivery not settled", job_id=delivery.job_id, reason=str(error))
         except Exception:  # one delivery must not affect the others

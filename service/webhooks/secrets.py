@@ -19,7 +19,7 @@ def new_secret() -> str:
 
 
 class WebhookSecrets:
-    """Finds and rotates secrets. Every method raises StoreTrouble if Redis does not answer."""
+    """Finds and rotates secrets; every method raises TransientStoreError if Redis is away."""
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import structlog
 
 from diffusion.model import ModelInfo
-from jobs.errors import StaleFence, StoreTrouble
+from jobs.errors import StaleFence, TransientStoreError
 from jobs.queue import Doorbell
 from jobs.schema import ImageRecord, JobError
 from jobs.store import Checkpoint, FinishedImage, JobStore, RequeueReason
@@ -114,7 +114,7 @@ class Publisher:
         updates = [run.total_progress(self._eta_s(run)) for run in moved]
         try:
             lost = await self._store.progress(updates)
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             for run in moved:
                 run.moved = True
             self._jobs.store_failed(error)
@@ -147,7 +147,7 @@ class Publisher:
             run.attempt.checkpointed(max(checkpoint.row for checkpoint in checkpoints))
         except StaleFence:
             self._jobs.lose([run])
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             run.saved = saved | run.saved
             self._jobs.store_failed(error)
 
@@ -227,7 +227,7 @@ class Publisher:
         """Ring again for a job that this worker does not finish."""
         try:
             await self._doorbell.ring(self._info.name, ring)
-        except StoreTrouble:
+        except TransientStoreError:
             log.warning("ring lost; a sweep makes up for it")
 
     async def _insist(self, run: Run, call: Callable[[], Awaitable[T]]) -> T:
@@ -241,7 +241,7 @@ class Publisher:
         except StaleFence:
             self._jobs.lose([run])
             raise
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             raise StaleFence(run.id) from error
 
     def spawn(self, work: Coroutine[Any, Any, None], run: Run | None = None) -> None:

@@ -10,7 +10,7 @@ from time import time_ns
 import structlog
 
 from diffusion.bundle.bundle import Bundle
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.queue import Doorbell
 from jobs.store import Claim, JobStore
 from jobs.telemetry.tracing import Tracing
@@ -125,7 +125,7 @@ class Runtime:
 
         try:
             return await self._jobs.retried(claim, lambda: not self.pulse.draining)
-        except StoreTrouble:
+        except TransientStoreError:
             return None
 
     def _enter(self, run: Run) -> None:
@@ -170,7 +170,7 @@ class Runtime:
                     [run.claim.lease for run in runs],
                     preemptible=lowest_rank(runs) if full else None,
                 )
-            except StoreTrouble as error:
+            except TransientStoreError as error:
                 jobs.store_failed(error)
                 continue
             jobs.lose(run for run in runs if run.id in renewal.lost)
