@@ -84,6 +84,12 @@ async def opened() -> AsyncIterator[Opened[Any]]:
 
 
 @pytest.fixture
-async def redis_store(jobs_settings: JobsSettings, opened: Opened[RedisStore]) -> RedisStore:
+async def store(jobs_settings: JobsSettings, opened: Opened[RedisStore]) -> RedisStore:
     """Open a store on the private server."""
     return opened(RedisStore(jobs_settings))
+
+
+@pytest.fixture
+def redis_store(store: RedisStore) -> RedisStore:
+    """Return the store under its former name."""
+    return store

@@ -2,9 +2,10 @@
 
 import pytest
 
+from jobs.redis.store import RedisStore
 from jobs.scaling import UNMEASURED_BACKLOG_S, read_signal, scaling_signal
-from jobs.store import Backlog, JobStore, Progress, WorkerEntry
-from tests.jobs.examples import MODEL, spec, work
+from jobs.store import Backlog, Progress, WorkerEntry
+from tests.jobs.examples import MODEL, claim, submit
 
 MEASURED = MODEL.model_copy(update={"units_per_s": 20.0, "cold_start_s": 4.5})
 
@@ -40,7 +41,7 @@ def test_a_worker_with_one_picture_does_not_look_slow() -> None:
     assert signal.backlog_s == 2.0
 
 
-def test_a_worker_that_has_not_measured_counts_with_its_pace() -> None:
+def test_a_worker_that_has_not_measured_counts_with_its_row_speed() -> None:
     live = [worker("a", 0.0, rows_per_s=8.0), worker("b", 0.0)]
     assert scaling_signal(MODEL, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 5.0
     assert scaling_signal(MEASURED, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 2.0
@@ -56,15 +57,13 @@ def test_a_job_counts_until_it_has_ended() -> None:
     assert signal.backlog_s == pytest.approx(1 / 20)
 
 
-async def test_the_store_s_signal_goes_down_with_progress(store: JobStore) -> None:
+async def test_the_store_s_signal_goes_down_with_progress(store: RedisStore) -> None:
     assert await read_signal(store, "toy") is None
     await store.announce_model(MEASURED)
     assert (await read_signal(store, "toy")).backlog_s == 0.0  # type: ignore[union-attr]
     for name in ("a", "b"):
-        await store.create(name, spec(), work(spec()))
-    claim = await store.claim("toy", "w", idle=True)
-    assert claim is not None
-    await store.progress([Progress(claim.lease, 5, 5.0, 5)])
+        await submit(store, name)
+    await store.progress([Progress((await claim(store)).lease, 5, 5.0, 5)])
     signal = await read_signal(store, "toy")
     assert signal is not None
     assert (signal.pending_units, signal.running_units) == (10.0, 5.0)

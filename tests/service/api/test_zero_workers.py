@@ -4,20 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+from httpx import AsyncClient
 from redis import Redis
 
 from jobs.queue import queue_name
 from jobs.settings import JobsSettings
 from service.door import Door
 from tests.faults.client import until
-from tests.jobs.examples import MODEL
+from tests.jobs.examples import MODEL, claim
 from tests.service.doors import open_door, submit
-from tests.service.worker import claim
 
 
 @asynccontextmanager
-async def lone_door(settings: JobsSettings) -> AsyncIterator[tuple[Door, httpx.AsyncClient]]:
+async def lone_door(settings: JobsSettings) -> AsyncIterator[tuple[Door, AsyncClient]]:
     """Open a door that sweeps often and knows a model."""
     async with open_door(settings, sweep_s=0.05) as (app, http):
         door: Door = app.state.door

@@ -14,10 +14,11 @@ from service.auth.key_store import KeyStore, UnknownKey
 from service.auth.keyring import Keyring
 from service.auth.scope import Scope
 from tests.conftest import Opened
+from tests.jobs.examples import claim
 from tests.service.conftest import Command
 from tests.service.doors import submit
 from tests.service.keyed import Keyed, keyed_door
-from tests.service.worker import advance, claim, finish
+from tests.service.worker import advance, finish
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ async def test_every_route_asks_for_a_key_or_is_known_to_be_open(keyed: Keyed) -
 
 
 async def test_a_job_is_there_for_its_tenant_and_the_operator_alone(
-    keyed: Keyed, redis_store: RedisStore
+    keyed: Keyed, store: RedisStore
 ) -> None:
     async with (
         await keyed.caller("a") as owner,
@@ -71,9 +72,9 @@ async def test_a_job_is_there_for_its_tenant_and_the_operator_alone(
         await keyed.caller("c", Scope.OPERATOR) as operator,
     ):
         job = await submit(owner)
-        held = await claim(redis_store)
-        await advance(redis_store, held, 3, preview=True)
-        await finish(redis_store, held)
+        held = await claim(store)
+        await advance(store, held, 3, preview=True)
+        await finish(store, held)
         tails = ("", "/images/0", "/preview", "/events")
         for tail in tails:
             hidden = await stranger.get(f"/v1/jobs/{job}{tail}")

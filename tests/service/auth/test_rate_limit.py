@@ -3,8 +3,8 @@
 import asyncio
 from time import monotonic
 
-import httpx
 import pytest
+from httpx import AsyncClient
 
 from jobs.settings import JobsSettings
 from service.auth import api_key
@@ -18,7 +18,7 @@ FIGURES = ("/metrics", "/v1/workers", "/v1/scaling/toy", "/v1/scaling/new?unanno
 """What an autoscaler and Prometheus read."""
 
 
-async def statuses(http: httpx.AsyncClient, path: str, count: int = 3) -> list[int]:
+async def statuses(http: AsyncClient, path: str, count: int = 3) -> list[int]:
     return [(await http.get(path)).status_code for _ in range(count)]
 
 

@@ -23,10 +23,10 @@ from service.client.errors import (
 )
 from service.processes.redis_server import free_port
 from service.settings import ServiceSettings
-from tests.jobs.examples import MODEL
+from tests.jobs.examples import MODEL, claim
 from tests.redis_server import redis_server
 from tests.service.served import served
-from tests.service.worker import PNG, advance, claim, finish
+from tests.service.worker import PNG, advance, finish
 
 Work = Callable[[RedisStore], Coroutine[Any, Any, Any]]
 

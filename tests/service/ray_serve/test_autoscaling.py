@@ -25,7 +25,7 @@ async def watch(jobs_settings: JobsSettings, opened: Opened[BacklogWatch]) -> Ba
 
 
 async def test_a_watch_gives_the_latest_signal_without_waiting(
-    watch: BacklogWatch, redis_store: RedisStore
+    watch: BacklogWatch, store: RedisStore
 ) -> None:
     assert watch.latest() is None
 
@@ -34,8 +34,8 @@ async def test_a_watch_gives_the_latest_signal_without_waiting(
         return seen is not None and not seen.announced
 
     await until("an unknown model", unknown)
-    await redis_store.announce_model(MODEL)
-    await redis_store.create("a", spec(), work(spec()))
+    await store.announce_model(MODEL)
+    await store.create("a", spec(), work(spec()))
 
     async def outcontext() -> bool:
         seen = watch.latest()
@@ -54,7 +54,7 @@ async def test_a_watch_has_no_signal_while_the_store_is_away() -> None:
 
 async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_for_a_new_model(
     jobs_settings: JobsSettings,
-    redis_store: RedisStore,
+    store: RedisStore,
     monkeypatch: pytest.MonkeyPatch,
     opened: Opened[BacklogWatch],
 ) -> None:
@@ -70,9 +70,9 @@ async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_
 
     await until("one worker, to announce the model", lambda: wants(1))
     measured = MODEL.model_copy(update={"units_per_s": 4.0})
-    await redis_store.announce_model(measured)
+    await store.announce_model(measured)
     await until("none for no work", lambda: wants(0))
-    await redis_store.create("a", spec(), work(spec()))
+    await store.create("a", spec(), work(spec()))
     await until("three for 2.5 s of work", lambda: wants(3))
     with Redis.from_url(jobs_settings.redis_url) as redis:
         redis.delete(*redis.scan_iter(f"*{jobs_settings.key_prefix}*"))

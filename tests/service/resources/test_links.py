@@ -12,10 +12,11 @@ from jobs.settings import JobsSettings, read_environment
 from service.application import create_app
 from service.resources.signing import LinkScope, SignatureStatus, Signer
 from service.settings import ServiceSettings
+from tests.jobs.examples import claim
 from tests.service.api.stream import frames
 from tests.service.doors import client, submit
 from tests.service.keyed import SECRET, Keyed, keyed_door
-from tests.service.worker import PNG, advance, claim, finish
+from tests.service.worker import PNG, advance, finish
 
 OLD, NEW = b"o" * 32, b"n" * 32
 NOW = 1_800_000_100.0
@@ -36,8 +37,8 @@ async def drawn(keyed: Keyed, store: RedisStore) -> dict[str, str]:
     }
 
 
-async def test_links_of_a_job_open_without_a_key(keyed: Keyed, redis_store: RedisStore) -> None:
-    links = await drawn(keyed, redis_store)
+async def test_links_of_a_job_open_without_a_key(keyed: Keyed, store: RedisStore) -> None:
+    links = await drawn(keyed, store)
     async with keyed.client(None) as anyone:
         assert (await anyone.get(links["image"])).content == PNG
         assert (await anyone.get(links["preview"])).content == b"preview-3"
@@ -51,8 +52,8 @@ async def test_links_of_a_job_open_without_a_key(keyed: Keyed, redis_store: Redi
         assert (await anyone.get(bare.rpartition("/images")[0])).status_code == 401
 
 
-async def test_what_a_link_shows_ends_with_it(keyed: Keyed, redis_store: RedisStore) -> None:
-    events = urlsplit((await drawn(keyed, redis_store))["events"]).path
+async def test_what_a_link_shows_ends_with_it(keyed: Keyed, store: RedisStore) -> None:
+    events = urlsplit((await drawn(keyed, store))["events"]).path
     job_id, ends_at = events.split("/")[3], int(time.time()) + 60
     query = Signer([SECRET.encode()], 1.0).query(job_id, LinkScope.EVENTS, ends_at - 1.0)
     async with (
@@ -65,9 +66,9 @@ async def test_what_a_link_shows_ends_with_it(keyed: Keyed, redis_store: RedisSt
 
 
 async def test_a_link_opens_its_own_thing_of_its_own_job_only(
-    keyed: Keyed, redis_store: RedisStore
+    keyed: Keyed, store: RedisStore
 ) -> None:
-    first, second = await drawn(keyed, redis_store), await drawn(keyed, redis_store)
+    first, second = await drawn(keyed, store), await drawn(keyed, store)
     query = urlsplit(first["image"]).query
     fields = {name: values[0] for name, values in parse_qs(query).items()}
     later = query.replace(fields["expires"], str(int(fields["expires"]) + 1))

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import trustme
+from httpx import AsyncClient
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from jobs.redis.store import RedisStore
@@ -46,7 +46,7 @@ async def a_door(shared: JobsSettings, store: RedisStore, **changes: Any) -> Asy
         yield door
 
 
-async def submit(http: httpx.AsyncClient, url: str, **fields: Any) -> str:
+async def submit(http: AsyncClient, url: str, **fields: Any) -> str:
     body = {"prompt": "a", "webhook": {"url": url} | fields}
     answer = await http.post("/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
@@ -54,7 +54,7 @@ async def submit(http: httpx.AsyncClient, url: str, **fields: Any) -> str:
     return str(answer.json()["id"])
 
 
-async def settled(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
+async def settled(http: AsyncClient, job_id: str) -> dict[str, Any]:
     """Return the job's webhook once it is no longer under way."""
     async with asyncio.timeout(60):
         while True:
@@ -64,18 +64,18 @@ async def settled(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
-async def tried(http: httpx.AsyncClient, job_id: str) -> bool:
+async def tried(http: AsyncClient, job_id: str) -> bool:
     """Return whether a call for the job has failed."""
     return (await http.get(f"/v1/jobs/{job_id}")).json()["webhook"]["error"] is not None
 
 
 async def test_a_receiver_is_told_of_the_end_with_a_signature(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
-    async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+    async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
         with receiver() as told:
             job = await submit(http, told.url())
-            await draw(redis_store)
+            await draw(store)
             webhook = await settled(http, job)
         assert (webhook["state"], webhook["attempts"]) == ("delivered", 1)
         assert webhook["delivered_at"] is not None
@@ -95,13 +95,13 @@ async def test_a_receiver_is_told_of_the_end_with_a_signature(
 
 
 async def test_a_receiver_that_fails_is_told_again_under_the_same_id(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
-    async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+    async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
         with receiver() as told:
             told.statuses = [503, 302, 200]
             job = await submit(http, told.url())
-            await redis_store.cancel(job)
+            await store.cancel(job)
             webhook = await settled(http, job)
         assert (webhook["state"], webhook["attempts"]) == ("delivered", 3)
         assert [m.path for m in told.messages] == ["/hook"] * 3  # a redirection is not followed
@@ -112,10 +112,10 @@ async def test_a_receiver_that_fails_is_told_again_under_the_same_id(
 
 
 async def test_a_delivery_is_given_up_and_can_be_asked_for_again(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
     async with (
-        a_door(jobs_settings, redis_store) as door,
+        a_door(jobs_settings, store) as door,
         await door.caller("a") as http,
         await door.caller("b") as stranger,
     ):
@@ -124,7 +124,7 @@ async def test_a_delivery_is_given_up_and_can_be_asked_for_again(
             job = await submit(http, told.url())
             early = await http.post(f"/v1/jobs/{job}/webhook/redeliver")
             assert early.status_code == 404
-            await redis_store.cancel(job)
+            await store.cancel(job)
             webhook = await settled(http, job)
             assert (webhook["state"], webhook["attempts"]) == ("failed", 4)
             assert webhook["error"] == "HTTP 500"
@@ -134,36 +134,34 @@ async def test_a_delivery_is_given_up_and_can_be_asked_for_again(
             assert (again.status_code, again.json()["webhook"]["state"]) == (202, "pending")
             assert (await settled(http, job))["state"] == "delivered"
         gone = await submit(http, told.url())  # nobody listens there now
-        await redis_store.cancel(gone)
+        await store.cancel(gone)
         failed = await settled(http, gone)
         assert (failed["state"], failed["attempts"]) == ("failed", 4)
         assert "cannot connect" in failed["error"]
 
 
-async def test_gone_ends_a_delivery_at_once(
-    jobs_settings: JobsSettings, redis_store: RedisStore
-) -> None:
-    async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+async def test_gone_ends_a_delivery_at_once(jobs_settings: JobsSettings, store: RedisStore) -> None:
+    async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
         with receiver() as told:
             told.statuses = [410]
             job = await submit(http, told.url())
-            await redis_store.cancel(job)
+            await store.cancel(job)
             webhook = await settled(http, job)
     assert (webhook["state"], webhook["attempts"], len(told.messages)) == ("failed", 1, 1)
 
 
 async def test_two_doors_deliver_each_end_once(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
     async with (
-        a_door(jobs_settings, redis_store) as door,
-        a_door(jobs_settings, redis_store),
+        a_door(jobs_settings, store) as door,
+        a_door(jobs_settings, store),
         await door.caller("a") as http,
     ):
         with receiver() as told:
             jobs = [await submit(http, told.url()) for _ in range(40)]
             for job in jobs:
-                await redis_store.cancel(job)
+                await store.cancel(job)
             for job in jobs:
                 assert (await settled(http, job))["state"] == "delivered"
     ids = [message.headers["webhook-id"] for message in told.messages]
@@ -171,22 +169,22 @@ async def test_two_doors_deliver_each_end_once(
 
 
 async def test_what_ended_while_no_door_was_open_is_told_by_the_next(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
     with receiver() as told:
-        async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+        async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
             job = await submit(http, told.url())
-        await redis_store.cancel(job)
-        async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+        await store.cancel(job)
+        async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
             assert (await settled(http, job))["state"] == "delivered"
 
 
 async def test_what_waits_and_for_how_long_is_shown(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
-    async with a_door(jobs_settings, redis_store, webhooks_at_once=0) as door:
+    async with a_door(jobs_settings, store, webhooks_at_once=0) as door:
         async with await door.caller("a") as http:
-            await redis_store.cancel(await submit(http, "http://127.0.0.1:9/hook"))
+            await store.cancel(await submit(http, "http://127.0.0.1:9/hook"))
         await asyncio.sleep(0.05)
         async with await door.caller("operator", Scope.METRICS) as http:
             lines = (await http.get("/metrics")).text.splitlines()
@@ -215,11 +213,11 @@ class Hanging:
 
 @pytest.mark.parametrize("receivers", [1, 8])
 async def test_receivers_that_hang_leave_places_to_the_others(
-    jobs_settings: JobsSettings, redis_store: RedisStore, receivers: int
+    jobs_settings: JobsSettings, store: RedisStore, receivers: int
 ) -> None:
     places = {"webhooks_at_once": 8, "webhook_timeout_s": 0.3, "webhook_max_attempts": 50}
     hanging = Hanging()
-    async with a_door(jobs_settings, redis_store, **places) as door:
+    async with a_door(jobs_settings, store, **places) as door:
         with contextlib.ExitStack() as served:
             hung = [served.enter_context(receiver()) for _ in range(receivers)]
             for each in hung:
@@ -232,7 +230,7 @@ async def test_receivers_that_hang_leave_places_to_the_others(
                     url = hung[number % receivers].url()
                     jobs += [(http, await submit(http, url)) for _ in range(4)]
                 for _, job in jobs:
-                    await redis_store.cancel(job)
+                    await store.cancel(job)
                 async with asyncio.timeout(20):
                     while not all([await tried(http, job) for http, job in jobs[::4]]):
                         await asyncio.sleep(0.02)
@@ -242,23 +240,23 @@ async def test_receivers_that_hang_leave_places_to_the_others(
             async with await door.caller("quick") as http:
                 mine = [await submit(http, quick.url()) for _ in range(10)]
                 for job in mine:
-                    await redis_store.cancel(job)
+                    await store.cancel(job)
                 for job in mine:
                     assert (await settled(http, job))["state"] == "delivered"
     assert hanging.most <= 6
 
 
 async def test_a_tenants_own_dead_receiver_leaves_its_good_one_alone(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
     places = {"webhooks_at_once": 8, "webhook_timeout_s": 0.3, "webhook_max_attempts": 50}
-    async with a_door(jobs_settings, redis_store, **places) as door, await door.caller("a") as http:
+    async with a_door(jobs_settings, store, **places) as door, await door.caller("a") as http:
         with receiver() as hung, receiver() as quick:
             hung.answering = hanging = Hanging()
             urls = [hung.url()] * 30 + [quick.url()] * 5
             jobs = [await submit(http, url) for url in urls]
             for job in jobs:
-                await redis_store.cancel(job)
+                await store.cancel(job)
             for job in jobs[30:]:
                 assert (await settled(http, job))["state"] == "delivered"
             waiting = [(await http.get(f"/v1/jobs/{job}")).json()["webhook"] for job in jobs[:30]]
@@ -268,10 +266,10 @@ async def test_a_tenants_own_dead_receiver_leaves_its_good_one_alone(
 
 
 async def test_private_addresses_are_refused_at_submit_and_at_delivery(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
     strict = {"webhook_networks": (), "webhook_max_attempts": 1}
-    async with a_door(jobs_settings, redis_store, **strict) as door, await door.caller("a") as http:
+    async with a_door(jobs_settings, store, **strict) as door, await door.caller("a") as http:
         with receiver() as told:
             body = {"prompt": "a", "webhook": {"url": told.url()}}
             refused = await http.post("/v1/jobs", json=body)
@@ -279,7 +277,7 @@ async def test_private_addresses_are_refused_at_submit_and_at_delivery(
             assert refused.json()["errors"][0]["field"] == "webhook.url"
             for host in ("localhost", "2130706433", "0x7f.1", "127.1"):
                 job = await submit(http, told.url(host))
-                await redis_store.cancel(job)
+                await store.cancel(job)
                 webhook = await settled(http, job)
                 assert webhook["state"] == "failed"
                 assert webhook["error"] == "its name leads to an address that is not public"
@@ -407,17 +405,17 @@ async def test_the_body_of_an_answer_is_not_read(jobs_settings: JobsSettings) ->
 
 
 async def test_a_secret_is_rotated_with_both_signing(
-    jobs_settings: JobsSettings, redis_store: RedisStore, opened: Opened[WebhookSecrets]
+    jobs_settings: JobsSettings, store: RedisStore, opened: Opened[WebhookSecrets]
 ) -> None:
     secrets = opened(WebhookSecrets(jobs_settings))
     (old,) = await secrets.of("a")
     assert await secrets.of("b") != (old,)
     new = await secrets.rotate("a", 60)
     assert await secrets.of("a") == (new, old)
-    async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+    async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
         with receiver() as told:
             job = await submit(http, told.url())
-            await redis_store.cancel(job)
+            await store.cancel(job)
             await settled(http, job)
     for secret in (old, new):
         assert told.messages[0].checked(secret)["data"]["id"] == job
@@ -439,10 +437,10 @@ def test_pauses_grow_and_are_bounded() -> None:
 
 
 async def test_unknown_webhook_fields_and_events_are_named(
-    jobs_settings: JobsSettings, redis_store: RedisStore
+    jobs_settings: JobsSettings, store: RedisStore
 ) -> None:
     url = "https://shop.example/"
-    async with a_door(jobs_settings, redis_store) as door, await door.caller("a") as http:
+    async with a_door(jobs_settings, store) as door, await door.caller("a") as http:
         for webhook, field in [
             ({"url": url, "events": []}, "webhook.events"),
             ({"url": url, "events": ["job.started"]}, "webhook.events.0"),
