@@ -86,7 +86,7 @@ async def test_a_suspect_job_makes_one_busy_worker_idle(open_store: OpenStore) -
     assert (await claim(store, "busy", idle=True)).alone
 
 
-async def test_a_job_that_a_full_worker_would_not_get_preempts_nothing(
+async def test_a_suspect_job_preempts_nothing(
     open_store: OpenStore,
 ) -> None:
     store = open_store(lease_s=0.1, park_after_s=0.0)
