@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from jobs.cancelling import end
 from jobs.queue import Doorbell
@@ -18,11 +17,10 @@ from tests.jobs.examples import claim, submit
 
 @pytest.mark.parametrize("catalogue", ["sound", "broken"])
 async def test_a_lone_sweeper_reaps_a_dead_worker_s_job(
-    jobs_settings: JobsSettings, opened: Opened[Any], catalogue: str
+    jobs_settings: JobsSettings, redis: Any, prefix: str, opened: Opened[Any], catalogue: str
 ) -> None:
     if catalogue == "broken":
-        with Redis.from_url(jobs_settings.redis_url) as redis:
-            redis.hset(f"{{{jobs_settings.key_prefix}}}:models", "broken", "{")
+        redis.hset(f"{prefix}:models", "broken", "{")
     # One sweep a second took every gap for an outage of the store and prolonged such leases.
     settings = jobs_settings.model_copy(update={"lease_s": 0.6})
     store, doorbell = opened(RedisStore(settings)), opened(Doorbell(settings))

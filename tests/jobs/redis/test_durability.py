@@ -37,9 +37,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         server.kill()
 
 
-async def test_job_is_acknowledged_once_it_is_on_disk(
-    serve: Serve, opened: Opened[RedisStore]
-) -> None:
+async def test_job_is_acknowledged_once_on_disk(serve: Serve, opened: Opened[RedisStore]) -> None:
     store = opened(RedisStore(JobsSettings(redis_url=serve().url, durable="strict")))
     for job_id in ("a", "again"):
         created = await store.create(job_id, spec(), work(spec()), idempotency=KEY)
@@ -48,9 +46,7 @@ async def test_job_is_acknowledged_once_it_is_on_disk(
     assert relaxed.record.id == "b"
 
 
-async def test_wait_that_runs_out_says_that_the_job_is_kept(
-    serve: Serve, opened: Opened[RedisStore]
-) -> None:
+async def test_wait_that_runs_out_keeps_the_job(serve: Serve, opened: Opened[RedisStore]) -> None:
     settings = JobsSettings(redis_url=serve().url, durable_timeout_s=0.001)
     hasty = opened(RedisStore(settings))
 

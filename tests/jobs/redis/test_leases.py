@@ -86,9 +86,7 @@ async def test_a_suspect_job_makes_one_busy_worker_idle(open_store: OpenStore) -
     assert (await claim(store, "busy", idle=True)).alone
 
 
-async def test_a_suspect_job_preempts_nothing(
-    open_store: OpenStore,
-) -> None:
+async def test_a_suspect_job_preempts_nothing(open_store: OpenStore) -> None:
     store = open_store(lease_s=0.1, park_after_s=0.0)
     await submit(store, "poison", priority=Priority.HIGH)
     await suspect(store, "poison")

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis.store import RedisStore
-from jobs.settings import JobsSettings
 from jobs.store import Claim
-from tests.conftest import Opened
 from tests.faults.client import until
+from tests.jobs.conftest import OpenStore
 from tests.jobs.examples import checkpoint, claim, picture, submit
 
+Ends = Callable[[str], list[int]]
 NO_END = -1  # what Redis says of a key that stays
 
 
@@ -38,15 +37,9 @@ def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 @pytest.fixture
-async def ends(jobs_settings: JobsSettings, opened: Opened[Redis]) -> Callable[[str], list[int]]:
+def ends(redis: Any, prefix: str) -> Ends:
     """Return the seconds that each of the job's blobs of a kind has left."""
-    redis = opened(Redis.from_url(jobs_settings.redis_url))
-
-    def look(kind: str) -> list[int]:
-        pattern = f"{{{jobs_settings.key_prefix}}}:{kind}:*"
-        return [int(str(redis.ttl(key))) for key in redis.scan_iter(pattern)]
-
-    return look
+    return lambda kind: [redis.ttl(key) for key in redis.scan_iter(f"{prefix}:{kind}:*")]
 
 
 @pytest.mark.parametrize("call", ["_claim", "_checkpoints"])
@@ -75,9 +68,7 @@ async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
     assert (await claimed(store)).record.attempts == 1
 
 
-async def test_an_image_stored_twice_is_kept(
-    store: RedisStore, ends: Callable[[str], list[int]]
-) -> None:
+async def test_an_image_sent_again_stays(store: RedisStore, ends: Ends) -> None:
     held = await claimed(store)
     for _ in range(2):
         await store.add_image(held.lease, picture())
@@ -85,9 +76,9 @@ async def test_an_image_stored_twice_is_kept(
 
 
 async def test_what_comes_again_after_the_lease_takes_nothing_away(
-    jobs_settings: JobsSettings, ends: Callable[[str], list[int]], opened: Opened[RedisStore]
+    open_store: OpenStore, ends: Ends
 ) -> None:
-    store = opened(RedisStore(jobs_settings.model_copy(update={"lease_s": 0.2})))
+    store = open_store(lease_s=0.2)
     held = await claimed(store)
     await store.checkpoint(held.lease, [checkpoint(3, image=1)])
     await store.add_image(held.lease, picture())
@@ -107,7 +98,7 @@ async def test_what_comes_again_after_the_lease_takes_nothing_away(
 
 
 async def test_an_image_of_a_cancelled_job_does_not_come_back(
-    store: RedisStore, ends: Callable[[str], list[int]]
+    store: RedisStore, ends: Ends
 ) -> None:
     held = await claimed(store)
     await store.add_image(held.lease, picture())
@@ -118,14 +109,12 @@ async def test_an_image_of_a_cancelled_job_does_not_come_back(
 
 
 async def test_a_replay_that_has_to_be_safe_writes_first(
-    jobs_settings: JobsSettings, opened: Opened[Any]
+    store: RedisStore, redis: Any, prefix: str
 ) -> None:
     """A wait covers the writes of its own connection: without one it would prove nothing."""
-    store = opened(RedisStore(jobs_settings))
-    redis = opened(Redis.from_url(jobs_settings.redis_url))
     arguments = {"id": "job"}
     await submit(store, "job")
-    field = f"{{{jobs_settings.key_prefix}}}:job:job", "confirmed_at"
+    field = f"{prefix}:job:job", "confirmed_at"
     await store._scripts("create", arguments)
     assert redis.hget(*field) is None
     await store._scripts("create", arguments | {"durable": True})

@@ -33,7 +33,7 @@ async def test_every_claim_and_place_is_the_oracles(jobs_settings: JobsSettings,
         act = chooser.random()
         if act < 0.45:
             job = await create(store, chooser, seq, jobs_settings.patience_s)
-            oracle.line_up(job)
+            oracle.enqueue(job)
             jobs[job.id] = job
         elif act < 0.75:
             claim, next_job = await store.claim("toy", "w", idle=True), oracle.claim(SHARE)
@@ -84,7 +84,7 @@ async def leave(
     oracle.give_back(job)
     if how == "requeue":
         job.fresh = False
-        oracle.line_up(job)
+        oracle.enqueue(job)
     return how == "requeue"
 
 

@@ -6,7 +6,6 @@ from time import monotonic
 
 import pytest
 
-from jobs.errors import JobNotFound
 from jobs.outbox import Delivery, DeliveryTerms, OutboxCounts
 from jobs.redis.store import RedisStore
 from jobs.schema import JobError
@@ -86,14 +85,6 @@ async def test_an_end_that_was_not_asked_for_is_not_posted(store: RedisStore) ->
     assert (await webhook_of(store, "a")).state is WebhookState.UNWANTED
 
 
-async def test_two_doors_never_hold_one_delivery(store: RedisStore) -> None:
-    names = [f"j{number}" for number in range(20)]
-    await end(store, *names)
-    found = await asyncio.gather(*(taken(store, 3) for _ in range(20)))
-    assert sorted(d.job_id for group in found for d in group) == sorted(names)
-    assert max(len(group) for group in found) == 3
-
-
 async def test_a_door_that_dies_leaves_the_delivery_to_another(store: RedisStore) -> None:
     await end(store, "a")
     short = replace(TERMS, lease_s=0.05, max_attempts=3)
@@ -135,28 +126,6 @@ async def test_a_failed_attempt_is_due_again_and_says_why(store: RedisStore) -> 
     record = await webhook_of(store, "a")
     assert (record.state, record.error, record.due_at) == (WebhookState.FAILED, "HTTP 410", None)
     assert await store.outbox.counts() == OutboxCounts(0, 1)
-
-
-async def test_a_delivery_that_was_given_up_can_be_asked_for_again(store: RedisStore) -> None:
-    await end(store, "a")
-    await submit(store, "open", webhook=Webhook(url=URL))
-    (delivery,) = await taken(store)
-    await store.outbox.settle(delivery, "failed", note="HTTP 410")
-    await store.outbox.again("a")
-    (again,) = await taken(store)
-    assert (again.job_id, again.attempt) == ("a", 1)
-    assert await store.outbox.counts() == OutboxCounts(1, 0)
-    for job_id in ("open", "nobody"):
-        with pytest.raises(JobNotFound):
-            await store.outbox.again(job_id)
-
-
-async def test_one_tenant_does_not_take_all_places(store: RedisStore) -> None:
-    await end(store, *(f"a{number}" for number in range(10)), tenant="a")
-    await end(store, "b", tenant="b")
-    terms = replace(TERMS, limit_of_tenant=4)
-    tenants = [delivery.tenant for delivery in await taken(store, 8, terms, a=1)]
-    assert sorted(tenants) == ["a", "a", "a", "b"]
 
 
 async def test_a_line_of_thousands_is_no_other_tenants_wait(store: RedisStore) -> None:
@@ -228,17 +197,6 @@ async def test_probes_are_bounded_over_all_tenants(store: RedisStore) -> None:
     under_way = [Delivery("", "a", 1, "shop.example:443", "")]
     found = await store.outbox.take(9, terms, under_way, resting)
     assert [delivery.job_id for delivery in found] == ["b", "e"]
-
-
-async def test_the_oldest_delivery_that_is_due_has_an_age(store: RedisStore) -> None:
-    assert (await store.outbox.counts()).oldest_due_s == 0.0
-    await end(store, "a", "b")
-    began = monotonic()
-    await asyncio.sleep(0.05)
-    oldest_s = (await store.outbox.counts()).oldest_due_s
-    assert 0.05 <= oldest_s < monotonic() - began + 5
-    await taken(store)
-    assert await store.outbox.counts() == OutboxCounts(2, 0)  # both are under way
 
 
 async def test_a_deleted_job_is_not_delivered(store: RedisStore) -> None:

@@ -143,9 +143,7 @@ async def test_backlog_bound_says_when_to_come_back(open_store: OpenStore) -> No
         await store.get("c")
 
 
-async def test_admission_closes_above_the_high_water_mark(
-    store: RedisStore, open_store: OpenStore
-) -> None:
+async def test_no_admission_above_high_water(store: RedisStore, open_store: OpenStore) -> None:
     await submit(store, "a")
     held = await claim(store)
     full = open_store(memory_high_water_bytes=1)

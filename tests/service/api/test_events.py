@@ -69,9 +69,7 @@ async def status(store: RedisStore, job_id: str) -> str:
     return str((await store.get(job_id)).status)
 
 
-async def test_stream_opens_with_a_snapshot_and_ends_with_the_result(
-    http: AsyncClient, store: RedisStore
-) -> None:
+async def test_stream_runs_from_snapshot_to_result(http: AsyncClient, store: RedisStore) -> None:
     job_id = await submit(http)
     seen: list[Frame] = []
     following = asyncio.create_task(read(http, job_id, seen=seen))
@@ -98,9 +96,7 @@ async def test_stream_opens_with_a_snapshot_and_ends_with_the_result(
     assert ids == sorted(set(ids), key=lambda i: [int(n) for n in str(i).split("-")])
 
 
-async def test_stream_resumes_after_the_last_event_seen(
-    http: AsyncClient, store: RedisStore
-) -> None:
+async def test_stream_resumes_after_the_last_event(http: AsyncClient, store: RedisStore) -> None:
     job_id = await submit(http)
     held = await claim(store)
     for step in range(1, 6):
@@ -155,9 +151,7 @@ async def leave_stream(http: AsyncClient, job_id: str) -> None:
             return
 
 
-async def test_leaving_cancels_only_where_the_job_says_so(
-    http: AsyncClient, store: RedisStore
-) -> None:
+async def test_leaving_cancels_where_a_job_says_so(http: AsyncClient, store: RedisStore) -> None:
     kept = await submit(http)
     dropped = await submit(http, on_disconnect="cancel")
     await leave_stream(http, kept)
@@ -166,9 +160,7 @@ async def test_leaving_cancels_only_where_the_job_says_so(
     assert await status(store, kept) == "queued"
 
 
-async def test_job_lives_while_another_client_follows_it(
-    http: AsyncClient, store: RedisStore
-) -> None:
+async def test_job_lives_while_others_follow_it(http: AsyncClient, store: RedisStore) -> None:
     job_id = await submit(http, on_disconnect="cancel")
     staying = await opened(http, job_id)
     await leave_stream(http, job_id)

@@ -7,17 +7,14 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
-from jobs.store import WorkerEntry
-from tests.jobs.examples import MODEL, claim
+from tests.jobs.examples import MODEL, claim, worker
 from tests.service.worker import advance, draw
 
 
 async def test_backlog_is_in_seconds_of_one_worker(http: AsyncClient, store: RedisStore) -> None:
     measured = MODEL.model_copy(update={"units_per_s": 4.0, "cold_start_s": 3.25})
     await store.announce_model(measured)
-    await store.announce_worker(
-        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 1, 2.0, 1_700_000_000.0, 5.0)
-    )
+    await store.announce_worker(worker(5.0))
     for _ in range(3):
         await http.post("/v1/jobs", json={"prompt": "a red apple"})
     await advance(store, await claim(store), 5)

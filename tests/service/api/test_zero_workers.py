@@ -49,9 +49,7 @@ async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_wor
         assert await door.doorbell.waiting("toy") == 1
 
 
-async def test_a_lost_ring_is_made_up_for_and_a_deadline_passes(
-    jobs_settings: JobsSettings,
-) -> None:
+async def test_a_lost_ring_is_replaced_and_a_deadline_passes(jobs_settings: JobsSettings) -> None:
     async with lone_door(jobs_settings) as (door, http):
         waits = await submit(http)
         lose_rings(jobs_settings)

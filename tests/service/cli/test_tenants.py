@@ -24,9 +24,7 @@ async def test_a_quota_is_a_problem_that_names_it(http: AsyncClient, store: Redi
     assert (larger.status_code, larger.json()["code"]) == (422, "larger_than_quota")
 
 
-async def test_a_refused_deadline_comes_with_the_earliest(
-    http: AsyncClient, store: RedisStore
-) -> None:
+async def test_a_refused_deadline_has_the_earliest(http: AsyncClient, store: RedisStore) -> None:
     body = {"prompt": "a red apple", "num_inference_steps": 10, "deadline_s": 0.5}
     assert (await http.post("/v1/jobs", json=body)).status_code == 202  # no speed is known
     await store.announce_worker(worker(10.0))

@@ -70,9 +70,7 @@ async def test_a_name_with_one_private_address_is_not_called(
     assert received.messages == []
 
 
-async def test_tls_is_spoken_with_the_urls_name(
-    jobs_settings: JobsSettings, tmp_path: Path
-) -> None:
+async def test_tls_verifies_the_url_s_name(jobs_settings: JobsSettings, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -141,7 +139,7 @@ def flood_of_body(handler: BaseHTTPRequestHandler) -> None:
             handler.wfile.write(b"a" * 65536)
 
 
-async def test_the_body_of_an_answer_is_not_read(
+async def test_an_answer_s_body_is_not_read(
     jobs_settings: JobsSettings, received: Receiver
 ) -> None:
     received.answering = flood_of_body

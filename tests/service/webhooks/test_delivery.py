@@ -146,9 +146,7 @@ async def test_what_ended_while_no_door_was_open_is_delivered_by_the_next(
         assert (await settled(http, job))["state"] == "delivered"
 
 
-async def test_what_waits_and_for_how_long_is_shown(
-    jobs_settings: JobsSettings, store: RedisStore
-) -> None:
+async def test_metrics_show_what_waits(jobs_settings: JobsSettings, store: RedisStore) -> None:
     async with delivering_door(jobs_settings, webhooks_at_once=0) as door:
         async with await door.caller("a") as http:
             await canceled(http, store, "http://127.0.0.1:9/hook")
