@@ -183,7 +183,7 @@ def test_model_claims_no_emoji(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_exported_model_draws_a_image(way: Way) -> None:
+def test_exported_model_draws_an_image(way: Way) -> None:
     settings = SamplingSettings(steps=3)
     ours, theirs = (
         next(iter(draw(load_bundle(way.model, backend=name), ["a red circle"], [7], settings)))
@@ -203,7 +203,7 @@ def test_emoji_gallery_is_not_for_a_custom_data_set(way: Way) -> None:
         assert "custom data set" in " ".join(outcome.output.replace("│", " ").split())
 
 
-def test_captions_of_a_image_come_alike(tmp_path: Path) -> None:
+def test_captions_of_an_image_come_alike(tmp_path: Path) -> None:
     example = read_images(draw_folder(tmp_path / "custom")).examples[0]
     random = Random("custom")
     counts = Counter(draw_caption(example, 0.2, random) for _ in range(2000))
