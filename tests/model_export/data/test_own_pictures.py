@@ -61,7 +61,7 @@ def guide() -> list[Command]:
 
 def follow(command: Command, *more: str) -> str:
     """Run a command of the guide in this process, cut short, and return what it printed."""
-    if command.program == "model_export.onnx.export":
+    if command.program == "model_export.onnx":
         app = typer.Typer()
         app.command()(onnx.command)
     else:
@@ -133,7 +133,7 @@ def test_guide_shows_the_whole_way_in_order() -> None:
         "up", "draw",
     ]  # fmt: skip
     programs = [command.program for command in commands]
-    assert programs == [*["model_export"] * 7, "model_export.onnx.export", *["sfumato"] * 2]
+    assert programs == [*["model_export"] * 7, "model_export.onnx", *["sfumato"] * 2]
     assert [c.variables for c in commands if c.variables] == [
         ("SFUMATO_MODEL=my-model", "SFUMATO_DEFAULT_MODEL=my-model")
     ]
