@@ -72,14 +72,14 @@ def _fits(kind: object, value: object) -> bool:
 def _check_sizes(info: ModelInfo, multiple: int) -> None:
     if info.side_multiple % multiple:
         raise BundleError(
-            f"sfumato.json: side_multiple {info.side_multiple} is no multiple of {multiple}, "
+            f"sfumato.json: side_multiple {info.side_multiple} is not a multiple of {multiple}, "
             "which this UNet's downsampling requires"
         )
     for name in ("width", "height"):
         side = getattr(info, name)
         if side % info.side_multiple or not info.min_side <= side <= info.max_side:
             raise BundleError(
-                f"sfumato.json: {name} {side} is no multiple of {info.side_multiple} "
+                f"sfumato.json: {name} {side} is not a multiple of {info.side_multiple} "
                 f"from {info.min_side} to {info.max_side}"
             )
     if info.width * info.height > info.max_pixels:

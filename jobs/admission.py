@@ -1,4 +1,4 @@
-"""What admission has to know of the workers: how fast they are, and when a place is free again."""
+"""Estimates for admission: how fast a model's workers are, and when to try again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,17 +10,16 @@ DEFAULT_RETRY_AFTER_S = 30.0
 
 @dataclass(frozen=True)
 class Speed:
-    """Units a second with full batches."""
+    """Units per second with full batches."""
 
-    all: float  # of the model's workers together, those that may be started among them
-    one: float  # of the fastest
+    all: float  # of all the model's workers, including those that may yet be started
+    one: float  # of the fastest worker
 
 
 def full_speed(workers: Iterable[WorkerEntry], model: str, max_workers: int) -> Speed | None:
-    """Return the most that a model's workers can do, None where one is not measured or none lives.
+    """Return the top speed of a model's workers, None if none is live or one is not measured.
 
-    Of ``max_workers`` those that do not live yet count as fast as the fastest, and as ready: one
-    that was started before may be.
+    Workers yet to be started, up to ``max_workers``, count as ready and as fast as the fastest.
     """
     speeds = [worker.units_per_s for worker in workers if worker.model == model]
     if not speeds or min(speeds) <= 0:
@@ -30,6 +29,6 @@ def full_speed(workers: Iterable[WorkerEntry], model: str, max_workers: int) -> 
 
 
 def retry_after_s(workers: Iterable[WorkerEntry], model: str, units: float) -> float:
-    """Return the seconds in which the model's workers do these units at their present pace."""
-    pace = sum(worker.rows_per_s for worker in workers if worker.model == model)
-    return max(1.0, units / pace) if pace > 0 else DEFAULT_RETRY_AFTER_S
+    """Return the seconds that the model's workers need for the units at their current rate."""
+    rate = sum(worker.rows_per_s for worker in workers if worker.model == model)
+    return max(1.0, units / rate) if rate > 0 else DEFAULT_RETRY_AFTER_S

@@ -1,6 +1,6 @@
-"""The models the service knows, with their limits, as workers announce them to the store.
+"""The models that the service knows, with their limits, as workers announce them to the store.
 
-The catalogue outlives the workers, so the door validates requests when none is running.
+The catalogue outlives the workers, so the door can validate requests while none is running.
 """
 
 import secrets
@@ -12,7 +12,7 @@ from jobs.schema import MAX_SEED, PUBLIC, JobRequest, JobSpec
 
 
 class SamplerEntry(BaseModel):
-    """A sampler that workers offer: n > 1 steps take rows_per_step · n + rows_offset rows."""
+    """A sampler that workers offer. n > 1 steps take rows_per_step · n + rows_offset rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +28,7 @@ class SamplerEntry(BaseModel):
     max_steps: int
 
     def rows(self, steps: int) -> int:
-        """UNet evaluations of one picture without guidance."""
+        """Return the UNet evaluations for one image without guidance."""
         return 1 if steps == 1 else self.rows_per_step * steps + self.rows_offset
 
 
@@ -52,11 +52,11 @@ class ModelEntry(BaseModel):
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     samplers: tuple[SamplerEntry, ...]
-    units_per_s: float = 0.0  # what one worker does with full batches; 0: nobody has measured it
-    cold_start_s: float = 0.0  # from a worker's process to its engine's being ready; 0: unknown
+    units_per_s: float = 0.0  # of one worker with full batches; 0: not measured
+    cold_start_s: float = 0.0  # from process start to a ready engine; 0: not measured
 
     def sampler(self, name: str) -> SamplerEntry:
-        """Return the sampler of this name.
+        """Return the sampler with this name.
 
         Raises:
             InvalidRequest: this model has no such sampler.
@@ -65,14 +65,14 @@ class ModelEntry(BaseModel):
             if entry.name == name:
                 return entry
         known = ", ".join(entry.name for entry in self.samplers)
-        raise InvalidRequest("sampler", f"unknown sampler {name!r}; there are: {known}")
+        raise InvalidRequest("sampler", f"unknown sampler {name!r}; available: {known}")
 
 
 def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> JobSpec:
-    """Fill in every default and the tenant, and check the request against the model's limits.
+    """Fill in the defaults and the tenant, and check the request against the model's limits.
 
     Raises:
-        InvalidRequest: the model cannot serve this request; it names the field.
+        InvalidRequest: the model cannot serve this request; the error names the field.
     """
     sampler = model.sampler(request.sampler or model.default_sampler)
     schedule = request.schedule or sampler.default_schedule
@@ -80,16 +80,16 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         known = ", ".join(sampler.schedules)
         raise InvalidRequest(
             "schedule",
-            f"sampler {sampler.name!r} does not take schedule {schedule!r}, but: {known}",
+            f"sampler {sampler.name!r} does not support schedule {schedule!r}; it has: {known}",
         )
     steps = request.num_inference_steps or min(model.default_steps, sampler.max_steps)
     if steps > sampler.max_steps:
         raise InvalidRequest(
             "num_inference_steps",
-            f"sampler {sampler.name!r} takes at most {sampler.max_steps} steps",
+            f"sampler {sampler.name!r} supports at most {sampler.max_steps} steps",
         )
     if request.eta is not None and not sampler.uses_eta:
-        raise InvalidRequest("eta", f"sampler {sampler.name!r} takes no eta")
+        raise InvalidRequest("eta", f"sampler {sampler.name!r} does not use eta")
     width = _side("width", request.width or model.width, model)
     height = _side("height", request.height or model.height, model)
     if width * height > model.max_pixels:
@@ -114,13 +114,13 @@ def _side(field: str, value: int, model: ModelEntry) -> int:
         raise InvalidRequest(
             field,
             f"{field} {value} is not a multiple of {model.side_multiple} "
-            f"from {model.min_side} to {model.max_side}",
+            f"between {model.min_side} and {model.max_side}",
         )
     return value
 
 
 def units(spec: JobSpec, model: ModelEntry) -> float:
-    """Work of a whole job in units: one unit is one UNet row at the model's base resolution."""
+    """Return a job's work in units; one unit is one UNet row at the model's base resolution."""
     rows = model.sampler(spec.sampler).rows(spec.num_inference_steps) * spec.num_images
     passes = 1 if spec.guidance_scale == 1.0 else 2
     return rows * passes * (spec.width * spec.height) / (model.width * model.height)

@@ -1,22 +1,22 @@
-"""Everything that can go wrong between door, store and workers.
+"""Errors of the door, the store and the workers.
 
 JobsError
 ├── JobNotFound          no such job, or its record has expired
 ├── InvalidRequest       a request that the model cannot serve
 │   └── UnknownModel     no worker has ever announced this model
 ├── IdempotencyConflict  the key was used with another body
-├── BacklogFull          more work waits than the service takes on
-├── QuotaExceeded        the tenant has as much outstanding as it may have
-├── LargerThanQuota      the job by itself is more than its tenant may have outstanding
-├── DeadlineUnmeetable   the work before the job leaves no time for it
-├── DurabilityUnsupported this Redis cannot confirm that a job would survive its machine
+├── BacklogFull          the model's outstanding work has reached its limit
+├── QuotaExceeded        the tenant's outstanding work has reached its quota
+├── LargerThanQuota      the job alone exceeds its tenant's quota
+├── DeadlineUnmeetable   the work ahead of the job leaves no time for it
+├── DurabilityUnsupported this Redis cannot confirm durable writes
 ├── StaleFence           the writer no longer holds the job
 ├── NewerSchema          a newer version of Sfumato wrote this record
 ├── UnreadableRecord     a stored record is damaged
-├── ResultExpired        the picture's time to live is over; its record stays
-├── InvalidCursor        a list cursor or event id that we never gave out
-└── StoreTrouble         a call that may succeed later
-    ├── NotDurable       the job is not known to survive Redis' machine
+├── ResultExpired        the image has expired; its record remains
+├── InvalidCursor        a malformed list cursor or event id
+└── TransientStoreError         a call that may succeed later
+    ├── NotDurable       the job was not confirmed as durable
     ├── StoreFull        the store's memory is past its high-water mark
     └── StoreUnavailable Redis does not answer
 
@@ -61,7 +61,7 @@ class IdempotencyConflict(JobsError):
 
 
 class BacklogFull(JobsError):
-    """The backlog is past its bound."""
+    """The model's outstanding work has reached its limit."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"the backlog is full; try again in {retry_after_s:.0f} s")
@@ -69,7 +69,7 @@ class BacklogFull(JobsError):
 
 
 class QuotaExceeded(JobsError):
-    """The tenant has as much outstanding as it may have."""
+    """The tenant's outstanding work has reached its quota."""
 
     def __init__(
         self, tenant: str, quota_units: float, outstanding_units: float, retry_after_s: float
@@ -83,7 +83,7 @@ class QuotaExceeded(JobsError):
 
 
 class LargerThanQuota(JobsError):
-    """The job by itself is more than its tenant may have outstanding."""
+    """The job alone exceeds its tenant's quota."""
 
     def __init__(self, tenant: str, quota_units: float, units: float) -> None:
         super().__init__(
@@ -94,42 +94,42 @@ class LargerThanQuota(JobsError):
 
 
 class DeadlineUnmeetable(JobsError):
-    """The work before the job leaves no time for it."""
+    """The work ahead of the job leaves no time for it."""
 
     def __init__(self, deadline_s: float, earliest_s: float) -> None:
         super().__init__(
-            f"the job cannot end within {deadline_s:g} s; with the work before it and the workers "
-            f"there may be, {earliest_s:.1f} s is the least"
+            f"the job cannot finish within {deadline_s:g} s; with the work ahead of it and all "
+            f"workers there may be, it takes at least {earliest_s:.1f} s"
         )
         self.earliest_s = earliest_s
 
 
-class StoreTrouble(JobsError):
+class TransientStoreError(JobsError):
     """The store cannot do this now; it may later."""
 
 
-class NotDurable(StoreTrouble):
-    """The job is not known to survive the loss of Redis' machine.
+class NotDurable(TransientStoreError):
+    """The job was not confirmed as durable.
 
-    ``kept`` says that it exists nevertheless: it will be drawn, unless Redis fails first.
+    ``kept`` says whether it exists all the same: it then runs, unless Redis fails first.
     """
 
     def __init__(self, job_id: str, reason: str, *, kept: bool = False) -> None:
-        fate = f"job {job_id} is kept, but" if kept else "the job was not taken on:"
+        fate = f"job {job_id} is kept, but" if kept else "the job was not accepted:"
         super().__init__(f"{fate} {reason}")
         self.job_id = job_id
         self.kept = kept
 
 
-class StoreFull(StoreTrouble):
-    """The store's memory is past its high-water mark; running jobs go on."""
+class StoreFull(TransientStoreError):
+    """The store's memory is past its high-water mark; running jobs continue."""
 
 
 class DurabilityUnsupported(JobsError):
-    """This store cannot confirm that a job would survive its machine."""
+    """This store cannot confirm durable writes."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"durable=strict cannot be had here: {reason}")
+        super().__init__(f"durable=strict is not supported here: {reason}")
 
 
 class StaleFence(JobsError):
@@ -141,10 +141,12 @@ class StaleFence(JobsError):
 
 
 class NewerSchema(JobsError):
-    """A newer version of Sfumato wrote this record; it is left for one that knows it."""
+    """A newer version of Sfumato wrote this record."""
 
     def __init__(self, job_id: str, version: int, known: int) -> None:
-        super().__init__(f"job {job_id} has schema version {version}; this reads {known}")
+        super().__init__(
+            f"job {job_id} has schema version {version}; this version of Sfumato reads {known}"
+        )
         self.job_id = job_id
 
 
@@ -157,12 +159,12 @@ class UnreadableRecord(JobsError):
 
 
 class ResultExpired(JobsError):
-    """The picture's time to live is over."""
+    """The image has expired."""
 
 
 class InvalidCursor(JobsError):
-    """This is not a cursor or event id that was given out."""
+    """The cursor or event id is malformed."""
 
 
-class StoreUnavailable(StoreTrouble):
+class StoreUnavailable(TransientStoreError):
     """The store does not answer."""

@@ -1,7 +1,7 @@
-"""How long jobs took from their creation to their end: a histogram that the store keeps.
+"""How long jobs took from creation to end: a histogram that the store keeps.
 
-Jobs end in many processes: at a worker, by a cancel at a door, in a sweep. So each end is counted
-where it happens, in the store's own transition, and every door shows the same figures.
+Jobs end in a worker, by a cancel at a door, or in a sweep. The transition that ends a job counts
+it, so every door reports the same figures.
 """
 
 import math
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from jobs.schema import JobStatus
 
 LATENCY_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-"""Upper bounds of the buckets; one more takes the rest."""
+"""Upper bounds of all buckets but the last, which has none."""
 REST = "+Inf"
 
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One traced job of a bucket."""
+    """A traced job in a bucket."""
 
     trace_id: str
     seconds: float
@@ -26,7 +26,7 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Latency:
-    """Jobs of one model that ended in one way."""
+    """The histogram of one model's jobs with one outcome."""
 
     outcome: str
     buckets: tuple[tuple[str, int], ...]  # bound → jobs at or below it; the last is ``+Inf``
@@ -43,11 +43,11 @@ def traced_id(traceparent: str | None) -> str | None:
 
 
 def latencies(fields: Mapping[str, str]) -> tuple[Latency, ...]:
-    """Return the histograms of a model's counts, every outcome included, zero or not.
+    """Return a model's histograms, one for each outcome, empty ones included.
 
     Fields are ``outcome:le:bound`` for one bucket's own count, ``outcome:sum`` for seconds, and
-    ``outcome:exemplar:bound`` for ``trace_id seconds at``. A bound that is no longer used counts
-    in the next larger one.
+    ``outcome:exemplar:bound`` for ``trace_id seconds at``. Counts under a bound that is no longer
+    used go to the next larger one.
     """
     return tuple(_latency(status.value, fields) for status in JobStatus if status.ended)
 

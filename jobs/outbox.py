@@ -1,7 +1,7 @@
 """The outbox: webhooks of ended jobs, kept until they are delivered.
 
-An entry is written in the transition that ends the job, so none is lost. It is leased to one door
-at a time, so it is delivered at least once and seldom twice.
+The transition that ends a job writes its entry, so none is lost. An entry is leased to one door at
+a time, so it is delivered at least once and seldom twice.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,18 +31,18 @@ class Delivery:
 
 @dataclass(frozen=True)
 class OutboxCounts:
-    """How many deliveries wait, and how many were given up and are still listed."""
+    """How many deliveries are pending, and how many failed ones are still listed."""
 
     pending: int
     failed: int
-    oldest_due_s: float = 0.0  # for how long the first has been due; 0: none is
+    oldest_due_s: float = 0.0  # how long the oldest has been due; 0: none is due
 
 
 @dataclass(frozen=True)
 class DeliveryTerms:
-    """How deliveries are handed out to one door."""
+    """How deliveries are leased to one door."""
 
-    lease_s: float  # silence after which another door tries
+    lease_s: float  # time after which another door may take the delivery
     max_attempts: int
     limit_of_tenant: int  # calls at once
     limit_of_receiver: int  # calls at once, of all tenants
@@ -50,7 +50,7 @@ class DeliveryTerms:
 
 
 class Outbox(Protocol):
-    """A store's outbox. Every method raises StoreTrouble if the store does not answer."""
+    """A store's outbox. Every method raises TransientStoreError if the store does not answer."""
 
     async def take(
         self,
@@ -59,28 +59,24 @@ class Outbox(Protocol):
         under_way: Collection[Delivery],
         resting: Mapping[Line, float],
     ) -> tuple[Delivery, ...]:
-        """Lease at most ``limit`` due deliveries, beside those that the door has under way.
+        """Lease up to ``limit`` due deliveries, besides those that the door has under way.
 
-        Each goes to the tenant with the fewest under way, and among those to the one that has
-        waited the longest. A line in ``resting`` has its deliveries put off by so many seconds,
-        which counts as no attempt; at 0 seconds one of them is tried at a time.
+        Tenants with the fewest deliveries under way come first, and of those the one that has
+        waited longest. Deliveries of a line in ``resting`` are postponed by that many seconds,
+        which does not count as an attempt; at 0 seconds they are tried one at a time.
         """
-        ...
 
     async def settle(
         self, delivery: Delivery, outcome: Outcome, *, note: str = "", delay_s: float = 0.0
     ) -> bool:
-        """Record the outcome; False if the lease has passed to another door."""
-        ...
+        """Record the outcome; return False if the lease has passed to another door."""
 
     async def again(self, job_id: str) -> None:
-        """Make a delivery due now, counting attempts from one.
+        """Make a delivery due now, and count its attempts from one again.
 
         Raises:
             JobNotFound: there is no such job, it has not ended, or it has no webhook.
         """
-        ...
 
     async def counts(self) -> OutboxCounts:
-        """Return how many deliveries wait, for how long, and how many were given up."""
-        ...
+        """Return how many deliveries are pending, for how long, and how many have failed."""

@@ -1,4 +1,4 @@
-"""The doorbell: a Celery queue a model, whose messages only say that there is work.
+"""The doorbell: one Celery queue per model, whose messages only announce that there is work.
 
 Nothing outside this file knows that a queue is a Redis list.
 """
@@ -28,7 +28,7 @@ def queue_name(settings: JobsSettings, model: str) -> str:
 
 
 def celery_app(settings: JobsSettings) -> Celery:
-    """Return a Celery application with the options that the job contract rests on."""
+    """Return a Celery application with the options that the job contract requires."""
     url, transport = broker(settings)
     app = Celery("sfumato", broker=url)
     app.conf.update(
@@ -36,7 +36,7 @@ def celery_app(settings: JobsSettings) -> Celery:
         accept_content=["json"],
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        task_acks_late=False,  # redelivery is the store's business, not the broker's
+        task_acks_late=False,  # the store redelivers, not the broker
         task_default_queue=f"{settings.key_prefix}.default",
         task_create_missing_queues=True,
         worker_pool="threads",
@@ -64,7 +64,7 @@ def celery_app(settings: JobsSettings) -> Celery:
 
 
 class Doorbell:
-    """Rings a model's queue and counts the rings that nobody has answered."""
+    """Rings a model's queue and counts the rings that wait in it."""
 
     def __init__(self, settings: JobsSettings) -> None:
         self._settings = settings
@@ -74,10 +74,10 @@ class Doorbell:
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="doorbell")
 
     async def ring(self, model: str, job_id: str) -> None:
-        """Ring once; the id is there for tracing only.
+        """Ring once; the id is only for tracing.
 
         Raises:
-            StoreUnavailable: the broker does not answer; the sweep makes up for the ring.
+            StoreUnavailable: the broker does not answer; a sweep will replace the ring.
         """
         await self._run(lambda: self._send(model, job_id))
 

@@ -1,7 +1,7 @@
-"""The scaling signal: a model's remaining work over what one worker does in a second.
+"""The scaling signal: a model's remaining work divided by the throughput of one worker.
 
-Every autoscaler reads this one number. It is in seconds, so that a target means the same for a
-small model and a large one: ``ceil(backlog_s / target_s)`` workers end the work in ``target_s``.
+Every autoscaler reads this one number. It is in seconds, so a target means the same for small and
+large models: ``ceil(backlog_s / target_s)`` workers finish the work in ``target_s``.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from jobs.catalogue import ModelEntry
 from jobs.store import Backlog, JobStore, WorkerEntry
 
 UNMEASURED_BACKLOG_S = 1.0
-"""The backlog while work waits and nobody has measured a speed: it starts the worker that does."""
+"""The backlog while work waits and no speed is known: enough to start a worker that measures it."""
 
 
 @dataclass(frozen=True)
 class ScalingSignal:
-    """What an autoscaler has to know of a model."""
+    """What an autoscaler needs to know about a model."""
 
     model: str
-    backlog_s: float  # what one worker would need for all of it; 0 only when nothing is outstanding
+    backlog_s: float  # one worker's time for all of it; 0 only when nothing is outstanding
     pending_units: float
     running_units: float  # what running jobs have left
-    units_per_s: float  # of one worker with full batches; 0: nobody has measured it
+    units_per_s: float  # of one worker with full batches; 0: not measured
     workers: int  # live ones
-    cold_start_s: float  # from a worker's process to its engine's being ready; 0: not measured
-    announced: bool = True  # False: no worker ever did, and the backlog is the reader's own
+    cold_start_s: float  # from process start to a ready engine; 0: not measured
+    announced: bool = True  # False: not by any worker; the backlog is one that the caller set
 
 
 def scaling_signal(
@@ -49,20 +49,20 @@ def scaling_signal(
 def unannounced_signal(
     model: str, backlog_s: float, workers: Sequence[WorkerEntry]
 ) -> ScalingSignal:
-    """Return what to tell of a model that is not in the catalogue, so that a worker starts.
+    """Return a signal for a model that is not in the catalogue, so that a worker starts.
 
-    Doors take no job for it, so it has no work; the first worker announces it, and the signal is
-    the model's own from then on.
+    Doors accept no jobs for it, so it has no work. Once the first worker has announced it, the
+    model has a signal of its own.
     """
     live = sum(worker.model == model for worker in workers)
     return ScalingSignal(model, backlog_s, 0.0, 0.0, 0.0, live, 0.0, announced=False)
 
 
 def backlog_s(backlog: Backlog, units_per_s: float) -> float:
-    """Return the seconds that one worker of this speed needs for all that is outstanding.
+    """Return the seconds that one worker of this speed needs for all outstanding work.
 
-    A job whose last row is done still has its picture to store: work is a unit at least until
-    the last job has ended.
+    A job whose last row is done still has to store its image, so the work is at least one unit
+    until the last job has ended.
     """
     if backlog.pending_jobs + backlog.running_jobs == 0:
         return 0.0
@@ -70,10 +70,10 @@ def backlog_s(backlog: Backlog, units_per_s: float) -> float:
 
 
 def units_per_s(model: ModelEntry, live: Sequence[WorkerEntry]) -> float:
-    """Return what one worker of the model does with full batches, 0 where nobody has measured it.
+    """Return the speed of one of the model's workers with full batches, 0 if it is unknown.
 
-    The mean of the live ones, else what the last one left in the catalogue. Last comes the pace
-    of live ones with whatever they had to do: a worker with one picture looks slower than it is.
+    It is the mean of the live workers, else the catalogue's figure from an earlier one, else the
+    live workers' rate under their present load, which is too low where batches are not full.
     """
     measured = [worker.units_per_s for worker in live if worker.units_per_s > 0]
     if measured:
@@ -84,7 +84,7 @@ def units_per_s(model: ModelEntry, live: Sequence[WorkerEntry]) -> float:
 
 
 async def read_signal(store: JobStore, model: str) -> ScalingSignal | None:
-    """Return a model's signal as the store has it now, None when no worker ever announced it.
+    """Return a model's current signal, None if no worker has ever announced the model.
 
     Raises:
         StoreUnavailable: the store does not answer.

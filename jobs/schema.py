@@ -1,4 +1,4 @@
-"""What a job is: the request, the spec that is stored, and the record of its life."""
+"""A job: its request, the spec that is stored, and the record of its life."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from jobs.webhook import Webhook, WebhookRecord
 
 SCHEMA_VERSION = 1
-"""Written into every record; a reader refuses a version that is newer than its own."""
+"""Written into every record; a reader refuses a newer version."""
 
 MAX_PROMPT_CHARS = 4000
 MAX_STEPS = 1000
 MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64 all hold
 MAX_IMAGES = 16
 PUBLIC = "public"
-"""The tenant of jobs that nobody's key came with."""
+"""The tenant of jobs submitted without an API key."""
 
 
 class JobStatus(StrEnum):
@@ -30,7 +30,7 @@ class JobStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will happen to the job any more."""
+        """Whether the status is final."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -58,43 +58,53 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Moment = Annotated[float, Field(ge=0, le=253402300799, allow_inf_nan=False)]
-"""Seconds since 1970, up to the year 9999: the last that a date of the answer can hold."""
+"""Seconds since 1970, up to the year 9999, the last that a response's dates can express."""
 
 
 class JobRequest(BaseModel):
-    """The body of ``POST /v1/jobs``: only ``prompt`` is required, unknown fields are refused."""
+    """The body of ``POST /v1/jobs``. Only ``prompt`` is required; unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    prompt: Prompt = Field(description="What the picture shows.", examples=["a red apple"])
+    prompt: Prompt = Field(description="What the image should show.", examples=["a red apple"])
     model: str | None = Field(
-        None, max_length=64, description="A model from `/v1/models`; the service's own by default."
+        None, max_length=64, description="A model from `/v1/models`. Defaults to the service's."
     )
-    negative_prompt: Prompt = Field("", description="What the picture should not show.")
+    negative_prompt: Prompt = Field("", description="What the image should not show.")
     num_inference_steps: int | None = Field(
-        None, ge=1, le=MAX_STEPS, description="Sampling steps; the model's own number by default."
+        None, ge=1, le=MAX_STEPS, description="Sampling steps. Defaults to the model's."
     )
     sampler: str | None = Field(
-        None, max_length=64, description="A sampler from `/v1/samplers`; the model's by default."
+        None, max_length=64, description="A sampler from `/v1/samplers`. Defaults to the model's."
     )
     schedule: str | None = Field(
-        None, max_length=64, description="Spacing of the noise levels; the sampler's by default."
+        None, max_length=64, description="Spacing of the noise levels. Defaults to the sampler's."
     )
     eta: FiniteFloat | None = Field(
-        None, ge=0.0, le=1.0, description="Share of fresh noise, for samplers that take it."
+        None, ge=0.0, le=1.0, description="Share of fresh noise, for samplers that use it."
     )
     guidance_scale: FiniteFloat | None = Field(
-        None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 switches it off."
+        None,
+        ge=1.0,
+        le=30.0,
+        description="Guidance scale; 1 disables guidance. Defaults to the model's.",
     )
     guidance_rescale: FiniteFloat = Field(
-        0.0, ge=0.0, le=1.0, description="How far guided contrast is pulled back (Lin et al. 2023)."
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="How far guidance is rescaled against overexposure (Lin et al. 2023).",
     )
     seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Drawn and reported when it is absent."
+        None, ge=0, le=MAX_SEED, description="Chosen at random and returned if absent."
     )
-    width: int | None = Field(None, ge=8, le=4096, description="Pixels; the model's by default.")
-    height: int | None = Field(None, ge=8, le=4096, description="Pixels; the model's by default.")
-    num_images: int = Field(1, ge=1, le=MAX_IMAGES, description="Pictures to draw.")
+    width: int | None = Field(
+        None, ge=8, le=4096, description="Width in pixels. Defaults to the model's."
+    )
+    height: int | None = Field(
+        None, ge=8, le=4096, description="Height in pixels. Defaults to the model's."
+    )
+    num_images: int = Field(1, ge=1, le=MAX_IMAGES, description="Number of images to draw.")
     priority: Priority = Field(
         Priority.NORMAL, strict=False, description="The class in which the job waits."
     )
@@ -103,30 +113,31 @@ class JobRequest(BaseModel):
     )
     on_disconnect: OnDisconnect = Field(
         "continue",
-        description="Whether a waiting or streaming client's leaving cancels the job; one that "
-        "comes back within the grace time has to reach the same replica of the door.",
+        description="Whether to cancel the job when a waiting or streaming client disconnects. "
+        "A client that reconnects within the grace period keeps the job if it reaches the same "
+        "replica of the door.",
     )
     preview: int = Field(
-        1, ge=0, le=MAX_STEPS, description="Steps between two previews; 0 for none."
+        1, ge=0, le=MAX_STEPS, description="Steps between previews; 0 disables them."
     )
-    output_format: OutputFormat = Field("png", description="File format of the pictures.")
-    webhook: Webhook | None = Field(None, description="Whom to tell of the job's end.")
+    output_format: OutputFormat = Field("png", description="File format of the images.")
+    webhook: Webhook | None = Field(None, description="Where to report the job's end.")
     durable: Durable | None = Field(
         None,
-        description="`strict`: answer once the job would survive the loss of Redis' machine; "
-        "the service's own choice by default.",
+        description="`strict`: respond once the job would survive the loss of Redis' host. "
+        "Defaults to the service's setting.",
     )
     metadata: dict[MetadataKey, MetadataValue] = Field(
-        default_factory=dict, max_length=32, description="Strings of yours, returned as given."
+        default_factory=dict, max_length=32, description="Your own strings, returned unchanged."
     )
 
 
 class JobSpec(BaseModel):
-    """A request with every default filled in: all that a worker needs to draw the pictures."""
+    """A request with every default filled in: all that a worker needs to draw the images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    tenant: Tenant = PUBLIC  # whose job it is; the door knows, a request cannot say
+    tenant: Tenant = PUBLIC  # set by the door, never by the request
     model: str
     prompt: str
     negative_prompt: str
@@ -149,7 +160,7 @@ class JobSpec(BaseModel):
 
 
 class ImageRecord(BaseModel):
-    """One finished picture of a job; its bytes lie in the store under a key of their own."""
+    """One finished image of a job; its bytes are stored under a key of their own."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -162,7 +173,7 @@ class ImageRecord(BaseModel):
 
 
 FAILURE_CODES = ("non_finite", "out_of_memory", "invalid_request", "internal", "worker_died")
-"""Why jobs fail, as figures count it."""
+"""Why jobs fail, as metrics count it."""
 
 
 class JobError(BaseModel):
@@ -171,7 +182,7 @@ class JobError(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     code: str  # one of FAILURE_CODES
-    detail: str  # one sentence for a person
+    detail: str  # one sentence for people
 
 
 class JobRecord(BaseModel):
@@ -183,9 +194,9 @@ class JobRecord(BaseModel):
     id: str
     status: JobStatus
     spec: JobSpec
-    units: Amount  # work in all: UNet evaluations of one row at the model's base resolution
+    units: Amount  # total work: UNet evaluations of one row at the model's base resolution
     units_done: Amount = 0.0
-    step: Count = 0  # sampling steps finished, over all pictures
+    step: Count = 0  # sampling steps finished, over all images
     total_steps: Count  # num_inference_steps · num_images
     created_at: Moment
     queued_at: Moment  # the last transition into ``queued``
@@ -198,7 +209,7 @@ class JobRecord(BaseModel):
     images: tuple[ImageRecord, ...] = ()
     error: JobError | None = None
     evaluations: Count = 0  # UNet rows evaluated, recomputed ones included
-    running_s: Amount = 0.0  # time held by workers, over all attempts
-    preview_step: Count | None = None  # the step of the newest preview kept
+    running_s: Amount = 0.0  # time with workers, over all attempts
+    preview_step: Count | None = None  # step of the newest preview kept
     webhook: WebhookRecord | None = None
-    traceparent: str | None = None  # W3C trace context of the span that created it
+    traceparent: str | None = None  # W3C trace context of the span that created the job

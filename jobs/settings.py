@@ -1,4 +1,4 @@
-"""What door and workers must agree on, read once from ``SFUMATO_*`` environment variables."""
+"""Settings that door and workers share, read once from ``SFUMATO_*`` environment variables."""
 
 import os
 from typing import Any, TypeVar
@@ -14,10 +14,10 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def read_environment(kind: type[S], **given: Any) -> S:
-    """Return the settings that the environment gives; those given here go before it.
+    """Return the settings from the environment; ``given`` ones take precedence.
 
     Raises:
-        StartError: a variable has a bad value; the message names each.
+        StartError: some variables have bad values; the message names them.
     """
     try:
         return kind(**given)
@@ -61,12 +61,12 @@ class JobsSettings(BaseSettings):
     patience_s: float = Field(3600.0, gt=0)  # when a job without a deadline counts as due
     max_deaths: int = Field(3, ge=1)  # process deaths without a new checkpoint until a job fails
     suspect_deaths: int = Field(2, ge=1)  # process deaths until a job runs alone on a worker
-    # how long such a job waits before a worker empties itself for it
+    # how long such a job waits before a worker drains for it
     suspect_wait_s: float = Field(30.0, ge=0)
-    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of a picture
+    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an image
     record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)  # lifetime of a job's record after its end
     idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an idempotency key
-    # limit on finished pictures; the oldest are deleted first
+    # limit on finished images; the oldest are deleted first
     max_results_bytes: int = Field(512 * 1024 * 1024, gt=0)
     # memory of Redis above which no job is accepted
     memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)
@@ -87,8 +87,8 @@ class JobsSettings(BaseSettings):
 
     @property
     def beat_s(self) -> float:
-        """Seconds between two sweeps and two renewals: several fit into a lease.
+        """Seconds between sweeps and between renewals; several fit into a lease.
 
-        Sweeps further apart than half a lease would take every gap for an outage of the store.
+        If sweeps were more than half a lease apart, each gap would pass for an outage of the store.
         """
         return min(1.0, self.lease_s / 6)

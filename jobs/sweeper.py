@@ -1,11 +1,11 @@
-"""The sweep that workers and doors run alike: dead leases, deadlines, lost doorbells."""
+"""The sweep that workers and doors run: expired leases, deadlines, lost rings."""
 
 import asyncio
 from collections.abc import Callable
 
 import structlog
 
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.queue import Doorbell
 from jobs.store import JobStore, Swept
 
@@ -13,22 +13,22 @@ log = structlog.get_logger()
 
 
 class Sweeper:
-    """Sweeps the store and rings for what it finds."""
+    """Sweeps the store and rings for jobs that wait without a ring."""
 
     def __init__(self, store: JobStore, doorbell: Doorbell) -> None:
         self._store = store
         self._doorbell = doorbell
-        self._short: dict[str, int] = {}  # model → rings missing at the last look
+        self._short: dict[str, int] = {}  # model → rings missing at the last sweep
 
     async def once(self) -> Swept:
         """Sweep once.
 
-        A ring counts as lost when two looks in a row find more pending jobs than rings: between
-        the ring and the claim that uses it a single look finds that too.
+        A ring counts as lost when two sweeps in a row find more pending jobs than rings: one sweep
+        may also find it between a ring and the claim that follows.
         """
         swept = await self._store.sweep()
         for job_id, model in swept.requeued:
-            log.warning("lease ran out, job requeued", job_id=job_id, model=model)
+            log.warning("lease expired, job requeued", job_id=job_id, model=model)
             await self._doorbell.ring(model, job_id)
         for job_id in swept.failed:
             log.error("job failed: its workers died too often", job_id=job_id)
@@ -41,15 +41,17 @@ class Sweeper:
             self._short[entry.name] = max(0, missing - max(0, lost))
         return swept
 
-    async def run(self, interval_s: float, on_trouble: Callable[[], None] | None = None) -> None:
-        """Sweep for ever; trouble with the store skips a sweep and is told to ``on_trouble``."""
+    async def run(
+        self, interval_s: float, on_transient_error: Callable[[], None] | None = None
+    ) -> None:
+        """Sweep forever; a transient store error skips a sweep and calls ``on_transient_error``."""
         while True:
             try:
                 await self.once()
-            except StoreTrouble as error:
+            except TransientStoreError as error:
                 log.warning("sweep skipped", reason=str(error))
-                if on_trouble is not None:
-                    on_trouble()
-            except Exception:  # whatever it was: without sweeps dead workers' jobs are never found
+                if on_transient_error is not None:
+                    on_transient_error()
+            except Exception:  # without sweeps, dead workers' jobs would never be found
                 log.exception("sweep failed")
             await asyncio.sleep(interval_s)

@@ -1,4 +1,4 @@
-"""What a tenant may have: its weight in the fair order and its quota in units."""
+"""A tenant's terms: its weight in the fair order and its quota in units."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,13 +11,13 @@ from jobs.settings import JobsSettings
 
 
 class TenantTerms(BaseModel):
-    """A tenant's own terms; None leaves a matter to ``SFUMATO_TENANT_…``."""
+    """A tenant's own terms; None falls back to ``SFUMATO_TENANT_…``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer version may know more
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer version may add fields
 
     name: Tenant
     weight: float | None = Field(None, gt=0, le=1e6)  # twice the weight, twice the units
-    max_units: float | None = Field(None, ge=0)  # outstanding, over all models; 0: no bound
+    max_units: float | None = Field(None, ge=0)  # outstanding, over all models; 0: unlimited
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TenantLoad:
 
     name: str
     weight: float
-    max_units: float  # 0: no bound
+    max_units: float  # 0: unlimited
     open_jobs: int
     outstanding_units: float
     listed: bool  # has terms of its own
@@ -42,7 +42,7 @@ def load(
         weight=settings.tenant_weight if terms.weight is None else terms.weight,
         max_units=settings.tenant_max_units if terms.max_units is None else terms.max_units,
         open_jobs=open_jobs,
-        # Sums of rounded decimals may miss zero by a hair.
+        # Sums of rounded decimals may end just below zero.
         outstanding_units=max(0.0, units) if open_jobs else 0.0,
         listed=own is not None,
     )
@@ -56,20 +56,16 @@ class UnknownTenant(JobsError):
 
 
 class Tenants(Protocol):
-    """The tenants of a store. A change counts from the next claim or submission on."""
+    """The tenants of a store. A change takes effect at the next claim or submission."""
 
     async def set(self, terms: TenantTerms) -> None:
         """Give a tenant terms of its own."""
-        ...
 
     async def get(self, name: str) -> TenantLoad:
-        """Return a tenant's terms and load; one that nobody ever named has the defaults."""
-        ...
+        """Return a tenant's terms and load; an unknown tenant has the defaults."""
 
     async def all(self) -> tuple[TenantLoad, ...]:
         """Return, by name, the tenants with terms of their own or with open jobs."""
-        ...
 
     async def remove(self, name: str) -> None:
         """Put a tenant back on the defaults; its jobs stay. Raises: UnknownTenant."""
-        ...

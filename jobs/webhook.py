@@ -1,4 +1,4 @@
-"""A webhook: whom to tell of a job's end, and what has come of it."""
+"""A webhook: where to report a job's end, and the state of the delivery."""
 
 from enum import StrEnum
 from typing import Literal
@@ -12,16 +12,20 @@ EVERY_EVENT: tuple[WebhookEvent, ...] = (
 
 
 class Webhook(BaseModel):
-    """An address that is told of the job's end, signed as Standard Webhooks describes."""
+    """A URL that is called when the job ends, signed as Standard Webhooks specifies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     url: str = Field(
-        min_length=1, max_length=2048, description="An https address in public networks.",
+        min_length=1, max_length=2048, description="An https URL on a public address.",
         examples=["https://shop.example/hooks/pictures"],
     )  # fmt: skip
     events: tuple[WebhookEvent, ...] = Field(
-        EVERY_EVENT, strict=False, min_length=1, max_length=4, description="Ends to be told of."
+        EVERY_EVENT,
+        strict=False,
+        min_length=1,
+        max_length=4,
+        description="Outcomes to report.",
     )
 
 
@@ -29,10 +33,10 @@ class WebhookState(StrEnum):
     """Where a job's delivery is."""
 
     WAITING = "waiting"  # the job has not ended
-    PENDING = "pending"  # to be delivered, or tried again
+    PENDING = "pending"  # to be delivered or retried
     DELIVERED = "delivered"  # the receiver answered 2xx
     FAILED = "failed"  # given up
-    UNWANTED = "unwanted"  # the job ended in a way that was not asked for
+    UNWANTED = "unwanted"  # the job's outcome is not in ``events``
 
 
 class WebhookRecord(BaseModel):
@@ -45,4 +49,4 @@ class WebhookRecord(BaseModel):
     attempts: int = Field(0, ge=0)
     due_at: float | None = Field(None, ge=0, le=253402300799)  # of the next attempt
     delivered_at: float | None = Field(None, ge=0, le=253402300799)
-    error: str | None = None  # why the last attempt did not succeed
+    error: str | None = None  # why the last attempt failed

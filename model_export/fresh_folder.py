@@ -1,4 +1,4 @@
-"""A folder that is filled beside its final place and moved there once complete."""
+"""A folder that is written next to its final path and moved there once complete."""
 
 import fcntl
 import os
@@ -16,11 +16,11 @@ LOCK = ".lock"
 def fresh_folder(folder: Path, ours: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:
     """Yield an empty folder that replaces ``folder`` if the block succeeds.
 
-    Otherwise it is removed and ``folder`` stays as it was; the next call clears what a killed
-    process left. ``ours`` tells whether a non-empty folder there may be replaced.
+    Otherwise it is removed and ``folder`` is unchanged; what a killed process left is removed by
+    the next call. ``ours`` returns whether a non-empty ``folder`` may be replaced.
 
     Raises:
-        OutputError: there is something else at ``folder``, or another process is writing it.
+        OutputError: ``folder`` may not be replaced, or another process is writing it.
     """
     place = folder.resolve()
     _check(folder, place, ours)

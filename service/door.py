@@ -73,7 +73,7 @@ class Door:
             detail = "no worker has announced a model yet; try again soon"
             raise Refusal(503, "no_model", detail, retry_after_s=5)
         names = ", ".join(entry.name for entry in known)
-        raise UnknownModel("model", f"unknown model {wanted!r}; there are: {names}")
+        raise UnknownModel("model", f"unknown model {wanted!r}; available: {names}")
 
     async def view(self, record: JobRecord, links: Links | None = None) -> JobView:
         """Return the job as clients see it, with its queue position and ETA."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from redis import Redis
 
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
@@ -88,6 +89,25 @@ async def opened() -> AsyncIterator[Opened[Any]]:
 
 
 @pytest.fixture
-async def redis_store(jobs_settings: JobsSettings, opened: Opened[RedisStore]) -> RedisStore:
+async def store(jobs_settings: JobsSettings, opened: Opened[RedisStore]) -> RedisStore:
     """Open a store on the private server."""
     return opened(RedisStore(jobs_settings))
+
+
+@pytest.fixture
+def redis(jobs_settings: JobsSettings) -> Iterator[Any]:
+    """Open a plain client of the private server."""
+    with Redis.from_url(jobs_settings.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def prefix(jobs_settings: JobsSettings) -> str:
+    """Return what the test's keys begin with."""
+    return f"{{{jobs_settings.key_prefix}}}"
+
+
+@pytest.fixture
+def redis_store(store: RedisStore) -> RedisStore:
+    """Return the store under its former name."""
+    return store

@@ -31,6 +31,7 @@ FOLDERS = {
     "service", "workers", "model_export", "deploy", "tests", "jobs", "diffusion", "docs",
 }  # fmt: skip
 MOST_FILES = 16
+MOST_LINES = 400
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
@@ -172,3 +173,9 @@ def test_no_import_between_wings_runs_back_up(package: str) -> None:
 def test_no_folder_has_more_than_sixteen_files_side_by_side() -> None:
     counts = Counter(str(Path(name).parent) for name in tracked() if (ROOT / name).exists())
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_no_file_of_code_is_longer_than_four_hundred_lines() -> None:
+    code = (ROOT / name for name in tracked() if name.endswith((".py", ".lua")))
+    lengths = {path: len(path.read_text().splitlines()) for path in code if path.exists()}
+    assert {str(path): lines for path, lines in lengths.items() if lines > MOST_LINES} == {}

@@ -17,7 +17,7 @@ import uvloop
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.cancelling import end
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
 from jobs.store import WorkerEntry
@@ -127,7 +127,7 @@ class WorkerHost:
         return task
 
     async def _beat(self) -> None:
-        """Record, for ever, that the event loop runs."""
+        """Record, forever, that the event loop runs."""
         while True:
             self._runtime.pulse.beat_at = monotonic()
             await asyncio.sleep(BEAT_S)
@@ -148,7 +148,7 @@ class WorkerHost:
                     catalogue_at = self._loop.time()
                 await self._store.announce_worker(self._worker_entry())
                 self._runtime.pulse.announced_at = monotonic()
-            except StoreTrouble as error:
+            except TransientStoreError as error:
                 catalogue_at = 0.0
                 self.counters.redis_errors.inc()
                 log.warning("not announced", reason=str(error))
@@ -200,7 +200,7 @@ class WorkerHost:
         await end(*self._tasks)
         try:
             await self._store.retire_worker(self._settings.worker_id)
-        except StoreTrouble:
+        except TransientStoreError:
             log.warning("worker not retired; its entry expires")
         await self._store.close()
         await asyncio.to_thread(self._tracing.close)

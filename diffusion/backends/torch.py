@@ -37,7 +37,7 @@ class TorchBackend:
 
 
 class Positional(nn.Module):
-    """A UNet that takes only float32 tensors, by position, whatever it computes in."""
+    """A UNet with only positional float32 tensors as inputs, whatever its own dtype."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class Positional(nn.Module):
 def traced(unet: Any) -> Any:
     """Return the UNet as a TorchScript trace, or untraced if the trace computes something else.
 
-    A trace runs without the interpreter: measured a sixth faster on 16 rows and a third on one, and
-    it leaves the GIL to the other threads. It is checked with another batch size, image size and
-    number of tokens than it was recorded with.
+    A trace runs without Python: it is a sixth faster on 16 rows and a third on one, and releases
+    the GIL to other threads. It is checked with a batch size, image size and number of tokens other
+    than those it was recorded with.
     """
     plain = Positional(unet)
     try:

@@ -101,9 +101,9 @@ def load_bundle(
             device, the provider or the export is not available.
     """
     if backend not in BACKENDS:
-        raise BundleError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
+        raise BundleError(f"unknown backend {backend!r}; available: {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
-        raise BundleError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
+        raise BundleError(f"unknown precision {precision!r}; available: {', '.join(PRECISIONS)}")
     check_files(folder)
     place = usable_device(device)
     sha256 = digest(folder)
@@ -236,6 +236,6 @@ def _info(
     if info.default_sampler not in SAMPLERS:
         known = ", ".join(SAMPLERS)
         raise BundleError(
-            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; there are: {known}"
+            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; available: {known}"
         )
     return info

@@ -84,7 +84,7 @@ def sampler_info(name: str) -> SamplerInfo:
         return SAMPLERS[name]
     except KeyError:
         known = ", ".join(SAMPLERS)
-        raise SamplerError(f"unknown sampler {name!r}; there are: {known}") from None
+        raise SamplerError(f"unknown sampler {name!r}; available: {known}") from None
 
 
 def compile_levels(

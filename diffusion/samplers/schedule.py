@@ -175,7 +175,7 @@ def _timesteps(schedule: str, steps: int, last: int, offset: int) -> Array:
     if schedule == "beta":
         return last * np.interp(1 - np.arange(steps) / steps, *_beta_distribution())
     known = ", ".join(SAMPLING_SCHEDULES)
-    raise ScheduleError(f"unknown schedule {schedule!r}; there are: {known}")
+    raise ScheduleError(f"unknown schedule {schedule!r}; available: {known}")
 
 
 @lru_cache(maxsize=1)

@@ -1,1 +1,1 @@
-"""The store on Redis: records, connections, and one Lua script a transition."""
+"""The store on Redis: records, connections, and one Lua script per transition."""

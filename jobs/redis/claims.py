@@ -1,4 +1,4 @@
-"""What workers ask of a store on Redis: claims, and everything that they write under a lease."""
+"""The workers' part of the store on Redis: claims, and all writes under a lease."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import orjson
 import structlog
 from redis.asyncio import Redis
 
-from jobs.errors import StaleFence, StoreTrouble, UnreadableRecord
+from jobs.errors import StaleFence, TransientStoreError, UnreadableRecord
 from jobs.redis.connection import ask
 from jobs.redis.damage import Damage
 from jobs.redis.records import JobHash, decode
@@ -27,7 +27,7 @@ from jobs.store import (
 )
 
 log = structlog.get_logger()
-ORPHAN_TTL_S = 3600  # a blob whose script never ran disappears by itself
+ORPHAN_TTL_S = 3600  # a blob whose script never ran expires
 
 
 class RedisClaims:
@@ -46,19 +46,20 @@ class RedisClaims:
         self._scripts = scripts
         self._settings = settings
         self._damage = damage
-        self._unsure: dict[tuple[str, str], str] = {}  # model, worker → a claim without an answer
+        # model, worker → token of a claim whose reply was lost
+        self._unsure: dict[tuple[str, str], str] = {}
 
     async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
         """Hand the next waiting job of this model to the worker.
 
-        Where an answer is lost nobody knows what was claimed; the worker's next call finds out.
+        If the reply is lost, the worker's next call repeats the claim and gets what was claimed.
         """
         unsure = self._unsure.pop((model, worker), None)
         token = unsure or secrets.token_hex(8)
         arguments = {"model": model, "worker": worker, "idle": idle, "token": token}
         try:
             return await self._claim(arguments | {"again": unsure is not None})
-        except StoreTrouble:
+        except TransientStoreError:
             self._unsure[model, worker] = token
             raise
 
@@ -75,7 +76,7 @@ class RedisClaims:
         return None
 
     async def _fail_unreadable(self, lease: Lease, error: UnreadableRecord) -> None:
-        """End a job that no worker can draw, so that it does not come back to the next one."""
+        """Fail a job that no worker can read, so that it is not claimed again."""
         await self._damage.note(f"job:{lease.job_id}", error)
         failure = JobError(code="internal", detail=str(error)).model_dump_json()
         await self._scripts("finish", _fence(lease) | {"status": "failed", "error": failure})
@@ -100,7 +101,7 @@ class RedisClaims:
                     head = orjson.loads(value)
                     Checkpoint(head["image"], head["row"], head["identity"], head["shape"], b"")
                     heads.append(head | {"key": str(head["key"])})
-                except (KeyError, TypeError, ValueError):  # the picture starts anew
+                except (KeyError, TypeError, ValueError):  # the image starts over
                     log.error("a checkpoint is damaged", job_id=job_id, field=repr(field))
         if not heads:
             return ()
@@ -111,11 +112,11 @@ class RedisClaims:
             if blob is not None
         )
 
-    async def renew(self, leases: Sequence[Lease], *, parkable: int | None = None) -> Renewal:
-        """Prolong all leases in one call."""
+    async def renew(self, leases: Sequence[Lease], *, preemptible: int | None = None) -> Renewal:
+        """Extend all leases in one call."""
         arguments: dict[str, Any] = {"leases": [_fence(lease) for lease in leases]}
-        if parkable is not None:
-            arguments["parkable"] = parkable
+        if preemptible is not None:
+            arguments["preemptible"] = preemptible
         lost, *waiting = await self._scripts("renew", arguments)
         return Renewal(frozenset(job_id.decode() for job_id in lost), next(iter(waiting), None))
 
@@ -141,7 +142,7 @@ class RedisClaims:
         return frozenset(p.lease.job_id for p, ok in zip(previews, kept, strict=True) if not ok)
 
     async def checkpoint(self, lease: Lease, checkpoints: Sequence[Checkpoint]) -> None:
-        """Replace the pictures' checkpoints."""
+        """Replace the images' checkpoints."""
 
         def fill(pipe: Any) -> None:
             heads = []
@@ -157,7 +158,7 @@ class RedisClaims:
             raise StaleFence(lease.job_id)
 
     async def add_image(self, lease: Lease, image: FinishedImage) -> None:
-        """Store one finished picture."""
+        """Store a finished image."""
         key = self._key("image", lease.job_id, lease.fence, str(image.record.index))
         record = image.record
         # As text: a seed is an int64, and Lua's numbers are doubles.
@@ -184,14 +185,14 @@ class RedisClaims:
         return await self._leave("requeue", lease, reason=reason)
 
     async def _leave(self, name: str, lease: Lease, **arguments: Any) -> JobRecord:
-        """Run a transition that takes the job from its worker; return what the job is then."""
+        """Run a transition that takes the job from its worker; return its new record."""
 
         def fill(pipe: Any) -> None:
             self._scripts.queue(pipe, name, _fence(lease) | arguments)
             pipe.hgetall(self._key("job", lease.job_id))
 
-        ours, job = await self._scripts.execute(fill)
-        if not ours:
+        held, job = await self._scripts.execute(fill)
+        if not held:
             raise StaleFence(lease.job_id)
         return decode(lease.job_id, job)
 

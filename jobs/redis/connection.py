@@ -1,4 +1,4 @@
-"""Connections to Redis: with TLS, and through sentinels, where the URL says so."""
+"""Connections to Redis, with TLS or through sentinels if the URL says so."""
 
 import ssl
 from typing import Any
@@ -12,13 +12,13 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.errors import JobsError
-from jobs.redis.errors import trouble
+from jobs.redis.errors import transient_error
 from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
 from jobs.settings import JobsSettings
 
 
 def connect(settings: JobsSettings) -> "Redis":
-    """Return a client with a pool of its own; it connects when it is first asked."""
+    """Return a client with its own pool; it connects on first use."""
     options: dict[str, Any] = {
         "timeout": 10,  # a burst waits for a connection
         "max_connections": 64,
@@ -28,29 +28,29 @@ def connect(settings: JobsSettings) -> "Redis":
         "retry_on_error": [RedisConnectionError, RedisTimeoutError],
     }
     tls = tls_options(settings)
-    if (said := sentinel_url(settings.redis_url)) is not None:
-        return Redis.from_pool(master_pool(said, tls, **options))
+    if (sentinel := sentinel_url(settings.redis_url)) is not None:
+        return Redis.from_pool(master_pool(sentinel, tls, **options))
     return Redis.from_pool(BlockingConnectionPool.from_url(settings.redis_url, **options, **tls))
 
 
 def connect_blocking(settings: JobsSettings) -> "BlockingRedis":
-    """Return a client for threads; it connects when it is first asked."""
+    """Return a client for threads; it connects on first use."""
     options = {"socket_timeout": 10, "socket_connect_timeout": 3}
     tls = tls_options(settings)
-    if (said := sentinel_url(settings.redis_url)) is not None:
-        return blocking_master(said, tls, **options)
+    if (sentinel := sentinel_url(settings.redis_url)) is not None:
+        return blocking_master(sentinel, tls, **options)
     return BlockingRedis.from_url(settings.redis_url, **options, **tls)
 
 
 def broker(settings: JobsSettings) -> tuple[str, dict[str, Any]]:
     """Return the URL and the transport options that Celery reaches Redis with."""
     options: dict[str, Any] = {"socket_connect_timeout": 3, "socket_timeout": 10}
-    said = sentinel_url(settings.redis_url)
-    if said is None:
+    sentinel = sentinel_url(settings.redis_url)
+    if sentinel is None:
         return settings.redis_url, options
-    tls = {"ssl": True} | tls_options(settings) if said.tls else {}
-    options |= {"master_name": said.master, "sentinel_kwargs": TIMEOUTS | tls}
-    return said.broker(), options
+    tls = {"ssl": True} | tls_options(settings) if sentinel.tls else {}
+    options |= {"master_name": sentinel.master, "sentinel_kwargs": TIMEOUTS | tls}
+    return sentinel.broker(), options
 
 
 def _tls(settings: JobsSettings) -> bool:
@@ -58,14 +58,14 @@ def _tls(settings: JobsSettings) -> bool:
 
 
 def tls_options(settings: JobsSettings) -> dict[str, Any]:
-    """Return redis-py's arguments for TLS; none where the URL does not ask for it."""
+    """Return redis-py's arguments for TLS, none if the URL does not ask for it."""
     if not _tls(settings):
         return {}
     return {"ssl_cert_reqs": "required", "ssl_check_hostname": True} | _files(settings)
 
 
 def broker_tls(settings: JobsSettings) -> dict[str, Any] | None:
-    """Return Celery's ``broker_use_ssl``, None where the URL does not ask for TLS."""
+    """Return Celery's ``broker_use_ssl``, None if the URL does not ask for TLS."""
     if not _tls(settings):
         return None
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True} | _files(settings)
@@ -81,24 +81,24 @@ def _files(settings: JobsSettings) -> dict[str, str]:
 
 
 async def ask(call: Any) -> Any:
-    """Return Redis' answer to a call, whose types in redis-py leave open what it is.
+    """Return the reply to a call; redis-py leaves its type open.
 
     Raises:
-        StoreTrouble: Redis does not answer, or takes no more.
+        TransientStoreError: Redis does not answer, or accepts no writes.
     """
     try:
         return await call
     except (RedisError, OSError) as error:
-        if (meaning := trouble(error)) is None:
+        if (store_error := transient_error(error)) is None:
             raise
-        raise meaning from error
+        raise store_error from error
 
 
 async def disconnect(redis: "Redis", what: str) -> None:
-    """Close a client's connections; ``what`` names them where that fails.
+    """Close a client's connections; ``what`` names them in the error.
 
     Raises:
-        JobsError: Redis is away, or went away while they were closed.
+        JobsError: the connection failed while it was being closed.
     """
     try:
         await redis.aclose()

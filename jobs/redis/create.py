@@ -1,4 +1,4 @@
-"""What a store on Redis takes on, durably where that is asked for, and why it refuses the rest."""
+"""Creating jobs on Redis, durably if requested, and the reasons for refusing one."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -24,8 +24,8 @@ from jobs.settings import JobsSettings
 from jobs.store import CreateOptions, WorkerEntry
 
 
-class RedisIntake:
-    """Takes jobs on. ``workers`` returns the live ones, whose speed decides about deadlines."""
+class JobCreator:
+    """Creates jobs. ``workers`` returns the live ones, whose speed decides about deadlines."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class RedisIntake:
         self._durability = Durability(redis, settings)
         self._memory = (0.0, 0)
 
-    async def take(
+    async def create(
         self, job_id: str, spec: JobSpec, units: float, options: CreateOptions
     ) -> tuple[str, bool]:
-        """Return the id of the job that now exists, and whether it did before.
+        """Return the job's id, and whether it is one created before under the same key.
 
         Raises:
-            JobsError: as :meth:`jobs.store.JobStore.create` has it.
+            JobsError: see :meth:`jobs.store.JobStore.create`.
         """
         if await self.memory_bytes() > self._settings.memory_high_water_bytes:
             raise StoreFull
@@ -63,9 +63,8 @@ class RedisIntake:
         }
         if spec.deadline_s is not None:
             arguments["deadline_s"] = spec.deadline_s
-            most = self._settings.max_workers
-            speed = full_speed(await self._workers(), spec.model, most)
-            if speed is not None:
+            workers = await self._workers()
+            if speed := full_speed(workers, spec.model, self._settings.max_workers):
                 arguments["speed"] = speed
         if traceparent := options.get("traceparent"):
             arguments["traceparent"] = traceparent
@@ -76,37 +75,36 @@ class RedisIntake:
                 "key": f"{spec.tenant}:{idempotency.key}",
                 "fingerprint": idempotency.fingerprint,
             }
-        outcome, *found = await self._create(job_id, arguments, options.get("durable"))
+        outcome, *found = await self._run(job_id, arguments, options.get("durable"))
         if outcome in (b"created", b"replayed"):
             return found[0].decode(), outcome == b"replayed"
         if outcome == b"conflict":
             raise IdempotencyConflict
         raise await self._refusal(outcome, spec, units, [float(value) for value in found])
 
-    async def _create(
+    async def _run(
         self, job_id: str, arguments: dict[str, Any], durable: Durable | None
     ) -> Sequence[bytes]:
-        """Run the script; where it is wanted, wait until what it wrote or found would survive."""
+        """Run the script; if requested, wait until the job that it created or found is durable."""
+        found: Sequence[bytes]
         if not self._durability.wanted(durable):
-            found: Sequence[bytes] = await self._scripts("create", arguments)
+            found = await self._scripts("create", arguments)
             return found
         await self._durability.check(job_id)
-        arguments = arguments | {"durable": True}
 
         def fill(pipe: Any) -> None:
-            self._scripts.queue(pipe, "create", arguments)
+            self._scripts.queue(pipe, "create", arguments | {"durable": True})
             self._durability.queue(pipe)
 
-        outcome, confirmed = await self._scripts.execute(fill)
-        if outcome[0] in (b"created", b"replayed"):
-            self._durability.confirm(outcome[1].decode(), confirmed)
-        found = outcome
+        found, confirmed = await self._scripts.execute(fill)
+        if found[0] in (b"created", b"replayed"):
+            self._durability.confirm(found[1].decode(), confirmed)
         return found
 
     async def _refusal(
         self, outcome: bytes, spec: JobSpec, units: float, found: Sequence[float]
     ) -> JobsError:
-        """Return why a job was not taken on."""
+        """Return the reason for refusing a job."""
         if outcome == b"late":
             assert spec.deadline_s is not None
             return DeadlineUnmeetable(spec.deadline_s, found[0])
@@ -122,7 +120,7 @@ class RedisIntake:
         return QuotaExceeded(spec.tenant, quota, outstanding, wait_s)
 
     async def memory_bytes(self) -> int:
-        """Return what Redis uses, at most a second old."""
+        """Return Redis' memory in use, as of at most a second ago."""
         asked_at, value = self._memory
         if monotonic() - asked_at > 1:
             info = await ask(self._redis.info("memory"))

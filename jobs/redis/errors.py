@@ -1,4 +1,4 @@
-"""What Redis' refusals mean for the store."""
+"""The store's errors for Redis' errors."""
 
 from redis.exceptions import (
     MasterDownError,
@@ -8,22 +8,22 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from jobs.errors import StoreFull, StoreTrouble, StoreUnavailable
+from jobs.errors import StoreFull, StoreUnavailable, TransientStoreError
 
-PASSING = ("BUSY ", "LOADING", "CLUSTERDOWN", "TRYAGAIN")
-"""A script that takes too long, a server that reads its files, a cluster that settles."""
+TRANSIENT = ("BUSY ", "LOADING", "CLUSTERDOWN", "TRYAGAIN")
+"""A script that runs too long, a server that loads its data, a cluster that reconfigures."""
 NO_WRITES = ("MISCONF", "NOREPLICAS", "READONLY", "MASTERDOWN")
-"""A full disk, too few replicas, a replica that was asked to write, a replica without a master."""
+"""A full disk, too few replicas, a write sent to a replica, a replica without its master."""
 
 
-def trouble(error: RedisError | OSError) -> StoreTrouble | None:
-    """Return what may pass by itself, None where the command itself is wrong."""
+def transient_error(error: RedisError | OSError) -> TransientStoreError | None:
+    """Return the store's error if a retry may succeed, None if the command itself is wrong."""
     if isinstance(error, OutOfMemoryError):
         return StoreFull("Redis is out of memory")
     if isinstance(error, ReadOnlyError | MasterDownError):
         return StoreUnavailable(f"Redis takes no writes: {error}")
     if isinstance(error, ResponseError):
-        if str(error).startswith(PASSING):
+        if str(error).startswith(TRANSIENT):
             return StoreUnavailable(f"Redis does not answer yet: {error}")
         refused = any(word in str(error) for word in NO_WRITES)
         return StoreUnavailable(f"Redis takes no writes: {error}") if refused else None

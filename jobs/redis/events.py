@@ -1,4 +1,4 @@
-"""Following jobs' events: one connection wakes every listener, a round trip reads for many."""
+"""Following jobs' events: one connection wakes all listeners, one round trip reads for many."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,20 @@ from redis.exceptions import RedisError
 
 from jobs.cancelling import end
 from jobs.errors import InvalidCursor, StoreUnavailable, UnreadableRecord
-from jobs.redis.errors import trouble
+from jobs.redis.errors import transient_error
 from jobs.schema import JobStatus
 from jobs.store import Event
 
 log = structlog.get_logger()
-MOST_AT_ONCE = 64  # events of a job
-TOGETHER = 32  # jobs in a round trip
-RECHECK_S = 5.0  # a wake-up lost with its connection is made up for
+MAX_EVENTS = 64  # of one job in a round trip
+MAX_JOBS = 32  # in a round trip
+RECHECK_S = 5.0  # in case a wake-up was lost with its connection
 Entries = list[tuple[bytes, Mapping[bytes, bytes]]]
 _ID = re.compile(r"\d{1,18}-\d{1,18}")
 
 
 def parse_id(after: str | None) -> str:
-    """Return a stream id to read after.
+    """Return the stream id to read after.
 
     Raises:
         InvalidCursor: it is not an event id.
@@ -40,22 +40,22 @@ def parse_id(after: str | None) -> str:
     return after
 
 
-class Reads:
+class BatchReader:
     """Reads many streams in one round trip.
 
-    Whatever is asked for while one is under way goes together in the next: a worker tells of all
-    its jobs at once, and a door may have a thousand listeners.
+    Reads requested during one round trip share the next: a worker reports on all its jobs at once,
+    and a door may have a thousand listeners.
     """
 
     def __init__(self, redis: "Redis", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._asked: deque[_Asked] = deque()
+        self._reads: deque[_Read] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     async def read(self, job_id: str, after: str) -> tuple[bytes | None, Entries]:
-        """Return a job's status, as it was before, and its events after an id.
+        """Return a job's status and then its events after an id.
 
         Raises:
             RedisError, OSError: Redis did not answer, or refused.
@@ -63,72 +63,72 @@ class Reads:
         """
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        asked = _Asked(job_id, after, asyncio.get_running_loop().create_future())
-        self._asked.append(asked)
+        read = _Read(job_id, after, asyncio.get_running_loop().create_future())
+        self._reads.append(read)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        return await asked.answer
+        return await read.reply
 
     async def _run(self) -> None:
-        while self._asked:
-            together = [self._asked.popleft() for _ in range(min(TOGETHER, len(self._asked)))]
-            together = [asked for asked in together if not asked.answer.done()]  # who left
+        while self._reads:
+            batch = [self._reads.popleft() for _ in range(min(MAX_JOBS, len(self._reads)))]
+            batch = [read for read in batch if not read.reply.done()]  # the others were canceled
             try:
-                replies = await self._replies(together)
-            except Exception as error:  # theirs to judge, and to tell
-                replies = [error] * 2 * len(together)
+                replies = await self._execute(batch)
+            except Exception as error:  # raised to each caller
+                replies = [error] * 2 * len(batch)
             except asyncio.CancelledError:
-                self._asked.extendleft(together)
+                self._reads.extendleft(batch)
                 raise
-            for asked, status, found in zip(together, replies[::2], replies[1::2], strict=True):
-                asked.take(status, found)
+            for read, status, found in zip(batch, replies[::2], replies[1::2], strict=True):
+                read.resolve(status, found)
 
-    async def _replies(self, together: Sequence["_Asked"]) -> list[Any]:
+    async def _execute(self, batch: Sequence["_Read"]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
-        for asked in together:
-            # Before the events: a result comes with its end.
-            pipe.hget(f"{self._prefix}:job:{asked.job_id}", "status")
-            stream = f"{self._prefix}:events:{asked.job_id}"
-            pipe.xrange(stream, f"({asked.after}", "+", count=MOST_AT_ONCE)
+        for read in batch:
+            # The status first: if the job has ended by then, its result is in the stream.
+            pipe.hget(f"{self._prefix}:job:{read.job_id}", "status")
+            stream = f"{self._prefix}:events:{read.job_id}"
+            pipe.xrange(stream, f"({read.after}", "+", count=MAX_EVENTS)
         return await pipe.execute(raise_on_error=False)
 
     async def close(self) -> None:
-        """Read no more; whoever waits for an answer is told."""
+        """Stop reading; pending reads raise StoreUnavailable."""
         self._closed = True
         if self._task is not None:
             await end(self._task)
         closed = StoreUnavailable("the store is closed")
-        for asked in self._asked:
-            asked.take(closed, closed)
+        for read in self._reads:
+            read.resolve(closed, closed)
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Read:
     job_id: str
     after: str
-    answer: asyncio.Future[tuple[bytes | None, Entries]]
+    reply: asyncio.Future[tuple[bytes | None, Entries]]
 
-    def take(self, status: Any, found: Any) -> None:
-        if self.answer.done():  # who asked is gone
+    def resolve(self, status: Any, found: Any) -> None:
+        if self.reply.done():  # canceled
             return
-        for reply in (status, found):
-            if isinstance(reply, Exception):
-                self.answer.set_exception(reply)
+        for part in (status, found):
+            if isinstance(part, Exception):
+                self.reply.set_exception(part)
                 return
-        self.answer.set_result((status, found))
+        self.reply.set_result((status, found))
 
 
 class EventHub:
-    """Wakes the listeners of a job whenever its stream grows; each has what is new read for it.
+    """Wakes a job's listeners when its stream grows, and reads the new events for them.
 
-    One subscription serves all listeners of the process: a thousand open streams hold no
-    connection of their own.
+    One subscription serves all listeners of the process, so an open stream needs no connection of
+    its own.
     """
 
     def __init__(self, redis: "Redis", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._reads = Reads(redis, prefix)
+        self._reader = BatchReader(redis, prefix)
         self._listeners: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -136,10 +136,10 @@ class EventHub:
     async def follow(self, job_id: str, after: str) -> AsyncIterator[Event]:
         """Yield events after an id until the result, or until the job is deleted.
 
-        An outage is waited out.
+        Outages are waited out.
 
         Raises:
-            StoreUnavailable: Redis refuses to return them.
+            StoreUnavailable: Redis refuses to return events.
             UnreadableRecord: the job's status is damaged.
         """
         wake = asyncio.Event()
@@ -150,11 +150,11 @@ class EventHub:
             while True:
                 wake.clear()
                 try:
-                    status, entries = await self._reads.read(job_id, after)
+                    status, entries = await self._reader.read(job_id, after)
                 except (RedisError, OSError) as error:
-                    if trouble(error) is None:  # it will not pass by itself
+                    if transient_error(error) is None:  # a retry cannot succeed
                         raise StoreUnavailable(f"no events of {job_id}: {error}") from error
-                    await asyncio.sleep(0.5)  # the server is away; the stream outlives it
+                    await asyncio.sleep(0.5)  # an outage, which the stream outlives
                     continue
                 over = status is None or _ended(job_id, status)
                 if over and not entries:
@@ -164,7 +164,7 @@ class EventHub:
                     if event.kind == "result":
                         return
                 after = entries[-1][0].decode() if entries else after
-                if not over and len(entries) < MOST_AT_ONCE:  # there was no more to read
+                if not over and len(entries) < MAX_EVENTS:  # nothing is left to read
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), RECHECK_S)
         finally:
@@ -174,7 +174,7 @@ class EventHub:
                 del self._listeners[job_id]
 
     async def _listen(self) -> None:
-        told = False
+        logged = False  # once per outage
         while not self._closing:
             pubsub: PubSub = self._redis.pubsub()
             try:
@@ -184,12 +184,12 @@ class EventHub:
                     if message and message["type"] == "message":
                         self._wake(message["data"].decode())
                     elif message and message["type"] == "subscribe":
-                        told = False
-                        self._wake(None)  # whatever came while nobody listened
+                        logged = False
+                        self._wake(None)  # for events before the subscription
             except (RedisError, OSError) as error:
-                if not told:  # once an outage
-                    log.warning("nothing tells of new events, looking again", reason=str(error))
-                told = True
+                if not logged:
+                    log.warning("no notice of new events, resubscribing", reason=str(error))
+                logged = True
                 await asyncio.sleep(0.2)
             finally:
                 with contextlib.suppress(RedisError, OSError):
@@ -209,7 +209,7 @@ class EventHub:
         self._closing = True
         if self._task is not None:
             await end(self._task)
-        await self._reads.close()
+        await self._reader.close()
 
 
 def _ended(job_id: str, status: bytes) -> bool:

@@ -24,14 +24,14 @@ class RedisFleet:
         self._damage = damage
 
     async def announce_model(self, model: ModelEntry) -> None:
-        """Put a model into the catalogue."""
+        """Add a model to the catalogue."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hset(self._key("models"), model.name, model.model_dump_json())
         pipe.srem(self._key("unreadable"), f"model:{model.name}")
         await ask(pipe.execute())
 
     async def forget_model(self, name: str) -> None:
-        """Take a model out of the catalogue."""
+        """Remove a model from the catalogue."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hdel(self._key("models"), name)
         pipe.srem(self._key("unreadable"), f"model:{name}")
@@ -56,14 +56,14 @@ class RedisFleet:
         await ask(pipe.execute())
 
     async def retire_worker(self, worker_id: str) -> None:
-        """Forget a worker that stops."""
+        """Remove a worker that stops."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.delete(self._key("worker", worker_id))
         pipe.srem(self._key("workers"), worker_id)
         await ask(pipe.execute())
 
     async def workers(self) -> tuple[WorkerEntry, ...]:
-        """Return the live workers; those that fell silent are forgotten."""
+        """Return the live workers, and drop the expired ones from the index."""
         key = self._key("workers")
         members = await ask(self._redis.smembers(key))
         ids = sorted(member.decode() for member in members)
@@ -81,7 +81,7 @@ _WORKER = TypeAdapter(WorkerEntry)
 
 
 def _worker_entry(value: bytes) -> WorkerEntry | None:
-    """Read a worker's announcement, None where it is damaged; a newer worker may say more."""
+    """Return a worker's entry, None if it is damaged; fields of newer workers are ignored."""
     try:
         return _WORKER.validate_json(value)
     except ValidationError as error:

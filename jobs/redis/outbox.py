@@ -1,4 +1,4 @@
-"""The outbox in Redis: sorted sets of job ids by when they are due, of all and of each tenant."""
+"""The outbox in Redis: sorted sets of job ids by due time, one for all and one per tenant."""
 
 import secrets
 from collections import Counter
@@ -43,7 +43,7 @@ class RedisOutbox:
         }
         found: list[list[bytes]] = []
         put_off = True
-        while put_off and not found:  # there may be others behind those that were put off
+        while put_off and not found:  # others may be due behind those put off
             found, put_off = await self._scripts("deliveries/take", arguments)
         return tuple(
             Delivery(job_id.decode(), tenant.decode(), int(attempt), receiver.decode(), token)
@@ -64,7 +64,7 @@ class RedisOutbox:
             raise JobNotFound(f"{job_id}/webhook")
 
     async def counts(self) -> OutboxCounts:
-        """Return how much waits, since when, and how much was given up."""
+        """Return how many deliveries are pending, for how long, and how many have failed."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.zcard(self._key("outbox"))
         pipe.zcard(self._key("undelivered"))

@@ -12,7 +12,7 @@ from jobs.webhook import Webhook, WebhookRecord, WebhookState
 JobHash = Mapping[bytes, bytes]
 T = TypeVar("T")
 _REQUIRED: Any = object()
-LAST_VERSION = 10**6  # beyond it a version is damage, as the scripts have it too
+LAST_VERSION = 10**6  # a greater version counts as damage, as it does in the scripts
 
 
 class _Fields:
@@ -23,7 +23,7 @@ class _Fields:
         self._job = job
 
     def get(self, field: str, parse: Callable[[bytes], T], default: T = _REQUIRED) -> T:
-        """Return a parsed field, or the default where the job lacks it.
+        """Return a parsed field, or the default if the job lacks it.
 
         Raises:
             UnreadableRecord: the field is damaged, or missing and required.
@@ -37,7 +37,7 @@ class _Fields:
             raise UnreadableRecord(self._job_id, field) from error
 
     def images(self) -> tuple[ImageRecord, ...]:
-        """Return the finished pictures, by index."""
+        """Return the finished images, by index."""
         names = (name.decode("ascii", "replace") for name in self._job)
         heads = [name for name in names if name.startswith("image:")]
         images = [self.get(name, ImageRecord.model_validate_json) for name in heads]

@@ -14,7 +14,7 @@ from jobs.schema import SCHEMA_VERSION
 from jobs.settings import JobsSettings
 
 LUA = Path(__file__).parent / "lua"
-SHARED = ("prelude", "quota", "order", "outbox", "life")  # what every script begins with
+SHARED = ("prelude", "quota", "order", "outbox", "life")  # prepended to every script
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "events_kept", "previews_kept",
@@ -24,7 +24,7 @@ _SETTINGS = {
 
 
 class Scripts:
-    """Runs ``jobs/redis/lua/<name>.lua`` behind the files that all scripts share."""
+    """Runs ``jobs/redis/lua/<name>.lua``, with the shared files prepended."""
 
     def __init__(self, redis: "Redis", prefix: str, settings: JobsSettings) -> None:
         shared = [LUA / "shared" / f"{part}.lua" for part in SHARED]
@@ -44,23 +44,23 @@ class Scripts:
         self._settings = orjson.dumps(chosen)
 
     async def __call__(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Run one transition. Raises: StoreTrouble."""
+        """Run one transition. Raises: TransientStoreError."""
         parameters = [orjson.dumps(arguments), self._settings]
         return await ask(self._scripts[name](keys=[self._prefix], args=parameters))
 
     def queue(self, pipe: Any, name: str, arguments: dict[str, Any], *blobs: bytes) -> None:
-        """Put one transition into a pipeline for :meth:`execute`."""
+        """Add one transition to a pipeline of :meth:`execute`."""
         sha, parameters = self._scripts[name].sha, orjson.dumps(arguments)
         pipe.evalsha(sha, 1, self._prefix, parameters, self._settings, *blobs)
 
     async def execute(self, fill: Callable[[Any], None]) -> Any:
-        """Run a pipeline in one round trip; a server that has lost the scripts is given them.
+        """Run a pipeline in one round trip, and again if the server had to be given the scripts.
 
-        redis-py's own pipelines ask every time whether the server has them. What is in a pipeline
-        may run twice and must bear it.
+        redis-py's own pipelines check for the scripts every time. The contents of a pipeline may
+        run twice, so they must be idempotent.
 
         Raises:
-            StoreTrouble: Redis does not answer, or takes no more.
+            TransientStoreError: Redis does not answer, or accepts no writes.
         """
         try:
             return await ask(self._filled(fill).execute())

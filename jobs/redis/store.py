@@ -1,4 +1,4 @@
-"""The store on Redis: one hash a job, one Lua script a transition, one hash tag for all keys."""
+"""The store on Redis: a hash per job, a Lua script per transition, one hash tag for all keys."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Unpack
@@ -15,7 +15,7 @@ from jobs.latency import Latency, latencies
 from jobs.redis import events
 from jobs.redis.claims import RedisClaims
 from jobs.redis.connection import ask, connect, disconnect
-from jobs.redis.create import RedisIntake
+from jobs.redis.create import JobCreator
 from jobs.redis.damage import Damage
 from jobs.redis.fleet import RedisFleet
 from jobs.redis.outbox import RedisOutbox
@@ -71,7 +71,7 @@ class RedisStore:
         self.checkpoint, self.add_image = claims.checkpoint, claims.add_image
         self.finish, self.fail = claims.finish, claims.fail
 
-        self._intake = RedisIntake(self._redis, self._scripts, settings, fleet.workers)
+        self._creator = JobCreator(self._redis, self._scripts, settings, fleet.workers)
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
@@ -80,7 +80,7 @@ class RedisStore:
         self, job_id: str, spec: JobSpec, units: float, **options: Unpack[CreateOptions]
     ) -> Created:
         """Store a new job as ``queued``."""
-        kept, replayed = await self._intake.take(job_id, spec, units, options)
+        kept, replayed = await self._creator.create(job_id, spec, units, options)
         return Created(await self.get(kept), replayed)
 
     async def get(self, job_id: str) -> JobRecord:
@@ -141,7 +141,7 @@ class RedisStore:
         return JobPage(kept, last, tuple(unreadable))
 
     async def queue_position(self, record: JobRecord) -> QueuePosition | None:
-        """Return a queued job's place, an estimate where several tenants wait."""
+        """Return a queued job's place, an estimate while several tenants wait."""
         found = await self._scripts("position", {"id": record.id})
         return QueuePosition(int(found[0]) + 1, float(found[1])) if found else None
 
@@ -151,7 +151,7 @@ class RedisStore:
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
-        """Cancel if need be, then forget the job."""
+        """Cancel the job if it has not ended, then delete it."""
         await self._cancel(job_id, delete=True)
 
     async def _cancel(self, job_id: str, *, delete: bool) -> None:
@@ -162,11 +162,11 @@ class RedisStore:
             raise NewerSchema(job_id, int(outcome[1]), SCHEMA_VERSION)
 
     async def purge(self, tenant: str, limit: int) -> int:
-        """Delete at most so many of a tenant's jobs."""
+        """Delete up to ``limit`` of a tenant's jobs."""
         return int(await self._scripts("purge", {"tenant": tenant, "limit": limit}))
 
     async def sweep(self) -> Swept:
-        """Requeue, expire, bound."""
+        """Requeue, expire, evict."""
         requeued, models, expired, failed, dropped = await self._scripts("sweep", {})
         pairs = zip(requeued, models, strict=True)
         return Swept(
@@ -177,7 +177,7 @@ class RedisStore:
         )
 
     async def image(self, job_id: str, index: int) -> FinishedImage:
-        """Return a finished picture."""
+        """Return a finished image."""
         job = await self._hash(job_id)
         head = job.get(f"image:{index}".encode())
         if head is None:
@@ -189,7 +189,7 @@ class RedisStore:
             raise UnreadableRecord(job_id, f"image:{index}") from error
         data = await ask(self._redis.get(key))
         if data is None:
-            raise ResultExpired(f"picture {index} of job {job_id} is past its time to live")
+            raise ResultExpired(f"image {index} of job {job_id} has expired")
         return FinishedImage(record, data)
 
     async def latest_preview(self, job_id: str) -> tuple[str, bytes] | None:
@@ -204,20 +204,20 @@ class RedisStore:
         return found[0][1][b"content_type"].decode(), found[0][1][b"data"]
 
     async def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
-        """Yield the job's events after an id, until its result."""
+        """Yield the job's events after an id until its result."""
         start = events.parse_id(after)
         await self._hash(job_id)
         async for event in self._hub.follow(job_id, start):
             yield event
 
     async def backlog(self, model: str) -> Backlog:
-        """Return the model's remaining work."""
+        """Return the model's outstanding work."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.zcard(self._key("pending", model))
         pipe.scard(self._key("running", model))
         pipe.hmget(self._key("work", model), "pending_units", "running_units")
         pending, running, units = await ask(pipe.execute())
-        # Sums of rounded decimals may miss zero by a hair; no jobs means no work.
+        # Sums of rounded decimals may end just off zero; no jobs means no work.
         waiting = float(units[0] or 0) if pending else 0.0
         active = float(units[1] or 0) if running else 0.0
         return Backlog(pending, running, max(0.0, waiting), max(0.0, active))
@@ -237,7 +237,7 @@ class RedisStore:
             counts.get("created", 0),
             counts.get("leases_reaped", 0),
             int(results or 0),
-            await self._intake.memory_bytes(),
+            await self._creator.memory_bytes(),
             unreadable,
         )
 

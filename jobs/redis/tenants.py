@@ -1,4 +1,4 @@
-"""Tenants in Redis: their terms in one hash, what each has open in another of its own."""
+"""Tenants in Redis: their terms in one hash, each tenant's open jobs in a hash of its own."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ class RedisTenants:
 
 
 def _terms(name: str, stored: bytes | None) -> TenantTerms | None:
-    """Return a tenant's own terms; damaged ones are logged, and the defaults are in force."""
+    """Return a tenant's own terms, None if it has none; damaged ones are logged and ignored."""
     if stored is None:
         return None
     try:

@@ -10,7 +10,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 
 def configure(log_format: LogFormat = "auto", level: str = "INFO") -> None:
-    """Send structlog and the standard library's loggers to stderr in one format.
+    """Write structlog's and the standard library's logs to stderr in one format.
 
     ``auto`` is readable in a terminal and JSON everywhere else.
     """

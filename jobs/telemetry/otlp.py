@@ -9,26 +9,27 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 
-EXPORT_S = 2.0  # for one batch, attempts included; what cannot be sent is dropped
-CLOSE_S = 3.0  # a collector that is away must not hold up a stop
+EXPORT_S = 2.0  # per batch, retries included; spans that cannot be sent are dropped
+CLOSE_S = 3.0  # an unreachable collector must not delay shutdown
 
 
-def choosing(ratio: float) -> Sampler:
-    """Return a door's choice: this share of all traces, and none that its client leaves out.
+def door_sampler(ratio: float) -> Sampler:
+    """Return a sampler that records this share of traces, and none that the client excludes.
 
-    The share bounds what a client asks to record too, so that no stranger can fill the collector.
+    The share also applies to traces that a client asks to record, so that clients cannot flood the
+    collector.
     """
     share = TraceIdRatioBased(ratio)
     return ParentBased(share, remote_parent_sampled=share)
 
 
-def following() -> Sampler:
-    """Return a worker's choice: what the door chose for the job, and nothing else."""
+def worker_sampler() -> Sampler:
+    """Return a sampler that records what the door records, and nothing else."""
     return ParentBased(ALWAYS_OFF)
 
 
 def provider(endpoint: str, sampler: Sampler, service: str, instance: str) -> TracerProvider:
-    """Return a provider whose spans go to the collector at this base URL, from a thread."""
+    """Return a provider that sends spans to the collector at a base URL, from a thread."""
     resource = Resource.create(
         {
             "service.name": service,
@@ -43,7 +44,7 @@ def provider(endpoint: str, sampler: Sampler, service: str, instance: str) -> Tr
 
 
 def close(made: TracerProvider) -> None:
-    """Send what is left, as far as the time allows."""
+    """Send the remaining spans, for at most ``CLOSE_S``."""
     closing = Thread(target=made.shutdown, name="otlp-close", daemon=True)
     closing.start()
     closing.join(CLOSE_S)

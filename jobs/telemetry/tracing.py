@@ -1,8 +1,7 @@
-"""Spans that door and workers write about one job, and how they find each other.
+"""The spans of a job from door and workers, joined in one trace.
 
-A job's record carries the W3C trace context it was created under, so that every later span belongs
-to its client's trace, whichever worker claims the job. Where no collector is named, spans are
-OpenTelemetry's empty ones: nothing is kept and nothing is sent.
+A job's record holds the W3C trace context that it was created under, so every later span belongs
+to its client's trace, whichever worker claims the job. Without a collector, spans are no-ops.
 """
 
 from collections.abc import Callable
@@ -20,11 +19,11 @@ _W3C = TraceContextTextMapPropagator()
 
 @dataclass(frozen=True)
 class Tracing:
-    """Where a process' spans go."""
+    """A process' tracer, and how to close it."""
 
     tracer: Tracer
-    on: bool  # False where nobody looks at them
-    close: Callable[[], None]  # sends what is left, for a few seconds at most
+    on: bool  # False: spans are discarded
+    close: Callable[[], None]  # sends the remaining spans, for a few seconds at most
 
 
 OFF = Tracing(NoOpTracer(), False, lambda: None)
@@ -33,12 +32,12 @@ OFF = Tracing(NoOpTracer(), False, lambda: None)
 def open_tracing(
     settings: JobsSettings, service: str, instance: str, *, behind: bool = False
 ) -> Tracing:
-    """Return where the spans of this service's instance go; close it at the end.
+    """Return the tracing of an instance of a service; close it at exit.
 
-    ``behind`` a door, the door has chosen which traces are recorded.
+    ``behind`` a door, the traces recorded are those that the door chose.
 
     Raises:
-        StartError: a collector is named and the libraries to reach it are not installed.
+        StartError: a collector is set, but the ``otel`` extra is not installed.
     """
     if not settings.otlp_endpoint:
         return OFF
@@ -48,24 +47,24 @@ def open_tracing(
         raise StartError(
             f"SFUMATO_OTLP_ENDPOINT is set and {error.name} is not installed: pip install '.[otel]'"
         ) from error
-    sampler = otlp.following() if behind else otlp.choosing(settings.trace_ratio)
+    sampler = otlp.worker_sampler() if behind else otlp.door_sampler(settings.trace_ratio)
     provider = otlp.provider(settings.otlp_endpoint, sampler, service, instance)
     return Tracing(provider.get_tracer("sfumato"), True, lambda: otlp.close(provider))
 
 
 def parent(traceparent: str | None) -> Context:
-    """Return the context of a W3C ``traceparent``; one that is absent or malformed begins anew."""
+    """Return the context of a W3C ``traceparent``, an empty one if it is absent or malformed."""
     carrier = {} if traceparent is None else {"traceparent": traceparent}
     return _W3C.extract(carrier, context=Context())
 
 
 def traceparent(span: Span) -> str | None:
-    """Return the W3C ``traceparent`` of a span, None for an empty one."""
+    """Return the W3C ``traceparent`` of a span, None for a no-op span."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier, context=set_span_in_context(span, Context()))
     return carrier.get("traceparent")
 
 
 def recorded_id(span: Span) -> str | None:
-    """Return the trace id of a span that is recorded, else None."""
+    """Return the trace id of a recorded span, else None."""
     return format_trace_id(span.get_span_context().trace_id) if span.is_recording() else None

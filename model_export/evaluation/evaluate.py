@@ -65,7 +65,7 @@ def prompts_of(gallery: Gallery, asked: Sequence[str] = ()) -> list[str]:
     for kind in asked:
         if kind not in kinds:
             known = ", ".join(kinds)
-            raise GalleryError(f"the gallery has no prompts {kind!r}; there are: {known}")
+            raise GalleryError(f"the gallery has no prompts {kind!r}; available: {known}")
     return list(asked) or kinds
 
 

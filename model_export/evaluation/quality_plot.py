@@ -1,7 +1,7 @@
 """The plot of quality against steps: a column per family of samplers.
 
-Seventeen lines in one frame cannot be told apart, so each family has its own frame, with all other
-samplers in grey behind it for comparison.
+Seventeen lines in one frame are hard to distinguish, so each family has its own frame, with the
+other samplers in grey behind it for comparison.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FAMILIES = ("first order", "two rows a step", "multistep", "multistep with noise")
-# Okabe and Ito's, which colour-blind readers can tell apart, without yellow: too pale on white.
+# Okabe and Ito's colour-blind safe palette, without yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 MARKERS = ("o", "s", "^", "D", "v")
 SIZES = (9.0, 7.5, 6.0, 5.0, 4.0)  # of marks, so that a line shows from beneath the next

@@ -237,7 +237,3 @@ def main() -> None:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(str(error), style="red", markup=False)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -64,7 +64,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             record = json.loads((file.metadata() or {})["record"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
     except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no checkpoint ({error})") from error
+        raise CheckpointError(f"{path} is not a checkpoint ({error})") from error
     if record.pop("format") != FORMAT:
         raise CheckpointError(f"{path} is of another format")
     return Checkpoint(**record, tensors=tensors)

@@ -20,7 +20,7 @@ async def purge_tenant(settings: JobsSettings, name: str, report: Callable[[str]
     secret and terms; return the number of jobs. Can be repeated after a failure.
 
     Raises:
-        StoreTrouble: Redis is unavailable.
+        TransientStoreError: Redis is unavailable.
     """
     store, keys, secrets = RedisStore(settings), KeyStore(settings), WebhookSecrets(settings)
     try:

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP: the secret that they are signed with, and delivering one again."""
+"""Webhooks over HTTP: their signing secret, and delivering one again."""
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -14,14 +14,14 @@ router = APIRouter(tags=["webhooks"])
 
 
 class WebhookSecret(View):
-    """What a receiver needs to check signatures."""
+    """What a receiver needs to verify signatures."""
 
     secrets: tuple[str, ...]  # the newest first; two while one is being rotated
 
 
 @router.get("/v1/webhooks/secret", summary="Get the signing secret", responses=problems(*GUARDED))
 async def get_secret(door: DoorDep, caller: JobsCaller) -> WebhookSecret:
-    """Return the secrets that the caller's webhooks are signed with, as Standard Webhooks asks."""
+    """Return the secrets that the caller's webhooks are signed with, per Standard Webhooks."""
     return WebhookSecret(secrets=await door.webhook_secrets.of(caller.tenant))
 
 
@@ -33,7 +33,7 @@ async def get_secret(door: DoorDep, caller: JobsCaller) -> WebhookSecret:
     responses=problems(*GUARDED, 404),
 )
 async def redeliver(door: DoorDep, job: OwnJob) -> Response:
-    """Tell the job's webhook again of its end, with as many attempts as the first time."""
+    """Deliver the job's webhook again, with as many attempts as the first time."""
     try:
         await door.store.outbox.again(job.id)
     except JobNotFound as error:

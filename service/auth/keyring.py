@@ -5,7 +5,7 @@ from time import monotonic
 
 import structlog
 
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from service.auth.api_key import ApiKey, parse
 from service.auth.key_store import KeyStore
 
@@ -29,7 +29,7 @@ class Keyring:
         """Return the key of this text, None if it is unknown, revoked, expired or malformed.
 
         Raises:
-            StoreTrouble: it is not cached and Redis is unavailable.
+            TransientStoreError: it is not cached and Redis is unavailable.
         """
         parts = parse(text)
         if parts is None:
@@ -59,7 +59,7 @@ class Keyring:
     async def _touch(self, key_id: str) -> None:
         try:
             await self._store.touch(key_id)
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             log.warning("last use of a key not recorded", key_id=key_id, reason=str(error))
         self._cached.pop(key_id, None)
 

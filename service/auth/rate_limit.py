@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from fastapi import Request
 
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.redis.connection import ask, connect, disconnect
 from jobs.settings import JobsSettings
 from service.auth.door_keys import door_key
@@ -53,7 +53,7 @@ class RateLimiter:
         """Return whether every bucket held a request, and how full they are now.
 
         Raises:
-            StoreTrouble: Redis is unavailable.
+            TransientStoreError: Redis is unavailable.
         """
         keys = [door_key(self._settings, "rate", b.policy, b.holder) for b in buckets]
         numbers = [word for b in buckets for word in (b.requests, b.window_s)]
@@ -81,7 +81,7 @@ async def meter(limiter: RateLimiter, request: Request, buckets: Sequence[Bucket
         return
     try:
         taken, levels = await limiter.take(buckets)
-    except StoreTrouble as error:
+    except TransientStoreError as error:
         log.warning("requests not counted", reason=str(error))
         return
     request.state.response_headers = rate_headers(buckets, levels)

@@ -1,4 +1,4 @@
-"""``sfumato webhooks``: each tenant's signing secret, straight in Redis."""
+"""``sfumato webhooks``: the tenants' signing secrets, directly in Redis."""
 
 from typing import Annotated
 
@@ -13,17 +13,17 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 @app.callback()
 def webhooks() -> None:
-    """Look after the secrets that webhooks are signed with."""
+    """Show and rotate the secrets that webhooks are signed with."""
 
 
 @app.command("secret")
 def secret_command(
-    tenant: Annotated[str, typer.Argument(help="Whose webhooks.")],
-    rotate: Annotated[bool, typer.Option("--rotate", help="Make a new one.")] = False,
-    overlap: Annotated[str, typer.Option(help="How long the old one signs beside it.")] = "24h",
+    tenant: Annotated[str, typer.Argument(help="The tenant.")],
+    rotate: Annotated[bool, typer.Option("--rotate", help="Create a new secret.")] = False,
+    overlap: Annotated[str, typer.Option(help="How long the old one stays valid.")] = "24h",
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Print a tenant's secrets, the newest first."""
+    """Print a tenant's secrets, newest first."""
     name, lasting = parse_tenant(tenant), parse_length(overlap) or 0.0
 
     async def read() -> tuple[str, ...]:

@@ -40,7 +40,7 @@ _JOBS_ERRORS: dict[type[errors.JobsError], tuple[int, str]] = {
     errors.NotDurable: (503, "not_durable"),
     errors.StoreFull: (503, "store_full"),
     errors.NewerSchema: (503, "newer_version"),  # an upgrade is under way: another door may read it
-    errors.StoreTrouble: (503, "store_unavailable"),
+    errors.TransientStoreError: (503, "store_unavailable"),
 }
 _FIELDS = {
     "idempotency_conflict": "Idempotency-Key",

@@ -19,7 +19,7 @@ STALE_S = 15.0
 class BacklogWatch:
     """Reads a model's signal once a second for as long as it is asked for, on the caller's loop.
 
-    Each reading is a task of its own: a task that ran for ever would keep the watch alive after its
+    Each reading is a task of its own: a task that ran forever would keep the watch alive after its
     last caller is gone.
     """
 

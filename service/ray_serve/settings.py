@@ -29,7 +29,7 @@ def private_environment(folder: Path) -> dict[str, str]:
         "RAY_COLOR_PREFIX": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray stores one in the user's home
-        # Tells Ray that this is a single machine: its node then has the address 127.0.0.1.
+        # Declares a single machine, so that Ray's node has the address 127.0.0.1.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
@@ -44,7 +44,7 @@ def private_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),
-        # There is no load balancer in front of this HAProxy that would have to notice a stop.
+        # No load balancer in front of this HAProxy needs time to notice a stop.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
 

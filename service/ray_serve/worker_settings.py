@@ -72,5 +72,5 @@ def worker_settings(arguments: dict[str, Any]) -> RayWorkerSettings:
     unknown = arguments.keys() - ARGUMENTS
     if unknown:
         known = ", ".join(sorted(ARGUMENTS))
-        raise StartError(f"unknown arguments {', '.join(sorted(unknown))}; there are: {known}")
+        raise StartError(f"unknown arguments {', '.join(sorted(unknown))}; known: {known}")
     return read_environment(RayWorkerSettings, **arguments)

@@ -39,7 +39,7 @@ class Problem(View):
     type: str = Field(examples=["urn:sfumato:problem:invalid_request"])
     title: str = Field(examples=["Invalid request"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["unknown sampler 'eular'; there are: euler, heun"])
+    detail: str = Field(examples=["unknown sampler 'eular'; available: euler, heun"])
     instance: str | None = Field(None, examples=["/v1/jobs"])
     code: str = Field(examples=["invalid_request"])
     errors: tuple[FieldProblem, ...] = ()

@@ -1,1 +1,1 @@
-"""Delivering the ends of jobs to clients' own servers."""
+"""Reporting the ends of jobs to clients' own servers."""

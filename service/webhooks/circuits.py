@@ -1,7 +1,7 @@
-"""Circuit breakers: a receiver that hangs is left alone for a while.
+"""Circuit breakers: a receiver that hangs is not called for a while.
 
-Each tenant has its own circuit to a receiver, so that nobody can cut off another tenant's webhooks
-to a host that both use.
+Each tenant has its own circuit to a receiver, so that no tenant can cut off another's webhooks to
+a host that both use.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 OPEN_AFTER = 2  # timeouts in a row
 LONGEST_REST_S = 900.0
-MOST_KEPT = 1024  # circuits; above it the oldest is forgotten
+MAX_CIRCUITS = 1024  # beyond it the oldest is dropped
 
 
 @dataclass
@@ -26,7 +26,7 @@ class _Circuit:
 
 
 class WebhookCircuits:
-    """One door's circuits. They rest ``rest_s``, then twice as long each time a probe times out."""
+    """One door's circuits. They open for ``rest_s``, and twice as long after each failed probe."""
 
     def __init__(self, rest_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._rest_s = rest_s
@@ -34,22 +34,22 @@ class WebhookCircuits:
         self._circuits: dict[Line, _Circuit] = {}
 
     def report(self, line: Line, *, timed_out: bool) -> None:
-        """Note a call; any but a timeout closes the circuit."""
+        """Record a call; any outcome but a timeout closes the circuit."""
         if not timed_out:
             self._circuits.pop(line, None)
             return
         circuit, now = self._circuits.setdefault(line, _Circuit()), self._clock()
         if now < circuit.probe_at:
-            return  # the call began before the circuit opened
+            return  # the call started before the circuit opened
         circuit.timeouts += 1
         if (more := circuit.timeouts - OPEN_AFTER) >= 0:
             rest_s = min(LONGEST_REST_S, self._rest_s * 2.0 ** min(more, 20))
             circuit.probe_at = now + rest_s
             log.warning("webhook receiver hangs", tenant=line[0], receiver=line[1], rest_s=rest_s)
-        if len(self._circuits) > MOST_KEPT:
+        if len(self._circuits) > MAX_CIRCUITS:
             del self._circuits[next(iter(self._circuits))]
 
     def resting(self) -> dict[Line, float]:
-        """Return the lines whose last call timed out, with the seconds that they still rest."""
+        """Return the lines whose last call timed out, with the seconds until their next probe."""
         now = self._clock()
         return {line: max(0.0, each.probe_at - now) for line, each in self._circuits.items()}

@@ -1,4 +1,4 @@
-"""One POST to a webhook: bounded in time and size, following nothing."""
+"""One POST to a webhook, bounded in time and size; redirects are not followed."""
 
 import asyncio
 import ssl
@@ -21,16 +21,16 @@ GONE = 410
 
 @dataclass(frozen=True)
 class Answer:
-    """How a receiver answered: ``note`` says in a word what went wrong."""
+    """The outcome of a call; ``note`` says what went wrong."""
 
     delivered: bool
-    final: bool = False  # asking again would be of no use
+    final: bool = False  # a retry would not help
     timed_out: bool = False
     note: str = ""
 
 
 class WebhookClient:
-    """Calls webhooks. A connection is used once, so that its address is always a checked one."""
+    """Calls webhooks. Connections are not reused, so each call's address has been checked."""
 
     def __init__(self, settings: ServiceSettings, resolver: Resolve | None = None) -> None:
         self._settings = settings
@@ -44,7 +44,7 @@ class WebhookClient:
         )
 
     async def post(self, address: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Post once; only the head of the answer is read."""
+        """Post once; only the head of the response is read."""
         try:
             url = check_url(address, self._settings)  # the settings may have changed since
         except InvalidRequest as error:
@@ -60,17 +60,17 @@ class WebhookClient:
                 async with call as response:
                     return _read(response.status)
         except TimeoutError:
-            return Answer(delivered=False, timed_out=True, note="it did not answer in time")
+            return Answer(delivered=False, timed_out=True, note="it did not respond in time")
         except RefusedAddress as error:
             log.warning("webhook refused", host=url.host, reason=str(error))
-            return Answer(delivered=False, note="its name leads to an address that is not public")
+            return Answer(delivered=False, note="its name resolves to a non-public address")
         except (httpcore.NetworkError, httpcore.TimeoutException, ssl.SSLError) as error:
             return Answer(delivered=False, note=f"cannot connect: {error or type(error).__name__}")
         except httpcore.ProtocolError:
-            return Answer(delivered=False, note="its answer is not HTTP")
+            return Answer(delivered=False, note="its response is not HTTP")
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Release connections and threads."""
         await self._pool.aclose()
         self._names.close()
 

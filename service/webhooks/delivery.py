@@ -1,7 +1,7 @@
-"""Tells clients of the ends of their jobs: takes from the outbox, signs, posts, tries again.
+"""Delivers webhooks: leases them from the outbox, signs, posts and retries.
 
-The messages are signed as https://www.standardwebhooks.com describes. Any door delivers; a job's
-message has one ``webhook-id`` however often it is sent, so that a receiver can drop repetitions.
+Messages are signed as https://www.standardwebhooks.com specifies. Any door delivers; a job's
+message keeps its ``webhook-id`` when it is sent again, so that receivers can drop duplicates.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import structlog
 from standardwebhooks.webhooks import Webhook as Signature
 
 from jobs.cancelling import end
-from jobs.errors import JobNotFound, StoreTrouble
+from jobs.errors import JobNotFound, TransientStoreError
 from jobs.outbox import Delivery, DeliveryTerms
 from jobs.schema import JobRecord
 from jobs.store import JobStore
@@ -29,8 +29,8 @@ from service.webhooks.secrets import WebhookSecrets
 log = structlog.get_logger()
 
 LONGEST_PAUSE_S = 6 * 3600.0
-LEASE_SPARE_S = 20.0  # beyond the time that a call may take
-AWAY_S = 5.0  # between two looks while the store does not answer
+LEASE_MARGIN_S = 20.0  # beyond the timeout of a call
+OUTAGE_PAUSE_S = 5.0  # between attempts while the store does not answer
 
 
 class Deliverer:
@@ -53,7 +53,7 @@ class Deliverer:
         self._client = client
         self._under_way: dict[asyncio.Task[None], Delivery] = {}
         self._terms = DeliveryTerms(
-            lease_s=settings.webhook_timeout_s + LEASE_SPARE_S,
+            lease_s=settings.webhook_timeout_s + LEASE_MARGIN_S,
             max_attempts=settings.webhook_max_attempts,
             limit_of_tenant=max(1, settings.webhooks_at_once // 4),
             limit_of_receiver=max(1, settings.webhooks_at_once // 2),
@@ -62,18 +62,18 @@ class Deliverer:
         self._circuits = WebhookCircuits(rest_s=3 * settings.webhook_timeout_s)
 
     async def run(self) -> None:
-        """Deliver for ever; what is under way when this is cancelled goes to another door."""
+        """Deliver forever; on cancellation, deliveries under way are left to another door."""
         try:
             while True:
                 try:
                     found = await self._start()
-                except StoreTrouble as error:
+                except TransientStoreError as error:
                     log.warning("no deliveries", reason=str(error))
-                    await asyncio.sleep(AWAY_S)
+                    await asyncio.sleep(OUTAGE_PAUSE_S)
                     continue
-                except Exception:  # whatever it was: the outbox must not stay behind
+                except Exception:  # one failure must not end all deliveries
                     log.exception("no deliveries")
-                    await asyncio.sleep(AWAY_S)
+                    await asyncio.sleep(OUTAGE_PAUSE_S)
                     continue
                 if found == 0 or len(self._under_way) >= self._settings.webhooks_at_once:
                     await self._pause()
@@ -81,10 +81,9 @@ class Deliverer:
             await end(*self._under_way)
 
     async def _pause(self) -> None:
-        """Wait until there is room again, or until it is time to look."""
-        looking = self._settings.webhook_poll_s
+        """Wait for a delivery to end if no more may start, else for the poll interval."""
         if len(self._under_way) < self._settings.webhooks_at_once:
-            await asyncio.sleep(looking)
+            await asyncio.sleep(self._settings.webhook_poll_s)
         else:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
@@ -107,11 +106,11 @@ class Deliverer:
             self._circuits.report(delivery.line, timed_out=answer.timed_out)
             await self._settle(delivery, answer)
         except JobNotFound:
-            return  # deleted meanwhile, and its entry with it
-        except StoreTrouble as error:
-            # Its lease runs out, and it is delivered again with the same id.
+            return  # deleted in the meantime, with its entry
+        except TransientStoreError as error:
+            # Its lease expires, and it is delivered again with the same id.
             log.warning("delivery not settled", job_id=delivery.job_id, reason=str(error))
-        except Exception:  # one delivery must not end the others
+        except Exception:  # one delivery must not affect the others
             log.exception("delivery failed", job_id=delivery.job_id)
 
     async def _send(self, record: JobRecord, secrets: Sequence[str]) -> Answer:
@@ -135,8 +134,8 @@ class Deliverer:
             pause = pause_s(delivery.attempt, self._settings.webhook_retry_s)
             await outbox.settle(delivery, "retried", note=answer.note, delay_s=pause)
         self._counters.webhooks.labels(outcome).inc()
-        write = log.info if answer.delivered else log.warning
-        write(
+        emit = log.info if answer.delivered else log.warning
+        emit(
             "webhook " + outcome,
             job_id=delivery.job_id,
             tenant=delivery.tenant,
@@ -146,7 +145,7 @@ class Deliverer:
 
 
 def message(record: JobRecord, links: Links) -> bytes:
-    """Return what a receiver is told: the kind of end, its time, and the job."""
+    """Return a message's body: the type of the event, its time, and the job."""
     finished = datetime.fromtimestamp(record.finished_at or 0.0, UTC)
     return orjson.dumps(
         {
@@ -173,8 +172,9 @@ def signed_headers(
 
 
 def pause_s(attempt: int, first_s: float) -> float:
-    """Return the pause after an attempt, counted from 1: four times as long each time, spread over
-    half of it so that those that failed together do not come back together.
+    """Return the pause after an attempt, counted from 1: it quadruples, less up to half at random.
+
+    The jitter keeps deliveries that failed together from being retried together.
     """
     longest = min(LONGEST_PAUSE_S, first_s * 4.0 ** min(attempt - 1, 20))
     return longest * random.uniform(0.5, 1.0)  # nosec B311 # spreads load, hides nothing

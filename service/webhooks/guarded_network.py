@@ -1,6 +1,4 @@
-"""Connections to public addresses only: a name is resolved once, and what was checked is what is
-connected to.
-"""
+"""Connections to public addresses only: names are resolved once, checked, then connected to."""
 
 import asyncio
 import socket
@@ -13,36 +11,36 @@ import httpcore
 from service.webhooks.public_address import Network, RefusedAddress, check_address
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-NAMES_AT_ONCE = 64  # a lookup that hangs holds its thread longer than its delivery waits
-MOST_TRIED = 3  # of a name's addresses
+MAX_LOOKUPS = 64  # at once; a lookup that hangs holds its thread beyond its delivery's timeout
+MAX_ADDRESSES = 3  # of a name that are tried
 
 
 class SystemResolver:
-    """Asks the system, on threads of its own: a slow name server must not hold up Redis' name."""
+    """The system's resolver, on its own threads so that slow lookups do not delay that of Redis."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(
-            max_workers=NAMES_AT_ONCE, thread_name_prefix="webhook-names"
+            max_workers=MAX_LOOKUPS, thread_name_prefix="webhook-names"
         )
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Return a name's addresses in the system's order. Raises: OSError."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self._ask, host, port)
+        found = await loop.run_in_executor(self._threads, self._resolve, host, port)
         return list(dict.fromkeys(found))
 
     @staticmethod
-    def _ask(host: str, port: int) -> list[str]:
+    def _resolve(host: str, port: int) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         return [str(entry[4][0]) for entry in found]
 
     def close(self) -> None:
-        """Let go of the threads; one that still waits for an answer ends with it."""
+        """Shut down the threads without waiting for lookups in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections for httpcore, which speaks TLS with the URL's own name over them."""
+    """Opens TCP connections for httpcore, which does TLS over them with the URL's own name."""
 
     def __init__(self, allowed: Sequence[Network], resolver: Resolve) -> None:
         self._allowed = allowed
@@ -60,8 +58,8 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         """Connect to one of a name's addresses.
 
         Raises:
-            RefusedAddress: one of them is not public; a name with such an address is not called.
-            httpcore.ConnectError: there is none, or none answers.
+            RefusedAddress: one of them is not public; then none is called.
+            httpcore.ConnectError: the name has no address, or none accepts a connection.
         """
         try:
             addresses = await self._resolve(host, port)
@@ -70,7 +68,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         for address in addresses:
             check_address(address, self._allowed)
         failure: Exception = httpcore.ConnectError("the name has no address")
-        for address in addresses[:MOST_TRIED]:
+        for address in addresses[:MAX_ADDRESSES]:
             try:
                 return await self._network.connect_tcp(
                     address, port, timeout, local_address, socket_options

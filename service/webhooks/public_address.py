@@ -1,4 +1,4 @@
-"""Which addresses the door may call on a stranger's word: public ones, and no others."""
+"""Which addresses the door may call at a client's request: only public ones."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has given out
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has assigned
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
 _TOO_NEW_FOR_PYTHON = (
     ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
@@ -19,11 +19,11 @@ class RefusedAddress(Exception):
 
 
 def check_address(text: str, allowed: Sequence[Network]) -> None:
-    """Check an address as it was resolved or written; ``allowed`` networks are called too.
+    """Check that an address is public or in one of the ``allowed`` networks.
 
     Raises:
-        RefusedAddress: it is not public: loopback, private, link-local, multicast, reserved, or a
-            form of IPv6 that hides an IPv4 address which is one of these.
+        RefusedAddress: it is loopback, private, link-local, multicast or reserved, or an IPv6 form
+            of such an IPv4 address.
     """
     try:
         address: Address = ipaddress.ip_address(text)

@@ -1,4 +1,4 @@
-"""Each tenant's secret that its webhooks are signed with: ``whsec_…``, kept as it is."""
+"""The tenants' secrets for signing webhooks: ``whsec_…``, stored in plain text."""
 
 import base64
 import secrets
@@ -14,19 +14,19 @@ from service.auth.door_keys import door_key
 
 
 def new_secret() -> str:
-    """Return 256 random bits as Standard Webhooks writes a secret."""
+    """Return 256 random bits in Standard Webhooks' format."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 class WebhookSecrets:
-    """Finds and rotates secrets. Every method raises StoreTrouble where Redis is away."""
+    """Finds and rotates secrets; every method raises TransientStoreError if Redis is away."""
 
     def __init__(self, settings: JobsSettings) -> None:
         self._redis = connect(settings)
         self._key = door_key(settings, "webhook_secrets")
 
     async def of(self, tenant: str) -> tuple[str, ...]:
-        """Return the tenant's secrets, the newest first; one is made where there is none."""
+        """Return the tenant's secrets, newest first; one is created if there is none."""
         fields = {"secret": new_secret(), "previous": "", "previous_until": 0}
         pipe = self._redis.pipeline(transaction=False)
         pipe.hsetnx(self._key, tenant, orjson.dumps(fields))
@@ -37,7 +37,7 @@ class WebhookSecrets:
         return (kept["secret"],)
 
     async def rotate(self, tenant: str, overlap_s: float) -> str:
-        """Give the tenant a new secret; both sign for a while, so that receivers can change."""
+        """Give the tenant a new secret; the old one signs too for ``overlap_s``."""
         old = (await self.of(tenant))[0]
         fields = {
             "secret": new_secret(),
@@ -49,7 +49,7 @@ class WebhookSecrets:
         return str(fields["secret"])
 
     async def forget(self, tenant: str) -> None:
-        """Drop a tenant's secrets; new ones are made if it is ever asked for them again."""
+        """Delete a tenant's secrets; a new one is created when it is next needed."""
         await ask(cast(Awaitable[Any], self._redis.hdel(self._key, tenant)))
 
     async def close(self) -> None:

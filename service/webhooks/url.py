@@ -1,4 +1,4 @@
-"""What a webhook's URL may be; where its name leads is checked when it is called."""
+"""Which URLs webhooks may have; the addresses of their hosts are checked at each call."""
 
 import ipaddress
 
@@ -15,21 +15,21 @@ def check_url(text: str, settings: ServiceSettings) -> httpx.URL:
     """Return a webhook's URL.
 
     Raises:
-        InvalidRequest: it is no http(s) URL, carries credentials, or names a host that is refused.
+        InvalidRequest: it is not an http(s) URL, has credentials, or its host is refused.
     """
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise InvalidRequest(FIELD, "a URL has printable ASCII characters and no spaces")
+        raise InvalidRequest(FIELD, "a URL must be printable ASCII without spaces")
     try:
         url = httpx.URL(text)
         host = url.host  # decoded here
     except (httpx.InvalidURL, UnicodeError) as error:
         raise InvalidRequest(FIELD, f"not a URL: {error}") from error
     if url.scheme not in (("https", "http") if settings.webhook_allow_http else ("https",)):
-        raise InvalidRequest(FIELD, f"a webhook is called over https, not {url.scheme!r}")
+        raise InvalidRequest(FIELD, f"the scheme must be https, not {url.scheme!r}")
     if not host or url.userinfo or url.fragment:
-        raise InvalidRequest(FIELD, "a URL needs a host, and neither a user nor a fragment")
+        raise InvalidRequest(FIELD, "a URL must have a host, and neither a user nor a fragment")
     if url.port is not None and not 1 <= url.port <= 65535:
-        raise InvalidRequest(FIELD, f"there is no port {url.port}")
+        raise InvalidRequest(FIELD, f"{url.port} is not a port")
     _check_literal(host, settings)
     return url
 

@@ -72,7 +72,7 @@ def main(names: list[str]) -> int:
         library.disable_progress_bar()
     unknown = set(names) - BENCHMARKS.keys()
     if unknown:
-        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are: "
+        print(f"no such benchmark: {', '.join(sorted(unknown))}; available: "
               f"{', '.join(BENCHMARKS)}", file=sys.stderr)  # fmt: skip
         return 2
     OUT.parent.mkdir(exist_ok=True)

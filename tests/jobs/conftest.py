@@ -1,30 +1,18 @@
-"""Stores for the contract suites."""
+"""Stores with settings of their own."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from jobs.store import JobStore
+from tests.conftest import Opened
 
-MakeStore = Callable[..., JobStore]
-
-
-@pytest.fixture
-async def make_store(jobs_settings: JobsSettings) -> AsyncIterator[MakeStore]:
-    """Return what opens stores on the test's own keys, with settings changed as given."""
-    stores: list[RedisStore] = []
-
-    def make(**changes: object) -> RedisStore:
-        stores.append(RedisStore(jobs_settings.model_copy(update=changes)))
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        await store.close()
+OpenStore = Callable[..., RedisStore]
 
 
 @pytest.fixture
-def store(redis_store: RedisStore) -> JobStore:
-    return redis_store
+async def open_store(jobs_settings: JobsSettings, opened: Opened[Any]) -> OpenStore:
+    """Return a function that opens a store on the test's keys, with settings changed as given."""
+    return lambda **changes: opened(RedisStore(jobs_settings.model_copy(update=changes)))

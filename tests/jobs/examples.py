@@ -1,8 +1,9 @@
-"""Jobs and models for tests of the contract."""
+"""Jobs and models for tests of the contract, and the calls that most of them begin with."""
 
 from jobs.catalogue import ModelEntry, SamplerEntry, resolve, units
 from jobs.schema import PUBLIC, ImageRecord, JobRequest, JobSpec
-from jobs.store import Checkpoint, FinishedImage, WorkerEntry
+from jobs.store import Checkpoint, Claim, Created, FinishedImage, JobStore, WorkerEntry
+from jobs.webhook import Webhook
 
 EULER = SamplerEntry(
     name="euler",
@@ -35,7 +36,7 @@ MODEL = ModelEntry(
 
 
 def spec(*, tenant: str = PUBLIC, **fields: object) -> JobSpec:
-    """Return a spec of the toy model; ten units unless told otherwise."""
+    """Return a spec of the toy model; ten units by default."""
     request = JobRequest.model_validate({"prompt": "a red apple", "seed": 7} | fields)
     return resolve(request, MODEL, tenant)
 
@@ -46,12 +47,12 @@ def work(of: JobSpec) -> float:
 
 
 def checkpoint(row: int, image: int = 0) -> Checkpoint:
-    """Return a checkpoint whose bytes tell its row."""
+    """Return a checkpoint whose bytes are its row."""
     return Checkpoint(image, row, "toy:torch:table", (1, 1, 2, 2), bytes([row % 256]) * 16)
 
 
 def picture(index: int = 0, data: bytes = b"picture") -> FinishedImage:
-    """Return a finished picture."""
+    """Return a finished image."""
     record = ImageRecord(
         index=index, seed=7, width=64, height=64, content_type="image/png", size_bytes=len(data)
     )
@@ -61,3 +62,26 @@ def picture(index: int = 0, data: bytes = b"picture") -> FinishedImage:
 def worker(units_per_s: float, name: str = "w") -> WorkerEntry:
     """Return a live worker of the toy model with this speed."""
     return WorkerEntry(name, "h", 1, "toy", "torch", 16, 0, units_per_s, 0.0, units_per_s)
+
+
+async def submit(
+    store: JobStore,
+    job_id: str,
+    tenant: str = PUBLIC,
+    *,
+    cost: float | None = None,
+    webhook: Webhook | None = None,
+    **fields: object,
+) -> Created:
+    """Store a job, of ``cost`` units where they are given."""
+    wanted = spec(tenant=tenant, **fields)
+    return await store.create(
+        job_id, wanted, work(wanted) if cost is None else cost, webhook=webhook
+    )
+
+
+async def claim(store: JobStore, worker: str = "w", *, idle: bool = True) -> Claim:
+    """Claim the next job, which has to be there."""
+    found = await store.claim("toy", worker, idle=idle)
+    assert found is not None
+    return found

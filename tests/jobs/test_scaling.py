@@ -2,9 +2,10 @@
 
 import pytest
 
-from jobs.scaling import UNMEASURED_BACKLOG_S, read_signal, scaling_signal
-from jobs.store import Backlog, JobStore, Progress, WorkerEntry
-from tests.jobs.examples import MODEL, spec, work
+from jobs.catalogue import ModelEntry
+from jobs.scaling import UNMEASURED_BACKLOG_S, scaling_signal
+from jobs.store import Backlog, WorkerEntry
+from tests.jobs.examples import MODEL
 
 MEASURED = MODEL.model_copy(update={"units_per_s": 20.0, "cold_start_s": 4.5})
 
@@ -15,8 +16,11 @@ def worker(
     return WorkerEntry(name, "host", 1, model, "torch", 16, 0, rows_per_s, 0.0, units_per_s)
 
 
-def test_queued_and_running_work_count_alike_at_the_catalogue_s_speed_without_workers() -> None:
-    signal = scaling_signal(MEASURED, Backlog(4, 2, 300.0, 100.0), ())
+MIXED = Backlog(4, 2, 300.0, 100.0)
+
+
+def test_the_signal_without_workers_has_the_catalogue_s_speed() -> None:
+    signal = scaling_signal(MEASURED, MIXED, ())
     assert (signal.backlog_s, signal.units_per_s, signal.workers) == (20.0, 20.0, 0)
     assert (signal.pending_units, signal.running_units) == (300.0, 100.0)
     assert signal.cold_start_s == 4.5
@@ -24,48 +28,35 @@ def test_queued_and_running_work_count_alike_at_the_catalogue_s_speed_without_wo
 
 def test_live_workers_know_their_speed_better_and_those_of_other_models_do_not_count() -> None:
     live = (worker("a", 30.0), worker("b", 50.0), worker("c", 1.0, model="other"))
-    signal = scaling_signal(MEASURED, Backlog(4, 0, 400.0, 0.0), live)
+    signal = scaling_signal(MEASURED, MIXED, live)
     assert (signal.backlog_s, signal.units_per_s, signal.workers) == (10.0, 40.0, 2)
 
 
-def test_the_signal_does_not_depend_on_how_many_workers_there_are() -> None:
-    backlog = Backlog(4, 2, 300.0, 100.0)
-    seen = {scaling_signal(MEASURED, backlog, [worker(f"{i}", 20.0) for i in range(n)]).backlog_s
-            for n in range(5)}  # fmt: skip
-    assert seen == {20.0}
+ROWS_ALONE = [worker("a", 0.0, rows_per_s=8.0), worker("b", 0.0)]
 
 
-def test_a_worker_with_one_picture_does_not_look_slow() -> None:
-    signal = scaling_signal(MEASURED, Backlog(0, 1, 0.0, 40.0), [worker("a", 20.0, rows_per_s=2.0)])
-    assert signal.backlog_s == 2.0
-
-
-def test_a_worker_that_has_not_measured_counts_with_its_pace() -> None:
-    live = [worker("a", 0.0, rows_per_s=8.0), worker("b", 0.0)]
-    assert scaling_signal(MODEL, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 5.0
-    assert scaling_signal(MEASURED, Backlog(1, 0, 40.0, 0.0), live).backlog_s == 2.0
-
-
-def test_waiting_work_starts_a_worker_where_nobody_has_measured_a_speed() -> None:
-    assert scaling_signal(MODEL, Backlog(900, 0, 1e6, 0.0), ()).backlog_s == UNMEASURED_BACKLOG_S
-    assert scaling_signal(MODEL, Backlog(0, 0, 0.0, 0.0), ()).backlog_s == 0.0
-
-
-def test_a_job_counts_until_it_has_ended() -> None:
-    signal = scaling_signal(MEASURED, Backlog(0, 1, 0.0, 0.0), ())
-    assert signal.backlog_s == pytest.approx(1 / 20)
-
-
-async def test_the_store_s_signal_goes_down_with_progress(store: JobStore) -> None:
-    assert await read_signal(store, "toy") is None
-    await store.announce_model(MEASURED)
-    assert (await read_signal(store, "toy")).backlog_s == 0.0  # type: ignore[union-attr]
-    for name in ("a", "b"):
-        await store.create(name, spec(), work(spec()))
-    claim = await store.claim("toy", "w", idle=True)
-    assert claim is not None
-    await store.progress([Progress(claim.lease, 5, 5.0, 5)])
-    signal = await read_signal(store, "toy")
-    assert signal is not None
-    assert (signal.pending_units, signal.running_units) == (10.0, 5.0)
-    assert signal.backlog_s == pytest.approx(15 / 20)
+@pytest.mark.parametrize(
+    ("model", "backlog", "workers", "backlog_s"),
+    [
+        *((MEASURED, MIXED, [worker(f"{i}", 20.0) for i in range(n)], 20.0) for n in range(5)),
+        (MEASURED, Backlog(0, 1, 0.0, 40.0), [worker("a", 20.0, rows_per_s=2.0)], 2.0),
+        (MODEL, Backlog(1, 0, 40.0, 0.0), ROWS_ALONE, 5.0),
+        (MEASURED, Backlog(1, 0, 40.0, 0.0), ROWS_ALONE, 2.0),
+        (MODEL, Backlog(900, 0, 1e6, 0.0), [], UNMEASURED_BACKLOG_S),
+        (MODEL, Backlog(0, 0, 0.0, 0.0), [], 0.0),
+        (MEASURED, Backlog(0, 1, 0.0, 0.0), [], 1 / 20),
+    ],
+    ids=[
+        *(f"any number of workers: {n}" for n in range(5)),
+        "one image does not look slow",
+        "an unmeasured worker has its speed in rows",
+        "the catalogue's speed goes before that",
+        "unmeasured work starts a worker",
+        "no work does not",
+        "a job counts until it has ended",
+    ],
+)
+def test_backlog_in_seconds(
+    model: ModelEntry, backlog: Backlog, workers: list[WorkerEntry], backlog_s: float
+) -> None:
+    assert scaling_signal(model, backlog, workers).backlog_s == pytest.approx(backlog_s)

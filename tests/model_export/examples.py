@@ -1,10 +1,12 @@
-"""A toy data set and settings small enough to train within a test."""
+"""A toy data set, settings small enough to train within a test, and the command line."""
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from typer.testing import CliRunner
 
+from model_export import cli
 from model_export.data.data import ANIMALS, FOOD, SMILEYS, Dataset
 from model_export.data.labels import Emoji
 from model_export.training.network import NetworkSettings
@@ -57,3 +59,10 @@ def toy_dataset() -> Dataset:
     for i, (*_, colour) in enumerate(NAMES):
         images[i, 4 + i : 20 + i, 6:26] = colour
     return Dataset(tuple(toy_emoji(i) for i in range(len(NAMES))), images)
+
+
+def invoke(*arguments: object) -> str:
+    """Run a command, which has to succeed; return what it printed."""
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output

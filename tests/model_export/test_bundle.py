@@ -40,21 +40,7 @@ def measured(
     return run
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    run(folder, 2)
-    return folder
-
-
-@pytest.fixture
-def bundle(run_folder: Path, tmp_path: Path) -> Path:
-    return bundle_run(run_folder, tmp_path / "toy", Defaults(name="toy", title="Toy"))
-
-
-def test_bundle_holds_the_averaged_weights_in_half_precision(
-    run_folder: Path, bundle: Path
-) -> None:
+def test_bundle_holds_averaged_weights_in_half_precision(run_folder: Path, bundle: Path) -> None:
     check_files(bundle)
     loaded = load_bundle(bundle)
     assert (loaded.info.name, loaded.info.prediction_type) == ("toy", "sample")
@@ -104,9 +90,7 @@ def test_stochastic_sampler_draws_the_same_again(bundle: Path) -> None:
     assert np.array_equal(first, again)
 
 
-def test_evaluation_is_kept_with_the_weights_it_is_about(
-    run_folder: Path, bundle: Path, tmp_path: Path
-) -> None:
+def test_evaluation_belongs_to_its_weights(run_folder: Path, bundle: Path, tmp_path: Path) -> None:
     loaded = load_bundle(bundle)
     calls: list[int] = []
     result = evaluate(
@@ -135,14 +119,8 @@ def test_card_needs_figures_and_states_them(bundle: Path) -> None:
     for kind in ("zh", "tags"):
         result = measured(bundle, kind)
     text = write_card(bundle).read_text("utf-8")
-    for part in (
-        "# Toy",
-        "Chinese label",
-        "three English tags",
-        "OFL",
-        f"{SIDE}×{SIDE}",
-        "2 steps",
-    ):
+    parts = ("# Toy", "Chinese label", "three English tags", "OFL", f"{SIDE}×{SIDE}", "2 steps")
+    for part in parts:
         assert part in text, part
     assert f"{result.measures.psnr_db:.2f}" in text
     evaluation = read_json(bundle / EVALUATION)
@@ -161,15 +139,8 @@ def test_a_sheet_of_other_prompts_has_a_row_each(bundle: Path, tmp_path: Path) -
 
 
 def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: Path) -> None:
-    path = write_sheet(
-        tmp_path / "sheet.png",
-        load_bundle(bundle),
-        GALLERY,
-        "en",
-        QUICK,
-        columns=3,
-        references=True,
-    )
+    loaded, path = load_bundle(bundle), tmp_path / "sheet.png"
+    write_sheet(path, loaded, GALLERY, "en", QUICK, columns=3, references=True)
     with Image.open(path) as image:
         sheet = np.asarray(image)
     assert sheet.shape == (2 * SIDE, 3 * 2 * SIDE, 3)

@@ -9,13 +9,7 @@ from typer.testing import CliRunner
 from model_export import cli
 from model_export.data.data import save_dataset
 from tests.model_export.data.test_data import noto, write_labels
-from tests.model_export.examples import toy_dataset
-
-
-def invoke(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+from tests.model_export.examples import invoke, toy_dataset
 
 
 def test_commands_lead_from_data_to_a_card(tmp_path: Path) -> None:
@@ -57,9 +51,7 @@ def test_training_needs_a_limit(tmp_path: Path) -> None:
         ("--one-step --weighting min_snr", "--weighting uniform"),
     ],
 )
-def test_training_options_that_do_not_go_together(
-    tmp_path: Path, options: str, message: str
-) -> None:
+def test_training_options_that_do_not_fit(tmp_path: Path, options: str, message: str) -> None:
     command = ["train", str(tmp_path), "--run", str(tmp_path), "--steps", "1", *options.split()]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert result.exit_code == 2

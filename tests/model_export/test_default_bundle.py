@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import diffusion
 from diffusion.bundle.bundle import Bundle, load_bundle
@@ -19,6 +18,7 @@ from model_export.evaluation.evaluate import read_evaluation
 from model_export.evaluation.gallery import load_gallery
 from model_export.evaluation.measures import high_frequency, ranks, speckle
 from model_export.evaluation.sampling import SamplingSettings, draw
+from tests.model_export.examples import invoke
 
 FOLDER = Path(diffusion.__file__).parent / "models" / "emoji"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -104,8 +104,7 @@ def test_the_page_about_steps_is_what_its_figures_give(
     page = (DOCS / "quality.md").read_text("utf-8")
     command = next(line for line in page.splitlines() if line.startswith("python -m"))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(cli.app, command.split()[3:], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    invoke(*command.split()[3:])
     assert (figures / "quality.json").read_text("utf-8") == kept, "drawn anew"
     assert (tmp_path / "docs" / "quality.md").read_text("utf-8") == page
 

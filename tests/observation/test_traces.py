@@ -11,10 +11,10 @@ import pytest
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer
 
-import jobs
+import jobs.telemetry
 from jobs.errors import StartError
 from jobs.settings import JobsSettings
-from jobs.telemetry.otlp import CLOSE_S, choosing, following, provider
+from jobs.telemetry.otlp import CLOSE_S, door_sampler, provider, worker_sampler
 from jobs.telemetry.otlp import close as close_provider
 from jobs.telemetry.tracing import OFF, open_tracing, parent, recorded_id, traceparent
 from service.processes.redis_server import free_port
@@ -115,7 +115,7 @@ def test_without_a_collector_nothing_is_traced() -> None:
 def test_a_collector_without_its_libraries_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, nowhere: str
 ) -> None:
-    monkeypatch.delattr(jobs, "otlp", raising=False)
+    monkeypatch.delattr(jobs.telemetry, "otlp", raising=False)
     monkeypatch.delitem(sys.modules, "jobs.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(StartError, match=r"SFUMATO_OTLP_ENDPOINT is set and .*otel"):
@@ -138,7 +138,7 @@ def tracing_to(url: str, sampler: Sampler) -> Iterator[Tracer]:
 
 def test_a_door_records_its_share_of_what_clients_record(nowhere: str) -> None:
     taken = 0
-    with tracing_to(nowhere, choosing(0.25)) as tracer:
+    with tracing_to(nowhere, door_sampler(0.25)) as tracer:
         for number in range(400):
             asked = f"00-{number * 2**64 // 400 + 1:032x}-{CALLER}-01"
             taken += tracer.start_span("x", context=parent(asked)).is_recording()
@@ -146,14 +146,14 @@ def test_a_door_records_its_share_of_what_clients_record(nowhere: str) -> None:
 
 
 def test_a_worker_follows_the_door(nowhere: str) -> None:
-    with tracing_to(nowhere, following()) as tracer:
+    with tracing_to(nowhere, worker_sampler()) as tracer:
         assert recorded_id(tracer.start_span("x", context=parent(TRACEPARENT))) == TRACE
         assert recorded_id(tracer.start_span("x", context=parent(None))) is None
 
 
 def test_a_client_that_records_nothing_is_not_recorded(nowhere: str) -> None:
     unrecorded = TRACEPARENT.removesuffix("01") + "00"
-    with tracing_to(nowhere, choosing(1.0)) as tracer:
+    with tracing_to(nowhere, door_sampler(1.0)) as tracer:
         span = tracer.start_span("x", context=parent(unrecorded))
         assert recorded_id(span) is None
         kept = traceparent(span)
@@ -164,7 +164,7 @@ def test_a_client_that_records_nothing_is_not_recorded(nowhere: str) -> None:
 
 
 def test_a_collector_that_is_away_does_not_hold_up_a_stop(nowhere: str) -> None:
-    made = provider(nowhere, choosing(1.0), "test", "one")
+    made = provider(nowhere, door_sampler(1.0), "test", "one")
     for _ in range(2000):
         made.get_tracer("test").start_span("x").end()
     began = monotonic()

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
+from httpx import AsyncClient
 from typer.testing import CliRunner, Result
 
 from jobs.redis.store import RedisStore
@@ -27,9 +27,9 @@ def settings(jobs_settings: JobsSettings) -> ServiceSettings:
 
 
 @pytest.fixture
-async def announced(redis_store: RedisStore) -> None:
+async def announced(store: RedisStore) -> None:
     """Announce the toy model."""
-    await redis_store.announce_model(MODEL)
+    await store.announce_model(MODEL)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def app(settings: ServiceSettings, announced: None) -> AsyncIterator[FastA
 
 
 @pytest.fixture
-async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def http(app: FastAPI) -> AsyncIterator[AsyncClient]:
     """Return a client that talks to the application in process."""
     async with client(app) as opened:
         yield opened

@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-import httpx
 from fastapi import FastAPI
+from httpx import AsyncClient
 
 from jobs.settings import JobsSettings
 from service.auth.key_store import KeyStore
@@ -21,11 +21,11 @@ class Keyed:
         self.app = app
         self.keys = keys
 
-    def client(self, text: str | None) -> httpx.AsyncClient:
+    def client(self, text: str | None) -> AsyncClient:
         """Return a client with this key."""
         return client(self.app, text)
 
-    async def caller(self, tenant: str, *scopes: Scope) -> httpx.AsyncClient:
+    async def caller(self, tenant: str, *scopes: Scope) -> AsyncClient:
         """Return a client of this tenant, with a key of its own."""
         _, text = await self.keys.create(tenant, frozenset(scopes or [Scope.JOBS]))
         return self.client(text)

@@ -29,9 +29,7 @@ def test_queued_job_waits_for_all_work_before_it() -> None:
         (4, 11, 1.1),  # beside short ones: no more than all work there is
     ],
 )
-def test_running_job_shares_the_speed(
-    running_jobs: int, running_units: float, expected: float
-) -> None:
+def test_running_jobs_share_speed(running_jobs: int, running_units: float, expected: float) -> None:
     job = record(JobStatus.RUNNING, 10, done=2)
     backlog = Backlog(0, running_jobs, 0, running_units)
     assert eta_s(job, None, backlog, 10) == pytest.approx(expected)

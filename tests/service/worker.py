@@ -2,16 +2,9 @@
 
 from jobs.schema import JobRecord
 from jobs.store import Claim, JobStore, Preview, Progress
-from tests.jobs.examples import picture
+from tests.jobs.examples import claim, picture
 
 PNG = b"\x89PNG\r\n\x1a\n test"
-
-
-async def claim(store: JobStore, model: str = "toy") -> Claim:
-    """Claim the next job."""
-    found = await store.claim(model, "test-worker", idle=True)
-    assert found is not None
-    return found
 
 
 async def advance(store: JobStore, held: Claim, step: int, *, preview: bool = False) -> None:

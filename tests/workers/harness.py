@@ -47,6 +47,12 @@ class Bench:
         """Return the reports of a kind."""
         return [report for report in self.reports if isinstance(report, kind)]
 
+    def draw(self, *requests: ImageRequest) -> dict[tuple[str, int], Pixels]:
+        """Submit requests, tick until nothing is left and return the finished images."""
+        for request in requests:
+            self.engine.submit(request)
+        return self.run()
+
     def run(self, limit: int = 5000) -> dict[tuple[str, int], Pixels]:
         """Tick until nothing is left; return the finished images."""
         for _ in range(limit):
@@ -65,7 +71,5 @@ def solo(
     """Return each image as an engine draws it that has nothing else to do."""
     results: dict[tuple[str, int], Pixels] = {}
     for request in requests:
-        bench = Bench(bundle, settings)
-        bench.engine.submit(request)
-        results |= bench.run()
+        results |= Bench(bundle, settings).draw(request)
     return results

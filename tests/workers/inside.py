@@ -21,11 +21,15 @@ class Inside:
 
     async def submit(self, job_id: str, **fields: object) -> None:
         """Store a job and have its ring answered."""
+        await self.create(job_id, **fields)
+        self.threads.submit(self.host.answer, job_id)
+
+    async def create(self, job_id: str, **fields: object) -> None:
+        """Store a job whose ring nobody answers."""
         (model,) = await until("the model", self.store.models)
         values = {"prompt": "a red apple", "seed": 5} | fields
         spec = resolve(JobRequest.model_validate(values), model)
         await self.store.create(job_id, spec, units(spec, model))
-        self.threads.submit(self.host.answer, job_id)
 
     async def ended(self, job_id: str) -> JobRecord:
         """Return the job once it has ended."""

@@ -22,14 +22,11 @@ from workers.runtime.catalogue import model_entry
 from workers.settings import WorkerSettings
 
 
-async def test_a_job_of_many_pictures_stores_each_with_its_own_noise(inside: Inside) -> None:
+async def test_a_job_of_many_images_stores_each_with_its_own_noise(inside: Inside) -> None:
     await inside.submit("job", num_images=5, num_inference_steps=4)
     record = await inside.ended("job")
-    assert (record.status, record.step, record.units_done) == (
-        JobStatus.SUCCEEDED,
-        20,
-        record.units,
-    )
+    assert (record.status, record.step) == (JobStatus.SUCCEEDED, 20)
+    assert record.units_done == record.units
     files = {(await inside.store.image("job", i)).data for i in range(5)}
     assert len(files) == 5
 
@@ -75,9 +72,7 @@ async def test_a_job_past_its_deadline_leaves(inside: Inside) -> None:
     assert (await inside.ended("next")).status is JobStatus.SUCCEEDED
 
 
-async def test_non_finite_values_fail_one_job_with_the_reason(
-    inside: Inside, bundle: Bundle
-) -> None:
+async def test_non_finite_values_fail_one_job_with_reason(inside: Inside, bundle: Bundle) -> None:
     original = bundle.backend
     bundle.backend = Poisoned(bundle, "poison")
     try:
@@ -86,28 +81,25 @@ async def test_non_finite_values_fail_one_job_with_the_reason(
         bad, good = await inside.ended("bad"), await inside.ended("good")
     finally:
         bundle.backend = original
-    assert good.status is JobStatus.SUCCEEDED
-    assert bad.status is JobStatus.FAILED
+    assert (good.status, bad.status) == (JobStatus.SUCCEEDED, JobStatus.FAILED)
     assert bad.error is not None
     assert bad.error.code == "non_finite"
     assert "sigma" in bad.error.detail
 
 
 class Colourful:
-    """A decoder whose pictures have five colours, which no file can hold."""
+    """A decoder whose images have five colours, which no file can hold."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.inner = vars(bundle)["_decoder"]
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures (B, 5, H, W) in [-1, 1]."""
-        pictures: Tensor = self.inner.decode(latents)
-        return torch.cat([pictures, pictures[:, :2]], dim=1)
+        """Return images (B, 5, H, W) in [-1, 1]."""
+        images: Tensor = self.inner.decode(latents)
+        return torch.cat([images, images[:, :2]], dim=1)
 
 
-async def test_a_picture_that_cannot_be_encoded_fails_its_job_alone(
-    inside: Inside, bundle: Bundle
-) -> None:
+async def test_an_encoding_error_fails_its_job_alone(inside: Inside, bundle: Bundle) -> None:
     colourful = Colourful(bundle)
     vars(bundle)["_decoder"] = colourful
     try:
@@ -123,9 +115,7 @@ async def test_a_picture_that_cannot_be_encoded_fails_its_job_alone(
 
 
 @pytest.mark.parametrize("inside", [{"lease_s": 1.5}], indirect=True)
-async def test_a_job_whose_keeping_fails_in_an_unknown_way_is_left_to_others(
-    inside: Inside,
-) -> None:
+async def test_a_job_whose_task_fails_unexpectedly_is_left_to_others(inside: Inside) -> None:
     async def fault() -> None:
         raise RuntimeError("nobody foresaw this")
 
@@ -162,9 +152,7 @@ async def test_the_worker_and_its_model_are_announced(inside: Inside, bundle: Bu
 
 
 @pytest.mark.parametrize("named", [None, "mine"])
-def test_the_model_that_is_announced_is_the_one_whose_queue_is_read(
-    tmp_path: Path, named: str | None
-) -> None:
+def test_the_queue_that_is_read_is_the_model_announced(tmp_path: Path, named: str | None) -> None:
     folder = tiny_bundle(tmp_path / "tiny")
     (folder / "sfumato.json").write_text('{"name": "its-own"}')
     settings = WorkerSettings(model=folder, model_name=named)

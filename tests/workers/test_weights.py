@@ -25,17 +25,21 @@ def packed(folder: Path, archive: Path) -> str:
     return sha256(archive.read_bytes()).hexdigest()
 
 
+def fetch(archive: Path, folder: Path, expected: str) -> int:
+    """Fetch a model from an archive; return the exit code."""
+    return main(["fetch", archive.as_uri(), str(folder), "--sha256", expected])
+
+
 def test_an_archive_is_fetched_once_and_is_the_model(
     bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive, folder = tmp_path / "model.tar", tmp_path / "models" / "model"
     expected = packed(bundle_folder, archive)
-    command = ["fetch", archive.as_uri(), str(folder), "--sha256", expected]
-    assert main(command) == 0
+    assert fetch(archive, folder, expected) == 0
     assert digest(folder) == digest(bundle_folder)
     assert digest(folder) in capsys.readouterr().out
     archive.unlink()
-    assert main(command) == 0, "what is there already needs no archive"
+    assert fetch(archive, folder, expected) == 0, "what is there already needs no archive"
     assert main(["check", str(folder), "--sha256", digest(bundle_folder)]) == 0
     assert sorted(p.name for p in folder.parent.iterdir()) == ["model", "model.sha256"]
 
@@ -45,7 +49,7 @@ def test_another_archive_is_not_unpacked(
 ) -> None:
     archive, folder = tmp_path / "model.tar", tmp_path / "models" / "model"
     packed(bundle_folder, archive)
-    assert main(["fetch", archive.as_uri(), str(folder), "--sha256", "0" * 64]) == 1
+    assert fetch(archive, folder, "0" * 64) == 1
     assert "has sha256" in capsys.readouterr().err
     assert list(folder.parent.iterdir()) == []
 
@@ -60,8 +64,7 @@ def test_an_archive_with_what_no_bundle_may_hold_leaves_nothing(
         info = tarfile.TarInfo(name)
         info.size = 2
         tar.addfile(info, io.BytesIO(b"{}"))
-    expected = sha256(archive.read_bytes()).hexdigest()
-    outcome = main(["fetch", archive.as_uri(), str(folder), "--sha256", expected])
+    outcome = fetch(archive, folder, sha256(archive.read_bytes()).hexdigest())
     assert not (tmp_path / "outside.json").exists()
     assert not (tmp_path / "models" / "outside.json").exists()
     if name.startswith("/"):  # the leading slash is dropped, and the file stays inside
@@ -81,9 +84,6 @@ def test_a_changed_folder_is_found(bundle_folder: Path, tmp_path: Path) -> None:
     assert main(["check", str(changed), "--sha256", expected]) == 1
 
 
-def test_a_source_that_is_not_there_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gone = (tmp_path / "gone.tar").as_uri()
-    assert main(["fetch", gone, str(tmp_path / "m"), "--sha256", "0" * 64]) == 1
+def test_a_missing_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fetch(tmp_path / "gone.tar", tmp_path / "m", "0" * 64) == 1
     assert "gone.tar" in capsys.readouterr().err

@@ -36,7 +36,7 @@ class Batcher:
 
     Tenants take turns by rows over weight, so that one with many images here does not hold up one
     with few. The clock counts forward rows served. A waiting image gains ``ageing`` rows of
-    preference for every row served, so that a long one does not wait for ever behind short ones. A
+    preference for every row served, so that a long one does not wait forever behind short ones. A
     class is owed ``class_share`` of the rows that higher ones get, and one of its images goes first
     once an evaluation of it is owed.
     """

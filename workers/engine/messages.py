@@ -116,7 +116,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The image cannot be drawn; its neighbours go on."""
+    """The image cannot be drawn; the others in its batch continue."""
 
     job_id: str
     image: int

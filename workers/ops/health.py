@@ -20,7 +20,7 @@ class Pulse:
 def why_not_live(pulse: Pulse, engine: Engine, stall_s: float) -> list[str]:
     """Return why the process should be restarted; empty while it is alive.
 
-    An outage of Redis is no reason, since a restart would not help. A round of the publisher is
+    An outage of Redis does not count, since a restart would not help. A round of the publisher is
     stuck only if Redis has answered ``stall_s`` after it began.
     """
     reasons = []

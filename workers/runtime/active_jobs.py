@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.schema import JobRecord
 from workers.engine.engine import Engine
 from workers.ops.metrics import Counters
@@ -32,7 +32,7 @@ class ActiveJobs:
         for run in runs:
             if run.ended or run.leaving == "lost":
                 continue
-            run.log.info("job is no longer ours")
+            run.log.info("job lease lost")
             self.counters.departed("lost")
             if run.leaving is None:
                 self.release(run, "lost")
@@ -45,7 +45,7 @@ class ActiveJobs:
         self.engine.release(run.id)
 
     def close(self, run: Run, record: JobRecord | None) -> None:
-        """Forget a job; ``record`` is how it ended, None if another worker goes on with it."""
+        """Forget a job; ``record`` is how it ended, None if another worker continues it."""
         run.ended = True
         self.runs.pop(run.id, None)
         run.attempt.end(str(run.leaving or "lost") if record is None else str(record.status))
@@ -55,7 +55,7 @@ class ActiveJobs:
         if not run.done.done():
             run.done.set_result(None)
 
-    def store_failed(self, error: StoreTrouble) -> None:
+    def store_failed(self, error: TransientStoreError) -> None:
         """Count and log a failed call to the store."""
         self.counters.redis_errors.inc()
         log.warning("store call failed", reason=str(error))
@@ -64,13 +64,13 @@ class ActiveJobs:
         """Call the store until it answers, for as long as that is wanted.
 
         Raises:
-            StoreTrouble: the last error, once the answer is no longer wanted.
+            TransientStoreError: the last error, once the answer is no longer wanted.
         """
         pause_s = 0.05
         while True:
             try:
                 return await call()
-            except StoreTrouble as error:
+            except TransientStoreError as error:
                 self.store_failed(error)
                 if not wanted():
                     raise

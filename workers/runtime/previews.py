@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.store import JobStore, Preview
 from workers.engine.messages import Previewed
 from workers.runtime.active_jobs import ActiveJobs
@@ -34,7 +34,7 @@ async def publish_previews(store: JobStore, jobs: ActiveJobs, runs: Sequence[Run
     ]
     try:
         lost = await store.preview(previews)
-    except StoreTrouble as error:
+    except TransientStoreError as error:
         jobs.store_failed(error)
         return
     jobs.lose(run for run in runs if run.id in lost)

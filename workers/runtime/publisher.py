@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import structlog
 
 from diffusion.model import ModelInfo
-from jobs.errors import StaleFence, StoreTrouble
+from jobs.errors import StaleFence, TransientStoreError
 from jobs.queue import Doorbell
 from jobs.schema import ImageRecord, JobError
 from jobs.store import Checkpoint, FinishedImage, JobStore, RequeueReason
@@ -58,7 +58,7 @@ class Publisher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Publish reports for ever."""
+        """Publish reports forever."""
         while True:
             for report in await self._mailbox.wait():
                 self._note(report)
@@ -114,7 +114,7 @@ class Publisher:
         updates = [run.total_progress(self._eta_s(run)) for run in moved]
         try:
             lost = await self._store.progress(updates)
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             for run in moved:
                 run.moved = True
             self._jobs.store_failed(error)
@@ -147,7 +147,7 @@ class Publisher:
             run.attempt.checkpointed(max(checkpoint.row for checkpoint in checkpoints))
         except StaleFence:
             self._jobs.lose([run])
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             run.saved = saved | run.saved
             self._jobs.store_failed(error)
 
@@ -202,7 +202,7 @@ class Publisher:
             self._jobs.release(run, "lost")
 
     async def _release(self, run: Run, report: Released) -> None:
-        """Give a job back whose images have left the engine, unless it is no longer ours."""
+        """Give a job back whose images have left the engine, unless its lease is lost."""
         self._free(run, list(run.in_slots))
         async with run.lock:
             if run.ended:
@@ -227,21 +227,21 @@ class Publisher:
         """Ring again for a job that this worker does not finish."""
         try:
             await self._doorbell.ring(self._info.name, ring)
-        except StoreTrouble:
+        except TransientStoreError:
             log.warning("ring lost; a sweep makes up for it")
 
     async def _insist(self, run: Run, call: Callable[[], Awaitable[T]]) -> T:
         """Make a write that must not be lost, for as long as the job is ours.
 
         Raises:
-            StaleFence: the job is no longer ours.
+            StaleFence: the job's lease is lost.
         """
         try:
             return await self._jobs.retried(call, lambda: run.leaving != "lost")
         except StaleFence:
             self._jobs.lose([run])
             raise
-        except StoreTrouble as error:
+        except TransientStoreError as error:
             raise StaleFence(run.id) from error
 
     def spawn(self, work: Coroutine[Any, Any, None], run: Run | None = None) -> None:
@@ -256,7 +256,7 @@ class Publisher:
         if error is None or isinstance(error, StaleFence):
             return
         log.error("publisher task failed", exc_info=error)
-        if run is not None:  # or its lease would be renewed for ever
+        if run is not None:  # or its lease would be renewed forever
             self._jobs.lose([run])
 
 

@@ -10,7 +10,7 @@ from time import time_ns
 import structlog
 
 from diffusion.bundle.bundle import Bundle
-from jobs.errors import StoreTrouble
+from jobs.errors import TransientStoreError
 from jobs.queue import Doorbell
 from jobs.store import Claim, JobStore
 from jobs.telemetry.tracing import Tracing
@@ -63,7 +63,7 @@ class Runtime:
         return len(self._jobs.runs)
 
     async def publish(self) -> None:
-        """Publish the engine's reports for ever."""
+        """Publish the engine's reports forever."""
         await self._publisher.run()
 
     async def answer(self, ring: str) -> None:
@@ -125,7 +125,7 @@ class Runtime:
 
         try:
             return await self._jobs.retried(claim, lambda: not self.pulse.draining)
-        except StoreTrouble:
+        except TransientStoreError:
             return None
 
     def _enter(self, run: Run) -> None:
@@ -153,7 +153,7 @@ class Runtime:
         self._fill()
 
     async def renew(self) -> None:
-        """Renew the leases of all jobs here, for ever, unless the engine has stalled."""
+        """Renew the leases of all jobs here, forever, unless the engine has stalled."""
         jobs = self._jobs
         every_s = min(self._settings.renew_s, self._settings.beat_s)
         while True:
@@ -168,9 +168,9 @@ class Runtime:
             try:
                 renewal = await self._store.renew(
                     [run.claim.lease for run in runs],
-                    parkable=lowest_rank(runs) if full else None,
+                    preemptible=lowest_rank(runs) if full else None,
                 )
-            except StoreTrouble as error:
+            except TransientStoreError as error:
                 jobs.store_failed(error)
                 continue
             jobs.lose(run for run in runs if run.id in renewal.lost)

@@ -172,7 +172,7 @@ def chosen_provider(name: str, device: torch.device) -> str:
 
     wanted = device.type if name == "auto" else name
     if wanted not in PROVIDERS:
-        raise BundleError(f"unknown provider {wanted!r}; there are: {', '.join(PROVIDERS)}")
+        raise BundleError(f"unknown provider {wanted!r}; available: {', '.join(PROVIDERS)}")
     if (wanted == "cpu") != (device.type == "cpu"):
         raise BundleError(f"the provider {wanted} does not run on the device {device}")
     provider = PROVIDERS[wanted]

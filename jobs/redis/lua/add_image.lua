@@ -1,4 +1,4 @@
--- Point a job at a finished picture whose bytes are already written. → 1, or 0 for a void fence
+-- Point a job at a finished image whose bytes are already written. → 1, or 0 for a void fence
 -- A retry has the same key, and must not delete the bytes that the job points at. The head stays
 -- text: a seed is an int64, but Lua's numbers are doubles.
 local field = 'image:' .. a.index

@@ -11,10 +11,10 @@ for _, lease in ipairs(a.leases) do
   end
 end
 
--- The best rank below 'parkable' with a job that has waited for a while and that this worker would
--- be given. In a second no more workers are told than such jobs wait.
+-- Return the best rank below 'preemptible' with a job that this worker could claim and that has
+-- waited for a while. Within a second, at most as many calls return one as such jobs wait.
 local function rank_to_preempt_for()
-  for rank = 0, a.parkable - 1 do
+  for rank = 0, a.preemptible - 1 do
     local id = first_of_class(model, rank, t, safe)
     if id then
       if t - num(id, 'queued_at') < S.park_after_s then return end
@@ -26,4 +26,4 @@ local function rank_to_preempt_for()
   end
 end
 
-return {lost, model and a.parkable and rank_to_preempt_for() or nil}
+return {lost, model and a.preemptible and rank_to_preempt_for() or nil}

@@ -61,7 +61,7 @@ def test_every_sampler_draws_what_it_draws_with_torch(
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("default_model", [False, True])
-def test_a_row_has_the_same_bits_in_any_batch(
+def test_a_row_is_the_same_in_any_batch(
     exported_tiny: Path, default_model: bool, threads: int
 ) -> None:
     folder = DEFAULT_MODEL if default_model else exported_tiny
@@ -139,15 +139,6 @@ def test_a_runtime_that_the_export_was_not_verified_under_is_logged(
     )
 
 
-def test_auto_does_not_pass_over_a_precision_or_a_provider_that_is_asked_for(
-    exported_tiny: Path,
-) -> None:
-    with pytest.raises(BundleError, match="holds no fp16 export"):
-        load_bundle(exported_tiny, backend="auto", precision="fp16")
-    with pytest.raises(BundleError, match="tensorrt does not run on the device cpu"):
-        load_bundle(exported_tiny, backend="auto", sessions=SessionSettings("tensorrt"))
-
-
 def test_out_of_memory_is_raised_and_the_session_stays_usable(tmp_path: Path) -> None:
     kind = onnx.TensorProto
     graph = helper.make_graph(
@@ -168,24 +159,14 @@ def test_out_of_memory_is_raised_and_the_session_stays_usable(tmp_path: Path) ->
         assert session.run({"shape": torch.tensor([8])}, {"sum": []})["sum"] == 0
 
 
-def test_a_provider_that_is_not_there_is_an_error_and_no_fall_back(exported_tiny: Path) -> None:
-    with pytest.raises(BundleError, match="does not run on the device cpu"):
-        load_bundle(exported_tiny, backend="onnx", sessions=SessionSettings(provider="cuda"))
-    with pytest.raises(BundleError, match=r"no TensorrtExecutionProvider, only .*worker-gpu"):
-        chosen_provider("tensorrt", torch.device("cuda"))
-    with pytest.raises(BundleError, match="unknown provider 'gpu'; there are: cpu, cuda, tensorrt"):
-        chosen_provider("gpu", CPU)
-
-
 def test_nodes_that_another_provider_runs_are_counted_by_operator(exported_tiny: Path) -> None:
     path = export_folder(exported_tiny, "fp32") / "text_encoder.onnx"
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
-        whole = numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name)
         if tensor.external_data:
-            tensor.CopyFrom(whole)
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     assert nodes_elsewhere(session, PROVIDERS["cpu"]) == {}
     found = nodes_elsewhere(session, PROVIDERS["cuda"])
@@ -194,11 +175,35 @@ def test_nodes_that_another_provider_runs_are_counted_by_operator(exported_tiny:
     assert HEAVY & found[PROVIDERS["cpu"]].keys()
 
 
-def test_a_model_without_an_export_says_how_to_make_one(tmp_path: Path) -> None:
-    plain = tiny_bundle(tmp_path / "plain")
-    with pytest.raises(
-        BundleError, match=r"no int8 export; make one: python -m model_export\.onnx"
-    ):
-        load_bundle(plain, backend="onnx", precision="int8")
-    with pytest.raises(BundleError, match="unknown precision 'fp8'; there are: fp32, fp16, int8"):
-        load_bundle(plain, backend="onnx", precision="fp8")
+@pytest.mark.parametrize(
+    ("backend", "precision", "provider", "message"),
+    [
+        ("auto", "fp16", "cpu", "holds no fp16 export"),
+        ("auto", "fp32", "tensorrt", "tensorrt does not run on the device cpu"),
+        ("onnx", "fp32", "cuda", "cuda does not run on the device cpu"),
+        ("onnx", "int8", "cpu", r"no int8 export; make one: python -m model_export\.onnx"),
+        ("onnx", "fp8", "cpu", "unknown precision 'fp8'; available: fp32, fp16, int8"),
+    ],
+)
+def test_what_is_asked_for_and_is_not_there_is_an_error_and_no_fall_back(
+    exported_tiny: Path, backend: str, precision: str, provider: str, message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        load_bundle(
+            exported_tiny,
+            backend=backend,
+            precision=precision,
+            sessions=SessionSettings(provider=provider),
+        )
+
+
+@pytest.mark.parametrize(
+    ("provider", "device", "message"),
+    [
+        ("tensorrt", "cuda", r"no TensorrtExecutionProvider, only .*worker-gpu"),
+        ("gpu", "cpu", "unknown provider 'gpu'; available: cpu, cuda, tensorrt"),
+    ],
+)
+def test_a_provider_that_is_missing_is_named(provider: str, device: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        chosen_provider(provider, torch.device(device))

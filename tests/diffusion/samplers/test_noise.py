@@ -13,12 +13,6 @@ SHAPE = (4, 16, 16)
 PINNED = [-0.2933390140533447, 1.703830599784851, 1.5391918420791626]
 
 
-def test_same_key_gives_the_same_bits_in_any_order() -> None:
-    forwards = [standard_noise(3, 1, row, SHAPE) for row in range(5)]
-    backwards = [standard_noise(3, 1, row, SHAPE) for row in reversed(range(5))]
-    assert all(np.array_equal(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
-
-
 def test_first_values_never_change() -> None:
     # A checkpoint taken by an earlier release resumes only if these stay.
     assert standard_noise(7, 0, INITIAL_ROW, (3,)).tolist() == pytest.approx(PINNED, abs=0)
@@ -29,7 +23,9 @@ def test_noise_is_that_of_a_generator_made_for_its_key() -> None:
     generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
     expected = generator.standard_normal((3, 5), dtype=np.float32)
     standard_noise(5, 3, 1, (7,))  # leaves nothing behind
-    assert np.array_equal(standard_noise(5, 3, 7, (3, 5)), expected)
+    noise = standard_noise(5, 3, 7, (3, 5))
+    assert noise.dtype == np.float32
+    assert np.array_equal(noise, expected)
 
 
 def test_threads_do_not_share_a_generator() -> None:
@@ -47,22 +43,9 @@ def test_neighbouring_keys_are_independent() -> None:
     assert np.abs(correlations).max() < 5 / math.sqrt(64 * 64)
 
 
-def test_seed_and_image_do_not_trade_places() -> None:
-    assert not np.array_equal(standard_noise(1, 2, 0, SHAPE), standard_noise(2, 1, 0, SHAPE))
-
-
 def test_long_draw_does_not_run_into_the_next_row() -> None:
     values = np.concatenate([standard_noise(9, 0, row, (100_000,)) for row in range(3)])
     assert len(np.unique(values.view(np.uint32))) > 0.97 * len(values)
-
-
-def test_moments_are_those_of_the_standard_normal() -> None:
-    draws = np.stack([standard_noise(11, 0, row, (10_000,)) for row in range(40)]).astype(float)
-    bound = 5 / math.sqrt(draws.size)
-    assert abs(draws.mean()) < bound
-    assert abs((draws**2).mean() - 1) < bound * math.sqrt(2)
-    assert abs((draws**3).mean()) < bound * math.sqrt(15)
-    assert abs((draws**4).mean() - 3) < bound * math.sqrt(96)
 
 
 def test_distribution_is_the_normal_one() -> None:
@@ -70,12 +53,6 @@ def test_distribution_is_the_normal_one() -> None:
     expected = np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in draws])
     observed = (np.arange(len(draws)) + 0.5) / len(draws)
     assert np.abs(expected - observed).max() < 1.95 / math.sqrt(len(draws))  # p = 0.001
-
-
-def test_noise_is_float32_of_the_shape_asked_for() -> None:
-    noise = standard_noise(0, 0, 0, SHAPE)
-    assert noise.shape == SHAPE
-    assert noise.dtype == np.float32
 
 
 @pytest.mark.parametrize(

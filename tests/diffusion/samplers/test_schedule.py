@@ -64,12 +64,6 @@ def test_karras_levels_follow_the_formula() -> None:
     assert levels.sigmas[:-1] == pytest.approx(expected, rel=1e-12)
 
 
-def test_exponential_levels_have_one_ratio() -> None:
-    sigmas = sampling_levels(SCHEDULE, "exponential", 12).sigmas[:-1]
-    ratios = sigmas[1:] / sigmas[:-1]
-    assert ratios == pytest.approx(np.full(11, ratios[0]), rel=1e-12)
-
-
 def test_beta_levels_are_quantiles_of_the_beta_distribution() -> None:
     levels = sampling_levels(SCHEDULE, "beta", 8)
     for timestep, probability in zip(levels.timesteps, 1 - np.arange(8) / 8, strict=True):

@@ -44,7 +44,7 @@ async def run(stage: Stage, *, stalls: int) -> Outcome:
 
 def refusals(worker: Worker) -> int:
     """Return how many of the worker's writes were refused."""
-    return worker.log.read_text().count("job is no longer ours")
+    return worker.log.read_text().count("job lease lost")
 
 
 def _claimed_again(record: JobRecord) -> bool:

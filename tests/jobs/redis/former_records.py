@@ -17,10 +17,10 @@ from redis import Redis
 from jobs.redis.store import RedisStore
 from jobs.schema import SCHEMA_VERSION, JobError, Priority
 from jobs.settings import JobsSettings
-from jobs.store import Claim, Idempotency, Preview, Progress, WorkerEntry
+from jobs.store import Idempotency, Preview, Progress, WorkerEntry
 from jobs.tenants import TenantTerms
 from jobs.webhook import Webhook
-from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
+from tests.jobs.examples import MODEL, checkpoint, claim, picture, spec, work
 from tests.redis_server import redis_server
 
 FOLDER = Path(__file__).parent / "former"
@@ -38,31 +38,28 @@ async def write(store: RedisStore) -> None:
         key = Idempotency(f"key-{job_id}", "body")
         await store.create(job_id, wanted, work(wanted), idempotency=key, webhook=webhook)
 
-    async def claim() -> Claim:
-        held = await store.claim("toy", "w1", idle=True)
-        assert held is not None
-        return held
-
     await submit("succeeded")
-    held = await claim()
+    held = await claim(store, "w1")
     await store.progress([Progress(held.lease, 4, 4.0, 4, 1.5)])
     await store.preview([Preview(held.lease, 0, 4, "image/png", b"blurry")])
     await store.add_image(held.lease, picture())
     await store.finish(held.lease, 10)
     await submit("failed", Webhook(url="https://shop.example/hook"))
-    await store.fail((await claim()).lease, JobError(code="non_finite", detail="NaN at row 3"))
+    await store.fail(
+        (await claim(store, "w1")).lease, JobError(code="non_finite", detail="NaN at row 3")
+    )
     await submit("canceled")
     await store.cancel("canceled")
     await submit("expired", deadline_s=0.05)
     await asyncio.sleep(0.1)
     await store.sweep()
     await submit("running", num_images=2)
-    held = await claim()
+    held = await claim(store, "w1")
     await store.add_image(held.lease, picture(1))
     await store.progress([Progress(held.lease, 13, 13.0, 13, 0.5)])
     await store.checkpoint(held.lease, [checkpoint(3)])
     await submit("interrupted")
-    held = await claim()
+    held = await claim(store, "w1")
     await store.progress([Progress(held.lease, 7, 7.0, 7)])
     await store.checkpoint(held.lease, [checkpoint(7)])
     await store.requeue(held.lease, "drain")

@@ -3,14 +3,12 @@
 from typing import Any
 
 from jobs.redis.store import RedisStore
-from jobs.store import JobStore
 
 AT_ONCE = 1000
 
 
-async def multiply(store: JobStore, job_id: str, count: int) -> None:
+async def multiply(store: RedisStore, job_id: str, count: int) -> None:
     """Put so many copies of an ended job into the outbox, due when it is."""
-    assert isinstance(store, RedisStore)
     redis, prefix = vars(store)["_redis"], vars(store)["_prefix"]
     job = await redis.hgetall(f"{prefix}:job:{job_id}")
     due = await redis.zscore(f"{prefix}:outbox", job_id)

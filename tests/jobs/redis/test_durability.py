@@ -3,22 +3,21 @@
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
-from jobs.errors import DurabilityUnsupported, JobNotFound, NotDurable
+from jobs.errors import JobNotFound, NotDurable
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Idempotency
-from service.application import create_app
 from service.processes.redis_server import free_port, wheel_binary
-from service.settings import ServiceSettings
 from tests.conftest import Opened
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess
 from tests.jobs.examples import MODEL, spec, work
+from tests.service.doors import open_door
 
 KEY = Idempotency("key", "body")
+STRICT = {"prompt": "a red apple", "durable": "strict"}
 Serve = Callable[..., RedisProcess]
 
 
@@ -38,9 +37,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         server.kill()
 
 
-async def test_job_is_acknowledged_once_it_is_on_disk(
-    serve: Serve, opened: Opened[RedisStore]
-) -> None:
+async def test_job_is_acknowledged_once_on_disk(serve: Serve, opened: Opened[RedisStore]) -> None:
     store = opened(RedisStore(JobsSettings(redis_url=serve().url, durable="strict")))
     for job_id in ("a", "again"):
         created = await store.create(job_id, spec(), work(spec()), idempotency=KEY)
@@ -49,9 +46,7 @@ async def test_job_is_acknowledged_once_it_is_on_disk(
     assert relaxed.record.id == "b"
 
 
-async def test_wait_that_runs_out_says_that_the_job_is_kept(
-    serve: Serve, opened: Opened[RedisStore]
-) -> None:
+async def test_wait_that_runs_out_keeps_the_job(serve: Serve, opened: Opened[RedisStore]) -> None:
     settings = JobsSettings(redis_url=serve().url, durable_timeout_s=0.001)
     hasty = opened(RedisStore(settings))
 
@@ -75,7 +70,7 @@ async def test_job_waits_for_replicas(serve: Serve, opened: Opened[RedisStore]) 
     primary = serve()
     settings = JobsSettings(redis_url=primary.url, durable="strict", durable_replicas=1)
     store = opened(RedisStore(settings))
-    with pytest.raises(NotDurable, match="not taken on: 0 of 1 replicas are connected") as refused:
+    with pytest.raises(NotDurable, match="not accepted: 0 of 1 replicas are connected") as refused:
         await store.create("a", spec(), 10)
     assert not refused.value.kept
     with pytest.raises(JobNotFound):
@@ -92,45 +87,23 @@ async def test_job_waits_for_replicas(serve: Serve, opened: Opened[RedisStore]) 
     replica.kill()
 
 
-async def test_store_that_cannot_confirm_takes_nothing_on(
-    serve: Serve, opened: Opened[RedisStore]
-) -> None:
-    settings = JobsSettings(redis_url=serve("--appendonly", "no").url, durable="strict")
-    store = opened(RedisStore(settings))
-    with pytest.raises(DurabilityUnsupported, match="without appendonly"):
-        await store.create("a", spec(), 10)
-    with pytest.raises(JobNotFound):
-        await store.get("a")
-
-
-async def test_door_says_what_became_of_the_job(serve: Serve, opened: Opened[RedisStore]) -> None:
-    server = serve()
-    settings = ServiceSettings(redis_url=server.url, durable_timeout_s=0.001)
-    store = opened(RedisStore(settings))
-    await store.announce_model(MODEL)
-    app = create_app(settings)
-    body = {"prompt": "a red apple", "durable": "strict"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door") as http,
-    ):
-        answers = [await http.post("/v1/jobs", json=body) for _ in range(5)]
+async def test_door_says_that_the_job_is_kept(serve: Serve) -> None:
+    settings = JobsSettings(redis_url=serve().url, durable_timeout_s=0.001)
+    async with open_door(settings) as (app, http):
+        await app.state.door.store.announce_model(MODEL)
+        answers = [await http.post("/v1/jobs", json=STRICT) for _ in range(5)]
         refused = next(answer for answer in answers if answer.status_code == 503)
         assert refused.json()["code"] == "not_durable"
         kept = await http.get(refused.headers["location"])
         assert (kept.status_code, kept.json()["status"]) == (200, "queued")
 
 
-async def test_door_says_that_it_never_could(serve: Serve, opened: Opened[RedisStore]) -> None:
-    settings = ServiceSettings(redis_url=serve("--appendonly", "no").url)
-    store = opened(RedisStore(settings))
-    await store.announce_model(MODEL)
-    app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door") as http,
-    ):
-        body = {"prompt": "a red apple", "durable": "strict"}
-        answer = await http.post("/v1/jobs", json=body)
+async def test_door_without_appendonly_takes_nothing_on(serve: Serve) -> None:
+    settings = JobsSettings(redis_url=serve("--appendonly", "no").url)
+    async with open_door(settings) as (app, http):
+        await app.state.door.store.announce_model(MODEL)
+        answer = await http.post("/v1/jobs", json=STRICT)
         assert (answer.status_code, answer.json()["code"]) == (501, "durability_unsupported")
+        assert "without appendonly" in answer.json()["detail"]
+        assert (await http.get("/v1/jobs")).json()["jobs"] == []
         assert (await http.post("/v1/jobs", json={"prompt": "x"})).status_code == 202

@@ -1,49 +1,34 @@
 """An earlier version's records are read, claimed and finished; a newer version's are left alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 import pytest
-from redis import Redis
 
 from jobs.errors import NewerSchema
 from jobs.outbox import DeliveryTerms
 from jobs.redis.store import RedisStore
 from jobs.schema import SCHEMA_VERSION, JobSpec, JobStatus
-from jobs.settings import JobsSettings
 from jobs.store import Idempotency
 from jobs.webhook import Webhook
-from tests.jobs.examples import MODEL, checkpoint, picture, spec, work
+from tests.jobs.conftest import OpenStore
+from tests.jobs.examples import MODEL, checkpoint, claim, picture, spec, submit, work
 from tests.jobs.redis.former_records import FOLDER, load
 
 FILES = sorted(FOLDER.glob("records-*.json"))
 TERMS = DeliveryTerms(60.0, 5, limit_of_tenant=9, limit_of_receiver=9, limit_of_probes=9)
 
 
-@pytest.fixture
-def redis(jobs_settings: JobsSettings) -> Any:
-    client = Redis.from_url(jobs_settings.redis_url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def prefix(jobs_settings: JobsSettings) -> str:
-    return f"{{{jobs_settings.key_prefix}}}"
-
-
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
 async def former(
-    request: pytest.FixtureRequest, redis: Any, prefix: str, jobs_settings: JobsSettings
-) -> AsyncIterator[RedisStore]:
+    request: pytest.FixtureRequest, redis: Any, prefix: str, open_store: OpenStore
+) -> RedisStore:
     """Open a store that holds what a former version left."""
     load(redis, prefix, request.param)
     kept = {"lease_s": 0.2, "result_ttl_s": 1e9, "record_ttl_s": 1e9}  # it is years old by now
-    store = RedisStore(jobs_settings.model_copy(update=kept))
-    yield store
-    await store.close()
+    return open_store(**kept)
 
 
 async def test_every_state_is_read(former: RedisStore) -> None:
@@ -79,14 +64,14 @@ async def test_every_job_that_waits_is_claimed_and_finished(former: RedisStore) 
     resumed, order = {}, []
     while (await former.totals()).ended["succeeded"] < 6:
         await former.sweep()  # the job that ran has lost its worker
-        claim = await former.claim("toy", "w2", idle=True)
-        if claim is None:
+        held = await former.claim("toy", "w2", idle=True)
+        if held is None:
             continue
-        order.append(claim.record.id)
-        resumed[claim.record.id] = claim.checkpoints
-        for image in set(range(claim.record.spec.num_images)) - set(claim.finished):
-            await former.add_image(claim.lease, picture(image))
-        done = await former.finish(claim.lease, 1)
+        order.append(held.record.id)
+        resumed[held.record.id] = held.checkpoints
+        for image in set(range(held.record.spec.num_images)) - set(held.finished):
+            await former.add_image(held.lease, picture(image))
+        done = await former.finish(held.lease, 1)
         assert done.status is JobStatus.SUCCEEDED
     others = [name for name in order if name != "running"]
     assert others == ["high", "interrupted", "waiting", "low"]
@@ -119,18 +104,12 @@ def test_a_new_field_of_a_spec_takes_a_new_schema_version() -> None:
     assert set(waiting) == set(JobSpec.model_fields)
 
 
-async def test_a_newer_job_is_left_for_a_newer_process(
-    redis: Any, prefix: str, jobs_settings: JobsSettings
-) -> None:
-    store = RedisStore(
-        jobs_settings.model_copy(update={"lease_s": 0.1, "record_ttl_s": 0.01, "park_after_s": 0.0})
-    )
+async def test_a_newer_job_is_left_alone(redis: Any, prefix: str, open_store: OpenStore) -> None:
+    store = open_store(lease_s=0.1, record_ttl_s=0.01, park_after_s=0.0)
     for name in ("runs", "waits", "ended", "ours"):
-        await store.create(name, spec(), 10, webhook=Webhook(url="https://shop.example/hook"))
-    running = await store.claim("toy", "newer-worker", idle=True)
-    assert running is not None
-    assert running.record.id == "runs"
-    await store.create("late", spec(deadline_s=0.05), 10)
+        await submit(store, name, webhook=Webhook(url="https://shop.example/hook"))
+    assert (await claim(store, "newer-worker")).record.id == "runs"
+    await submit(store, "late", deadline_s=0.05)
     await store.cancel("ended")
     newer = ("runs", "waits", "late", "ended")
     for name in newer:
@@ -140,9 +119,8 @@ async def test_a_newer_job_is_left_for_a_newer_process(
     for _ in range(3):
         swept = await store.sweep()
         assert (swept.requeued, swept.expired, swept.failed) == ((), (), ())
-    claim = await store.claim("toy", "our-worker", idle=True)
-    assert claim is not None
-    assert claim.record.id == "ours"
+    held = await claim(store, "our-worker")
+    assert held.record.id == "ours"
     assert await store.claim("toy", "our-worker", idle=True) is None
     calls: tuple[Callable[[str], Awaitable[object]], ...] = (store.get, store.cancel, store.delete)
     for call in calls:
@@ -150,7 +128,6 @@ async def test_a_newer_job_is_left_for_a_newer_process(
             with pytest.raises(NewerSchema, match=f"job {name} has schema version"):
                 await call(name)
     assert [record.id for record in (await store.list()).records] == ["ours"]
-    assert (await store.renew([claim.lease], parkable=2)).higher_waiting is None
-    assert await store.outbox.take(9, TERMS, (), {}) == ()  # "ended" is told of by a newer door
+    assert (await store.renew([held.lease], preemptible=2)).higher_waiting is None
+    assert await store.outbox.take(9, TERMS, (), {}) == ()  # "ended" is a newer door's
     assert {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer} == before
-    await store.close()

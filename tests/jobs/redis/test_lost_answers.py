@@ -4,24 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis.store import RedisStore
-from jobs.settings import JobsSettings
-from jobs.store import Claim, JobStore
-from tests.conftest import Opened
+from jobs.store import Claim
 from tests.faults.client import until
-from tests.jobs.examples import checkpoint, picture, spec, work
+from tests.jobs.conftest import OpenStore
+from tests.jobs.examples import checkpoint, claim, picture, submit
 
+Ends = Callable[[str], list[int]]
 NO_END = -1  # what Redis says of a key that stays
 
 
-async def claimed(store: JobStore, job_id: str = "job") -> Claim:
-    await store.create(job_id, spec(), work(spec()))
-    claim = await store.claim("toy", "w", idle=True)
-    assert claim is not None
-    return claim
+async def claimed(store: RedisStore) -> Claim:
+    await submit(store, "job")
+    return await claim(store)
 
 
 def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -40,96 +37,84 @@ def losing(store: RedisStore, name: str, monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 @pytest.fixture
-async def ends(jobs_settings: JobsSettings, opened: Opened[Redis]) -> Callable[[str], list[int]]:
+def ends(redis: Any, prefix: str) -> Ends:
     """Return the seconds that each of the job's blobs of a kind has left."""
-    redis = opened(Redis.from_url(jobs_settings.redis_url))
-
-    def look(kind: str) -> list[int]:
-        pattern = f"{{{jobs_settings.key_prefix}}}:{kind}:*"
-        return [int(str(redis.ttl(key))) for key in redis.scan_iter(pattern)]
-
-    return look
+    return lambda kind: [redis.ttl(key) for key in redis.scan_iter(f"{prefix}:{kind}:*")]
 
 
 @pytest.mark.parametrize("call", ["_claim", "_checkpoints"])
 async def test_a_claim_whose_answer_was_lost_is_made_good(
-    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch, call: str
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     for job_id in ("first", "second"):
-        await redis_store.create(job_id, spec(), work(spec()))
-    losing(redis_store, call, monkeypatch)
+        await submit(store, job_id)
+    losing(store, call, monkeypatch)
     with pytest.raises(StoreUnavailable):
-        await redis_store.claim("toy", "w", idle=True)
-    other = await redis_store.claim("toy", "other", idle=True)
-    claims = [await redis_store.claim("toy", "w", idle=True) for _ in range(2)]
-    assert other is not None
+        await store.claim("toy", "w", idle=True)
+    other = await claim(store, "other")
+    claims = [await store.claim("toy", "w", idle=True) for _ in range(2)]
     assert claims[0] is not None
     assert (claims[0].record.id, other.record.id, claims[1]) == ("first", "second", None)
     assert claims[0].record.attempts == 1
-    await redis_store.finish(claims[0].lease, 1)
+    await store.finish(claims[0].lease, 1)
 
 
 async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
-    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losing(redis_store, "_claim", monkeypatch)
+    losing(store, "_claim", monkeypatch)
     with pytest.raises(StoreUnavailable):
-        await redis_store.claim("toy", "w", idle=True)
-    assert (await claimed(redis_store)).record.attempts == 1
+        await store.claim("toy", "w", idle=True)
+    assert (await claimed(store)).record.attempts == 1
 
 
-async def test_a_picture_stored_twice_is_kept(
-    redis_store: RedisStore, ends: Callable[[str], list[int]]
-) -> None:
-    claim = await claimed(redis_store)
+async def test_an_image_sent_again_stays(store: RedisStore, ends: Ends) -> None:
+    held = await claimed(store)
     for _ in range(2):
-        await redis_store.add_image(claim.lease, picture())
+        await store.add_image(held.lease, picture())
     assert ends("image") == [NO_END]
 
 
 async def test_what_comes_again_after_the_lease_takes_nothing_away(
-    jobs_settings: JobsSettings, ends: Callable[[str], list[int]], opened: Opened[RedisStore]
+    open_store: OpenStore, ends: Ends
 ) -> None:
-    store = opened(RedisStore(jobs_settings.model_copy(update={"lease_s": 0.2})))
-    claim = await claimed(store)
-    await store.checkpoint(claim.lease, [checkpoint(3, image=1)])
-    await store.add_image(claim.lease, picture())
+    store = open_store(lease_s=0.2)
+    held = await claimed(store)
+    await store.checkpoint(held.lease, [checkpoint(3, image=1)])
+    await store.add_image(held.lease, picture())
 
     async def requeued() -> bool:
         return bool((await store.sweep()).requeued)
 
     await until("the lease's end", requeued)
     with pytest.raises(StaleFence):
-        await store.add_image(claim.lease, picture())
+        await store.add_image(held.lease, picture())
     with pytest.raises(StaleFence):
-        await store.checkpoint(claim.lease, [checkpoint(3, image=1)])
+        await store.checkpoint(held.lease, [checkpoint(3, image=1)])
     assert ends("image") == [NO_END]
     assert ends("checkpoint") == [NO_END]
-    again = await store.claim("toy", "other", idle=True)
-    assert again is not None
+    again = await claim(store, "other")
     assert (again.finished, again.checkpoints) == ((0,), (checkpoint(3, image=1),))
 
 
-async def test_a_picture_of_a_cancelled_job_does_not_come_back(
-    redis_store: RedisStore, ends: Callable[[str], list[int]]
+async def test_an_image_of_a_cancelled_job_does_not_come_back(
+    store: RedisStore, ends: Ends
 ) -> None:
-    claim = await claimed(redis_store)
-    await redis_store.add_image(claim.lease, picture())
-    await redis_store.cancel("job")
+    held = await claimed(store)
+    await store.add_image(held.lease, picture())
+    await store.cancel("job")
     with pytest.raises(StaleFence):
-        await redis_store.add_image(claim.lease, picture())
+        await store.add_image(held.lease, picture())
     assert ends("image") == []
 
 
 async def test_a_replay_that_has_to_be_safe_writes_first(
-    jobs_settings: JobsSettings, opened: Opened[Any]
+    store: RedisStore, redis: Any, prefix: str
 ) -> None:
     """A wait covers the writes of its own connection: without one it would prove nothing."""
-    store = opened(RedisStore(jobs_settings))
-    redis = opened(Redis.from_url(jobs_settings.redis_url))
     arguments = {"id": "job"}
-    await store.create("job", spec(), work(spec()))
-    field = f"{{{jobs_settings.key_prefix}}}:job:job", "confirmed_at"
+    await submit(store, "job")
+    field = f"{prefix}:job:job", "confirmed_at"
     await store._scripts("create", arguments)
     assert redis.hget(*field) is None
     await store._scripts("create", arguments | {"durable": True})

@@ -33,7 +33,7 @@ async def test_every_claim_and_place_is_the_oracles(jobs_settings: JobsSettings,
         act = chooser.random()
         if act < 0.45:
             job = await create(store, chooser, seq, jobs_settings.patience_s)
-            oracle.line_up(job)
+            oracle.enqueue(job)
             jobs[job.id] = job
         elif act < 0.75:
             claim, next_job = await store.claim("toy", "w", idle=True), oracle.claim(SHARE)
@@ -84,7 +84,7 @@ async def leave(
     oracle.give_back(job)
     if how == "requeue":
         job.fresh = False
-        oracle.line_up(job)
+        oracle.enqueue(job)
     return how == "requeue"
 
 
@@ -98,8 +98,8 @@ async def same_places(store: RedisStore, oracle: FairOrder, jobs: dict[str, Wait
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_delivery_is_the_oracles(redis_store: RedisStore, seed: int) -> None:
-    outbox, chooser = redis_store.outbox, random.Random(seed)
+async def test_every_delivery_is_the_oracles(store: RedisStore, seed: int) -> None:
+    outbox, chooser = store.outbox, random.Random(seed)
     terms = DeliveryTerms(60.0, 3, limit_of_tenant=3, limit_of_receiver=99, limit_of_probes=9)
     oracle = OutboxOrder(terms.max_attempts, terms.limit_of_tenant)
     held: list[Delivery] = []
@@ -107,8 +107,8 @@ async def test_every_delivery_is_the_oracles(redis_store: RedisStore, seed: int)
         act = chooser.random()
         if act < 0.5:
             tenant = chooser.choice("aaabcdefgh")
-            await redis_store.create(f"job{i}", spec(tenant=tenant), 10, webhook=WEBHOOK)
-            await redis_store.cancel(f"job{i}")
+            await store.create(f"job{i}", spec(tenant=tenant), 10, webhook=WEBHOOK)
+            await store.cancel(f"job{i}")
             oracle.post(f"job{i}", tenant, time())
         elif act < 0.7:
             limit, busy = chooser.randrange(1, 6), Counter(one.tenant for one in held)

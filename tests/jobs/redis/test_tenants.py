@@ -1,20 +1,21 @@
-"""The contract of tenants: weights, quotas, and deadlines that admission refuses."""
+"""Tenants: weights, quotas, and deadlines that admission refuses."""
 
 import pytest
 
 from jobs.errors import DeadlineUnmeetable, LargerThanQuota, QuotaExceeded
+from jobs.redis.store import RedisStore
 from jobs.schema import Priority
-from jobs.store import Idempotency, JobStore, Progress
+from jobs.store import Idempotency, Progress
 from jobs.tenants import TenantLoad, TenantTerms, UnknownTenant
-from tests.jobs.conftest import MakeStore
-from tests.jobs.examples import spec, worker
-from tests.jobs.redis.test_fair_order import claimed, order, submit
+from tests.jobs.conftest import OpenStore
+from tests.jobs.examples import claim, spec, submit, worker
+from tests.jobs.redis.test_fair_order import order
 
 
-async def test_tenants_are_listed_with_what_they_have_outstanding(store: JobStore) -> None:
+async def test_tenants_are_listed_with_what_they_have_outstanding(store: RedisStore) -> None:
     await store.tenants.set(TenantTerms(name="acme", weight=3.0))
     await submit(store, "a", "acme")
-    await submit(store, "b", "other", units=20.0)
+    await submit(store, "b", "other", cost=20.0)
     assert await store.tenants.all() == (
         TenantLoad("acme", 3.0, 0.0, 1, 10.0, listed=True),
         TenantLoad("other", 1.0, 0.0, 1, 20.0, listed=False),
@@ -25,34 +26,25 @@ async def test_tenants_are_listed_with_what_they_have_outstanding(store: JobStor
         await store.tenants.remove("acme")
 
 
-async def test_outstanding_units_follow_a_job_to_its_end(store: JobStore) -> None:
+async def test_outstanding_units_follow_a_job_to_its_end(store: RedisStore) -> None:
     async def outstanding() -> float:
         return (await store.tenants.get("acme")).outstanding_units
 
     await submit(store, "done", "acme")
     await submit(store, "other", "acme")
-    claim = await claimed(store)
-    await store.progress([Progress(claim.lease, 4, 4.0, 4)])
+    held = await claim(store)
+    await store.progress([Progress(held.lease, 4, 4.0, 4)])
     assert await outstanding() == 16
-    await store.requeue(claim.lease, "drain")
+    await store.requeue(held.lease, "drain")
     assert await outstanding() == 16
-    await store.finish((await claimed(store)).lease, 10)
+    await store.finish((await claim(store)).lease, 10)
     assert await outstanding() == 10
     await store.cancel("other")
     assert await outstanding() == 0
     assert await store.tenants.all() == ()
 
 
-async def test_units_are_shared_by_weight(store: JobStore) -> None:
-    await store.tenants.set(TenantTerms(name="heavy", weight=3.0))
-    for i in range(40):
-        await submit(store, f"heavy{i}", "heavy")
-        await submit(store, f"light{i}", "light")
-    served = await order(store, 40)
-    assert sum(name.startswith("heavy") for name in served) == 30
-
-
-async def test_a_new_weight_counts_from_the_next_claim_on(store: JobStore) -> None:
+async def test_a_new_weight_counts_from_the_next_claim_on(store: RedisStore) -> None:
     for i in range(40):
         await submit(store, f"a{i}", "a")
         await submit(store, f"b{i}", "b")
@@ -61,7 +53,7 @@ async def test_a_new_weight_counts_from_the_next_claim_on(store: JobStore) -> No
     assert sum(name.startswith("a") for name in await order(store, 20)) == 16
 
 
-async def test_a_quota_refuses_one_tenant_and_leaves_others_alone(store: JobStore) -> None:
+async def test_a_quota_refuses_one_tenant_and_leaves_others_alone(store: RedisStore) -> None:
     await store.tenants.set(TenantTerms(name="acme", max_units=25.0))
     await store.announce_worker(worker(2.0))
     await submit(store, "a0", "acme")
@@ -78,13 +70,11 @@ async def test_a_quota_refuses_one_tenant_and_leaves_others_alone(store: JobStor
     await store.cancel("a0")
     await submit(store, "a2", "acme")
     with pytest.raises(LargerThanQuota):
-        await submit(store, "a3", "acme", units=26.0)
+        await submit(store, "a3", "acme", cost=26.0)
 
 
-async def test_the_default_quota_is_every_tenants_but_those_with_their_own(
-    make_store: MakeStore,
-) -> None:
-    store = make_store(tenant_max_units=10.0)
+async def test_the_default_quota_is_for_tenants_without_their_own(open_store: OpenStore) -> None:
+    store = open_store(tenant_max_units=10.0)
     await store.tenants.set(TenantTerms(name="free", max_units=0.0))
     for i in range(3):
         await submit(store, f"free{i}", "free")
@@ -93,8 +83,8 @@ async def test_the_default_quota_is_every_tenants_but_those_with_their_own(
         await submit(store, "bound1", "bound")
 
 
-async def test_workers_that_may_be_started_count_for_a_deadline(make_store: MakeStore) -> None:
-    store = make_store(max_workers=5)
+async def test_workers_that_may_be_started_count_for_a_deadline(open_store: OpenStore) -> None:
+    store = open_store(max_workers=5)
     for i in range(20):
         await submit(store, f"high{i}", "other", priority=Priority.HIGH)
     for name in ("one", "two"):
@@ -105,9 +95,7 @@ async def test_workers_that_may_be_started_count_for_a_deadline(make_store: Make
     await submit(store, "in-time", "acme", deadline_s=5.5)  # the two alone would take 11 s
 
 
-async def test_a_known_idempotency_key_is_answered_beyond_quota_and_deadline(
-    store: JobStore,
-) -> None:
+async def test_a_known_key_is_answered_beyond_quota_and_deadline(store: RedisStore) -> None:
     key = Idempotency("key", "body")
     wanted = spec(deadline_s=60.0)
     await store.create("a", wanted, 50, idempotency=key)
@@ -117,9 +105,12 @@ async def test_a_known_idempotency_key_is_answered_beyond_quota_and_deadline(
     assert (again.replayed, again.record.id) == (True, "a")
 
 
-async def test_a_deadline_that_cannot_be_met_is_refused_with_the_least_that_might(
-    store: JobStore,
-) -> None:
+async def test_an_unmeetable_deadline_is_refused_with_the_earliest(store: RedisStore) -> None:
+    async def earliest_s(tenant: str, deadline_s: float) -> float:
+        with pytest.raises(DeadlineUnmeetable) as refused:
+            await submit(store, "refused", tenant, deadline_s=deadline_s)
+        return refused.value.earliest_s
+
     for i in range(10):
         await submit(store, f"j{i}", "acme")
     await submit(store, "unmeasured", "acme", deadline_s=100.0)
@@ -127,16 +118,10 @@ async def test_a_deadline_that_cannot_be_met_is_refused_with_the_least_that_migh
     await store.announce_worker(worker(0.02, "slow"))
     await store.announce_worker(worker(0.08, "fast"))
     await submit(store, "own", "acme", deadline_s=200.0)  # before its tenant's others
-    with pytest.raises(DeadlineUnmeetable) as refused:
-        await submit(store, "too-soon", "acme", deadline_s=100.0)
-    assert refused.value.earliest_s == pytest.approx(10 / 0.08)
-    with pytest.raises(DeadlineUnmeetable) as refused:
-        await submit(store, "beside", "acme", deadline_s=210.0)
-    assert refused.value.earliest_s == pytest.approx(10 / 0.1 + 10 / 0.08, rel=0.05)
+    assert await earliest_s("acme", 100.0) == pytest.approx(10 / 0.08)
+    assert await earliest_s("acme", 210.0) == pytest.approx(10 / 0.1 + 10 / 0.08, rel=0.05)
     await submit(store, "later", "acme", deadline_s=250.0)
     for i in range(20):
         await submit(store, f"high{i}", "other", priority=Priority.HIGH)
-    with pytest.raises(DeadlineUnmeetable) as refused:
-        await submit(store, "below", "third", deadline_s=2000.0)
-    assert refused.value.earliest_s == pytest.approx(200 / 0.1 + 10 / 0.08, rel=0.05)
+    assert await earliest_s("third", 2000.0) == pytest.approx(200 / 0.1 + 10 / 0.08, rel=0.05)
     await submit(store, "above", "third", deadline_s=2000.0, priority=Priority.HIGH)

@@ -61,7 +61,7 @@ def guide() -> list[Command]:
 
 def follow(command: Command, *more: str) -> str:
     """Run a command of the guide in this process, cut short, and return what it printed."""
-    if command.program == "model_export.onnx.export":
+    if command.program == "model_export.onnx":
         app = typer.Typer()
         app.command()(onnx.command)
     else:
@@ -133,7 +133,7 @@ def test_guide_shows_the_whole_way_in_order() -> None:
         "up", "draw",
     ]  # fmt: skip
     programs = [command.program for command in commands]
-    assert programs == [*["model_export"] * 7, "model_export.onnx.export", *["sfumato"] * 2]
+    assert programs == [*["model_export"] * 7, "model_export.onnx", *["sfumato"] * 2]
     assert [c.variables for c in commands if c.variables] == [
         ("SFUMATO_MODEL=my-model", "SFUMATO_DEFAULT_MODEL=my-model")
     ]
@@ -183,7 +183,7 @@ def test_model_claims_no_emoji(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_exported_model_draws_a_image(way: Way) -> None:
+def test_exported_model_draws_an_image(way: Way) -> None:
     settings = SamplingSettings(steps=3)
     ours, theirs = (
         next(iter(draw(load_bundle(way.model, backend=name), ["a red circle"], [7], settings)))
@@ -203,7 +203,7 @@ def test_emoji_gallery_is_not_for_a_custom_data_set(way: Way) -> None:
         assert "custom data set" in " ".join(outcome.output.replace("│", " ").split())
 
 
-def test_captions_of_a_image_come_alike(tmp_path: Path) -> None:
+def test_captions_of_an_image_come_alike(tmp_path: Path) -> None:
     example = read_images(draw_folder(tmp_path / "custom")).examples[0]
     random = Random("custom")
     counts = Counter(draw_caption(example, 0.2, random) for _ in range(2000))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from diffusion.bundle.bundle import load_bundle
 from diffusion.files import read_json
 from model_export import cli
-from model_export.bundle import EVALUATION, Defaults, bundle_run
+from model_export.bundle import EVALUATION
 from model_export.data.captions import TEMPLATES
 from model_export.data.labels import Emoji
 from model_export.errors import ExportError
@@ -33,17 +33,13 @@ from model_export.evaluation.held_out import (
 from model_export.evaluation.measures import Images
 from tests.model_export.examples import toy_dataset
 from tests.model_export.test_bundle import GALLERY, QUICK, measured
-from tests.model_export.training.test_training import run
 
 KINDS: dict[str, dict[str, str]] = json.loads(PROMPTS.read_text("utf-8"))
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with figures of its training prompts."""
-    folder = tmp_path_factory.mktemp("run")
-    run(folder, 1)
-    bundle = bundle_run(folder, folder / "toy", Defaults(name="toy", title="Toy"))
+@pytest.fixture
+def evaluated(bundle: Path) -> Path:
+    """Return a bundle with figures of its training prompts."""
     measured(bundle)
     return bundle
 
@@ -137,9 +133,7 @@ def test_colour_and_shape_are_counted_apart() -> None:
     assert coloured(far, apple, ["blue"], wide, place)["both"] == 0
 
 
-def test_figures_are_kept_beside_the_others_and_reported_in_the_card(
-    evaluated: Path, tmp_path: Path
-) -> None:
+def test_figures_are_kept_and_reported_in_the_card(evaluated: Path, tmp_path: Path) -> None:
     loaded, calls = load_bundle(evaluated), list[int]()
     assert "Beyond" not in write_card(evaluated).read_text("utf-8")
     runs = [
@@ -184,21 +178,23 @@ def test_hearts_have_the_colour_that_they_are_named_for() -> None:
         assert dominant_colour(images[f"{word} heart"]) == word
 
 
-@pytest.mark.parametrize("level", [0, 90, 255])
-def test_grey_has_no_colour(level: int) -> None:
-    assert dominant_colour(square((level, level, level))[0]) is None
+BLACK, RED, BLUE = (0, 0, 0), (220, 20, 30), (20, 90, 220)
 
 
-def test_most_pixels_decide() -> None:
-    red, blue = (220, 20, 30), (20, 90, 220)
-    assert dominant_colour(square(red, blue)[0]) == "red"
-    assert dominant_colour(square(blue, red)[0]) == "blue"
-    assert dominant_colour(square((250, 20, 22), (0, 0, 0), (0, 0, 0), (0, 0, 0))[0]) == "red"
-
-
-def test_hue_goes_round() -> None:
-    assert dominant_colour(square((220, 20, 30))[0]) == "red"  # 357 degrees
-    assert dominant_colour(square((220, 30, 20))[0]) == "red"  # 3 degrees
+@pytest.mark.parametrize(
+    ("colours", "expected"),
+    [
+        ([BLACK], None),
+        ([(90, 90, 90)], None),
+        ([(255, 255, 255)], None),
+        ([RED, BLUE], "red"),  # most pixels decide
+        ([BLUE, RED], "blue"),
+        ([(250, 20, 22), BLACK, BLACK, BLACK], "red"),
+        ([(220, 30, 20)], "red"),  # 3 degrees, where RED is at 357
+    ],
+)
+def test_dominant_colour(colours: list[tuple[int, int, int]], expected: str | None) -> None:
+    assert dominant_colour(square(*colours)[0]) == expected
 
 
 def test_silhouette_does_not_depend_on_colour() -> None:

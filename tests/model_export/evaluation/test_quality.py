@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from diffusion.bundle.bundle import load_bundle
 from diffusion.samplers.registry import SAMPLERS
-from model_export import cli
-from model_export.bundle import Defaults, bundle_run
 from model_export.errors import ExportError
 from model_export.evaluation.gallery import make_gallery, save_gallery
 from model_export.evaluation.quality import (
@@ -25,8 +22,7 @@ from model_export.evaluation.quality import (
 )
 from model_export.evaluation.quality_command import write_page
 from model_export.evaluation.quality_plot import COLOURS, FAMILIES, family_of, write_plot
-from tests.model_export.examples import toy_dataset
-from tests.model_export.training.test_training import run
+from tests.model_export.examples import invoke, toy_dataset
 
 GALLERY = make_gallery(toy_dataset(), 6)
 SUBJECT = Subject("ab" * 32, "cd" * 8, 1.5, 0)
@@ -37,19 +33,10 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    run(folder, 1)
-    return bundle_run(folder, folder / "toy", Defaults(name="toy", title="Toy"))
-
-
 def measure(bundle: Path, out: Path) -> str:
     save_gallery(GALLERY, out / "gallery")
-    arguments = ["quality", bundle, "--out", out, "--gallery", out / "gallery"]
-    arguments += ["--drawings", 2, "--drawings-long", 1, "--steps", 2]
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    few = ("--drawings", 2, "--drawings-long", 1, "--steps", 2)
+    invoke("quality", bundle, "--out", out, "--gallery", out / "gallery", *few)
     return (out / "quality.md").read_text("utf-8")
 
 
@@ -79,9 +66,8 @@ def test_what_a_sampler_refuses_is_shown_with_the_reason(bundle: Path, tmp_path:
     assert cells[0].reason is None
     assert cells[1] == Cell("heun", 1001, 1, None, None, cells[1].reason)
     assert calls == [1, 1]
-    path = write_page(
-        tmp_path / "page.md", loaded.info, settings, cells, command="c", codec_psnr_db=30
-    )
+    path = tmp_path / "page.md"
+    write_page(path, loaded.info, settings, cells, command="c", codec_psnr_db=30)
     text = path.read_text("utf-8")
     assert "- `heun`, 1001 steps: sampler 'heun' takes 1 to 1000 steps, not 1001" in text
     assert f"| Heun `heun` | 2 | {cells[0].top1:.2f} | – |" in text
@@ -112,7 +98,7 @@ def test_figures_about_something_else_are_not_taken(tmp_path: Path) -> None:
         read_cells(path, SUBJECT)
 
 
-def test_each_family_has_lines_enough_to_tell_apart() -> None:
+def test_each_family_has_lines_enough_to_distinguish() -> None:
     families = [family_of(info) for info in SAMPLERS.values()]
     assert set(families) == set(FAMILIES)
     assert max(families.count(family) for family in FAMILIES) <= len(COLOURS)
@@ -132,16 +118,11 @@ def test_figures_are_about_one_model_gallery_guidance_and_seed(bundle: Path) -> 
 
 def test_equal_figures_give_equal_plots(tmp_path: Path) -> None:
     cells = [Cell("heun", 4, 8, reason="no"), *(c for c in CELLS if c.sampler != "heun")]
-    first, again = (
-        write_plot(tmp_path / name, cells, codec_psnr_db=30).read_bytes()
-        for name in ("a.png", "b.png")
-    )
-    assert first == again
+    paths = [write_plot(tmp_path / name, cells, codec_psnr_db=30) for name in ("a.png", "b.png")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_every_figure_is_of_the_same_drawings_unless_fewer_are_asked_for(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_page_says_where_fewer_drawings_were_measured(bundle: Path, tmp_path: Path) -> None:
     info = load_bundle(bundle).info
     for settings, fewer in ((QualitySettings(2.0), False), (QualitySettings(2.0, (4, 1000)), False),
                            (QualitySettings(2.0, drawings_long=2), True)):  # fmt: skip

@@ -32,9 +32,7 @@ def test_target_leads_back_to_the_image(kind: PredictionType) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_min_snr_weighs_errors_in_the_image_alike_for_all_predictions(
-    kind: PredictionType,
-) -> None:
+def test_min_snr_weighs_errors_in_the_image_alike(kind: PredictionType) -> None:
     torch.manual_seed(1)
     t = torch.tensor([5, 300, 700, 990])
     alpha = ALPHAS[t]

@@ -47,9 +47,7 @@ def test_any_text_is_encoded(tokenizer: PreTrainedTokenizerFast) -> None:
     assert len(ids(tokenizer, "né \U0001f600 \x00 Ж")) == 12
 
 
-def test_saved_tokenizer_gives_the_same_ids(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
+def test_saved_tokenizer_is_the_same(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     tokenizer.save_pretrained(str(tmp_path))
     loaded = PreTrainedTokenizerFast.from_pretrained(str(tmp_path), local_files_only=True)
     for prompt in ["", "Red heart", "绿苹果 tiger", "<|start|>"]:

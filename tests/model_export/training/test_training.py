@@ -45,11 +45,9 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path: Path) -> No
     run(tmp_path / "parts", 3)
     parts = run(tmp_path / "parts", 7)
     assert parts.step == whole.step == 7
-    for left, right in zip(
-        whole.checkpoint(0).tensors.items(), parts.checkpoint(0).tensors.items(), strict=True
-    ):
-        assert left[0] == right[0]
-        assert torch.equal(left[1], right[1]), left[0]
+    left, right = whole.checkpoint(0).tensors, parts.checkpoint(0).tensors
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
 def test_weights_average_and_moments_move(tmp_path: Path) -> None:
@@ -91,7 +89,7 @@ def test_bfloat16_learns_in_float32_weights(tmp_path: Path) -> None:
         ({"precision": "bfloat16"}, "precision"),
     ],
 )
-def test_run_goes_on_under_equal_settings_only(
+def test_run_resumes_under_equal_settings(
     tmp_path: Path, change: dict[str, object], name: str
 ) -> None:
     run(tmp_path, 1)
@@ -101,7 +99,7 @@ def test_run_goes_on_under_equal_settings_only(
     assert (tmp_path / NAME).read_bytes() == bytes_before
 
 
-def test_run_goes_on_with_equal_data_only(tmp_path: Path) -> None:
+def test_run_resumes_with_equal_data(tmp_path: Path) -> None:
     run(tmp_path, 1)
     dataset = toy_dataset()
     with pytest.raises(CheckpointError, match="another data set"):
@@ -143,11 +141,9 @@ def test_every_prediction_and_weighting_trains(tmp_path: Path, kind: str, weight
 
 def test_rate_rises_stays_and_falls() -> None:
     settings = TrainingSettings(learning_rate=1.0, warmup_steps=10, decay_share=0.25)
-    assert learning_rate(settings, 0, 0.0) == pytest.approx(0.1)
-    assert learning_rate(settings, 9, 0.1) == pytest.approx(1.0)
-    assert learning_rate(settings, 500, 0.75) == pytest.approx(1.0)
-    assert learning_rate(settings, 500, 0.875) == pytest.approx(0.5)
-    assert learning_rate(settings, 500, 1.0) == pytest.approx(0.02)
+    points = [(0, 0.0), (9, 0.1), (500, 0.75), (500, 0.875), (500, 1.0)]
+    rates = [learning_rate(settings, step, share) for step, share in points]
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.02])
 
 
 def test_limit_takes_steps_or_time_whichever_is_nearer() -> None:

@@ -1,22 +1,21 @@
 """Extreme numbers come back as they were sent; a damaged record harms nobody but itself."""
 
 import re
-from typing import cast
+from dataclasses import replace
+from typing import Any
 
-import httpx
 import pytest
-from redis import Redis
+from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
-from jobs.schema import MAX_SEED, ImageRecord
+from jobs.schema import MAX_SEED
 from jobs.settings import JobsSettings
-from jobs.store import FinishedImage
 from jobs.tenants import TenantTerms
 from service.auth.key_store import KeyStore
 from service.auth.scope import Scope
 from service.settings import ServiceSettings
-from tests.jobs.examples import MODEL, checkpoint
-from tests.service.worker import PNG, advance, claim, draw
+from tests.jobs.examples import MODEL, checkpoint, claim, picture
+from tests.service.worker import PNG, advance, draw
 
 SEEDS = [0, 1, 2**32 - 1, 2**53 - 1, 2**53 + 1, 10**14 + 1, 10**18 + 7, MAX_SEED - 1, MAX_SEED]
 DAMAGE = [
@@ -33,24 +32,14 @@ def settings(jobs_settings: JobsSettings) -> ServiceSettings:
     )
 
 
-@pytest.fixture
-def redis(jobs_settings: JobsSettings) -> Redis:
-    return Redis.from_url(jobs_settings.redis_url)
-
-
-@pytest.fixture
-def prefix(jobs_settings: JobsSettings) -> str:
-    return f"{{{jobs_settings.key_prefix}}}"
-
-
-async def submit(http: httpx.AsyncClient, **fields: object) -> str:
+async def submit(http: AsyncClient, **fields: object) -> str:
     body = {"prompt": "a red apple", "num_inference_steps": 4} | fields
     answer = await http.post("/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
-async def listed(http: httpx.AsyncClient) -> tuple[set[str], dict[str, str]]:
+async def listed(http: AsyncClient) -> tuple[set[str], dict[str, str]]:
     """Return the readable ids of the list, and the codes of those that are not."""
     answer = await http.get("/v1/jobs?limit=100")
     assert answer.status_code == 200, answer.text
@@ -66,19 +55,16 @@ async def draw_with_seed(store: RedisStore, seed: int) -> None:
     await store.requeue(held.lease, "drain")
     held = await claim(store)
     assert held.checkpoints == (checkpoint(2),)
-    image = ImageRecord(
-        index=0, seed=seed, width=64, height=64, content_type="image/png", size_bytes=len(PNG)
-    )
-    await store.add_image(held.lease, FinishedImage(image, PNG))
+    image = picture(0, PNG)
+    record = image.record.model_copy(update={"seed": seed})
+    await store.add_image(held.lease, replace(image, record=record))
     await store.finish(held.lease, 4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_seed_comes_back_to_the_last_digit(
-    http: httpx.AsyncClient, redis_store: RedisStore, seed: int
-) -> None:
+async def test_seed_comes_back_exactly(http: AsyncClient, store: RedisStore, seed: int) -> None:
     job_id = await submit(http, seed=seed)
-    await draw_with_seed(redis_store, seed)
+    await draw_with_seed(store, seed)
     job = (await http.get(f"/v1/jobs/{job_id}")).json()
     assert job["request"]["seed"] == job["images"][0]["seed"] == seed
     assert (await http.get(f"/v1/jobs/{job_id}/images/0")).content == PNG
@@ -88,7 +74,7 @@ async def test_seed_comes_back_to_the_last_digit(
     assert (await http.delete(f"/v1/jobs/{job_id}")).status_code == 204
 
 
-async def job_at(stage: str, http: httpx.AsyncClient, store: RedisStore) -> str:
+async def job_at(stage: str, http: AsyncClient, store: RedisStore) -> str:
     """Return a job in a state; each state holds other fields."""
     job_id = await submit(http, deadline_s=600, webhook={"url": "https://127.0.0.1/"})
     if stage == "done":
@@ -102,21 +88,21 @@ async def job_at(stage: str, http: httpx.AsyncClient, store: RedisStore) -> str:
 
 @pytest.mark.parametrize("stage", ["done", "running", "queued"])
 async def test_a_damaged_field_harms_that_job_alone(
-    http: httpx.AsyncClient, redis_store: RedisStore, redis: Redis, prefix: str, stage: str
+    http: AsyncClient, store: RedisStore, redis: Any, prefix: str, stage: str
 ) -> None:
     good = await submit(http)
-    await draw(redis_store)
+    await draw(store)
 
     def key_of(job_id: str) -> str:
         return f"{prefix}:job:{job_id}"
 
-    first = await job_at(stage, http, redis_store)
-    fields = [str(name, "ascii") for name in cast(list[bytes], redis.hkeys(key_of(first)))]
+    first = await job_at(stage, http, store)
+    fields = [str(name, "ascii") for name in redis.hkeys(key_of(first))]
     assert {"spec", "units", "status", "model", "tenant", "seq", "webhook"} < set(fields)
-    await drain(http, redis_store)
+    await drain(http, store)
     for field in fields:
         for value in DAMAGE:
-            job_id = await job_at(stage, http, redis_store)
+            job_id = await job_at(stage, http, store)
             if value is None:
                 redis.hdel(key_of(job_id), field)
             else:
@@ -131,7 +117,7 @@ async def test_a_damaged_field_harms_that_job_alone(
             assert answer.status_code in ((200,) if job_id in readable else (500, 503)), label
             if job_id in unreadable:
                 assert answer.json()["code"] == unreadable[job_id], label
-            await redis_store.sweep()
+            await store.sweep()
             deleted = await http.delete(f"/v1/jobs/{job_id}")
             if unreadable.get(job_id) == "newer_version":
                 assert deleted.status_code == 503, label
@@ -139,11 +125,10 @@ async def test_a_damaged_field_harms_that_job_alone(
                 deleted = await http.delete(f"/v1/jobs/{job_id}")
             assert deleted.status_code == 204, label
             assert job_id not in (set.union(*map(set, await listed(http)))), label
-            await drain(http, redis_store)
-    redis.close()
+            await drain(http, store)
 
 
-async def drain(http: httpx.AsyncClient, store: RedisStore) -> None:
+async def drain(http: AsyncClient, store: RedisStore) -> None:
     """Delete what is there but for the oldest, and see that no work is left of it."""
     page = (await http.get("/v1/jobs?limit=100")).json()
     for job in page["jobs"][:-1]:
@@ -155,48 +140,46 @@ async def drain(http: httpx.AsyncClient, store: RedisStore) -> None:
 
 
 async def test_a_worker_fails_what_it_cannot_read_and_takes_the_next(
-    http: httpx.AsyncClient, redis_store: RedisStore, redis: Redis, prefix: str
+    http: AsyncClient, store: RedisStore, redis: Any, prefix: str
 ) -> None:
     damaged, sound = await submit(http), await submit(http)
     spec = redis.hget(f"{prefix}:job:{damaged}", "spec")
     redis.hset(f"{prefix}:job:{damaged}", "spec", "{")
-    assert (await claim(redis_store)).record.id == sound
-    assert await redis_store.claim("toy", "w", idle=True) is None
-    assert (await redis_store.totals()).unreadable == 1
+    assert (await claim(store)).record.id == sound
+    assert await store.claim("toy", "w", idle=True) is None
+    assert (await store.totals()).unreadable == 1
     assert "sfumato_unreadable_records 1.0" in (await http.get("/metrics")).text
     redis.hset(f"{prefix}:job:{damaged}", "spec", spec)
     job = (await http.get(f"/v1/jobs/{damaged}")).json()
     assert (job["status"], job["error"]["code"]) == ("failed", "internal")
     assert "'spec' is damaged" in job["error"]["detail"]
-    redis.close()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"name": "toy"}', "\x00"])
 async def test_a_damaged_entry_does_not_hide_the_others(
-    http: httpx.AsyncClient, redis_store: RedisStore, redis: Redis, prefix: str, damage: str
+    http: AsyncClient, store: RedisStore, redis: Any, prefix: str, damage: str
 ) -> None:
     redis.hset(f"{prefix}:models", "broken", damage)
     redis.sadd(f"{prefix}:workers", "broken")
     redis.set(f"{prefix}:worker:broken", damage, ex=60)
     redis.hset(f"{prefix}:tenants", "broken", damage)
-    await redis_store.tenants.set(TenantTerms(name="sound", weight=2))
+    await store.tenants.set(TenantTerms(name="sound", weight=2))
     for path in ("/v1/models", "/v1/samplers", "/v1/workers", "/readyz", "/metrics"):
         answer = await http.get(path)
         assert answer.status_code != 500, path
     models = (await http.get("/v1/models")).json()["models"]
     assert [model["name"] for model in models] == [MODEL.name]
-    assert {load.name: load.weight for load in await redis_store.tenants.all()} == {
+    assert {load.name: load.weight for load in await store.tenants.all()} == {
         "broken": 1.0,
         "sound": 2.0,
     }
     assert (await http.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
-    await redis_store.forget_model("broken")
+    await store.forget_model("broken")
     assert not redis.hexists(f"{prefix}:models", "broken")
-    redis.close()
 
 
 async def test_a_damaged_key_does_not_hide_the_others(
-    jobs_settings: JobsSettings, redis: Redis, prefix: str
+    jobs_settings: JobsSettings, redis: Any, prefix: str
 ) -> None:
     store = KeyStore(jobs_settings)
     sound, _ = await store.create("shop", frozenset({Scope.JOBS}))
@@ -210,4 +193,3 @@ async def test_a_damaged_key_does_not_hide_the_others(
         redis.hset(name, field, before)
     await store.revoke(broken.id)
     await store.close()
-    redis.close()

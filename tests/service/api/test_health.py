@@ -1,12 +1,14 @@
 """Health, readiness and figures, with Redis there and away."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from httpx import AsyncClient
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from jobs.redis.store import RedisStore
@@ -14,22 +16,20 @@ from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
 from service.metrics.replica import DoorCounters
 from service.processes.redis_server import free_port
-from tests.jobs.examples import MODEL, spec, work
+from tests.jobs.examples import MODEL, claim, spec, work
 from tests.redis_server import redis_server
 from tests.service.doors import open_door, submit
-from tests.service.worker import claim, draw
+from tests.service.worker import draw
+
+WORKER = WorkerEntry("w1", "host", 7, "toy", "torch", 16, 0, 0.0, 1_700_000_000.0)
 
 
-async def test_figures_are_read_from_the_store(
-    http: httpx.AsyncClient, redis_store: RedisStore
-) -> None:
-    await redis_store.announce_worker(
-        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 3, 120.0, 1_700_000_000.0, 40.0)
-    )
+async def test_figures_are_read_from_the_store(http: AsyncClient, store: RedisStore) -> None:
+    await store.announce_worker(replace(WORKER, jobs=3, rows_per_s=120.0, units_per_s=40.0))
     for _ in range(3):
         await submit(http)
-    await draw(redis_store)
-    await claim(redis_store)
+    await draw(store)
+    await claim(store)
     answer = await http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
@@ -60,12 +60,8 @@ async def test_figures_are_read_from_the_store(
     ]  # fmt: skip
 
 
-async def test_eta_follows_from_measured_speed(
-    http: httpx.AsyncClient, redis_store: RedisStore
-) -> None:
-    await redis_store.announce_worker(
-        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 0, 20.0, 1_700_000_000.0)
-    )
+async def test_eta_follows_from_measured_speed(http: AsyncClient, store: RedisStore) -> None:
+    await store.announce_worker(replace(WORKER, rows_per_s=20.0))
     first = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
     assert first["eta_s"] == pytest.approx(10 / 20)
     await asyncio.sleep(1.05)  # figures are read again after a second
@@ -99,8 +95,8 @@ async def test_redis_away_is_503_and_accepted_jobs_are_kept(tmp_path: Path) -> N
             ("GET", "/v1/models"), ("DELETE", job), ("GET", "/v1/jobs"),
         ]:  # fmt: skip
             answer = await http.request(method, path)
-            assert answer.status_code == 503, (path, answer.text)
-            assert answer.json()["code"] == "store_unavailable"
+            code = answer.json()["code"]
+            assert (answer.status_code, code) == (503, "store_unavailable"), path
             assert int(answer.headers["retry-after"]) > 0
             assert str(port) not in answer.text
         refused = await http.post("/v1/jobs", json={"prompt": "a"})
@@ -111,9 +107,7 @@ async def test_redis_away_is_503_and_accepted_jobs_are_kept(tmp_path: Path) -> N
             assert (await http.get(job)).json()["status"] == "queued"
 
 
-async def test_unforeseen_error_is_a_problem_with_its_id(
-    app: FastAPI, http: httpx.AsyncClient
-) -> None:
+async def test_unforeseen_error_is_a_problem_with_its_id(app: FastAPI, http: AsyncClient) -> None:
     @app.get("/burst")
     async def burst() -> None:
         raise RuntimeError("a pipe burst")
@@ -125,9 +119,7 @@ async def test_unforeseen_error_is_a_problem_with_its_id(
     assert "pipe" not in answer.text
 
 
-async def test_replica_counts_requests_by_route_with_bounded_labels(
-    app: FastAPI, http: httpx.AsyncClient
-) -> None:
+async def test_requests_are_counted_with_bounded_labels(app: FastAPI, http: AsyncClient) -> None:
     counters: DoorCounters = app.state.door.counters
     for path in ("/v1/jobs/x", "/v1/jobs/y", "/nowhere/1", "/nowhere/2"):
         await http.get(path)
@@ -143,15 +135,14 @@ async def test_replica_counts_requests_by_route_with_bounded_labels(
     assert count("other", "/v1/jobs", "405") == 1
 
 
-async def test_refusals_count_by_their_code_and_waits_have_no_time(
-    app: FastAPI, http: httpx.AsyncClient
-) -> None:
+async def test_refusals_are_counted_and_waits_not_timed(app: FastAPI, http: AsyncClient) -> None:
     value = app.state.door.counters.registry.get_sample_value
     assert value("sfumato_http_problems_total", {"code": "backlog_full"}) == 0
     await http.post("/v1/jobs", json={"prompt": "a", "unheard": "of"})
     await http.get("/v1/jobs/x")
     body = {"prompt": "a", "deadline_s": 0.05}
-    await http.post("/v1/jobs", json=body, headers={"prefer": "wait=10"})
+    expired = await http.post("/v1/jobs", json=body, headers={"prefer": "wait=10"})
+    assert (expired.status_code, expired.json()["status"]) == (200, "expired")
     assert value("sfumato_http_problems_total", {"code": "invalid_request"}) == 1
     assert value("sfumato_http_problems_total", {"code": "not_found"}) == 1
     submits = {"method": "POST", "route": "/v1/jobs"}
@@ -159,14 +150,12 @@ async def test_refusals_count_by_their_code_and_waits_have_no_time(
     assert value("sfumato_http_request_seconds_count", submits) == 1  # the refused one
 
 
-async def test_openmetrics_shows_one_trace_a_bucket(
-    http: httpx.AsyncClient, redis_store: RedisStore
-) -> None:
+async def test_openmetrics_shows_one_trace_a_bucket(http: AsyncClient, store: RedisStore) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     wanted = spec()
     parent = f"00-{trace}-b7ad6b7169203331-01"
-    await redis_store.create("a", wanted, work(wanted), traceparent=parent)
-    await draw(redis_store)
+    await store.create("a", wanted, work(wanted), traceparent=parent)
+    await draw(store)
     accept = {"accept": "application/openmetrics-text; version=1.0.0"}
     answer = await http.get("/metrics", headers=accept)
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -184,29 +173,18 @@ async def test_full_store_is_503(jobs_settings: JobsSettings, announced: None) -
         assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_job_expires_at_zero_workers(http: httpx.AsyncClient) -> None:
-    body = {"prompt": "a", "deadline_s": 0.05}
-    answer = await http.post("/v1/jobs", json=body, headers={"prefer": "wait=10"})
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "expired"
-
-
-async def test_replica_serves_its_counters_on_a_port_of_its_own(
-    jobs_settings: JobsSettings,
-) -> None:
+async def test_counters_are_served_on_a_port_of_their_own(jobs_settings: JobsSettings) -> None:
     port = free_port()
     async with open_door(jobs_settings, door_metrics_port=port) as (_, http):
         await http.get("/healthz")
-        async with httpx.AsyncClient(trust_env=False) as outside:
+        async with AsyncClient(trust_env=False) as outside:
             figures = (await outside.get(f"http://127.0.0.1:{port}/metrics")).text
     assert 'sfumato_http_requests_total{method="GET",route="/healthz",status="200"} 1.0' in figures
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
 
 
-async def test_log_lines_carry_request_and_job_ids(
-    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_log_lines_carry_ids(http: AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         answer = await http.post("/v1/jobs", json={"prompt": "a"}, headers={"x-request-id": "abc"})
     lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]

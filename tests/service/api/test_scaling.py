@@ -2,27 +2,22 @@
 
 import asyncio
 
-import httpx
 import pytest
 from fastapi import FastAPI
+from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
-from jobs.store import WorkerEntry
-from tests.jobs.examples import MODEL
-from tests.service.worker import advance, claim, draw
+from tests.jobs.examples import MODEL, claim, worker
+from tests.service.worker import advance, draw
 
 
-async def test_backlog_is_in_seconds_of_one_worker(
-    http: httpx.AsyncClient, redis_store: RedisStore
-) -> None:
+async def test_backlog_is_in_seconds_of_one_worker(http: AsyncClient, store: RedisStore) -> None:
     measured = MODEL.model_copy(update={"units_per_s": 4.0, "cold_start_s": 3.25})
-    await redis_store.announce_model(measured)
-    await redis_store.announce_worker(
-        WorkerEntry("w1", "host", 7, "toy", "torch", 16, 1, 2.0, 1_700_000_000.0, 5.0)
-    )
+    await store.announce_model(measured)
+    await store.announce_worker(worker(5.0))
     for _ in range(3):
         await http.post("/v1/jobs", json={"prompt": "a red apple"})
-    await advance(redis_store, await claim(redis_store), 5)
+    await advance(store, await claim(store), 5)
     await asyncio.sleep(1.05)  # a door's figures are at most a second old
     assert (await http.get("/v1/scaling/toy")).json() == {
         "model": "toy",
@@ -37,25 +32,25 @@ async def test_backlog_is_in_seconds_of_one_worker(
 
 
 async def test_backlog_is_zero_when_nothing_is_outstanding_and_only_then(
-    http: httpx.AsyncClient, redis_store: RedisStore
+    http: AsyncClient, store: RedisStore
 ) -> None:
     await http.post("/v1/jobs", json={"prompt": "a"})
     found = (await http.get("/v1/scaling/toy")).json()
     assert found["backlog_s"] > 0  # no speed is known, and yet a worker has to start
-    await draw(redis_store)
+    await draw(store)
     await asyncio.sleep(1.05)
     found = (await http.get("/v1/scaling/toy")).json()
     assert (found["backlog_s"], found["workers"], found["units_per_s"]) == (0.0, 0, 0.0)
 
 
-async def test_an_unannounced_model_is_404(http: httpx.AsyncClient) -> None:
+async def test_an_unannounced_model_is_404(http: AsyncClient) -> None:
     answer = await http.get("/v1/scaling/unheard-of")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_the_backlog_of_an_unannounced_model_can_be_given(
-    http: httpx.AsyncClient, app: FastAPI, redis_store: RedisStore
+    http: AsyncClient, app: FastAPI, store: RedisStore
 ) -> None:
     value = app.state.door.counters.registry.get_sample_value
     asked = {"unannounced_s": "30"}
@@ -72,14 +67,14 @@ async def test_the_backlog_of_an_unannounced_model_can_be_given(
         "cold_start_s": 0.0,
     }
     assert value("sfumato_scaling_unannounced_total") == 1
-    await redis_store.announce_model(MODEL.model_copy(update={"name": "asleep"}))
+    await store.announce_model(MODEL.model_copy(update={"name": "asleep"}))
     await asyncio.sleep(1.05)
     found = (await http.get("/v1/scaling/asleep", params=asked)).json()
     assert (found["backlog_s"], found["announced"]) == (0.0, True)
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "1e7", "soon", ""])
-async def test_what_is_no_backlog_is_refused(http: httpx.AsyncClient, seconds: str) -> None:
+async def test_what_is_no_backlog_is_refused(http: AsyncClient, seconds: str) -> None:
     answer = await http.get("/v1/scaling/asleep", params={"unannounced_s": seconds})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert answer.json()["errors"][0]["field"] == "unannounced_s"

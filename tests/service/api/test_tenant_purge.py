@@ -64,10 +64,10 @@ async def furnish(
 
 @pytest.mark.timeout(60)
 async def test_nothing_of_a_purged_tenant_is_left(
-    jobs_settings: JobsSettings, redis_store: RedisStore, command: Command, opened: Opened[Any]
+    jobs_settings: JobsSettings, store: RedisStore, command: Command, opened: Opened[Any]
 ) -> None:
-    jobs = await furnish(jobs_settings, redis_store, NAME, opened)
-    staying = await furnish(jobs_settings, redis_store, "staying", opened)
+    jobs = await furnish(jobs_settings, store, NAME, opened)
+    staying = await furnish(jobs_settings, store, "staying", opened)
     before = everything(jobs_settings)
     assert all(word in before for word in (NAME, *jobs))
     await asyncio.to_thread(command, "tenants", "purge", NAME, code=1, input="n\n")

@@ -4,20 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+from httpx import AsyncClient
 from redis import Redis
 
 from jobs.queue import queue_name
 from jobs.settings import JobsSettings
 from service.door import Door
 from tests.faults.client import until
-from tests.jobs.examples import MODEL
+from tests.jobs.examples import MODEL, claim
 from tests.service.doors import open_door, submit
-from tests.service.worker import claim
 
 
 @asynccontextmanager
-async def lone_door(settings: JobsSettings) -> AsyncIterator[tuple[Door, httpx.AsyncClient]]:
+async def lone_door(settings: JobsSettings) -> AsyncIterator[tuple[Door, AsyncClient]]:
     """Open a door that sweeps often and knows a model."""
     async with open_door(settings, sweep_s=0.05) as (app, http):
         door: Door = app.state.door
@@ -50,9 +49,7 @@ async def test_a_dead_worker_s_job_goes_back_and_one_ring_waits_for_the_next_wor
         assert await door.doorbell.waiting("toy") == 1
 
 
-async def test_a_lost_ring_is_made_up_for_and_a_deadline_passes(
-    jobs_settings: JobsSettings,
-) -> None:
+async def test_a_lost_ring_is_replaced_and_a_deadline_passes(jobs_settings: JobsSettings) -> None:
     async with lone_door(jobs_settings) as (door, http):
         waits = await submit(http)
         lose_rings(jobs_settings)

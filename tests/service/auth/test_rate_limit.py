@@ -3,8 +3,8 @@
 import asyncio
 from time import monotonic
 
-import httpx
 import pytest
+from httpx import AsyncClient
 
 from jobs.settings import JobsSettings
 from service.auth import api_key
@@ -18,7 +18,7 @@ FIGURES = ("/metrics", "/v1/workers", "/v1/scaling/toy", "/v1/scaling/new?unanno
 """What an autoscaler and Prometheus read."""
 
 
-async def statuses(http: httpx.AsyncClient, path: str, count: int = 3) -> list[int]:
+async def statuses(http: AsyncClient, path: str, count: int = 3) -> list[int]:
     return [(await http.get(path)).status_code for _ in range(count)]
 
 
@@ -55,9 +55,7 @@ async def test_a_request_is_taken_from_all_buckets_or_from_none(limiter: RateLim
         assert [level.left for level in levels] == [99, 0]
 
 
-async def test_a_key_over_its_limit_gets_retry_after(
-    jobs_settings: JobsSettings,
-) -> None:
+async def test_a_key_over_its_limit_gets_retry_after(jobs_settings: JobsSettings) -> None:
     limits = {"rate_limit": 3, "tenant_rate_limit": 5, "rate_window_s": 600}
     async with (
         keyed_door(jobs_settings, **limits) as door,
@@ -107,9 +105,7 @@ async def test_links_are_counted_by_job_and_strangers_by_address(
                 assert (await http.get("/healthz")).status_code == 200
 
 
-async def test_calls_without_a_good_key_are_counted_by_address(
-    jobs_settings: JobsSettings,
-) -> None:
+async def test_calls_without_a_key_are_counted_by_address(jobs_settings: JobsSettings) -> None:
     async with (
         keyed_door(jobs_settings, rate_limit=2) as door,
         await door.caller("a") as good,

@@ -2,7 +2,7 @@
 
 import json
 
-import httpx
+from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
 from jobs.tenants import TenantTerms
@@ -10,10 +10,8 @@ from tests.jobs.examples import worker
 from tests.service.conftest import Command
 
 
-async def test_a_quota_is_a_problem_that_names_it(
-    http: httpx.AsyncClient, redis_store: RedisStore
-) -> None:
-    await redis_store.tenants.set(TenantTerms(name="public", max_units=15.0))
+async def test_a_quota_is_a_problem_that_names_it(http: AsyncClient, store: RedisStore) -> None:
+    await store.tenants.set(TenantTerms(name="public", max_units=15.0))
     body = {"prompt": "a red apple", "num_inference_steps": 10}
     assert (await http.post("/v1/jobs", json=body)).status_code == 202
     refused = await http.post("/v1/jobs", json=body)
@@ -26,12 +24,10 @@ async def test_a_quota_is_a_problem_that_names_it(
     assert (larger.status_code, larger.json()["code"]) == (422, "larger_than_quota")
 
 
-async def test_a_refused_deadline_comes_with_the_earliest(
-    http: httpx.AsyncClient, redis_store: RedisStore
-) -> None:
+async def test_a_refused_deadline_has_the_earliest(http: AsyncClient, store: RedisStore) -> None:
     body = {"prompt": "a red apple", "num_inference_steps": 10, "deadline_s": 0.5}
     assert (await http.post("/v1/jobs", json=body)).status_code == 202  # no speed is known
-    await redis_store.announce_worker(worker(10.0))
+    await store.announce_worker(worker(10.0))
     refused = await http.post("/v1/jobs", json=body)
     assert refused.status_code == 422
     problem = refused.json()

@@ -11,7 +11,8 @@ import pytest
 
 from jobs.errors import ResultExpired
 from jobs.redis.store import RedisStore
-from service.client.client import Client
+from jobs.store import Claim
+from service.client.client import Client, JobEvent
 from service.client.errors import (
     ConnectionFailed,
     Gone,
@@ -22,11 +23,12 @@ from service.client.errors import (
     TooBusy,
 )
 from service.processes.redis_server import free_port
+from service.resources.representations import JobView
 from service.settings import ServiceSettings
-from tests.jobs.examples import MODEL
+from tests.jobs.examples import MODEL, claim
 from tests.redis_server import redis_server
 from tests.service.served import served
-from tests.service.worker import PNG, advance, claim, finish
+from tests.service.worker import PNG, advance, finish
 
 Work = Callable[[RedisStore], Coroutine[Any, Any, Any]]
 
@@ -58,6 +60,19 @@ def client(settings: ServiceSettings) -> Iterator[Client]:
         yield opened
 
 
+def followed(
+    client: Client, settings: ServiceSettings
+) -> tuple[JobView, Claim, Iterator[JobEvent]]:
+    """Return a job under way, its claim, and its events after the first progress."""
+    job = client.submit("a red apple")
+    held = play(settings, claim)
+    play(settings, lambda store: advance(store, held, 2))
+    events = client.follow(job.id)
+    while next(events).kind != "progress":
+        pass
+    return job, held, events
+
+
 async def draw_slowly(store: RedisStore) -> None:
     held = await claim(store)
     for step in range(1, 11):
@@ -65,9 +80,7 @@ async def draw_slowly(store: RedisStore) -> None:
     await finish(store, held)
 
 
-def test_submitted_job_is_followed_to_its_picture(
-    client: Client, settings: ServiceSettings
-) -> None:
+def test_submitted_job_is_followed_to_its_end(client: Client, settings: ServiceSettings) -> None:
     job = client.submit("a red apple", seed=5, sampler=None)
     assert job.status == "queued"
     assert client.preview(job.id) is None
@@ -75,9 +88,7 @@ def test_submitted_job_is_followed_to_its_picture(
     worker.start()
     events = list(client.follow(job.id))
     worker.join()
-    kinds = [event.kind for event in events]
-    assert kinds[0] == "status"
-    assert kinds[-1] == "result"
+    assert (events[0].kind, events[-1].kind) == ("status", "result")
     assert [e.data["step"] for e in events if e.kind == "progress"] == list(range(1, 11))
     assert [e.preview() for e in events if e.kind == "preview"][-1] == b"preview-9"
     done = events[-1].job()
@@ -91,12 +102,7 @@ def test_stream_is_taken_up_at_the_next_door(settings: ServiceSettings) -> None:
     port = free_port()
     with Client(f"http://127.0.0.1:{port}") as client:
         with served(settings, port):
-            job = client.submit("a red apple")
-            held = play(settings, claim)
-            play(settings, lambda store: advance(store, held, 2))
-            events = client.follow(job.id)
-            while next(events).kind != "progress":
-                pass
+            _, held, events = followed(client, settings)
         play(settings, lambda store: advance(store, held, 3))
         play(settings, lambda store: finish(store, held))
         with served(settings, port):
@@ -141,8 +147,7 @@ def test_full_backlog_says_when_to_come_back(settings: ServiceSettings) -> None:
         client.submit("a red apple")
         with pytest.raises(TooBusy) as refused:
             client.submit("a red apple")
-        assert refused.value.retry_after_s is not None
-        assert refused.value.retry_after_s >= 1
+        assert (refused.value.retry_after_s or 0) >= 1
 
 
 def test_an_expired_image_is_gone(settings: ServiceSettings) -> None:
@@ -178,12 +183,7 @@ def test_client_follows_a_job_through_an_outage_of_redis(tmp_path: Path) -> None
     with contextlib.ExitStack() as stack:
         with redis_server(tmp_path, port):
             client = stack.enter_context(client_of(settings))
-            job = client.submit("a red apple")
-            held = play(settings, claim)
-            play(settings, lambda store: advance(store, held, 2))
-            events = client.follow(job.id)
-            while next(events).kind != "progress":
-                pass
+            job, held, events = followed(client, settings)
         with pytest.raises(ServiceUnavailable) as refused:
             client.get(job.id)
         assert refused.value.retry_after_s is not None

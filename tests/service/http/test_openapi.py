@@ -26,11 +26,11 @@ from service.application import create_app
 from service.auth.key_store import KeyStore
 from service.auth.scope import Scope
 from service.settings import ServiceSettings
-from tests.jobs.examples import MODEL, spec, work
+from tests.jobs.examples import MODEL, claim, spec, work
 from tests.leaks import watched
 from tests.service.keyed import SECRET
 from tests.service.served import served
-from tests.service.worker import advance, claim, finish
+from tests.service.worker import advance, finish
 
 
 def no_unexpected_error(context: CheckContext, response: Response, case: Case[Any]) -> bool | None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from redis import Redis
 
 from jobs.errors import StartError
 from jobs.redis.store import RedisStore
@@ -24,8 +24,8 @@ async def watch(jobs_settings: JobsSettings, opened: Opened[BacklogWatch]) -> Ba
     return opened(BacklogWatch("toy", jobs_settings))
 
 
-async def test_a_watch_gives_the_latest_signal_without_waiting(
-    watch: BacklogWatch, redis_store: RedisStore
+async def test_a_watch_has_the_latest_signal_at_once(
+    watch: BacklogWatch, store: RedisStore
 ) -> None:
     assert watch.latest() is None
 
@@ -34,14 +34,14 @@ async def test_a_watch_gives_the_latest_signal_without_waiting(
         return seen is not None and not seen.announced
 
     await until("an unknown model", unknown)
-    await redis_store.announce_model(MODEL)
-    await redis_store.create("a", spec(), work(spec()))
+    await store.announce_model(MODEL)
+    await store.create("a", spec(), work(spec()))
 
-    async def outcontext() -> bool:
+    async def outstanding() -> bool:
         seen = watch.latest()
         return seen is not None and seen.backlog_s > 0
 
-    await until("the backlog", outcontext)
+    await until("the backlog", outstanding)
 
 
 async def test_a_watch_has_no_signal_while_the_store_is_away() -> None:
@@ -54,7 +54,9 @@ async def test_a_watch_has_no_signal_while_the_store_is_away() -> None:
 
 async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_for_a_new_model(
     jobs_settings: JobsSettings,
-    redis_store: RedisStore,
+    store: RedisStore,
+    redis: Any,
+    prefix: str,
     monkeypatch: pytest.MonkeyPatch,
     opened: Opened[BacklogWatch],
 ) -> None:
@@ -70,18 +72,15 @@ async def test_serve_s_policy_keeps_what_there_is_until_it_knows_and_starts_one_
 
     await until("one worker, to announce the model", lambda: wants(1))
     measured = MODEL.model_copy(update={"units_per_s": 4.0})
-    await redis_store.announce_model(measured)
+    await store.announce_model(measured)
     await until("none for no work", lambda: wants(0))
-    await redis_store.create("a", spec(), work(spec()))
+    await store.create("a", spec(), work(spec()))
     await until("three for 2.5 s of work", lambda: wants(3))
-    with Redis.from_url(jobs_settings.redis_url) as redis:
-        redis.delete(*redis.scan_iter(f"*{jobs_settings.key_prefix}*"))
+    redis.delete(*redis.scan_iter(f"{prefix}*"))
     await until("one worker anew, once the catalogue is lost", lambda: wants(1))
 
 
-def test_settings_come_as_arguments_or_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_settings_are_arguments_or_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_RAY_MAX_WORKERS", "3")
     settings = worker_settings({"ray_target_s": "20", "model": "/models/x", "model_name": "x"})
     assert (settings.ray_max_workers, settings.ray_target_s, settings.name) == (3, 20.0, "x")
@@ -98,9 +97,7 @@ def test_settings_come_as_arguments_or_from_the_environment(
         ({"model": Path("/models/x")}, "SFUMATO_MODEL_NAME"),
     ],
 )
-def test_a_bad_setting_stops_the_start_and_is_named(
-    arguments: dict[str, object], named: str
-) -> None:
+def test_a_bad_setting_is_named_at_the_start(arguments: dict[str, object], named: str) -> None:
     with pytest.raises(StartError, match=named):
         worker_settings(arguments)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.processes.redis_server import free_port
-from tests.jobs.examples import MODEL
+from tests.jobs.examples import MODEL, claim
 from tests.service.api.stream import frames
-from tests.service.worker import PNG, advance, claim, draw, finish
+from tests.service.worker import PNG, advance, draw, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -83,12 +84,11 @@ def mentions(word: str) -> list[str]:
 
 
 async def test_job_goes_through_the_real_door(
-    jobs_settings: JobsSettings, redis_store: RedisStore, tmp_path: Path
+    jobs_settings: JobsSettings, store: RedisStore, tmp_path: Path
 ) -> None:
-    store = redis_store
     await store.announce_model(MODEL)
     with serve_door(jobs_settings, tmp_path / "a") as door:
-        async with httpx.AsyncClient(base_url=door.url, timeout=30, trust_env=False) as http:
+        async with AsyncClient(base_url=door.url, timeout=30, trust_env=False) as http:
             await follows_a_job(http, store)
             await waits_for_a_job(http, store)
             await refuses_what_is_too_large(http)
@@ -97,7 +97,7 @@ async def test_job_goes_through_the_real_door(
             await stops_while_clients_wait(http, store, door)
 
 
-async def follows_a_job(http: httpx.AsyncClient, store: RedisStore) -> None:
+async def follows_a_job(http: AsyncClient, store: RedisStore) -> None:
     answer = await http.post("/v1/jobs", json={"prompt": "a red apple"})
     assert answer.status_code == 202
     assert len(answer.headers.get_list("x-request-id")) == 1
@@ -116,7 +116,7 @@ async def follows_a_job(http: httpx.AsyncClient, store: RedisStore) -> None:
     assert (await http.get(f"/v1/jobs/{job_id}/images/0")).content == PNG
 
 
-async def waits_for_a_job(http: httpx.AsyncClient, store: RedisStore) -> None:
+async def waits_for_a_job(http: AsyncClient, store: RedisStore) -> None:
     waiting = asyncio.create_task(
         http.post("/v1/jobs", json={"prompt": "a pear"}, headers={"prefer": "wait=20"})
     )
@@ -129,7 +129,7 @@ async def waits_for_a_job(http: httpx.AsyncClient, store: RedisStore) -> None:
     assert answer.json()["status"] == "succeeded"
 
 
-async def refuses_what_is_too_large(http: httpx.AsyncClient) -> None:
+async def refuses_what_is_too_large(http: AsyncClient) -> None:
     answer = await http.post(
         "/v1/jobs",
         content=b" " * 100_000_000,
@@ -139,7 +139,7 @@ async def refuses_what_is_too_large(http: httpx.AsyncClient) -> None:
     assert answer.json()["code"] == "body_too_large"
 
 
-async def cancels_when_the_client_leaves(http: httpx.AsyncClient, store: RedisStore) -> None:
+async def cancels_when_the_client_leaves(http: AsyncClient, store: RedisStore) -> None:
     body = {"prompt": "a fig", "on_disconnect": "cancel"}
     job_id = (await http.post("/v1/jobs", json=body)).json()["id"]
     async with http.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
@@ -150,12 +150,12 @@ async def cancels_when_the_client_leaves(http: httpx.AsyncClient, store: RedisSt
             await asyncio.sleep(0.05)
 
 
-async def feeds_hundreds_of_streams(http: httpx.AsyncClient, store: RedisStore) -> None:
+async def feeds_hundreds_of_streams(http: AsyncClient, store: RedisStore) -> None:
     """Hundreds of clients follow one job to its end through one replica."""
     job_id = (await http.post("/v1/jobs", json={"prompt": "a plum"})).json()["id"]
     opened = asyncio.Semaphore(0)
 
-    async def follow(client: httpx.AsyncClient) -> str:
+    async def follow(client: AsyncClient) -> str:
         last = ""
         async with client.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
             async for frame in frames(stream):
@@ -166,7 +166,7 @@ async def feeds_hundreds_of_streams(http: httpx.AsyncClient, store: RedisStore) 
 
     count = 300
     limits = httpx.Limits(max_connections=count)
-    async with httpx.AsyncClient(
+    async with AsyncClient(
         base_url=str(http.base_url), timeout=60, trust_env=False, limits=limits
     ) as many:
         following = [asyncio.create_task(follow(many)) for _ in range(count)]
@@ -178,9 +178,7 @@ async def feeds_hundreds_of_streams(http: httpx.AsyncClient, store: RedisStore) 
         assert set(await asyncio.gather(*following)) == {"result"}
 
 
-async def stops_while_clients_wait(
-    http: httpx.AsyncClient, store: RedisStore, door: Running
-) -> None:
+async def stops_while_clients_wait(http: AsyncClient, store: RedisStore, door: Running) -> None:
     body = {"prompt": "a date", "on_disconnect": "cancel"}
     job_id = (await http.post("/v1/jobs", json=body)).json()["id"]
     note = (door.log.parent / "door" / "ray-folder").read_text()

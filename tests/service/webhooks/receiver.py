@@ -1,4 +1,4 @@
-"""A receiver of webhooks on a port of its own: it keeps what it was told and answers as asked."""
+"""A receiver of webhooks on a port of its own: it keeps what it receives and answers as asked."""
 
 import contextlib
 import ssl

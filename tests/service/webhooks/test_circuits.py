@@ -1,6 +1,6 @@
 """Circuits to receivers open, are probed and close."""
 
-from service.webhooks.circuits import LONGEST_REST_S, MOST_KEPT, OPEN_AFTER, WebhookCircuits
+from service.webhooks.circuits import LONGEST_REST_S, MAX_CIRCUITS, OPEN_AFTER, WebhookCircuits
 
 LINE = ("a", "shop.example:443")
 
@@ -59,7 +59,7 @@ def test_a_tenant_cannot_cut_another_off_from_a_host() -> None:
 
 def test_the_oldest_circuit_is_forgotten_when_there_are_too_many() -> None:
     circuits = opened(Clock())
-    for number in range(MOST_KEPT):
+    for number in range(MAX_CIRCUITS):
         circuits.report(("b", f"host-{number}:443"), timed_out=True)
-    assert len(circuits.resting()) == MOST_KEPT
+    assert len(circuits.resting()) == MAX_CIRCUITS
     assert LINE not in circuits.resting()

@@ -11,7 +11,7 @@ def test_the_smallest_of_sizes_that_are_as_fast_is_taken() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-5])
-def test_slow_devices_are_told_apart_as_fast_ones_are(scale: float) -> None:
+def test_slow_devices_are_compared_as_fast_ones_are(scale: float) -> None:
     calibration = best_of({2: 9.0 * scale, 3: 9.99 * scale, 4: 10.0 * scale})
     assert (calibration.rows_per_tick, calibration.rows_per_s) == (3, 9.99 * scale)
 

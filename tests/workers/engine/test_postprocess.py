@@ -18,9 +18,7 @@ DEVICES = [(torch.device("cpu"), True), (torch.device("cuda"), False)]
 
 
 @pytest.mark.parametrize(("device", "other_thread"), DEVICES)
-def test_only_beside_the_cpu_calls_run_in_another_thread(
-    device: torch.device, other_thread: bool
-) -> None:
+def test_only_cpu_calls_run_in_another_thread(device: torch.device, other_thread: bool) -> None:
     done: list[int] = []
 
     def call(number: int) -> int:

@@ -17,15 +17,12 @@ from workers.ops.metrics import Counters
 def test_the_engine_is_read_when_it_is_asked_for(bundle: Bundle) -> None:
     bench = Bench(bundle)
     counters = Counters("tiny", bench.engine, 16)
-    for i in range(3):
-        bench.engine.submit(image_request(f"job{i}", steps=4))
-    bench.run()
+    bench.draw(*(image_request(f"job{i}", steps=4) for i in range(3)))
     lines = generate_latest(counters.registry).decode().splitlines()
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    assert float(figures['sfumato_engine_evaluations_total{model="tiny"}']) == 12
-    assert float(figures['sfumato_engine_rows_total{model="tiny"}']) == 24
-    assert float(figures['sfumato_engine_slots{model="tiny"}']) == 16
-    assert float(figures['sfumato_engine_slots_used{model="tiny"}']) == 0
+    expected = {"evaluations_total": 12, "rows_total": 24, "slots": 16, "slots_used": 0}
+    for name, value in expected.items():
+        assert float(figures[f'sfumato_engine_{name}{{model="tiny"}}']) == value
     parts = [float(v) for k, v in figures.items() if k.startswith("sfumato_engine_tick_seconds")]
     assert len(parts) == 3
     assert all(part > 0 for part in parts)
@@ -62,9 +59,7 @@ def test_a_model_that_cannot_draw_is_found_out_before_it_takes_jobs(
             calibrate(bundle, 8)
 
 
-def test_a_device_too_small_for_any_batch_has_no_speed(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_too_small_has_no_speed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "backend", Broken(MemoryError()))
     assert calibrate(bundle, 8) == measure(bundle, 2) == Calibration(2, 0.0)
 

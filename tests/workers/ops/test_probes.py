@@ -43,13 +43,8 @@ class Probed:
         self.redis = redis
         self.jobs = JobsSettings(redis_url=redis.url)
         port = free_port()
-        settings = WorkerSettings(
-            **self.jobs.model_dump(),
-            slots=2,
-            rows_per_tick=4,
-            stall_s=stall_s,
-            metrics_port=port,
-        )
+        options = {"slots": 2, "rows_per_tick": 4, "stall_s": stall_s, "metrics_port": port}
+        settings = WorkerSettings.model_validate(self.jobs.model_dump() | options)
         self.host = WorkerHost(bundle, settings)
         self.url = f"http://127.0.0.1:{port}"
 
@@ -99,7 +94,7 @@ async def test_a_worker_that_has_announced_itself_is_live_and_ready(probed: Prob
 
 
 class Hanging(Wrapped):
-    """Does not come back from a forward pass until it is told to."""
+    """Does not come back from a forward pass until ``go_on`` is set."""
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle)
@@ -111,9 +106,7 @@ class Hanging(Wrapped):
 
 
 @stalling
-async def test_an_engine_that_hangs_in_a_forward_pass_is_not_live(
-    probed: Probed, bundle: Bundle
-) -> None:
+async def test_an_engine_that_hangs_in_a_pass_is_not_live(probed: Probed, bundle: Bundle) -> None:
     original, hanging = bundle.backend, Hanging(bundle)
     bundle.backend = hanging
     try:
@@ -158,7 +151,7 @@ async def test_a_redis_that_is_full_ends_no_worker(probed: Probed, busy: bool) -
         async def refused() -> bool:
             figures = (await probed.get("/metrics")).text
             (line,) = re.findall(r"^sfumato_worker_redis_errors_total{.*} (.*)$", figures, re.M)
-            return float(line) > 3  # announcements, sweeps and what the job has to tell
+            return float(line) > 3  # announcements, sweeps and what the job has to report
 
         await until("writes to be refused", refused)
         assert (await probed.get("/livez")).status_code == 200

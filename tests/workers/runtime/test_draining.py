@@ -4,8 +4,7 @@ import asyncio
 
 from redis import Redis
 
-from jobs.catalogue import resolve, units
-from jobs.schema import JobRequest, JobStatus
+from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import until
 from tests.workers.inside import Inside
@@ -14,10 +13,7 @@ from tests.workers.inside import Inside
 async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whole(
     inside: Inside, jobs_settings: JobsSettings
 ) -> None:
-    (model,) = await until("the model", inside.store.models)
-    request = JobRequest(prompt="a red apple", seed=5, num_images=5, num_inference_steps=200)
-    spec = resolve(request, model)
-    await inside.store.create("job", spec, units(spec, model))
+    await inside.create("job", num_images=5, num_inference_steps=200)
     with Redis.from_url(jobs_settings.redis_url) as redis:
         redis.client_pause(500)  # the claim's answer comes after the drain has begun
     answered = inside.threads.submit(inside.host.answer, "job")

@@ -1,4 +1,4 @@
-"""Finished pictures as files."""
+"""Finished images as files."""
 
 import json
 from io import BytesIO
@@ -18,23 +18,23 @@ VALUES = parameters(spec(prompt="红苹果", negative_prompt="blurry"), 0, "ab" 
 def test_files_are_lossless_and_the_same_every_time(output_format: str) -> None:
     data = encode(PIXELS, output_format, VALUES)
     assert data == encode(PIXELS, output_format, VALUES)
-    picture = Image.open(BytesIO(data))
-    assert picture.format == output_format.upper()
-    assert np.array_equal(np.asarray(picture), PIXELS)
+    image = Image.open(BytesIO(data))
+    assert image.format == output_format.upper()
+    assert np.array_equal(np.asarray(image), PIXELS)
 
 
 def test_png_carries_its_parameters_twice() -> None:
-    picture = Image.open(BytesIO(encode(PIXELS, "png", VALUES)))
-    assert json.loads(picture.info["sfumato"]) == VALUES
-    first, second, third = picture.info["parameters"].splitlines()
+    image = Image.open(BytesIO(encode(PIXELS, "png", VALUES)))
+    assert json.loads(image.info["sfumato"]) == VALUES
+    first, second, third = image.info["parameters"].splitlines()
     assert (first, second) == ("红苹果", "Negative prompt: blurry")
     assert third.startswith("Steps: 10, Sampler: euler, Schedule type: karras, CFG scale: 1,")
     assert third.endswith("Seed: 7, Size: 64x64, Model hash: ababababab, Model: toy")
 
 
 def test_webp_carries_its_parameters_as_the_user_comment() -> None:
-    picture = Image.open(BytesIO(encode(PIXELS, "webp", VALUES)))
-    comment = picture.getexif().get_ifd(EXIF_IFD)[USER_COMMENT]
+    image = Image.open(BytesIO(encode(PIXELS, "webp", VALUES)))
+    comment = image.getexif().get_ifd(EXIF_IFD)[USER_COMMENT]
     assert "红苹果" in comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
 
 

@@ -6,8 +6,7 @@ import threading
 import pytest
 
 from diffusion.bundle.bundle import Bundle
-from jobs.catalogue import resolve, units
-from jobs.schema import JobRecord, JobRequest, JobStatus, Priority
+from jobs.schema import JobRecord, JobStatus, Priority
 from jobs.store import Checkpoint, Claim, Lease
 from jobs.telemetry.tracing import OFF
 from tests.faults.client import until
@@ -22,17 +21,10 @@ from workers.runtime.preemption import lowest_rank, to_preempt
 from workers.runtime.run import Run, open_run
 
 LONG = {"sampler": "euler_ancestral", "num_inference_steps": 200}
+QUICK = {"park_after_s": 0.02, "renew_s": 0.05}
 one_slot = pytest.mark.parametrize(
     "inside",
-    [
-        {
-            "slots": 1,
-            "rows_per_tick": 2,
-            "deterministic": True,
-            "park_after_s": 0.02,
-            "renew_s": 0.05,
-        }
-    ],
+    [{"slots": 1, "rows_per_tick": 2, "deterministic": True, **QUICK}],
     indirect=True,
 )
 
@@ -64,9 +56,7 @@ async def test_a_job_that_died_without_a_checkpoint_proves_itself_early() -> Non
 
 async def test_the_most_work_left_of_the_lowest_class_is_preempted() -> None:
     runs = [run_of("high", 0, 0), run_of("a", 1, 0), run_of("b", 2, 5), run_of("c", 2, 3)]
-    chosen = to_preempt(runs, 0)
-    assert chosen is not None
-    assert chosen.id == "c"
+    assert to_preempt(runs, 0) is runs[3]
     assert lowest_rank(runs) == 2
     assert to_preempt(runs[:1], 0) is None
     assert to_preempt(runs, 2) is None
@@ -75,9 +65,7 @@ async def test_the_most_work_left_of_the_lowest_class_is_preempted() -> None:
 async def test_a_job_that_has_not_moved_since_it_came_is_not_preempted_again() -> None:
     runs = [run_of("back", 2, 50, rows=100, evaluated=0), run_of("other", 1, 3)]
     assert lowest_rank(runs) == 1
-    chosen = to_preempt(runs, 0)
-    assert chosen is not None
-    assert chosen.id == "other"
+    assert to_preempt(runs, 0) is runs[1]
 
 
 async def test_an_answer_about_an_earlier_claim_does_not_end_a_later_one(bundle: Bundle) -> None:
@@ -113,28 +101,22 @@ async def test_a_preempted_job_repeats_nothing_and_draws_the_same_image(inside: 
     low = await inside.ended("low")
     assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 2, 0)
     assert low.evaluations == calm.evaluations == 400, "preemption repeated a step"
-    pictures = [(await inside.store.image(name, 0)).data for name in ("calm", "low")]
-    assert pictures[0] == pictures[1]
+    images = [(await inside.store.image(name, 0)).data for name in ("calm", "low")]
+    assert images[0] == images[1]
 
 
 @one_slot
-async def test_a_full_worker_claims_for_what_it_preempted_without_another_ring(
-    inside: Inside,
-) -> None:
+async def test_a_full_worker_claims_for_what_it_preempts_unasked(inside: Inside) -> None:
     await inside.submit("low", priority="low", **LONG)
     await inside.moving("low", 10)
-    (model,) = await inside.store.models()
-    wanted = resolve(
-        JobRequest(prompt="a red apple", seed=5, priority=Priority.HIGH, num_inference_steps=5),
-        model,
-    )
-    await inside.store.create("high", wanted, units(wanted, model))  # its ring is held elsewhere
+    # Its ring is held elsewhere.
+    await inside.create("high", priority="high", num_inference_steps=5)
     assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
     assert (await inside.store.get("low")).attempts == 1
 
 
 class SlowBell:
-    """A doorbell that rings once it is told to."""
+    """A doorbell that rings once ``go_on`` is set."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -157,10 +139,7 @@ async def test_a_job_that_comes_back_while_it_is_still_given_back_is_drawn(insid
     assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 2, 0)
 
 
-@pytest.mark.parametrize(
-    "inside", [{"slots": 1, "park_after_s": 0.02, "renew_s": 0.05, "class_share": 0.3}],
-    indirect=True,
-)  # fmt: skip
+@pytest.mark.parametrize("inside", [{"slots": 1, "class_share": 0.3, **QUICK}], indirect=True)
 async def test_a_stream_of_higher_jobs_lets_a_preempted_one_through(inside: Inside) -> None:
     await inside.submit("low", priority="low", num_inference_steps=100)
     await inside.seen("a claim of low", "low", lambda record: record.attempts > 0)

@@ -62,7 +62,7 @@ local function drop_checkpoints(id)
   for _, f in ipairs(fields(id, 'checkpoint:')) do drop_checkpoint(id, f) end
 end
 
--- Drop the pictures; the record still lists them.
+-- Drop the images; the record still lists them.
 local function drop_images(id)
   for _, f in ipairs(fields(id, 'image:')) do drop_blob(id, f) end
   local size = redis.call('HGET', key('result_sizes'), id)
@@ -154,7 +154,7 @@ local function delete(id, t)
   redis.call('PUBLISH', key('wake'), id)
 end
 
--- Renew all leases if nobody could for a while, because the store was away or its clock jumped.
+-- Extend all leases if none could be renewed for a while: the store was down or its clock jumped.
 local function extend_leases_after_outage(t)
   local seen = tonumber(redis.call('GET', key('seen')) or '0')
   redis.call('SET', key('seen'), stamp(t))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 RANKS = range(3)
-EVEN = 1e-6  # turns that differ by less come at once
+TIE = 1e-6  # turns that differ by less come at once
 
 
 @dataclass(eq=False)
@@ -30,14 +30,14 @@ class Waiting:
 
 @dataclass
 class _Class:
-    """One class of a model: its tenants' lanes, and where each stands."""
+    """One class of a model: its tenants' lanes, and how far each has been served."""
 
     lanes: dict[str, list[Waiting]] = field(default_factory=dict)
     virtual_of: dict[str, float] = field(default_factory=dict)  # units claimed over weight
     virtual: float = 0.0
     credit: float = 0.0
 
-    def standing(self, tenant: str, *, fresh: bool) -> float:
+    def virtual_time(self, tenant: str, *, fresh: bool) -> float:
         own = self.virtual_of.get(tenant, self.virtual)
         return max(own, self.virtual) if fresh and tenant not in self.lanes else own
 
@@ -56,14 +56,14 @@ class FairOrder:
         self._weight = weight
         self._classes = tuple(_Class() for _ in RANKS)
 
-    def line_up(self, job: Waiting) -> None:
-        """Let a job wait."""
+    def enqueue(self, job: Waiting) -> None:
+        """Add a waiting job."""
         mine, tenant = self._classes[job.rank], job.tenant
-        mine.virtual_of[tenant] = mine.standing(tenant, fresh=job.fresh)
+        mine.virtual_of[tenant] = mine.virtual_time(tenant, fresh=job.fresh)
         insort(mine.lanes.setdefault(tenant, []), job, key=lambda each: each.order)
 
-    def fall_out(self, job: Waiting) -> None:
-        """Let a job wait no longer."""
+    def dequeue(self, job: Waiting) -> None:
+        """Remove a waiting job."""
         mine, tenant = self._classes[job.rank], job.tenant
         mine.lanes[tenant].remove(job)
         if not mine.lanes[tenant]:
@@ -77,7 +77,7 @@ class FairOrder:
             return None
         job, served_as = found
         self._serve(job, served_as, share)
-        self.fall_out(job)
+        self.dequeue(job)
         return job
 
     def _choose(self) -> tuple[Waiting, int] | None:
@@ -123,7 +123,7 @@ class FairOrder:
         mine.virtual_of[tenant] = own + units / self._weight(tenant)
 
     def ahead(self, job: Waiting) -> tuple[int, float]:
-        """Return how many jobs and units stand before a job, waiting here or about to."""
+        """Return how many jobs and units are before a job, waiting here or about to."""
         rank, tenant = job.rank, job.tenant
         mine = self._classes[rank]
         above = self._classes[:rank]
@@ -132,13 +132,13 @@ class FairOrder:
         lane = mine.lanes.get(tenant, [])
         before = sum(other.order < job.order for other in lane)
         own = before * _mean(lane)
-        turn = mine.standing(tenant, fresh=job.fresh) + own / self._weight(tenant)
+        turn = mine.virtual_time(tenant, fresh=job.fresh) + own / self._weight(tenant)
         for name, other in mine.lanes.items():
-            if name == tenant or mine.virtual_of[name] > turn + EVEN:
+            if name == tenant or mine.virtual_of[name] > turn + TIE:
                 continue
             turns = (turn - mine.virtual_of[name]) * self._weight(name) / _mean(other)
             before_mine = name < tenant  # as ties are broken
-            turns = math.floor(turns + EVEN) + 1 if before_mine else math.ceil(turns - EVEN)
+            turns = math.floor(turns + TIE) + 1 if before_mine else math.ceil(turns - TIE)
             served = min(len(other), turns)
             jobs += served
             units += served * _mean(other)

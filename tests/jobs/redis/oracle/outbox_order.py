@@ -25,7 +25,7 @@ class OutboxOrder:
         self.failed: dict[str, str] = {}  # job id → tenant
 
     def post(self, job_id: str, tenant: str, now: float) -> None:
-        """Have a delivery be due now, from the first attempt on."""
+        """Make a delivery due now, at its first attempt."""
         self.failed.pop(job_id, None)
         self.waiting[job_id] = Entry(job_id, tenant, now)
 
@@ -71,7 +71,7 @@ class OutboxOrder:
         return None
 
     def settle(self, job_id: str, outcome: str, due: float) -> None:
-        """Write down how a delivery went."""
+        """Record the outcome of a delivery."""
         entry = self.waiting[job_id]
         if outcome == "retried":
             entry.due = due
