@@ -62,5 +62,5 @@ def test_checkpoint_holds_what_was_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"\x08" + b"\0" * 20])
 def test_broken_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
-    with pytest.raises(CheckpointError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
         load_checkpoint(tmp_path)
