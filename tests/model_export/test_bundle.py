@@ -68,7 +68,7 @@ def test_equal_runs_give_equal_bundles(run_folder: Path, bundle: Path, tmp_path:
 
 
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
         bundle_run(tmp_path, tmp_path / "out", Defaults())
     assert not (tmp_path / "out").exists()
 

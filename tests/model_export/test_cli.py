@@ -65,4 +65,4 @@ def test_an_error_is_one_line(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 1
-    assert "no checkpoint" in capsys.readouterr().out.replace("\n", " ")
+    assert "not a checkpoint" in capsys.readouterr().out.replace("\n", " ")
