@@ -105,9 +105,3 @@ def redis(jobs_settings: JobsSettings) -> Iterator[Any]:
 def prefix(jobs_settings: JobsSettings) -> str:
     """Return what the test's keys begin with."""
     return f"{{{jobs_settings.key_prefix}}}"
-
-
-@pytest.fixture
-def redis_store(store: RedisStore) -> RedisStore:
-    """Return the store under its former name."""
-    return store

@@ -32,7 +32,7 @@ async def read(app: FastAPI, url: str) -> float | None:
 
 
 async def test_it_wakes_for_one_worker_and_sleeps_again_once_that_has_announced_it(
-    app: FastAPI, redis_store: RedisStore
+    app: FastAPI, store: RedisStore
 ) -> None:
     url = shipped().trigger.metadata["url"]
     name = httpx.URL(url).path.rpartition("/")[2]
@@ -40,7 +40,7 @@ async def test_it_wakes_for_one_worker_and_sleeps_again_once_that_has_announced_
     changes, replicas, now, announced = [], 0, 0.0, False
     while now < 600:
         if now > 120 and not announced:
-            await redis_store.announce_model(MODEL.model_copy(update={"name": name}))
+            await store.announce_model(MODEL.model_copy(update={"name": name}))
             await app.state.door.models.refresh()
             announced = True
         value = await read(app, url)

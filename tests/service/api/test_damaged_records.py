@@ -19,8 +19,8 @@ from tests.service.worker import PNG, advance, draw
 
 SEEDS = [0, 1, 2**32 - 1, 2**53 - 1, 2**53 + 1, 10**14 + 1, 10**18 + 7, MAX_SEED - 1, MAX_SEED]
 DAMAGE = [
-    b"garbage", b"\xff\xfe", b"-1", b"1e999", b"nan", b"9" * 400, b"{}", b"9223372036854775808",
-    None,
+    b"7", b"garbage", b"\xff\xfe", b"-1", b"1e999", b"nan", b"9" * 400, b"{}",
+    b"9223372036854775808", None,
 ]  # fmt: skip
 
 
