@@ -51,6 +51,7 @@ class Runtime:
         self._slots = SlotSemaphore(settings.slots)
         self._claiming = asyncio.Lock()
         self._jobs = ActiveJobs(engine, counters)
+        self._answers: set[asyncio.Task[None]] = set()
         self.pulse = Pulse()
         self._publisher = Publisher(
             store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
@@ -68,6 +69,12 @@ class Runtime:
 
     async def answer(self, ring: str) -> None:
         """Answer one ring: claim the next job and return once it has left this worker."""
+        task = asyncio.ensure_future(self._answer(ring))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+        await task
+
+    async def _answer(self, ring: str) -> None:
         if not await self._slots.acquire():
             await self._publisher.ring(ring)
             return
@@ -190,15 +197,14 @@ class Runtime:
             self._publisher.spawn(self.answer(""))
 
     async def drain(self) -> None:
-        """Checkpoint and give back every job; return when none is left."""
+        """Checkpoint and give back every job; return when none is left and no claim is sent."""
         self.pulse.draining = True
         self._counters.draining.set(1)
         self._slots.close()
-        runs = list(self._jobs.runs.values())
-        for run in runs:
+        for run in list(self._jobs.runs.values()):
             self._drain(run)
-        if runs:
-            await asyncio.wait([run.done for run in runs])
+        if self._answers:
+            await asyncio.wait(self._answers)
 
     def _drain(self, run: Run) -> None:
         if run.leaving is None and (run.in_slots or run.waiting):

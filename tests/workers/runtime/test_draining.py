@@ -22,7 +22,9 @@ async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whol
         return inside.host._runtime._claiming.locked()
 
     await until("the claim to be under way", claiming)
-    inside.host.drain()
+    drained = inside.host._call(inside.host._runtime.drain())
+    await asyncio.wait_for(asyncio.wrap_future(drained), 30)
+    assert not inside.host._runtime._claiming.locked(), "drained with a claim under way"
     await asyncio.wait_for(asyncio.wrap_future(answered), 30)
     record = await inside.store.get("job")
     assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
