@@ -4,11 +4,14 @@ The catalogue outlives the workers, so the door can validate requests while none
 """
 
 import secrets
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import InvalidRequest
 from jobs.schema import MAX_SEED, PUBLIC, JobRequest, JobSpec
+
+T = TypeVar("T")
 
 
 class SamplerEntry(BaseModel):
@@ -74,15 +77,15 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
     Raises:
         InvalidRequest: the model cannot serve this request; the error names the field.
     """
-    sampler = model.sampler(request.sampler or model.default_sampler)
-    schedule = request.schedule or sampler.default_schedule
+    sampler = model.sampler(_given(request.sampler, model.default_sampler))
+    schedule = _given(request.schedule, sampler.default_schedule)
     if schedule not in sampler.schedules:
         known = ", ".join(sampler.schedules)
         raise InvalidRequest(
             "schedule",
             f"sampler {sampler.name!r} does not support schedule {schedule!r}; it has: {known}",
         )
-    steps = request.num_inference_steps or min(model.default_steps, sampler.max_steps)
+    steps = _given(request.num_inference_steps, min(model.default_steps, sampler.max_steps))
     if steps > sampler.max_steps:
         raise InvalidRequest(
             "num_inference_steps",
@@ -90,8 +93,8 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         )
     if request.eta is not None and not sampler.uses_eta:
         raise InvalidRequest("eta", f"sampler {sampler.name!r} does not use eta")
-    width = _side("width", request.width or model.width, model)
-    height = _side("height", request.height or model.height, model)
+    width = _side("width", _given(request.width, model.width), model)
+    height = _side("height", _given(request.height, model.height), model)
     if width * height > model.max_pixels:
         raise InvalidRequest("width", f"{width}x{height} is more than {model.max_pixels} pixels")
     fields = request.model_dump(exclude={"webhook", "durable"})  # no worker needs them
@@ -101,12 +104,17 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         "sampler": sampler.name,
         "schedule": schedule,
         "num_inference_steps": steps,
-        "guidance_scale": request.guidance_scale or model.default_guidance_scale,
+        "guidance_scale": _given(request.guidance_scale, model.default_guidance_scale),
         "seed": secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed,
         "width": width,
         "height": height,
     }
     return JobSpec.model_validate(fields)
+
+
+def _given(value: T | None, default: T) -> T:
+    """Return what a client gave, however empty, and the default only for what it left out."""
+    return default if value is None else value
 
 
 def _side(field: str, value: int, model: ModelEntry) -> int:

@@ -63,7 +63,7 @@ class Door:
             UnknownModel: no worker has ever announced it.
             Refusal: no worker has announced any model.
         """
-        wanted = name or self.settings.default_model
+        wanted = self.settings.default_model if name is None else name
         for read in (self.models.get, self.models.refresh):
             known = await read()
             for entry in known:
