@@ -24,6 +24,7 @@ from tests.faults.scenarios.redis import (
     redis_away,
     redis_kill,
 )
+from tests.faults.scenarios.soak import soak
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ SCENARIOS = (
         "failover_strict", "a replica takes over, durable=strict", failover.run,
         {"durable": "strict", "calm_s": 10.0, "behind_s": 1.0},
         {"durable": "strict", "calm_s": 1.0, "behind_s": 0.5},
+    ),
+    Scenario(
+        "soak", "a mixed load, workers killed", soak.run,
+        {"load_s": 600.0, "ttl_s": 30.0, "kills": 9},
+        {"load_s": 15.0, "ttl_s": 4.0, "kills": 1},
     ),
     Scenario(
         "upgrade", "two versions on one Redis", upgrade.run,

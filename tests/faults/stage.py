@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,6 +88,10 @@ class Stage:
         trace: TracebackType | None,
     ) -> None:
         await self._closing.aclose()
+
+    def closes(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call this at the end."""
+        self._closing.push_async_callback(close)
 
     def redis(self, *options: str, name: str = "redis", **how: Any) -> RedisProcess:
         """Start a Redis that may be killed."""

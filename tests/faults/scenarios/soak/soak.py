@@ -1,0 +1,159 @@
+"""A mixed load on the real stack, with workers that die: afterwards nothing is left of it."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from jobs.cancelling import end
+from jobs.settings import JobsSettings
+from service.processes.redis_server import free_port
+from tests.faults.client import until
+from tests.faults.outcome import Outcome
+from tests.faults.processes import Door, Worker
+from tests.faults.scenarios.soak.load import Load
+from tests.faults.scenarios.soak.watch import Held, Watch, growth, held, over_time
+from tests.faults.stage import Fleet, Stage
+
+PLACES = 2
+WARM_S = 4.0
+GROWTH_MB = 24.0
+"""What a process may gain between its second quarter and its last: caches, a ragged heap."""
+JUDGED_FROM_S = 120.0
+"""A shorter life says nothing of growth."""
+MOST_MEMORY = 1.05
+OF_A_JOB = re.compile(":(job|events|images?|previews?|checkpoint|idempotency):")
+WORKER = re.compile(r"w\d-\d+")
+POOLED = 8
+"""Threads and connections that pools keep after a peak."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is there while nothing runs."""
+
+    memory_bytes: int  # of Redis, its clients' buffers left out
+    keys: set[str]  # without the workers' ids
+    held: dict[str, Held]  # by process
+
+
+async def run(stage: Stage, *, load_s: float, ttl_s: float, kills: int) -> Outcome:
+    """Every job ends as it should; memory, counters, threads, files, keys and backlog come back."""
+    outcome = Outcome()
+    server = stage.redis()
+    settings = JobsSettings(
+        redis_url=server.url, lease_s=2.0, result_ttl_s=ttl_s, record_ttl_s=ttl_s,
+        idempotency_ttl_s=ttl_s,
+    )  # fmt: skip
+    watch = Watch({}, {"redis": server.pid})
+    fleet, door = _fleet(stage, settings, watch), _door(stage, settings, watch)
+    client, redis = stage.client(settings), stage.connect(server)
+    await client.workers(fleet.names)
+    watching = asyncio.create_task(watch.run())
+    try:
+        await _play(door, WARM_S, fleet, kills=0)
+        before = await _rest(redis, watch, ttl_s)
+        load = await _play(door, load_s, fleet, kills)
+        await client.workers(fleet.names)
+        after = await _rest(redis, watch, ttl_s)
+    finally:
+        await end(watching)
+    _judge_jobs(outcome, load)
+    _judge_rest(outcome, before, after)
+    _judge_processes(outcome, watch, load_s)
+    backlog = await client.store.backlog("tiny")
+    outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no backlog, not {backlog}")
+    return outcome
+
+
+def _fleet(stage: Stage, settings: JobsSettings, watch: Watch) -> Fleet:
+    def start(name: str) -> Worker:
+        port = free_port()
+        log = stage.folder / f"{name}.log"
+        worker = Worker(settings, stage.model, name, log, metrics_port=port)
+        watch.urls[name], watch.pids[name] = f"http://127.0.0.1:{port}/metrics", worker.pid
+        return worker
+
+    fleet = Fleet("w", start, PLACES)
+    stage.closes(fleet.close)
+    fleet.supervise()
+    return fleet
+
+
+def _door(stage: Stage, settings: JobsSettings, watch: Watch) -> Door:
+    door = stage.door(settings)
+    assert door.process is not None
+    watch.urls["door"], watch.pids["door"] = f"{door.url}/metrics", door.process.pid
+    return door
+
+
+async def _play(door: Door, load_s: float, fleet: Fleet, kills: int) -> Load:
+    """Give load for so long, with so many workers killed meanwhile."""
+    load = Load(door.url)
+    giving = asyncio.create_task(load.run())
+    for number in range(kills + 1):
+        await asyncio.sleep(load_s / (kills + 1))
+        if number < kills:
+            fleet.workers[number % PLACES].kill()
+    load.stop()
+    await giving
+    return load
+
+
+async def _rest(redis: Redis, watch: Watch, ttl_s: float) -> Rest:
+    """Return what is there once the last results ran out."""
+    keys: set[str] = set()
+
+    async def quiet() -> bool:
+        keys.clear()
+        keys.update([key.decode() async for key in redis.scan_iter(count=1000)])
+        return not any(OF_A_JOB.search(key) for key in keys)
+
+    await until("results to run out", quiet, ttl_s + 30, seen=lambda: sorted(keys)[:20])
+    info = await redis.info("memory")
+    memory = info["used_memory"] - info["mem_clients_normal"]
+    kinds = {WORKER.sub("", key) for key in keys}
+    return Rest(memory, kinds, {name: held(pid) for name, pid in watch.pids.items()})
+
+
+def _judge_jobs(outcome: Outcome, load: Load) -> None:
+    wrong = {
+        job_id: load.ended.get(job_id)
+        for job_id in load.accepted
+        if load.ended.get(job_id) != "succeeded" and job_id not in load.canceled
+    }
+    outcome.note("jobs", len(set(load.accepted)))
+    outcome.expect(not wrong, f"every job that nobody canceled succeeds: {list(wrong.items())[:5]}")
+    bad = {status: count for status, count in load.answers.items() if status >= 400}
+    outcome.expect(not bad, f"no request fails: {bad}")
+    outcome.spread("running_s", load.running)
+    outcome.spread("first_to_last_image_s", load.spreads)
+
+
+def _judge_rest(outcome: Outcome, before: Rest, after: Rest) -> None:
+    ratio = after.memory_bytes / before.memory_bytes
+    outcome.note("redis_memory_ratio", ratio)
+    outcome.expect(ratio <= MOST_MEMORY, f"Redis' memory comes back, not to {ratio:.3f}")
+    new = sorted(after.keys - before.keys)
+    outcome.expect(not new, f"no key is left: {new[:5]}")
+    for name in before.held.keys() & after.held.keys():
+        was, now = before.held[name], after.held[name]
+        outcome.expect(
+            now.threads <= was.threads + POOLED, f"{name}: {was.threads} threads, now {now.threads}"
+        )
+        outcome.expect(now.files <= was.files, f"{name}: {was.files} files, now {now.files}")
+        outcome.expect(
+            now.sockets <= was.sockets + POOLED, f"{name}: {was.sockets} sockets, now {now.sockets}"
+        )
+
+
+def _judge_processes(outcome: Outcome, watch: Watch, load_s: float) -> None:
+    outcome.expect(not watch.fallen, f"counters only rise: {watch.fallen[:3]}")
+    print(f"resident memory, MB, over time:\n{over_time(watch.memory)}")
+    for name, (second, last) in growth(watch.memory).items():
+        outcome.note(f"{name}_mb", last)
+        if load_s >= JUDGED_FROM_S:
+            outcome.expect(
+                last - second <= GROWTH_MB, f"{name} grows from {second:.0f} to {last:.0f} MB"
+            )
