@@ -8,7 +8,7 @@ import secrets
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import InvalidRequest
-from jobs.schema import MAX_SEED, PUBLIC, JobRequest, JobSpec
+from jobs.schema import MAX_DRAWN_SEED, MAX_SEED, PUBLIC, JobRequest, JobSpec
 
 
 class SamplerEntry(BaseModel):
@@ -102,11 +102,26 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         "schedule": schedule,
         "num_inference_steps": steps,
         "guidance_scale": request.guidance_scale or model.default_guidance_scale,
-        "seed": secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed,
+        "seed": _seed(request),
         "width": width,
         "height": height,
     }
     return JobSpec.model_validate(fields)
+
+
+def _seed(request: JobRequest) -> int:
+    """Return the first image's seed; a drawn one leaves room for the last image's."""
+    others = request.num_images - 1
+    if request.seed is None:
+        return secrets.randbelow(MAX_DRAWN_SEED - others + 1)
+    if request.seed + others > MAX_SEED:
+        raise InvalidRequest(
+            "seed",
+            f"image {others} would have seed {request.seed + others}, above {MAX_SEED}: lower "
+            "seed or num_images",
+            "num_images",
+        )
+    return request.seed
 
 
 def _side(field: str, value: int, model: ModelEntry) -> int:

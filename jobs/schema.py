@@ -13,6 +13,8 @@ SCHEMA_VERSION = 1
 MAX_PROMPT_CHARS = 4000
 MAX_STEPS = 1000
 MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64 all hold
+MAX_DRAWN_SEED = 2**32 - 1
+"""No seed that the service draws is greater: JavaScript and jq read numbers as doubles."""
 MAX_IMAGES = 16
 PUBLIC = "public"
 """The tenant of jobs submitted without an API key."""
@@ -96,7 +98,11 @@ class JobRequest(BaseModel):
         description="How far guidance is rescaled against overexposure (Lin et al. 2023).",
     )
     seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Chosen at random and returned if absent."
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="Picture i is the one that a job with `seed` + i draws alone. If absent, chosen "
+        "at random, below 2^32, and returned.",
     )
     width: int | None = Field(
         None, ge=8, le=4096, description="Width in pixels. Defaults to the model's."
@@ -158,6 +164,10 @@ class JobSpec(BaseModel):
     output_format: OutputFormat
     metadata: dict[str, str]
 
+    def image_seed(self, image: int) -> int:
+        """Return the seed of one image: a job with it draws the image alone."""
+        return self.seed + image
+
 
 class ImageRecord(BaseModel):
     """One finished image of a job; its bytes are stored under a key of their own."""
@@ -165,7 +175,7 @@ class ImageRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     index: Count
-    seed: Count
+    seed: Annotated[int, Field(ge=0, lt=2**64)]  # the job's + index
     width: Count
     height: Count
     content_type: str

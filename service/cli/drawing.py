@@ -149,10 +149,10 @@ def show(drawings: Sequence[Drawing], console: Console) -> None:
         if job.status != "succeeded":
             console.print(f"[bold red]{job.status}[/] {drawing.label}: {drawing.note}")
             continue
-        for path in drawing.files:
+        for path, image in zip(drawing.files, job.images, strict=True):
             if console.is_terminal:
                 console.print(finished(path.read_bytes(), console))
-            seconds = f"{job.timings.running_s:.2f} s, seed {job.request.seed}"
+            seconds = f"{job.timings.running_s:.2f} s, seed {image.seed}"
             console.print(
                 f"[bold green]saved[/] {path}  [dim]{drawing.label}, {seconds}[/]", soft_wrap=True
             )

@@ -65,7 +65,7 @@ class ImageView(View):
 
     index: int
     url: str
-    seed: int
+    seed: int = Field(description="The job's `seed` + `index`: with it the picture is drawn alone.")
     width: int
     height: int
     content_type: str

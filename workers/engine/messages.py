@@ -25,9 +25,9 @@ class ImageRequest:
     """A request for one image, which takes one slot."""
 
     job_id: str
-    image: int  # index within its job; part of the noise key
+    image: int  # index within its job
     prompt: str
-    seed: int
+    seed: int  # the image's own
     sampler: str
     schedule: str
     steps: int

@@ -167,7 +167,7 @@ class Publisher:
                 return
             record = ImageRecord(
                 index=report.image,
-                seed=spec.seed,
+                seed=spec.image_seed(report.image),
                 width=spec.width,
                 height=spec.height,
                 content_type=CONTENT_TYPES[spec.output_format],

@@ -92,7 +92,7 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
             image=image,
             prompt=spec.prompt,
             negative_prompt=spec.negative_prompt,
-            seed=spec.seed,
+            seed=spec.image_seed(image),
             sampler=spec.sampler,
             schedule=spec.schedule,
             steps=spec.num_inference_steps,
