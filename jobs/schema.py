@@ -101,8 +101,8 @@ class JobRequest(BaseModel):
         None,
         ge=0,
         le=MAX_SEED,
-        description="Picture i is the one that a job with `seed` + i draws alone. If absent, chosen "
-        "at random, below 2^32, and returned.",
+        description="Picture i is the one that a job with `seed` + i draws alone. "
+        "If absent, chosen at random, below 2^32, and returned.",
     )
     width: int | None = Field(
         None, ge=8, le=4096, description="Width in pixels. Defaults to the model's."
@@ -195,6 +195,29 @@ class JobError(BaseModel):
     detail: str  # one sentence for people
 
 
+class WarningCode(StrEnum):
+    """What of a request was cut, ignored, lowered or repeated."""
+
+    PROMPT_TRUNCATED = "prompt_truncated"
+    NEGATIVE_PROMPT_TRUNCATED = "negative_prompt_truncated"
+    NEGATIVE_PROMPT_IGNORED = "negative_prompt_ignored"
+    GUIDANCE_RESCALE_IGNORED = "guidance_rescale_ignored"
+    ETA_IGNORED = "eta_ignored"
+    SCHEDULE_IGNORED = "schedule_ignored"
+    PREVIEW_IGNORED = "preview_ignored"
+    STEPS_LOWERED = "num_inference_steps_lowered"
+    STARTED_OVER = "started_over"
+
+
+class JobWarning(BaseModel):
+    """What a client may have expected otherwise; the job runs all the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str  # a WarningCode, or one of a newer version
+    detail: str  # one sentence for people
+
+
 class JobRecord(BaseModel):
     """One job as the store holds it. Times are seconds since 1970, by Redis' clock."""
 
@@ -218,6 +241,7 @@ class JobRecord(BaseModel):
     worker: str | None = None  # the last one that claimed it
     images: tuple[ImageRecord, ...] = ()
     error: JobError | None = None
+    warnings: tuple[JobWarning, ...] = ()  # at most one of a code
     evaluations: Count = 0  # UNet rows evaluated, recomputed ones included
     running_s: Amount = 0.0  # time with workers, over all attempts
     preview_step: Count | None = None  # step of the newest preview kept
