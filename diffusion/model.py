@@ -86,12 +86,22 @@ def _check_sizes(info: ModelInfo, multiple: int) -> None:
         raise BundleError(f"sfumato.json: {info.width}x{info.height} is above max_pixels")
 
 
+@dataclass(frozen=True)
+class Truncation:
+    """A prompt that is longer than a text encoder reads; numbers of tokens."""
+
+    encoder: str  # its folder
+    read: int
+    tokens: int
+
+
 @dataclass(frozen=True, eq=False)
 class Conditioning:
     """One prompt, encoded."""
 
     embeddings: Tensor  # (L, D) float32
     pooled: Tensor | None = None  # (P,) float32, where the model has it (SDXL)
+    truncations: tuple[Truncation, ...] = ()  # by the encoders that did not read all of it
 
     def zeros(self) -> "Conditioning":
         """Return zeros of the same shapes."""

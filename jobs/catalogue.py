@@ -9,7 +9,15 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import InvalidRequest
-from jobs.schema import MAX_SEED, PUBLIC, JobRequest, JobSpec
+from jobs.schema import (
+    MAX_DRAWN_SEED,
+    MAX_SEED,
+    PUBLIC,
+    JobRequest,
+    JobSpec,
+    JobWarning,
+    WarningCode,
+)
 
 T = TypeVar("T")
 
@@ -105,7 +113,7 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         "schedule": schedule,
         "num_inference_steps": steps,
         "guidance_scale": _given(request.guidance_scale, model.default_guidance_scale),
-        "seed": secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed,
+        "seed": _seed(request),
         "width": width,
         "height": height,
     }
@@ -117,6 +125,65 @@ def _given(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
+def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[JobWarning, ...]:
+    """Return what of a request has no effect on the job that it became, or was lowered."""
+    sampler = model.sampler(spec.sampler)
+    steps = spec.num_inference_steps
+    unguided, one_step = spec.guidance_scale == 1.0, steps == 1
+    spaced = request.schedule is not None and "leading" not in (
+        request.schedule, sampler.default_schedule
+    )  # fmt: skip
+    found = (
+        (
+            unguided and spec.negative_prompt != "",
+            WarningCode.NEGATIVE_PROMPT_IGNORED,
+            "guidance_scale 1 disables guidance, so negative_prompt has no effect",
+        ),
+        (
+            unguided and spec.guidance_rescale > 0,
+            WarningCode.GUIDANCE_RESCALE_IGNORED,
+            "guidance_scale 1 disables guidance, so guidance_rescale has no effect",
+        ),
+        (
+            one_step and spec.eta is not None,
+            WarningCode.ETA_IGNORED,
+            "a single step adds no noise, so eta has no effect",
+        ),
+        (
+            one_step and spaced,
+            WarningCode.SCHEDULE_IGNORED,
+            "a single step is at the highest noise level, so schedule has no effect",
+        ),
+        (
+            "preview" in request.model_fields_set and spec.preview >= steps,
+            WarningCode.PREVIEW_IGNORED,
+            f"preview {spec.preview} is not below the {steps} steps, so no preview is sent",
+        ),
+        (
+            request.num_inference_steps is None and steps < model.default_steps,
+            WarningCode.STEPS_LOWERED,
+            f"the model's default of {model.default_steps} steps was lowered to {steps}, "
+            f"the most that sampler {sampler.name!r} supports",
+        ),
+    )
+    return tuple(JobWarning(code=code, detail=detail) for true, code, detail in found if true)
+
+
+def _seed(request: JobRequest) -> int:
+    """Return the first image's seed; a drawn one leaves room for the last image's."""
+    others = request.num_images - 1
+    if request.seed is None:
+        return secrets.randbelow(MAX_DRAWN_SEED - others + 1)
+    if request.seed + others > MAX_SEED:
+        raise InvalidRequest(
+            "seed",
+            f"image {others} would have seed {request.seed + others}, above {MAX_SEED}: lower "
+            "seed or num_images",
+            "num_images",
+        )
+    return request.seed
+
+
 def _side(field: str, value: int, model: ModelEntry) -> int:
     if not model.min_side <= value <= model.max_side or value % model.side_multiple:
         raise InvalidRequest(
@@ -125,6 +192,10 @@ def _side(field: str, value: int, model: ModelEntry) -> int:
             f"between {model.min_side} and {model.max_side}",
         )
     return value
+
+
+def _given(value: str | None, default: str) -> str:
+    return default if value is None else value
 
 
 def units(spec: JobSpec, model: ModelEntry) -> float:

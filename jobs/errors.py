@@ -47,9 +47,10 @@ class JobNotFound(JobsError):
 class InvalidRequest(JobsError):
     """The model cannot serve this request."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, *others: str) -> None:
         super().__init__(message)
         self.field = field
+        self.others = others  # further fields that are part of it
 
 
 class UnknownModel(InvalidRequest):

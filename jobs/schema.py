@@ -13,6 +13,8 @@ SCHEMA_VERSION = 1
 MAX_PROMPT_CHARS = 4000
 MAX_STEPS = 1000
 MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64 all hold
+MAX_DRAWN_SEED = 2**32 - 1
+"""No seed that the service draws is greater: JavaScript and jq read numbers as doubles."""
 MAX_IMAGES = 16
 PUBLIC = "public"
 """The tenant of jobs submitted without an API key."""
@@ -96,7 +98,11 @@ class JobRequest(BaseModel):
         description="How far guidance is rescaled against overexposure (Lin et al. 2023).",
     )
     seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Chosen at random and returned if absent."
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="Picture i is the one that a job with `seed` + i draws alone. "
+        "If absent, chosen at random, below 2^32, and returned.",
     )
     width: int | None = Field(
         None, ge=8, le=4096, description="Width in pixels. Defaults to the model's."
@@ -158,6 +164,10 @@ class JobSpec(BaseModel):
     output_format: OutputFormat
     metadata: dict[str, str]
 
+    def image_seed(self, image: int) -> int:
+        """Return the seed of one image: a job with it draws the image alone."""
+        return self.seed + image
+
 
 class ImageRecord(BaseModel):
     """One finished image of a job; its bytes are stored under a key of their own."""
@@ -165,7 +175,7 @@ class ImageRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     index: Count
-    seed: Count
+    seed: Annotated[int, Field(ge=0, lt=2**64)]  # the job's + index
     width: Count
     height: Count
     content_type: str
@@ -182,6 +192,29 @@ class JobError(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     code: str  # one of FAILURE_CODES
+    detail: str  # one sentence for people
+
+
+class WarningCode(StrEnum):
+    """What of a request was cut, ignored, lowered or repeated."""
+
+    PROMPT_TRUNCATED = "prompt_truncated"
+    NEGATIVE_PROMPT_TRUNCATED = "negative_prompt_truncated"
+    NEGATIVE_PROMPT_IGNORED = "negative_prompt_ignored"
+    GUIDANCE_RESCALE_IGNORED = "guidance_rescale_ignored"
+    ETA_IGNORED = "eta_ignored"
+    SCHEDULE_IGNORED = "schedule_ignored"
+    PREVIEW_IGNORED = "preview_ignored"
+    STEPS_LOWERED = "num_inference_steps_lowered"
+    STARTED_OVER = "started_over"
+
+
+class JobWarning(BaseModel):
+    """What a client may have expected otherwise; the job runs all the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str  # a WarningCode, or one of a newer version
     detail: str  # one sentence for people
 
 
@@ -208,6 +241,7 @@ class JobRecord(BaseModel):
     worker: str | None = None  # the last one that claimed it
     images: tuple[ImageRecord, ...] = ()
     error: JobError | None = None
+    warnings: tuple[JobWarning, ...] = ()  # at most one of a code
     evaluations: Count = 0  # UNet rows evaluated, recomputed ones included
     running_s: Amount = 0.0  # time with workers, over all attempts
     preview_step: Count | None = None  # step of the newest preview kept

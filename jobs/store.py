@@ -8,7 +8,7 @@ from jobs.catalogue import ModelEntry
 from jobs.errors import InvalidCursor, NewerSchema, UnreadableRecord
 from jobs.latency import Latency
 from jobs.outbox import Outbox
-from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus, JobWarning
 from jobs.tenants import Tenants
 from jobs.webhook import Webhook
 
@@ -31,6 +31,7 @@ class CreateOptions(TypedDict, total=False):
     idempotency: Idempotency | None
     traceparent: str | None  # the W3C trace context of the job's later spans
     webhook: Webhook | None
+    warnings: Sequence[JobWarning]  # what the door has found
     # "strict": return once the job, new or replayed, would survive the loss of the store's host;
     # None: as the store's settings say
     durable: Durable | None
@@ -284,6 +285,9 @@ class JobStore(Protocol):
 
     async def checkpoint(self, lease: Lease, checkpoints: Sequence[Checkpoint]) -> None:
         """Replace the images' checkpoints, and reset the job's count of process deaths."""
+
+    async def warn(self, lease: Lease, warnings: Sequence[JobWarning]) -> None:
+        """Add warnings to the job; a later one replaces an earlier one of its code."""
 
     async def add_image(self, lease: Lease, image: FinishedImage) -> None:
         """Store a finished image and drop its checkpoint."""

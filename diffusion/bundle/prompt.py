@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from diffusion.bundle.loading import load_part
 from diffusion.errors import BundleError
 from diffusion.files import read_json
-from diffusion.model import Conditioning
+from diffusion.model import Conditioning, Truncation
 
 
 class Encoder(Protocol):
@@ -30,21 +30,29 @@ OpenEncoder = Callable[[str, Mapping[str, Any], bool], Encoder]
 class Part:
     """A tokenizer and its encoder."""
 
+    name: str  # the encoder's folder
     tokenizer: Any
     encoder: Encoder
     width: int
     length: int  # tokens
 
-    def encode(self, prompts: list[str], device: torch.device) -> tuple[Tensor, ...]:
-        """Encode prompts, truncated and padded to the encoder's length."""
-        tokens: Tensor = self.tokenizer(
+    def tokenize(self, prompts: list[str]) -> tuple[Tensor, list[Truncation | None]]:
+        """Return tokens (N, L), truncated and padded to the encoder's length, and what was cut."""
+        tokenized = self.tokenizer(
             prompts,
             padding="max_length",
             truncation=True,
             max_length=self.length,
             return_tensors="pt",
-        ).input_ids
-        return self.encoder(tokens.to(device))
+        )
+        return tokenized.input_ids, [self._truncation(each) for each in tokenized.encodings]
+
+    def _truncation(self, encoding: Any) -> Truncation | None:
+        """Return how much of a prompt is read, None for all; its own tokens count, no others."""
+        read, *rest = (
+            piece.special_tokens_mask.count(0) for piece in (encoding, *encoding.overflowing)
+        )
+        return Truncation(self.name, read, read + sum(rest)) if sum(rest) else None
 
 
 class TextEncoder:
@@ -86,10 +94,16 @@ class TextEncoder:
         A single encoder gives its last hidden state. Two give their penultimate ones, concatenated,
         and the second one's projection as the pooled embedding (Podell et al. 2023, section 2.1).
         """
-        encoded = [part.encode(prompts, self._device) for part in self._parts]
+        tokenized = [part.tokenize(prompts) for part in self._parts]
+        encoded = [
+            part.encoder(tokens.to(self._device))
+            for part, (tokens, _) in zip(self._parts, tokenized, strict=True)
+        ]
         states = torch.cat([output[0] for output in encoded], -1)
         pooled = encoded[-1][1] if len(encoded) > 1 else [None] * len(prompts)
-        found = [Conditioning(*row) for row in zip(states, pooled, strict=True)]
+        by_prompt = zip(*(found for _, found in tokenized), strict=True)
+        truncations = [tuple(each for each in found if each) for found in by_prompt]
+        found = [Conditioning(*row) for row in zip(states, pooled, truncations, strict=True)]
         if self._zeros_for_empty_prompt:
             return [e if p else e.zeros() for p, e in zip(prompts, found, strict=True)]
         return found
@@ -144,5 +158,5 @@ def _load(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -
     except Exception as error:  # the tokenizers let any parser's exception through
         raise BundleError(f"{words.name}: {error}") from error
     return Part(
-        tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])
+        part, tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])
     )

@@ -11,23 +11,27 @@ INITIAL_ROW = -1
 """The row whose noise an image starts from."""
 
 
-def standard_noise(seed: int, image: int, row: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return unit Gaussian noise of ``shape``, float32, keyed by (seed, image, row).
+IMAGES = 0
+"""The stream that images draw from: image i of a job has the job's seed + i."""
 
-    The generator is Philox 4x64 (Salmon et al. 2011): its key is (seed, image) and the row is the
+
+def standard_noise(seed: int, stream: int, row: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return unit Gaussian noise of ``shape``, float32, keyed by (seed, stream, row).
+
+    The generator is Philox 4x64 (Salmon et al. 2011): its key is (seed, stream) and the row is the
     high word of its counter, so rows never overlap and none needs the previous ones.
 
     Raises:
-        NoiseError: a seed outside 0..2^64−1, or an image or row out of range.
+        NoiseError: a seed outside 0..2^64−1, or a stream or row out of range.
     """
     if not 0 <= seed < 2**64:
         raise NoiseError(f"seed {seed} is not in 0..2^64-1")
-    if not 0 <= image < 2**64:
-        raise NoiseError(f"image {image} is not in 0..2^64-1")
+    if not 0 <= stream < 2**64:
+        raise NoiseError(f"stream {stream} is not in 0..2^64-1")
     if row < INITIAL_ROW:
         raise NoiseError(f"row {row} is below {INITIAL_ROW}")
     source = _SOURCE
-    source.state["state"]["key"][:] = seed, image
+    source.state["state"]["key"][:] = seed, stream
     source.state["state"]["counter"][:] = 0, 0, 0, row - INITIAL_ROW
     source.bits.state = source.state
     return source.generator.standard_normal(shape, dtype=np.float32)

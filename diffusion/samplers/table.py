@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-TABLE_VERSION = 1
-"""Part of a checkpoint's identity: raise it whenever the meaning of a row changes."""
+TABLE_VERSION = 2
+"""Part of a checkpoint's identity: raise it whenever the meaning of a row or of its noise changes.
+
+2: image i draws the noise of seed + i.
+"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from jobs.errors import StaleFence, TransientStoreError, UnreadableRecord
 from jobs.redis.connection import ask
 from jobs.redis.damage import Damage
-from jobs.redis.records import JobHash, decode
+from jobs.redis.records import JobHash, decode, warning_fields
 from jobs.redis.scripts import Scripts
-from jobs.schema import JobError, JobRecord
+from jobs.schema import JobError, JobRecord, JobWarning
 from jobs.settings import JobsSettings
 from jobs.store import (
     Checkpoint,
@@ -155,6 +155,12 @@ class RedisClaims:
             self._scripts.queue(pipe, "checkpoint", _fence(lease) | {"checkpoints": heads})
 
         if not (await self._scripts.execute(fill))[-1]:
+            raise StaleFence(lease.job_id)
+
+    async def warn(self, lease: Lease, warnings: Sequence[JobWarning]) -> None:
+        """Add warnings to the job."""
+        arguments = _fence(lease) | {"warnings": warning_fields(warnings)}
+        if not await self._scripts("warn", arguments):
             raise StaleFence(lease.job_id)
 
     async def add_image(self, lease: Lease, image: FinishedImage) -> None:

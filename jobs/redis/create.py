@@ -18,6 +18,7 @@ from jobs.errors import (
 )
 from jobs.redis.connection import ask
 from jobs.redis.durability import Durability
+from jobs.redis.records import warning_fields
 from jobs.redis.scripts import Scripts
 from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
 from jobs.settings import JobsSettings
@@ -70,6 +71,8 @@ class JobCreator:
             arguments["traceparent"] = traceparent
         if webhook := options.get("webhook"):
             arguments["webhook"] = webhook.model_dump_json()
+        if warnings := options.get("warnings"):
+            arguments["warnings"] = warning_fields(warnings)
         if idempotency := options.get("idempotency"):
             arguments["idempotency"] = {
                 "key": f"{spec.tenant}:{idempotency.key}",

@@ -1,12 +1,20 @@
 """Reading a job's Redis hash back into a record."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from jobs.errors import NewerSchema, UnreadableRecord
-from jobs.schema import SCHEMA_VERSION, ImageRecord, JobError, JobRecord, JobSpec, JobStatus
+from jobs.schema import (
+    SCHEMA_VERSION,
+    ImageRecord,
+    JobError,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    JobWarning,
+)
 from jobs.webhook import Webhook, WebhookRecord, WebhookState
 
 JobHash = Mapping[bytes, bytes]
@@ -38,10 +46,22 @@ class _Fields:
 
     def images(self) -> tuple[ImageRecord, ...]:
         """Return the finished images, by index."""
-        names = (name.decode("ascii", "replace") for name in self._job)
-        heads = [name for name in names if name.startswith("image:")]
-        images = [self.get(name, ImageRecord.model_validate_json) for name in heads]
+        images = self._each("image:", ImageRecord.model_validate_json)
         return tuple(sorted(images, key=lambda image: image.index))
+
+    def warnings(self) -> tuple[JobWarning, ...]:
+        """Return the warnings, by code."""
+        warnings = self._each("warning:", JobWarning.model_validate_json)
+        return tuple(sorted(warnings, key=lambda warning: warning.code))
+
+    def _each(self, prefix: str, parse: Callable[[bytes], T]) -> list[T]:
+        names = (name.decode("ascii", "replace") for name in self._job)
+        return [self.get(name, parse) for name in names if name.startswith(prefix)]
+
+
+def warning_fields(warnings: Iterable[JobWarning]) -> dict[str, str]:
+    """Return warnings as fields of a job's hash, one a code."""
+    return {f"warning:{warning.code}": warning.model_dump_json() for warning in warnings}
 
 
 def _text(value: bytes) -> str:
@@ -89,6 +109,7 @@ def decode(job_id: str, job: JobHash) -> JobRecord:
         "deaths": fields.get("deaths", int, 0),
         "worker": fields.get("worker", text, None),
         "images": fields.images(),
+        "warnings": fields.warnings(),
         "error": fields.get("error", _optional(JobError.model_validate_json), None),
         "evaluations": fields.get("evaluations", int, 0),
         "running_s": fields.get("running_s", float, 0.0),

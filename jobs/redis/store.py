@@ -69,7 +69,7 @@ class RedisStore:
         self.claim, self.renew, self.requeue = claims.claim, claims.renew, claims.requeue
         self.progress, self.preview = claims.progress, claims.preview
         self.checkpoint, self.add_image = claims.checkpoint, claims.add_image
-        self.finish, self.fail = claims.finish, claims.fail
+        self.finish, self.fail, self.warn = claims.finish, claims.fail, claims.warn
 
         self._creator = JobCreator(self._redis, self._scripts, settings, fleet.workers)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.denoiser import Guidance, denoise
-from diffusion.samplers.noise import INITIAL_ROW, standard_noise
+from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import compile_table
 from diffusion.samplers.schedule import PredictionType
 from diffusion.samplers.step import linear_part, step
@@ -32,7 +32,7 @@ class SamplingSettings:
 def draw(
     bundle: Bundle, prompts: Sequence[str], seeds: Sequence[int], settings: SamplingSettings
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield one image (H, W, 3) uint8 per prompt, image 0 of its seed, in order."""
+    """Yield one image (H, W, 3) uint8 per prompt, the one of its seed, in order."""
     table = compile_table(
         settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
     )
@@ -74,5 +74,5 @@ def trajectory(
 
 
 def _noise(seeds: Sequence[int], row: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    arrays = [standard_noise(seed, 0, row, shape) for seed in seeds]
+    arrays = [standard_noise(seed, IMAGES, row, shape) for seed in seeds]
     return torch.from_numpy(np.stack(arrays)).to(device)

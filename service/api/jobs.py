@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 from opentelemetry.trace import SpanKind
 
-from jobs.catalogue import resolve, units
+from jobs.catalogue import resolve, units, warnings
 from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.telemetry.tracing import traceparent
@@ -135,6 +135,7 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
                     idempotency=idempotency(key, request),
                     traceparent=traceparent(span),
                     webhook=request.webhook,
+                    warnings=warnings(request, spec, model),
                     durable=request.durable,
                 )
             except NotDurable as error:

@@ -13,7 +13,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.live import Live
 
-from service.cli.terminal import finished, progress
+from service.cli.terminal import finished, print_warning, progress
 from service.client.client import Client
 from service.resources.representations import JobView
 
@@ -104,7 +104,15 @@ def draw(
         (_show_live if console.is_terminal else _print_lines)(drawings, following, console)
         for future in following:
             future.result()
+    warn(drawings)
     return drawings
+
+
+def warn(drawings: Sequence[Drawing]) -> None:
+    """Print the jobs' warnings on stderr."""
+    for drawing in drawings:
+        for warning in drawing.job.warnings:
+            print_warning(f"{warning.detail} ({warning.code})")
 
 
 def _show_live(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
@@ -149,10 +157,10 @@ def show(drawings: Sequence[Drawing], console: Console) -> None:
         if job.status != "succeeded":
             console.print(f"[bold red]{job.status}[/] {drawing.label}: {drawing.note}")
             continue
-        for path in drawing.files:
+        for path, image in zip(drawing.files, job.images, strict=True):
             if console.is_terminal:
                 console.print(finished(path.read_bytes(), console))
-            seconds = f"{job.timings.running_s:.2f} s, seed {job.request.seed}"
+            seconds = f"{job.timings.running_s:.2f} s, seed {image.seed}"
             console.print(
                 f"[bold green]saved[/] {path}  [dim]{drawing.label}, {seconds}[/]", soft_wrap=True
             )

@@ -32,6 +32,12 @@ def print_error(message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[bold red]sfumato:[/] {message}", highlight=False)
 
 
+def print_warning(message: str) -> None:
+    """Print a warning on stderr, as it is."""
+    text = Text.assemble(("sfumato: warning:", "bold yellow"), " ", message)
+    Console(stderr=True, soft_wrap=True).print(text, highlight=False)
+
+
 @contextlib.contextmanager
 def connected(url: str, api_key: str | None) -> Iterator[Client]:
     """Yield a client; an error ends the command with one line."""

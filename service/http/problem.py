@@ -144,6 +144,7 @@ def refusal_of(error: errors.JobsError) -> Refusal:
         code,
         _HIDDEN.get(code) or str(error),
         field=given.get("field", _FIELDS.get(code)),
+        fields=[FieldProblem(field=name, detail=str(error)) for name in given.get("others", ())],
         retry_after_s=given.get("retry_after_s", _RETRY_AFTER_S.get(code)),
         headers=headers,
         figures={name: given[name] for name in ("quota_units", "earliest_s") if name in given},

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jobs.catalogue import ModelEntry, SamplerEntry
 from jobs.scaling import ScalingSignal
-from jobs.schema import JobRecord, JobSpec, JobStatus
+from jobs.schema import JobRecord, JobSpec, JobStatus, WarningCode
 from jobs.webhook import WebhookEvent, WebhookRecord, WebhookState
 from service.resources.links import Links
 
@@ -60,12 +60,23 @@ class ProgressView(View):
     fraction: float = Field(ge=0, le=1, description="Share of the work done.")
 
 
+class WarningView(View):
+    """Something that was cut, ignored, lowered or repeated."""
+
+    code: str = Field(
+        description="docs/warnings.md explains each.",
+        examples=[WarningCode.PROMPT_TRUNCATED],
+        json_schema_extra={"enum": [code.value for code in WarningCode]},
+    )
+    detail: str = Field(description="One sentence for people.")
+
+
 class ImageView(View):
     """One finished picture."""
 
     index: int
     url: str
-    seed: int
+    seed: int = Field(description="The job's `seed` + `index`: with it the picture is drawn alone.")
     width: int
     height: int
     content_type: str
@@ -114,6 +125,9 @@ class JobView(View):
     attempts: int
     worker: str | None
     error: Problem | None
+    warnings: tuple[WarningView, ...] = Field(
+        (), description="What of the request was cut, ignored, lowered or repeated."
+    )
     webhook: WebhookView | None = None
     timings: TimingsView
 
@@ -227,6 +241,7 @@ def job_view(
         attempts=record.attempts,
         worker=record.worker,
         error=_failure(record),
+        warnings=tuple(WarningView.model_validate(each) for each in record.warnings),
         webhook=None if record.webhook is None else webhook_view(record.webhook),
         timings=TimingsView(
             queued_s=_queued_s(record),

@@ -7,7 +7,7 @@ import torch
 from diffusion.bundle.bundle import Bundle
 from diffusion.denoiser import Guidance
 from diffusion.model import Conditioning
-from diffusion.samplers.noise import INITIAL_ROW, standard_noise
+from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
 from workers.engine.batcher import Candidate
 from workers.engine.messages import ImageRequest
@@ -71,7 +71,7 @@ def open_slot(bundle: Bundle, request: ImageRequest, guidance: Guidance) -> tupl
         state[:registers] = torch.from_numpy(resume.state.copy())
         row = resume.row
     else:
-        first = standard_noise(request.seed, request.image, INITIAL_ROW, shape)
+        first = standard_noise(request.seed, IMAGES, INITIAL_ROW, shape)
         state[0] = torch.from_numpy(first) * plan.table.initial_scale
     candidate = Candidate(
         key=request.key,

@@ -19,7 +19,7 @@ from diffusion.errors import DiffusionError
 from workers.engine.admission import SlotAdmission
 from workers.engine.batcher import Batcher
 from workers.engine.forward import Evaluated, Overlap, evaluate
-from workers.engine.messages import Admitted, Failed, ImageRequest, Report
+from workers.engine.messages import Failed, ImageRequest, Report
 from workers.engine.postprocess import OUT_OF_MEMORY, Postprocess
 from workers.engine.slot import Slot
 from workers.engine.throughput import EngineStats
@@ -148,7 +148,7 @@ class Engine:
             else:
                 slot.candidate.arrived = self._batcher.clock
                 self._slots[request.key] = slot
-                self._postprocess.report(Admitted(*request.key, slot.row, refused))
+                self._postprocess.report(slot.admitted(refused=refused))
 
     def _schedule(self) -> list[Slot]:
         """Return the slots of the next forward pass, guided ones first."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.denoiser import prepare
-from diffusion.samplers.noise import standard_noise
+from diffusion.samplers.noise import IMAGES, standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
 from diffusion.samplers.step import linear_part, step
 from workers.engine.slot import Slot
@@ -116,8 +116,7 @@ def _noise(slots: Sequence[Slot]) -> NDArray[np.float32] | None:
     shape = tuple(slots[0].state.shape[1:])
     noise = np.zeros((len(slots), *shape), np.float32)
     for i in noisy:
-        request = slots[i].request
-        noise[i] = standard_noise(request.seed, request.image, slots[i].row, shape)
+        noise[i] = standard_noise(slots[i].request.seed, IMAGES, slots[i].row, shape)
     return noise
 
 

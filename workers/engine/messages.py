@@ -10,6 +10,8 @@ from time import time
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.model import Truncation
+
 
 @dataclass(frozen=True)
 class Resume:
@@ -25,9 +27,9 @@ class ImageRequest:
     """A request for one image, which takes one slot."""
 
     job_id: str
-    image: int  # index within its job; part of the noise key
+    image: int  # index within its job
     prompt: str
-    seed: int
+    seed: int  # the image's own
     sampler: str
     schedule: str
     steps: int
@@ -58,6 +60,8 @@ class Admitted:
     image: int
     row: int  # where it starts: 0, or where an earlier attempt left it
     refused: bool = False  # its earlier state is of other weights, another backend or table
+    prompt_cut: tuple[Truncation, ...] = ()
+    negative_prompt_cut: tuple[Truncation, ...] = ()
     at: float = field(default_factory=time, compare=False)  # seconds since 1970
 
 

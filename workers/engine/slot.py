@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffusion.denoiser import Guidance
 from workers.engine.batcher import Candidate
-from workers.engine.messages import ImageProgress, ImageRequest, Saved
+from workers.engine.messages import Admitted, ImageProgress, ImageRequest, Saved
 from workers.engine.sampling_plan import SamplingPlan
 
 
@@ -36,6 +36,12 @@ class Slot:
     def step(self) -> int:
         """Sampling steps finished."""
         return self.plan.steps_done[self.row]
+
+    def admitted(self, *, refused: bool) -> Admitted:
+        """Return that the image has this slot; ``refused`` if an earlier state was."""
+        guidance = self.guidance
+        unread = guidance.uncond.truncations if guidance.passes == 2 else ()
+        return Admitted(*self.request.key, self.row, refused, guidance.cond.truncations, unread)
 
     def progress(self) -> ImageProgress:
         """Return how far the image is."""

@@ -5,8 +5,8 @@ from diffusion.samplers.registry import SAMPLERS, sampler_info
 from jobs.catalogue import ModelEntry, SamplerEntry
 
 
-def sampler_entry(name: str) -> SamplerEntry:
-    """Return a sampler as the catalogue lists it."""
+def sampler_entry(name: str, num_train_timesteps: int) -> SamplerEntry:
+    """Return a sampler as the catalogue lists it for a model of so many timesteps."""
     info = sampler_info(name)
     return SamplerEntry(
         name=info.name,
@@ -18,7 +18,7 @@ def sampler_entry(name: str) -> SamplerEntry:
         uses_eta=info.eta is not None,
         default_schedule=info.default_schedule,
         schedules=tuple(info.schedules),
-        max_steps=info.max_steps,
+        max_steps=min(info.max_steps, num_train_timesteps),
     )
 
 
@@ -41,7 +41,7 @@ def model_entry(
         default_guidance_scale=info.default_guidance_scale,
         languages=info.languages,
         examples=info.examples,
-        samplers=tuple(sampler_entry(name) for name in SAMPLERS),
+        samplers=tuple(sampler_entry(name, info.num_train_timesteps) for name in SAMPLERS),
         units_per_s=round(units_per_s, 3),
         cold_start_s=round(cold_start_s, 3),
     )

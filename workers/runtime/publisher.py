@@ -1,7 +1,7 @@
 """Writes the engine's reports to the store: progress, previews, checkpoints and results."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import structlog
 from diffusion.model import ModelInfo
 from jobs.errors import StaleFence, TransientStoreError
 from jobs.queue import Doorbell
-from jobs.schema import ImageRecord, JobError
+from jobs.schema import ImageRecord, JobError, JobWarning
 from jobs.store import Checkpoint, FinishedImage, JobStore, RequeueReason
 from workers.engine.messages import (
     Admitted,
@@ -28,6 +28,7 @@ from workers.runtime.image_file import CONTENT_TYPES, encode, parameters
 from workers.runtime.mailbox import Mailbox
 from workers.runtime.previews import publish_previews
 from workers.runtime.run import Run
+from workers.runtime.warnings import warnings
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -90,6 +91,10 @@ class Publisher:
             run.log.info("image admitted", image=report.image, row=report.row)
             if report.refused:
                 run.log.warning("checkpoint of another build refused")
+            found = warnings(report)
+            if new := [found[code] for code in found.keys() - run.warned]:
+                run.warned |= found.keys()
+                self.spawn(self._warn(run, new), run)
         elif isinstance(report, Finished):
             self._free(run, [report.image])
             self.spawn(self._store_image(run, report), run)
@@ -98,6 +103,12 @@ class Publisher:
             self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)), run)
         else:
             self.spawn(self._release(run, report), run)
+
+    async def _warn(self, run: Run, found: Sequence[JobWarning]) -> None:
+        """Add warnings to the job; its end waits for the same lock."""
+        async with run.lock:
+            if not run.ended:
+                await self._insist(run, lambda: self._store.warn(run.claim.lease, found))
 
     async def _round(self) -> None:
         runs = [run for run in self._jobs.runs.values() if run.leaving is None]
@@ -167,7 +178,7 @@ class Publisher:
                 return
             record = ImageRecord(
                 index=report.image,
-                seed=spec.seed,
+                seed=spec.image_seed(report.image),
                 width=spec.width,
                 height=spec.height,
                 content_type=CONTENT_TYPES[spec.output_format],

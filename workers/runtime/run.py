@@ -33,6 +33,7 @@ class Run:
     progress: dict[int, ImageProgress] = field(default_factory=dict)
     saved: dict[int, Saved] = field(default_factory=dict)  # states not written yet
     previews: dict[int, Previewed] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)  # codes
     moved: bool = False  # has progress that is not published
     leaving: Leaving | None = None
     ended: bool = False
@@ -92,7 +93,7 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
             image=image,
             prompt=spec.prompt,
             negative_prompt=spec.negative_prompt,
-            seed=spec.seed,
+            seed=spec.image_seed(image),
             sampler=spec.sampler,
             schedule=spec.schedule,
             steps=spec.num_inference_steps,

@@ -42,6 +42,7 @@ set(a.id, 'schema_version', a.schema_version, 'id', a.id, 'model', a.model,
   'fence', '', 'attempts', '0')
 if a.traceparent then set(a.id, 'traceparent', a.traceparent) end
 if a.webhook then set(a.id, 'webhook', a.webhook, 'webhook_state', 'waiting') end
+for field, warning in pairs(a.warnings or {}) do set(a.id, field, warning) end
 if a.deadline_s then
   set(a.id, 'expires_at', stamp(t + a.deadline_s))
   redis.call('ZADD', key('deadlines'), stamp(t + a.deadline_s), a.id)

@@ -22,7 +22,7 @@ from diffusion.bundle.parts import load_decoder
 from diffusion.codec import KLDecoder
 from diffusion.errors import BundleError, DiffusionError
 from diffusion.files import digest
-from diffusion.samplers.noise import INITIAL_ROW, standard_noise
+from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from model_export.evaluation.sampling import SamplingSettings, draw
 from tests.bundles import tiny_bundle
 from tests.layouts import sd15, sdxl
@@ -51,7 +51,7 @@ def drawn_by_diffusers(kind: Any, folder: Path, prompt: str) -> NDArray[np.uint8
         clip_sample=False,
         set_alpha_to_one=True,  # ours ends at level 0
     )
-    noise = torch.from_numpy(standard_noise(SEED, 0, INITIAL_ROW, (4, 16, 16)))[None]
+    noise = torch.from_numpy(standard_noise(SEED, IMAGES, INITIAL_ROW, (4, 16, 16)))[None]
     result = pipeline(
         prompt,
         num_inference_steps=SETTINGS.steps,

@@ -56,14 +56,14 @@ def test_distribution_is_the_normal_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "image", "row", "message"),
+    ("seed", "stream", "row", "message"),
     [
         (-1, 0, 0, "seed -1"),
         (2**64, 0, 0, "seed 18446744073709551616"),
-        (0, -1, 0, "image -1"),
+        (0, -1, 0, "stream -1"),
         (0, 0, -2, "row -2"),
     ],
 )
-def test_key_out_of_range_is_named(seed: int, image: int, row: int, message: str) -> None:
+def test_key_out_of_range_is_named(seed: int, stream: int, row: int, message: str) -> None:
     with pytest.raises(NoiseError, match=message):
-        standard_noise(seed, image, row, SHAPE)
+        standard_noise(seed, stream, row, SHAPE)

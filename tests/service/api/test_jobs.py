@@ -10,7 +10,7 @@ import pytest
 from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
-from jobs.schema import JobError
+from jobs.schema import MAX_SEED, JobError
 from tests.jobs.examples import claim
 from tests.service.doors import submit
 from tests.service.worker import PNG, advance, draw, finish
@@ -132,6 +132,15 @@ async def test_bad_field_is_422_and_named(
     assert problem["errors"][0]["field"].startswith(named)
     assert len(answer.content) < 2000
     assert await backlog(store) == 0
+
+
+async def test_seeds_past_the_last_one_name_both_fields(http: AsyncClient) -> None:
+    body = APPLE | {"seed": MAX_SEED, "num_images": 2}
+    problem = (await http.post("/v1/jobs", json=body)).json()
+    assert problem["code"] == "invalid_request"
+    assert [error["field"] for error in problem["errors"]] == ["seed", "num_images"]
+    drawn = (await http.post("/v1/jobs", json=APPLE | {"num_images": 16})).json()
+    assert drawn["request"]["seed"] + 15 < 2**32
 
 
 @pytest.mark.parametrize(

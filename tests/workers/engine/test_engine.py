@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
-from diffusion.samplers.registry import SAMPLERS
+from diffusion.samplers import table
+from diffusion.samplers.registry import SAMPLERS, compile_table
 from tests.workers.harness import Bench, image_request, solo
 from workers.engine.engine import EngineSettings
 from workers.engine.messages import (
@@ -113,6 +114,20 @@ def test_a_state_of_another_build_starts_again_and_says_so(bundle: Bundle) -> No
     again = second.draw(image_request(resume=resume))["job", 0]
     assert np.abs(again.astype(int) - whole).max() <= 1
     assert second.of(Admitted)[0] == Admitted("job", 0, 0, refused=True)
+
+
+def test_a_state_of_the_former_tables_starts_again(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Until table version 2 the images of a job had one seed: their noise was another.
+    compiled = compile_table("dpmpp_2m", bundle.noise_schedule, schedule="karras", steps=6)
+    with monkeypatch.context() as former:
+        former.setattr(table, "TABLE_VERSION", 1)
+        identity = f"{bundle.info.sha256}:torch:{compiled.fingerprint()}"
+    state = np.zeros((2, *bundle.latent_shape(32, 32)), np.float32)
+    bench = Bench(bundle)
+    bench.draw(image_request(resume=Resume(3, state, identity)))
+    assert bench.of(Admitted)[0] == Admitted("job", 0, 0, refused=True)
 
 
 def test_release_gives_the_last_states_and_frees_the_slot(bundle: Bundle) -> None:

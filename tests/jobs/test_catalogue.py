@@ -1,0 +1,76 @@
+"""Requests become specs with every default filled in."""
+
+import secrets
+
+import pytest
+
+from jobs.catalogue import resolve, warnings
+from jobs.errors import InvalidRequest
+from jobs.schema import MAX_DRAWN_SEED, MAX_SEED, JobRequest
+from tests.jobs.examples import EULER, MODEL, spec
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 16])
+def test_drawn_seeds_are_exact_in_javascript(
+    monkeypatch: pytest.MonkeyPatch, num_images: int
+) -> None:
+    request = JobRequest(prompt="a red apple", num_images=num_images)
+    seeds = [resolve(request, MODEL).seed for _ in range(50)]
+    assert len(set(seeds)) == 50
+    assert max(seeds) <= MAX_DRAWN_SEED == 2**32 - 1
+    monkeypatch.setattr(secrets, "randbelow", lambda bound: bound - 1)
+    assert resolve(request, MODEL).image_seed(num_images - 1) == MAX_DRAWN_SEED
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 16])
+def test_a_clients_seeds_go_up_to_the_last_image(num_images: int) -> None:
+    last = MAX_SEED - num_images + 1
+    assert spec(seed=last, num_images=num_images).image_seed(num_images - 1) == MAX_SEED
+    if num_images > 1:
+        with pytest.raises(InvalidRequest, match=f"seed {MAX_SEED + 1}, above") as refused:
+            spec(seed=last + 1, num_images=num_images)
+        assert (refused.value.field, refused.value.others) == ("seed", ("num_images",))
+
+
+EULER_A = EULER.model_copy(update={"name": "euler_ancestral", "uses_eta": True, "max_steps": 30})
+GUIDED = MODEL.model_copy(
+    update={"samplers": (EULER, EULER_A), "default_steps": 50, "default_guidance_scale": 3.0}
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "codes"),
+    [
+        ({}, []),
+        ({"negative_prompt": "blurry", "guidance_rescale": 0.7, "eta": 0.5}, []),
+        ({"negative_prompt": "blurry", "guidance_scale": 1}, ["negative_prompt_ignored"]),
+        ({"negative_prompt": "", "guidance_scale": 1.0}, []),
+        ({"guidance_rescale": 0.7, "guidance_scale": 1}, ["guidance_rescale_ignored"]),
+        ({"eta": 0.0, "num_inference_steps": 1}, ["eta_ignored"]),
+        ({"schedule": "trailing", "num_inference_steps": 1}, ["schedule_ignored"]),
+        ({"num_inference_steps": 1}, []),
+        ({"preview": 0, "num_inference_steps": 1}, []),
+        ({"preview": 9, "num_inference_steps": 10}, []),
+        ({"preview": 10, "num_inference_steps": 10}, ["preview_ignored"]),
+        ({"num_inference_steps": None}, ["num_inference_steps_lowered"]),
+        (
+            {"negative_prompt": "x", "guidance_scale": 1, "guidance_rescale": 1, "eta": 1,
+             "schedule": "karras", "num_inference_steps": 1, "preview": 5},
+            ["eta_ignored", "guidance_rescale_ignored", "negative_prompt_ignored",
+             "preview_ignored", "schedule_ignored"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_is_said(fields: dict[str, object], codes: list[str]) -> None:
+    given = {"prompt": "a red apple", "sampler": "euler_ancestral", "num_inference_steps": 20}
+    request = JobRequest.model_validate(given | fields)
+    found = warnings(request, resolve(request, GUIDED), GUIDED)
+    assert sorted(warning.code for warning in found) == codes
+    assert all(warning.detail for warning in found)
+
+
+@pytest.mark.parametrize("field", ["sampler", "schedule"])
+def test_an_empty_name_is_not_the_default(field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        spec(**{field: ""})
+    assert refused.value.field == field

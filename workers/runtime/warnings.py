@@ -1,0 +1,30 @@
+"""What a worker finds that a job's client should know."""
+
+from collections.abc import Sequence
+
+from diffusion.model import Truncation
+from jobs.schema import JobWarning, WarningCode
+from workers.engine.messages import Admitted
+
+
+def warnings(report: Admitted) -> dict[str, JobWarning]:
+    """Return the warnings about an image that has been admitted, by code."""
+    cut = {
+        WarningCode.PROMPT_TRUNCATED: _cut("prompt", report.prompt_cut),
+        WarningCode.NEGATIVE_PROMPT_TRUNCATED: _cut("negative_prompt", report.negative_prompt_cut),
+    }
+    found = {code: detail for code, detail in cut.items() if detail}
+    if report.refused:
+        found[WarningCode.STARTED_OVER] = (
+            "the work of an earlier attempt was dropped: "
+            "another version of the model or of the worker had begun it"
+        )
+    return {code: JobWarning(code=code, detail=detail) for code, detail in found.items()}
+
+
+def _cut(field: str, truncations: Sequence[Truncation]) -> str:
+    return "; ".join(
+        f"{each.encoder} read {each.read} of the {each.tokens} tokens of {field}, "
+        f"the last {each.tokens - each.read} have no effect"
+        for each in truncations
+    )
