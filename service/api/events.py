@@ -18,7 +18,8 @@ from service.api.caller import GUARDED
 from service.api.link_access import EventsJob, link_expires_at
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
-from service.http.event_stream import EventStream
+from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.head import is_head
 from service.resources.links import Links
 
 log = structlog.get_logger()
@@ -70,6 +71,9 @@ async def follow_job(
     ] = None,
 ) -> Response:
     """Stream a job's events: a snapshot, then the past events that are kept, then new ones."""
+    if is_head(request.scope):
+        return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
+    last_event_id = last_event_id or None  # browsers send an empty one before the first event
     parse_id(last_event_id)
     events = door.store.events(record.id, last_event_id)
     first: tuple[Event, ...] = ()

@@ -74,7 +74,7 @@ async def require_json(request: Request) -> None:
     status_code=202,
     summary="Submit a job",
     dependencies=[Depends(require_json)],
-    responses={**_SUBMITTED, **problems(*GUARDED, 400, 413, 415, 422, 501)},
+    responses={**_SUBMITTED, **problems(*GUARDED, 400, 408, 413, 415, 422, 501)},
     openapi_extra={"requestBody": {"content": {_JSON: {"examples": _EXAMPLES}}}},
 )
 async def submit(

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from jobs.cancelling import end
 
 KEEP_ALIVE = b": keep-alive\n\n"
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class EventStream(EventSourceResponse):
@@ -23,8 +24,7 @@ class EventStream(EventSourceResponse):
         closing: asyncio.Future[None],
         on_left: Callable[[], None],
     ) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(frames, headers=headers)
+        super().__init__(frames, headers=STREAM_HEADERS)
         self._frames = frames
         self._keep_alive_s = keep_alive_s
         self._closing = closing
