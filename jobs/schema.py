@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from jobs.request_bounds import BoundedRequest, at_most
+from jobs.validation.bounds import BoundedRequest, at_most
 from jobs.webhook import Webhook, WebhookRecord
 
 SCHEMA_VERSION = 1

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.request_bounds import BoundedRequest, at_most
+from jobs.validation.bounds import BoundedRequest, at_most
 
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
 EVERY_EVENT: tuple[WebhookEvent, ...] = (

@@ -42,6 +42,11 @@ class Caller:
         return self.tenant == tenant or Scope.OPERATOR in self.scopes
 
     @property
+    def holder(self) -> str:
+        """Whom its event streams and waits count for: its key, or its address if it has none."""
+        return f"address {self.address}" if self.key_id is None else f"key {self.key_id}"
+
+    @property
     def view(self) -> str | None:
         """The tenant whose jobs the caller may list; None for all tenants."""
         return None if Scope.OPERATOR in self.scopes else self.tenant
@@ -55,6 +60,11 @@ class LinkHolder:
     scope: LinkScope
     address: str
     expires_at: int
+
+    @property
+    def holder(self) -> str:
+        """Whom its event streams count for."""
+        return f"address {self.address}"
 
 
 async def caller(request: Request, bearer: Bearer) -> Caller:
