@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from jobs.validation.bounds import BoundedRequest, at_most
 from jobs.webhook import Webhook, WebhookRecord
 
 SCHEMA_VERSION = 1
@@ -16,6 +17,7 @@ MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64
 MAX_DRAWN_SEED = 2**32 - 1
 """No seed that the service draws is greater: JavaScript and jq read numbers as doubles."""
 MAX_IMAGES = 16
+MAX_METADATA = 32
 PUBLIC = "public"
 """The tenant of jobs submitted without an API key."""
 
@@ -63,10 +65,8 @@ Moment = Annotated[float, Field(ge=0, le=253402300799, allow_inf_nan=False)]
 """Seconds since 1970, up to the year 9999, the last that a response's dates can express."""
 
 
-class JobRequest(BaseModel):
+class JobRequest(BoundedRequest):
     """The body of ``POST /v1/jobs``. Only ``prompt`` is required; unknown fields are rejected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     prompt: Prompt = Field(description="What the image should show.", examples=["a red apple"])
     model: str | None = Field(
@@ -133,8 +133,10 @@ class JobRequest(BaseModel):
         description="`strict`: respond once the job would survive the loss of Redis' host. "
         "Defaults to the service's setting.",
     )
-    metadata: dict[MetadataKey, MetadataValue] = Field(
-        default_factory=dict, max_length=32, description="Your own strings, returned unchanged."
+    metadata: Annotated[dict[MetadataKey, MetadataValue], at_most(MAX_METADATA)] = Field(
+        default_factory=dict,
+        max_length=MAX_METADATA,
+        description="Your own strings, returned unchanged.",
     )
 
 

@@ -1,6 +1,6 @@
 """The store's protocol: the transitions of a job, each atomic and guarded by a fence."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
@@ -325,8 +325,15 @@ class JobStore(Protocol):
     def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
         """Yield the job's events after an id (None: from the oldest kept) until its result.
 
+        An id that the stream has not reached counts as None.
+
         Raises: JobNotFound, InvalidCursor.
         """
+
+    def event_batches(
+        self, job_id: str, after: str | None = None
+    ) -> AsyncGenerator[tuple[Event, ...]]:
+        """Yield the job's events as `events` does, those together that have come together."""
 
     async def announce_model(self, model: ModelEntry) -> None:
         """Add a model to the catalogue, which outlives its workers."""

@@ -1,9 +1,11 @@
 """A webhook: where to report a job's end, and the state of the delivery."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.validation.bounds import BoundedRequest, at_most
 
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
 EVERY_EVENT: tuple[WebhookEvent, ...] = (
@@ -11,16 +13,14 @@ EVERY_EVENT: tuple[WebhookEvent, ...] = (
 )  # fmt: skip
 
 
-class Webhook(BaseModel):
+class Webhook(BoundedRequest):
     """A URL that is called when the job ends, signed as Standard Webhooks specifies."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     url: str = Field(
         min_length=1, max_length=2048, description="An https URL on a public address.",
         examples=["https://shop.example/hooks/pictures"],
     )  # fmt: skip
-    events: tuple[WebhookEvent, ...] = Field(
+    events: Annotated[tuple[WebhookEvent, ...], at_most(len(EVERY_EVENT))] = Field(
         EVERY_EVENT,
         strict=False,
         min_length=1,

@@ -19,9 +19,11 @@ from service.api import images as images_api
 from service.api import jobs as jobs_api
 from service.api import scaling as scaling_api
 from service.api import webhooks as webhooks_api
+from service.api.authentication import Authentication
 from service.door import opened
 from service.http import problem
 from service.http.body_limit import BodyLimit
+from service.http.head import Head
 from service.http.request_context import RequestContext
 from service.metrics.replica import DoorCounters, counters_served
 from service.settings import ServiceSettings
@@ -57,12 +59,18 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
         version=version("sfumato"),
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # to an absolute URL, which is wrong behind a proxy
     )
+    app.state.counters = counters
     problem.install(app)
     for api in (jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health):
         app.include_router(api.router)
     # The last one added is the outermost: it sees the responses of all the others.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
+    )
+    app.add_middleware(Authentication)
+    app.add_middleware(Head)
     app.add_middleware(RequestContext, counters=counters, echo_id=echo_id)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cross_origin(settings.cors_origins))
@@ -76,7 +84,7 @@ def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
     """Return the CORS options for these origins; keys are sent in a header, never in a cookie."""
     return {
         "allow_origins": list(origins),
-        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_methods": ["GET", "HEAD", "POST", "DELETE"],
         "allow_headers": [
             "authorization", "content-type", "idempotency-key", "last-event-id", "prefer",
             "x-request-id",

@@ -20,9 +20,11 @@ from jobs.sweeper import Sweeper
 from jobs.telemetry.tracing import Tracing
 from service.auth.key_store import KeyStore
 from service.auth.keyring import Keyring
+from service.auth.listener_limit import ListenerLimit
 from service.auth.rate_limit import RateLimiter
 from service.eta import eta_s
 from service.http.problem import Refusal
+from service.http.shared_frames import SharedFrames
 from service.metrics.replica import DoorCounters
 from service.resources.links import Links
 from service.resources.representations import JobView, job_view
@@ -51,9 +53,11 @@ class Door:
     tracing: Tracing
     models: TtlCache[tuple[ModelEntry, ...]]
     workers: TtlCache[tuple[WorkerEntry, ...]]
+    listeners: ListenerLimit
     closing: asyncio.Future[None]  # done when streams and waits have to end
     backlogs: dict[str, TtlCache[Backlog]] = field(default_factory=dict)
     followers: dict[str, int] = field(default_factory=dict)  # job id → clients that follow it here
+    frames: SharedFrames = field(default_factory=SharedFrames)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def model(self, name: str | None) -> ModelEntry:
@@ -183,6 +187,7 @@ def _door(settings: ServiceSettings, counters: DoorCounters, tracing: Tracing) -
         tracing=tracing,
         models=TtlCache(store.models),
         workers=TtlCache(store.workers),
+        listeners=ListenerLimit(settings.max_listeners, settings.max_listeners_per_caller),
         closing=asyncio.get_running_loop().create_future(),
     )
 

@@ -9,6 +9,8 @@ from jobs.telemetry.logs import configure
 from service.settings import ServiceSettings
 
 OPEN_FILES = 65_536
+OWN_FILES = 512
+"""What the door opens itself: connections to Redis and to receivers of webhooks, logs."""
 
 
 def start(description: str) -> tuple[argparse.Namespace, ServiceSettings]:
@@ -26,6 +28,13 @@ def start(description: str) -> tuple[argparse.Namespace, ServiceSettings]:
     configure(settings.log_format, settings.log_level)
     raise_file_limit()
     return options, settings
+
+
+def connections_that_fit() -> int:
+    """Return how many clients' connections the limit on open files leaves room for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = OPEN_FILES if soft == resource.RLIM_INFINITY else min(soft, OPEN_FILES)
+    return max(files - OWN_FILES, files // 4)
 
 
 def raise_file_limit() -> int:

@@ -61,7 +61,12 @@ class ServiceSettings(JobsSettings):
     # concurrent calls of this replica; 0: it delivers none
     webhooks_at_once: int = Field(32, ge=0, le=1024)
     max_body_bytes: int = Field(1024 * 1024, ge=1024)  # maximum size of a request body
+    body_timeout_s: float = Field(60.0, gt=0, le=3600)  # for a request's body to arrive
     max_wait_s: float = Field(60.0, gt=0, le=3600)  # maximum of "Prefer: wait"
+    # event streams and waits of this replica; beyond it 429
+    max_listeners: int = Field(4096, ge=1)
+    # those of one key, or of one address without a key
+    max_listeners_per_caller: int = Field(1024, ge=1)
     # interval between comments on a silent event stream
     keep_alive_s: float = Field(15.0, gt=0, le=300)
     disconnect_grace_s: float = Field(2.0, gt=0)  # time to reconnect before "on_disconnect" cancels

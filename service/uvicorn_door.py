@@ -2,14 +2,17 @@
 
 import socket
 import sys
+from functools import partial
 from types import FrameType
+from typing import Any, cast
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from service.application import create_app
-from service.door_process import start
+from service.door_process import connections_that_fit, start
+from service.http.connection import Connection, ConnectionLimits, Connections
 
 log = structlog.get_logger()
 
@@ -43,10 +46,15 @@ class DoorServer(uvicorn.Server):
             log.info("door ready", url=url)
 
 
-def server(app: FastAPI, host: str, port: int) -> DoorServer:
+def server(
+    app: FastAPI, host: str, port: int, limits: ConnectionLimits | None = None
+) -> DoorServer:
     """Return a server for the application; it logs where the application does."""
+    shared = Connections(limits or ConnectionLimits(connections_that_fit()), app.state.counters)
     config = uvicorn.Config(
         app,
+        http=cast(Any, partial(Connection, shared=shared)),
+        ws="none",
         host=host,
         port=port,
         log_config=None,
@@ -63,7 +71,8 @@ def server(app: FastAPI, host: str, port: int) -> DoorServer:
 def main() -> int:
     """Serve until SIGTERM."""
     options, settings = start(__doc__ or "")
-    running = server(create_app(settings), options.host, options.port)
+    limits = ConnectionLimits(connections_that_fit(), body_s=settings.body_timeout_s + 5)
+    running = server(create_app(settings), options.host, options.port, limits)
     running.run()
     return 0 if running.started else 1
 

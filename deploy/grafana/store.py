@@ -105,6 +105,19 @@ def store() -> Dashboard:
         )
         .with_panel(
             graph(
+                "Connections",
+                "Open connections per door, and those closed for what they did.",
+                "short",
+                ("sfumato_door_connections", "{{instance}}"),
+                (
+                    "sum by (reason) (rate(sfumato_door_connections_refused_total"
+                    "[$__rate_interval]))",
+                    "{{reason}} a second",
+                ),
+            )
+        )
+        .with_panel(
+            graph(
                 "CPU of doors",
                 "Cores used per replica.",
                 "short",

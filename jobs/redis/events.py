@@ -1,10 +1,10 @@
-"""Following jobs' events: one connection wakes all listeners, one round trip reads for many."""
+"""Following jobs' events: one connection wakes all listeners, one read serves those of a job."""
 
 import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,13 +16,18 @@ from redis.exceptions import RedisError
 from jobs.cancelling import end
 from jobs.errors import InvalidCursor, StoreUnavailable, UnreadableRecord
 from jobs.redis.errors import transient_error
+from jobs.redis.event_channel import Channel, Listener, position
 from jobs.schema import JobStatus
 from jobs.store import Event
 
 log = structlog.get_logger()
 MAX_EVENTS = 64  # of one job in a round trip
 MAX_JOBS = 32  # in a round trip
+PAUSE_S, LONGEST_PAUSE_S = 0.0004, 1.0
+"""Between two deliveries to a job's listeners, for each listener in the process: what comes within
+it is sent together, so that a crowd leaves most of the event loop to other requests."""
 RECHECK_S = 5.0  # in case a wake-up was lost with its connection
+BEGINNING = "0-0"
 Entries = list[tuple[bytes, Mapping[bytes, bytes]]]
 _ID = re.compile(r"\d{1,18}-\d{1,18}")
 
@@ -34,7 +39,7 @@ def parse_id(after: str | None) -> str:
         InvalidCursor: it is not an event id.
     """
     if after is None:
-        return "0-0"
+        return BEGINNING
     if not _ID.fullmatch(after):
         raise InvalidCursor(f"{after!r} is not an event id")
     return after
@@ -119,59 +124,134 @@ class _Read:
 
 
 class EventHub:
-    """Wakes a job's listeners when its stream grows, and reads the new events for them.
+    """Wakes those who follow a job when its stream grows, and reads the new events for them.
 
     One subscription serves all listeners of the process, so an open stream needs no connection of
-    its own.
+    its own; the listeners of one job share what is read.
     """
 
     def __init__(self, redis: "Redis", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
         self._reader = BatchReader(redis, prefix)
-        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._channels: dict[str, Channel] = {}
+        self._pumps: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
-    async def follow(self, job_id: str, after: str) -> AsyncIterator[Event]:
-        """Yield events after an id until the result, or until the job is deleted.
+    async def follow(self, job_id: str, after: str) -> AsyncGenerator[tuple[Event, ...]]:
+        """Yield what comes after an id until the result, or until the job is deleted.
 
-        Outages are waited out.
+        An id that the stream has not reached counts as none: a store may have lost the end of a
+        stream. Outages are waited out.
 
         Raises:
             StoreUnavailable: Redis refuses to return events.
             UnreadableRecord: the job's status is damaged.
         """
-        wake = asyncio.Event()
-        self._listeners.setdefault(job_id, set()).add(wake)
+        with self._joined(job_id) as (channel, listener):
+            if after != BEGINNING and await self._is_ahead(job_id, after):
+                after = BEGINNING
+            while (batch := await self._batch(job_id, channel, listener, after)) is not None:
+                if batch.events:
+                    yield batch.events
+                    if batch.events[-1].kind == "result":
+                        return
+                after = batch.end or after
+
+    @contextlib.contextmanager
+    def _joined(self, job_id: str) -> Iterator[tuple[Channel, Listener]]:
+        """Yield a job's channel and a new listener of it."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._listen())
+        channel = self._channels.setdefault(job_id, Channel())
         try:
-            while True:
-                wake.clear()
-                try:
-                    status, entries = await self._reader.read(job_id, after)
-                except (RedisError, OSError) as error:
-                    if transient_error(error) is None:  # a retry cannot succeed
-                        raise StoreUnavailable(f"no events of {job_id}: {error}") from error
-                    await asyncio.sleep(0.5)  # an outage, which the stream outlives
-                    continue
-                over = status is None or _ended(job_id, status)
-                if over and not entries:
-                    return  # deleted, or the caller has seen its result
-                for event in decoded(job_id, entries):
-                    yield event
-                    if event.kind == "result":
-                        return
-                after = entries[-1][0].decode() if entries else after
-                if not over and len(entries) < MAX_EVENTS:  # nothing is left to read
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), RECHECK_S)
+            with channel.listening() as listener:
+                yield channel, listener
         finally:
-            listeners = self._listeners[job_id]
-            listeners.discard(wake)
-            if not listeners:
-                del self._listeners[job_id]
+            if not channel.listeners:
+                self._leave(job_id, channel)
+
+    def _leave(self, job_id: str, channel: Channel) -> None:
+        if self._channels.get(job_id) is channel:
+            del self._channels[job_id]
+        if channel.task is not None:
+            channel.task.cancel()
+
+    async def _batch(
+        self, job_id: str, channel: Channel, listener: Listener, after: str
+    ) -> "_Batch | None":
+        """Return the next events after an id, None if the job has none any more."""
+        if not listener.behind:
+            come = await listener.next()
+            if channel.failed is not None:
+                raise channel.failed
+            if come and position(come[0].id) <= position(after):  # some was read already
+                come = tuple(event for event in come if position(event.id) > position(after))
+            return _Batch(come, come[-1].id if come else None)
+        listener.behind = False  # what is given from now on is new, or known already
+        found = await self._read(job_id, after)
+        if found.over and not found.entries:
+            return None  # deleted, or the caller has seen its result
+        if found.over or found.full:
+            listener.fall_behind()
+        else:
+            self._begin(job_id, channel, found.end or after)
+        return _Batch(tuple(decoded(job_id, found.entries)), found.end)
+
+    def _begin(self, job_id: str, channel: Channel, after: str) -> None:
+        """Read for the channel from here on, unless it is read already."""
+        if channel.task is None:
+            channel.after = after
+            channel.task = asyncio.create_task(self._pump(job_id, channel))
+            self._pumps.add(channel.task)
+            channel.task.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, job_id: str, channel: Channel) -> None:
+        while channel.listeners:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(channel.wake.wait(), RECHECK_S)
+            channel.wake.clear()
+            assert channel.after is not None
+            try:
+                found = await self._read(job_id, channel.after)
+            except Exception as error:  # raised to each listener
+                channel.failed = error
+                channel.send_back()
+                self._leave(job_id, channel)
+                return
+            channel.after = found.end or channel.after
+            await channel.give(tuple(decoded(job_id, found.entries)))
+            if found.over:
+                channel.send_back()  # each finds out how it ended
+            elif found.full:
+                channel.wake.set()
+            listeners = sum(len(each.listeners) for each in self._channels.values())
+            await asyncio.sleep(min(LONGEST_PAUSE_S, listeners * PAUSE_S))
+
+    async def _read(self, job_id: str, after: str) -> "_Found":
+        while True:
+            try:
+                status, entries = await self._reader.read(job_id, after)
+            except (RedisError, OSError) as error:
+                if transient_error(error) is None:  # a retry cannot succeed
+                    raise StoreUnavailable(f"no events of {job_id}: {error}") from error
+                await asyncio.sleep(0.5)  # an outage, which the stream outlives
+                continue
+            over = status is None or _ended(job_id, status)
+            return _Found(over, entries)
+
+    async def _is_ahead(self, job_id: str, after: str) -> bool:
+        """Return whether a stream has not reached this id."""
+        while True:
+            try:
+                about = await cast(Any, self._redis.xinfo_stream(f"{self._prefix}:events:{job_id}"))
+            except (RedisError, OSError) as error:
+                if transient_error(error) is None:
+                    return True  # there is no such stream
+                await asyncio.sleep(0.5)
+                continue
+            return position(after) > position(about["last-generated-id"].decode())
 
     async def _listen(self) -> None:
         logged = False  # once per outage
@@ -196,13 +276,9 @@ class EventHub:
                     await cast(Any, pubsub).aclose()
 
     def _wake(self, job_id: str | None) -> None:
-        targets = (
-            [e for events in self._listeners.values() for e in events]
-            if job_id is None
-            else self._listeners.get(job_id, ())
-        )
-        for event in targets:
-            event.set()
+        for name in self._channels if job_id is None else (job_id,):
+            if (channel := self._channels.get(name)) is not None:
+                channel.wake.set()
 
     async def close(self) -> None:
         """Stop listening."""
@@ -210,6 +286,33 @@ class EventHub:
         if self._task is not None:
             await end(self._task)
         await self._reader.close()
+        await end(*self._pumps)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Events for one listener, and the id that it has then been told everything up to."""
+
+    events: tuple[Event, ...]
+    end: str | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a read of a stream has found."""
+
+    over: bool  # the job has ended or was deleted
+    entries: Entries
+
+    @property
+    def end(self) -> str | None:
+        """The last id, None if there was nothing."""
+        return self.entries[-1][0].decode() if self.entries else None
+
+    @property
+    def full(self) -> bool:
+        """Whether there may be more."""
+        return len(self.entries) >= MAX_EVENTS
 
 
 def _ended(job_id: str, status: bytes) -> bool:

@@ -1,6 +1,7 @@
 """The store on Redis: a hash per job, a Lua script per transition, one hash tag for all keys."""
 
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Unpack
 
 import orjson
@@ -205,10 +206,20 @@ class RedisStore:
 
     async def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
         """Yield the job's events after an id until its result."""
+        async with contextlib.aclosing(self.event_batches(job_id, after)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def event_batches(
+        self, job_id: str, after: str | None = None
+    ) -> AsyncGenerator[tuple[Event, ...]]:
+        """Yield the job's events as `events` does, those together that have come together."""
         start = events.parse_id(after)
         await self._hash(job_id)
-        async for event in self._hub.follow(job_id, start):
-            yield event
+        async with contextlib.aclosing(self._hub.follow(job_id, start)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def backlog(self, model: str) -> Backlog:
         """Return the model's outstanding work."""

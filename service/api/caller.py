@@ -1,20 +1,18 @@
-"""The caller of a request: the tenant and the scopes of its API key."""
+"""The caller of a request, and what it may do."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from jobs.errors import JobNotFound
-from jobs.schema import PUBLIC, JobRecord
+from jobs.schema import JobRecord
 from service.api.job_ids import JobId
-from service.auth.rate_limit import Bucket, meter
 from service.auth.scope import Scope
-from service.door import Door, DoorDep
+from service.door import DoorDep
 from service.http.problem import Refusal
-from service.settings import ServiceSettings
+from service.resources.signing import LinkScope
 
 GUARDED = (401, 403, 429)
 """Statuses that any route that requires a key may answer."""
@@ -31,8 +29,9 @@ class Caller:
 
     tenant: str
     scopes: frozenset[Scope]
+    address: str  # as `caller_address` returns it
     key_id: str | None = None
-    buckets: tuple[Bucket, ...] = ()  # that its requests are counted in
+    rate_limit: int | None = None  # the key's own
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller has this scope; an operator has all of them."""
@@ -43,74 +42,39 @@ class Caller:
         return self.tenant == tenant or Scope.OPERATOR in self.scopes
 
     @property
+    def holder(self) -> str:
+        """Whom its event streams and waits count for: its key, or its address if it has none."""
+        return f"address {self.address}" if self.key_id is None else f"key {self.key_id}"
+
+    @property
     def view(self) -> str | None:
         """The tenant whose jobs the caller may list; None for all tenants."""
         return None if Scope.OPERATOR in self.scopes else self.tenant
 
 
-async def identified(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
-    """Return the caller; its request is counted only if the key is missing or invalid.
+@dataclass(frozen=True)
+class LinkHolder:
+    """Someone with a valid signed link to a part of a job."""
 
-    Raises:
-        Refusal: 401, the key is missing or invalid; 429, too many such requests from its address.
-    """
-    settings = door.settings
-    address = "" if request.client is None else request.client.host
-    of_address = (_bucket(settings, "client", address),)
-    if door.keyring is None:
-        return Caller(PUBLIC, frozenset({Scope.OPERATOR}), buckets=of_address)
-    if bearer is None:
-        await meter(door.limiter, request, of_address)
-        detail = "an API key is required: Authorization: Bearer sfu_…"
-        challenge = {"www-authenticate": "Bearer"}
-        raise Refusal(401, "key_required", detail, field="Authorization", headers=challenge)
-    key = await door.keyring.find(bearer.credentials)
-    if key is None:
-        await meter(door.limiter, request, of_address)
-        detail = "the API key is unknown, revoked or expired"
-        challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
-        raise Refusal(401, "invalid_key", detail, field="Authorization", headers=challenge)
-    structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
-    if Scope.OPERATOR in key.scopes:
-        return Caller(key.tenant, key.scopes, key.id)
-    of_key = _bucket(settings, "key", key.id, key.rate_limit)
-    of_tenant = _bucket(settings, "tenant", key.tenant, settings.tenant_rate_limit)
-    return Caller(key.tenant, key.scopes, key.id, (of_key, of_tenant))
+    job_id: str
+    scope: LinkScope
+    address: str
+    expires_at: int
+
+    @property
+    def holder(self) -> str:
+        """Whom its event streams count for."""
+        return f"address {self.address}"
 
 
-Identified = Annotated[Caller, Depends(identified)]
+async def caller(request: Request, bearer: Bearer) -> Caller:
+    """Return the caller that the `Authentication` middleware has found."""
+    found = request.state.caller
+    assert isinstance(found, Caller)
+    return found
 
 
-async def caller(door: DoorDep, request: Request, calling: Identified) -> Caller:
-    """Return the caller and count its request. Raises: Refusal, 401 or 429."""
-    await meter(door.limiter, request, calling.buckets)
-    return calling
-
-
-async def metrics_caller(door: DoorDep, request: Request, calling: Identified) -> Caller:
-    """Return a caller that may read metrics.
-
-    Its request is counted only if it may not: an autoscaler or Prometheus that gets a 429 is blind,
-    and it shares its tenant's or address' limit with clients.
-
-    Raises:
-        Refusal: 401, 403 or 429.
-    """
-    if not calling.may(Scope.METRICS):
-        await meter(door.limiter, request, calling.buckets)
-    return require(calling, Scope.METRICS)
-
-
-async def meter_link(door: Door, request: Request, job_id: str) -> None:
-    """Count a request with a signed link. Raises: Refusal."""
-    await meter(door.limiter, request, [_bucket(door.settings, "link", job_id)])
-
-
-def _bucket(
-    settings: ServiceSettings, policy: str, holder: str, requests: int | None = None
-) -> Bucket:
-    most = settings.rate_limit if requests is None else requests
-    return Bucket(policy, holder, most, settings.rate_window_s)
+AnyCaller = Annotated[Caller, Depends(caller)]
 
 
 def require(calling: Caller, scope: Scope) -> Caller:
@@ -121,12 +85,14 @@ def require(calling: Caller, scope: Scope) -> Caller:
     return calling
 
 
-AnyCaller = Annotated[Caller, Depends(caller)]
-
-
 async def jobs_caller(calling: AnyCaller) -> Caller:
-    """Return a caller that may use jobs. Raises: Refusal, 401, 403 or 429."""
+    """Return a caller that may use jobs. Raises: Refusal, 403."""
     return require(calling, Scope.JOBS)
+
+
+async def metrics_caller(calling: AnyCaller) -> Caller:
+    """Return a caller that may read metrics. Raises: Refusal, 403."""
+    return require(calling, Scope.METRICS)
 
 
 JobsCaller = Annotated[Caller, Depends(jobs_caller)]

@@ -1,7 +1,8 @@
 """A job's server-sent events, resumable with ``Last-Event-ID``."""
 
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 import orjson
@@ -18,7 +19,8 @@ from service.api.caller import GUARDED
 from service.api.link_access import EventsJob, link_expires_at
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
-from service.http.event_stream import EventStream
+from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.head import is_head
 from service.resources.links import Links
 
 log = structlog.get_logger()
@@ -70,14 +72,20 @@ async def follow_job(
     ] = None,
 ) -> Response:
     """Stream a job's events: a snapshot, then the past events that are kept, then new ones."""
+    if is_head(request.scope):
+        return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
+    last_event_id = last_event_id or None  # browsers send an empty one before the first event
     parse_id(last_event_id)
-    events = door.store.events(record.id, last_event_id)
+    holder = request.state.caller.holder
+    events = door.store.event_batches(record.id, last_event_id)
     first: tuple[Event, ...] = ()
-    if record.status.ended and last_event_id is not None:
-        try:
-            first = (await anext(events),)
-        except StopAsyncIteration:
-            return Response(status_code=204)  # makes an EventSource stop reconnecting
+    with door.listeners.listening(holder):
+        if record.status.ended and last_event_id is not None:
+            try:
+                first = await anext(events)
+            except StopAsyncIteration:
+                return Response(status_code=204)  # makes an EventSource stop reconnecting
+    door.listeners.enter(holder)  # and leave at the stream's end
 
     def on_left() -> None:
         if record.spec.on_disconnect == "cancel" and not record.status.ended:
@@ -88,6 +96,7 @@ async def follow_job(
         keep_alive_s=door.settings.keep_alive_s,
         closing=door.closing,
         on_left=on_left,
+        on_end=lambda: door.listeners.leave(holder),
     )
 
 
@@ -95,18 +104,19 @@ async def frames(
     door: Door,
     record: JobRecord,
     first: tuple[Event, ...],
-    events: AsyncIterator[Event],
+    events: AsyncGenerator[tuple[Event, ...]],
     links: Links,
 ) -> AsyncGenerator[bytes]:
     """Yield the stream's frames; the snapshot has no id, so that a client keeps its last one."""
     with door.following(record.id), door.counters.streams.track_inprogress():
         snapshot = await _job(door, record, links)
         yield format_sse_event(data_str=_json(snapshot, record.attempts), event="status")
-        for event in first:
-            yield await frame(door, record, event, links)
         try:
-            async for event in events:
-                yield await frame(door, record, event, links)
+            if first:
+                yield await shared(door, record, first, links)
+            async with contextlib.aclosing(events):
+                async for batch in events:
+                    yield await shared(door, record, batch, links)
         except JobNotFound:
             return  # deleted meanwhile
         except StoreUnavailable as error:
@@ -115,12 +125,21 @@ async def frames(
             )  # its client reconnects and resumes
 
 
-async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> bytes:
-    """Return an event as it is sent.
+async def shared(door: Door, record: JobRecord, batch: tuple[Event, ...], links: Links) -> bytes:
+    """Return events as they are sent; those who follow a job by the same links share them.
 
     Raises:
         JobNotFound: the job has been deleted.
     """
+
+    async def make() -> bytes:
+        return b"".join([await frame(door, record, event, links) for event in batch])
+
+    return await door.frames.get((record.id, batch[0].id, batch[-1].id, links.latest), make)
+
+
+async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> bytes:
+    """Return an event as it is sent. Raises: JobNotFound, the job has been deleted."""
     data: dict[str, Any]
     if event.kind == "preview":
         data = event.data | {"data": base64.b64encode(event.data["data"]).decode()}

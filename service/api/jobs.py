@@ -1,5 +1,6 @@
 """Jobs over HTTP: submit, get, list, cancel, delete."""
 
+import contextlib
 import math
 from typing import Annotated
 
@@ -74,7 +75,7 @@ async def require_json(request: Request) -> None:
     status_code=202,
     summary="Submit a job",
     dependencies=[Depends(require_json)],
-    responses={**_SUBMITTED, **problems(*GUARDED, 400, 413, 415, 422, 501)},
+    responses={**_SUBMITTED, **problems(*GUARDED, 400, 408, 413, 415, 422, 501)},
     openapi_extra={"requestBody": {"content": {_JSON: {"examples": _EXAMPLES}}}},
 )
 async def submit(
@@ -96,13 +97,15 @@ async def submit(
 ) -> JobView:
     """Accept a job: 202 with its URL, or with `Prefer: wait=N` 200 with the finished job."""
     key = parse_key(request.headers.getlist("idempotency-key"))
-    record = await create(door, caller, body, key)
     offered_s = wait_s(",".join(request.headers.getlist("prefer")))
-    if offered_s is not None:
-        timeout_s = min(offered_s, door.settings.max_wait_s)
-        if not record.status.ended:
+    timeout_s = min(offered_s or 0, door.settings.max_wait_s)
+    waits = door.listeners.listening(caller.holder) if timeout_s else contextlib.nullcontext()
+    with waits:
+        record = await create(door, caller, body, key)
+        if offered_s is not None and not record.status.ended:
             await wait_for_end(door, request, record, timeout_s)
             record = await latest(door, record)
+    if offered_s is not None:
         response.headers["preference-applied"] = f"wait={timeout_s:g}"
     view = await door.view(record)
     path = f"/v1/jobs/{record.id}"

@@ -1,4 +1,6 @@
-"""An upper bound on request bodies, whether or not their length is announced."""
+"""Upper bounds on request bodies: their size, the JSON values in them, and how long they take."""
+
+import asyncio
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers
@@ -6,13 +8,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.problem import Refusal, problem_response
 
+MAX_VALUES = 32_768
+"""Commas and opening brackets in a body. Longest prompts and metadata may have 26,500 of them;
+parsing a body of a megabyte that has nothing else would hold up all other requests."""
+
 
 class BodyLimit:
-    """ASGI middleware that answers 413 to bodies over ``max_bytes``."""
+    """ASGI middleware that refuses large bodies (413), dear ones (400) and slow ones (408)."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
         self._detail = f"the body exceeds {max_bytes} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,15 +32,30 @@ class BodyLimit:
             refusal = Refusal(413, "body_too_large", self._detail)
             await problem_response(scope, refusal)(scope, receive, send)
             return
-        seen = 0
+        await self._app(scope, self._bounded(receive), send)
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                # While FastAPI reads a body it lets through no exception but its own.
+    def _bounded(self, receive: Receive) -> Receive:
+        size = values = 0
+        deadline: float | None = asyncio.get_running_loop().time() + self._timeout_s
+
+        async def bounded() -> Message:
+            # While FastAPI reads a body it lets through no exception but its own.
+            nonlocal size, values, deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"the body did not arrive within {self._timeout_s:g} s"
+                raise HTTPException(408, detail, {"connection": "close"}) from None
+            body = message.get("body", b"")
+            size += len(body)
+            values += sum(map(body.count, (b",", b"[", b"{")))
+            if size > self._max_bytes:
                 raise HTTPException(413, self._detail)
+            if values > MAX_VALUES:
+                raise HTTPException(400, f"the body has more than {MAX_VALUES} JSON values")
+            if not message.get("more_body", False):
+                deadline = None  # what comes next is the client's departure
             return message
 
-        await self._app(scope, counted, send)
+        return bounded

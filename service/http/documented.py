@@ -12,6 +12,7 @@ _TEXTS = {
     401: "The API key is missing or invalid.",
     403: "The API key lacks the required scope, or the link is invalid or has expired.",
     404: "No such job or model exists.",
+    408: "The body did not arrive in time.",
     410: "The picture has expired; the job's record remains.",
     413: "The body is too large.",
     415: "The body is not JSON.",
@@ -44,4 +45,6 @@ def allowed_methods(openapi: dict[str, Any], path: str) -> str:
     for template, operations in openapi["paths"].items():
         if compile_path(template)[0].match(path):
             found |= {method.upper() for method in operations}
+    if "GET" in found:
+        found.add("HEAD")
     return ", ".join(sorted(found))

@@ -21,6 +21,7 @@ _HTTP_CODES = {
     400: "malformed_request",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
 }
@@ -52,6 +53,9 @@ _HIDDEN = {  # what the error says is for the log: it may name hosts and ports
     "internal_error": "internal error; the log has the details",
     "store_unavailable": "the job store is unavailable; accepted jobs are kept",
 }
+
+MAX_ERRORS = 20
+"""Invalid fields that a problem lists; its text says how many there are."""
 
 
 class Refusal(Exception):
@@ -158,8 +162,12 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         reason = str(found[0].get("ctx", {}).get("error", "malformed"))
         detail = f"the body is not JSON: {reason} at character {found[0]['loc'][-1]}"
         return problem_response(request.scope, Refusal(400, "malformed_request", detail))
-    fields = [FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found]
+    fields = [
+        FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found[:MAX_ERRORS]
+    ]
     detail = "; ".join(f"{each.field}: {each.detail}" for each in fields[:5])
+    if len(found) > 5:
+        detail += f"; {len(found) - 5} more"
     return problem_response(request.scope, Refusal(422, "invalid_request", detail, fields=fields))
 
 

@@ -25,6 +25,7 @@ WATCHED_PROBLEMS = (
     "backlog_full", "quota_exceeded", "deadline_unmeetable", "rate_limited", "store_full",
     "no_model", "store_unavailable", "internal_error",
 )  # fmt: skip
+CONNECTION_REASONS = ("too_many", "too_large", "malformed", "slow", "silent", "stalled")
 PORTS_TRIED = 32
 
 
@@ -57,6 +58,14 @@ class DoorCounters:
             "Scaling signals returned for models that no worker has announced.",
         )
         self.streams = Gauge("sfumato_event_streams", "Open event streams.", registry=self.registry)
+        self.connections = Gauge(
+            "sfumato_door_connections", "Open connections, under uvicorn.", registry=self.registry
+        )
+        self.connections_refused = counter(
+            "sfumato_door_connections_refused", "Connections closed for what they did.", ["reason"]
+        )
+        for reason in CONNECTION_REASONS:
+            self.connections_refused.labels(reason)
         for code in WATCHED_PROBLEMS:
             self._problems.labels(code)  # exported at zero, so that the first one is an increase
         for outcome in ("delivered", "retried", "failed"):

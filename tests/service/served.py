@@ -6,16 +6,19 @@ import time
 from collections.abc import Iterator
 
 from service.application import create_app
+from service.http.connection import ConnectionLimits
 from service.processes.redis_server import free_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import DoorServer, server
 
 
 @contextlib.contextmanager
-def served(settings: ServiceSettings, port: int | None = None) -> Iterator[tuple[str, DoorServer]]:
+def served(
+    settings: ServiceSettings, port: int | None = None, limits: ConnectionLimits | None = None
+) -> Iterator[tuple[str, DoorServer]]:
     """Yield the door's address and its server; it has stopped after the block."""
     port = port or free_port()
-    running = server(create_app(settings), "127.0.0.1", port)
+    running = server(create_app(settings), "127.0.0.1", port, limits)
     thread = threading.Thread(target=running.run, name="door")
     thread.start()
     try:

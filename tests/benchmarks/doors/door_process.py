@@ -9,13 +9,14 @@ from service.processes.redis_server import free_port
 from tests.processes import door_answers, process, wait
 
 START_S = 120
+MODULES = {"serve": "service.ray_serve.door", "uvicorn": "service.uvicorn_door"}
 
 
 @contextlib.contextmanager
 def door_process(kind: str, redis_url: str, folder: Path) -> Iterator[str]:
     """Run ``serve`` or ``uvicorn`` on a free port; yield its address once it is ready."""
     port = free_port()
-    command = [sys.executable, "-m", f"service.{kind}_door", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", MODULES[kind], "--host", "127.0.0.1"]
     command += ["--port", str(port), "--data", str(folder / "door")]
     env = {"sfumato_redis_url": redis_url, "sfumato_log_level": "WARNING"}
     url = f"http://127.0.0.1:{port}"

@@ -184,9 +184,9 @@ async def test_unknown_path_and_method_are_problems(http: AsyncClient) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     wrong = await http.put("/v1/jobs")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "GET, POST"
+    assert wrong.headers["allow"] == "GET, HEAD, POST"
     other = await http.put("/v1/jobs/x")
-    assert other.headers["allow"] == "DELETE, GET"
+    assert other.headers["allow"] == "DELETE, GET, HEAD"
 
 
 @pytest.mark.parametrize("job_id", ["nobody", "a:b", "é", "x" * 200])

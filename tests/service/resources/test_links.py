@@ -170,8 +170,9 @@ async def test_forwarded_headers_are_for_listed_proxies(jobs_settings: JobsSetti
         assert request.client is not None
         return [request.client.host, request.url.scheme]
 
-    assert await asked(app, "10.1.2.3") == ["203.0.113.7", "https"]
-    assert await asked(app, "192.0.2.1") == ["192.0.2.1", "http"]
+    async with app.router.lifespan_context(app):
+        assert await asked(app, "10.1.2.3") == ["203.0.113.7", "https"]
+        assert await asked(app, "192.0.2.1") == ["192.0.2.1", "http"]
 
 
 async def asked(app: FastAPI, peer: str) -> object:
