@@ -262,10 +262,13 @@ class JobStore(Protocol):
         It is exact while one tenant waits, and an estimate while several do.
         """
 
-    async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
+    async def claim(
+        self, model: str, worker: str, *, idle: bool, above: int | None = None
+    ) -> Claim | None:
         """Hand the model's next waiting job to the worker; return None if none waits.
 
-        Only an ``idle`` worker is given a job suspected of killing workers (``Claim.alone``).
+        Only an ``idle`` worker is given a job suspected of killing workers (``Claim.alone``). With
+        ``above``, the next job counts only if it is served as a class above this rank.
         """
 
     async def renew(self, leases: Sequence[Lease], *, preemptible: int | None = None) -> Renewal:

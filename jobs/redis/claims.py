@@ -49,14 +49,18 @@ class RedisClaims:
         # model, worker → token of a claim whose reply was lost
         self._unsure: dict[tuple[str, str], str] = {}
 
-    async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
+    async def claim(
+        self, model: str, worker: str, *, idle: bool, above: int | None = None
+    ) -> Claim | None:
         """Hand the next waiting job of this model to the worker.
 
         If the reply is lost, the worker's next call repeats the claim and gets what was claimed.
         """
         unsure = self._unsure.pop((model, worker), None)
         token = unsure or secrets.token_hex(8)
-        arguments = {"model": model, "worker": worker, "idle": idle, "token": token}
+        arguments: dict[str, Any] = {"model": model, "worker": worker, "idle": idle, "token": token}
+        if above is not None:
+            arguments["above"] = above
         try:
             return await self._claim(arguments | {"again": unsure is not None})
         except TransientStoreError:

@@ -23,7 +23,7 @@ from workers.runtime.mailbox import Mailbox
 from workers.runtime.preemption import lowest_rank, to_preempt
 from workers.runtime.publisher import Publisher
 from workers.runtime.run import Run, open_run
-from workers.runtime.slot_semaphore import SlotSemaphore
+from workers.runtime.slots import Slots
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -48,9 +48,9 @@ class Runtime:
         self._settings = settings
         self._tracing = tracing
         self._counters = counters
-        self._slots = SlotSemaphore(settings.slots)
         self._claiming = asyncio.Lock()
         self._jobs = ActiveJobs(engine, counters)
+        self._slots = Slots(settings.slots, self._jobs.runs)
         self._answers: set[asyncio.Task[None]] = set()
         self.pulse = Pulse()
         self._publisher = Publisher(
@@ -75,36 +75,47 @@ class Runtime:
         await task
 
     async def _answer(self, ring: str) -> None:
-        if not await self._slots.acquire():
-            await self._publisher.ring(ring)
-            return
-        try:
-            run = await self._next()
-        except BaseException:
-            self._slots.release()
-            raise
+        run = await self._next()
         if run is None:
-            self._slots.release()
             if self.pulse.draining:
                 await self._publisher.ring(ring)
             return
-        self._enter(run)
-        self._fill()
         if self.pulse.draining:  # since the claim was sent
             self._drain(run)
         await run.done
 
     async def _next(self) -> Run | None:
         """Claim the next job, one claim at a time and none while a job has to run alone."""
-        runs = self._jobs.runs
-        async with self._claiming:
-            while any(run.claim.alone for run in runs.values()):
-                await asyncio.wait([run.done for run in runs.values()])
-            return None if self.pulse.draining else await self._claim()
+        self._slots.claims += 1
+        try:
+            async with self._claiming:
+                run = await self._claim()
+        finally:
+            self._slots.claims -= 1
+            self._fill()
+        return run
 
     async def _claim(self) -> Run | None:
+        """Claim with a slot in hand; return None if no job waits or the worker drains."""
+        while await self._slots.acquire():
+            above = self._slots.above
+            try:
+                run = await self._claim_above(above)
+            except BaseException:
+                self._slots.release()
+                raise
+            if run is not None:
+                self._enter(run)
+                return run
+            self._slots.release()
+            if above is None:
+                return None
+            self._fill(asked=True)
+        return None
+
+    async def _claim_above(self, rank: int | None) -> Run | None:
         began_ns = time_ns()
-        claim = await self._claimed()
+        claim = await self._claimed(rank)
         if claim is None:
             return None
         if (leaving := self._jobs.runs.get(claim.record.id)) is not None:
@@ -114,6 +125,7 @@ class Runtime:
         unit = spec.width * spec.height / (info.width * info.height)
         run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))
         self._jobs.runs[run.id] = run
+        run.done.add_done_callback(lambda _: self._fill())  # a claim may have waited for it
         self._counters.claimed(claim)
         run.log.info(
             "job claimed",
@@ -123,12 +135,16 @@ class Runtime:
         )
         return run
 
-    async def _claimed(self) -> Claim | None:
+    async def _claimed(self, above: int | None) -> Claim | None:
         """Claim until the store answers: the lost answer may have been a job."""
 
         async def claim() -> Claim | None:
             worker, idle = self._settings.worker_id, not self._jobs.runs
-            return await self._store.claim(self._info.name, worker, idle=idle)
+            try:
+                return await self._store.claim(self._info.name, worker, idle=idle, above=above)
+            except TransientStoreError:
+                self._fill(asked=True)  # an outage must not hold up the images here
+                raise
 
         try:
             return await self._jobs.retried(claim, lambda: not self.pulse.draining)
@@ -146,17 +162,23 @@ class Runtime:
         run.attempt.entered(request.image)
         self._jobs.engine.submit(request)
 
-    def _fill(self) -> None:
-        """Give free slots to waiting images of jobs that are here."""
-        for run in self._jobs.runs.values():
-            while run.waiting and run.leaving is None and self._slots.try_acquire():
-                self._enter(run)
+    def _fill(self, *, asked: bool = False) -> None:
+        """Give free slots to waiting images of jobs that are here.
+
+        A claim that waits is let ahead to ask for a higher class, unless it has ``asked``.
+        """
+        while self._slots.free > 0 and (asked or self._slots.image_next()):
+            if (run := self._slots.first()) is None:
+                break
+            self._slots.free -= 1
+            self._enter(run)
+        self._slots.notify()
 
     def _free(self, run: Run, images: Iterable[int]) -> None:
         """Free the slots of images that have left the engine."""
         left = run.in_slots & set(images)
         run.in_slots -= left
-        self._slots.release(len(left))
+        self._slots.free += len(left)
         self._fill()
 
     async def renew(self) -> None:

@@ -33,7 +33,7 @@ local function may(id)
 end
 
 local id, who, rank, served_as = choose(a.model, t, may)
-if not id or making_room then return false end
+if not id or making_room or served_as >= (a.above or math.huge) then return false end
 account_claim(a.model, rank, who, remaining(id), served_as)
 detach(id, t)
 set_status(id, 'running')
