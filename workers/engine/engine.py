@@ -18,7 +18,7 @@ from diffusion.bundle.bundle import Bundle
 from diffusion.errors import DiffusionError
 from workers.engine.admission import SlotAdmission
 from workers.engine.batcher import Batcher
-from workers.engine.forward import Evaluated, Overlap, evaluate
+from workers.engine.forward import Evaluated, Overlap, Pending, evaluate
 from workers.engine.messages import Admitted, Failed, ImageRequest, Report
 from workers.engine.postprocess import OUT_OF_MEMORY, Postprocess
 from workers.engine.slot import Slot
@@ -54,7 +54,7 @@ class Engine:
         self._postprocess = Postprocess(bundle, report, settings.preview_s)
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}
-        self._waiting: deque[tuple[ImageRequest, Callable[[], tuple[Slot, bool]]]] = deque()
+        self._waiting: deque[tuple[ImageRequest, Pending[tuple[Slot, bool]]]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -133,11 +133,17 @@ class Engine:
         return True
 
     def _admit(self) -> None:
-        """Make the calls from other threads and fill free slots."""
+        """Make the calls from other threads and fill free slots.
+
+        Images that are being drawn do not wait for another one's prompt to be encoded.
+        """
         while self._calls:
             self._calls.popleft()()
         while self._waiting and len(self._slots) < self._settings.slots:
-            request, opened = self._waiting.popleft()
+            request, opened = self._waiting[0]
+            if self._slots and not opened.done():
+                break
+            self._waiting.popleft()
             try:
                 slot, refused = opened()
             except DiffusionError as error:
