@@ -294,8 +294,12 @@ class JobStore(Protocol):
     async def finish(self, lease: Lease, evaluations: int) -> JobRecord:
         """End the job as ``succeeded`` once all images are added; drop its checkpoints."""
 
-    async def fail(self, lease: Lease, error: JobError) -> JobRecord:
-        """End the job as ``failed`` with the reason."""
+    async def fail(self, lease: Lease, error: JobError, *, elsewhere: bool = False) -> JobRecord:
+        """End the job as ``failed`` with the reason.
+
+        With ``elsewhere``, a job that fails for the first time is requeued if its model has another
+        live worker, which then gets it. The caller rings.
+        """
 
     async def requeue(self, lease: Lease, reason: RequeueReason) -> JobRecord:
         """Give the job back with its checkpoints, as its tenant's next. The caller rings."""

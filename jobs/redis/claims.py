@@ -180,9 +180,10 @@ class RedisClaims:
         """End the job as ``succeeded``."""
         return await self._leave("finish", lease, status="succeeded", evaluations=evaluations)
 
-    async def fail(self, lease: Lease, error: JobError) -> JobRecord:
-        """End the job as ``failed`` with the reason."""
-        return await self._leave("finish", lease, status="failed", error=error.model_dump_json())
+    async def fail(self, lease: Lease, error: JobError, *, elsewhere: bool = False) -> JobRecord:
+        """End the job as ``failed`` with the reason, or have it tried ``elsewhere`` first."""
+        failure = {"status": "failed", "error": error.model_dump_json(), "elsewhere": elsewhere}
+        return await self._leave("finish", lease, **failure)
 
     async def requeue(self, lease: Lease, reason: RequeueReason) -> JobRecord:
         """Give the job back with its checkpoints."""

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import structlog
 from torch import Tensor
 
 from diffusion.denoiser import Guidance
 from workers.engine.batcher import Candidate
 from workers.engine.messages import ImageProgress, ImageRequest, Saved
 from workers.engine.sampling_plan import SamplingPlan
+
+log = structlog.get_logger()
 
 
 @dataclass(eq=False)
@@ -24,6 +27,7 @@ class Slot:
     row: int  # the next one to evaluate
     saved_row: int  # of the last checkpoint
     evaluations: int = 0  # forward rows in this attempt
+    doubted: bool = False  # this row gave a non-finite value, which a device may do now and then
     preview_at: float = 0.0
     preview_step: int = 0
 
@@ -36,6 +40,12 @@ class Slot:
     def step(self) -> int:
         """Sampling steps finished."""
         return self.plan.steps_done[self.row]
+
+    def doubt(self) -> None:
+        """Have the row that has just been evaluated evaluated again."""
+        self.doubted = True
+        self.candidate.remaining += 1
+        log.warning("a non-finite value; the row is evaluated again", job_id=self.request.job_id)
 
     def progress(self) -> ImageProgress:
         """Return how far the image is."""

@@ -5,7 +5,7 @@ All of it runs on one event loop in a thread of its own; Celery's tasks only wai
 
 import asyncio
 from collections.abc import Iterable
-from time import time_ns
+from time import monotonic, time_ns
 
 import structlog
 
@@ -15,6 +15,7 @@ from jobs.queue import Doorbell
 from jobs.store import Claim, JobStore
 from jobs.telemetry.tracing import Tracing
 from workers.engine.engine import Engine
+from workers.ops.ending import end_process
 from workers.ops.health import Pulse
 from workers.ops.metrics import Counters
 from workers.runtime.active_jobs import ActiveJobs
@@ -52,10 +53,12 @@ class Runtime:
         self._jobs = ActiveJobs(engine, counters)
         self._slots = Slots(settings.slots, self._jobs.runs)
         self._answers: set[asyncio.Task[None]] = set()
+        self._drained_by: float | None = None  # monotonic(), once a drain has begun
+        self._ending: asyncio.Future[None] | None = None
         self.pulse = Pulse()
         self._publisher = Publisher(
             store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
-            self._free,
+            self._free, self._after_failure,
         )  # fmt: skip
 
     @property
@@ -72,7 +75,9 @@ class Runtime:
         task = asyncio.ensure_future(self._answer(ring))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
-        await task
+        await asyncio.wait([task])
+        if not task.cancelled():  # by the end of a drain
+            task.result()
 
     async def _answer(self, ring: str) -> None:
         run = await self._next()
@@ -136,20 +141,22 @@ class Runtime:
         return run
 
     async def _claimed(self, above: int | None) -> Claim | None:
-        """Claim until the store answers: the lost answer may have been a job."""
+        """Claim until the store answers: the lost answer may have been a job.
+
+        In a drain nothing more is claimed, so that only a lost answer brings a job: no class is
+        above rank 0.
+        """
 
         async def claim() -> Claim | None:
             worker, idle = self._settings.worker_id, not self._jobs.runs
+            rank = 0 if self.pulse.draining else above
             try:
-                return await self._store.claim(self._info.name, worker, idle=idle, above=above)
+                return await self._store.claim(self._info.name, worker, idle=idle, above=rank)
             except TransientStoreError:
                 self._fill(asked=True)  # an outage must not hold up the images here
                 raise
 
-        try:
-            return await self._jobs.retried(claim, lambda: not self.pulse.draining)
-        except TransientStoreError:
-            return None
+        return await self._jobs.retried(claim, lambda: True)
 
     def _enter(self, run: Run) -> None:
         """Submit the run's next image to the engine; the caller holds a slot for it."""
@@ -218,15 +225,46 @@ class Runtime:
             self._jobs.release(run, "parked")
             self._publisher.spawn(self.answer(""))
 
-    async def drain(self) -> None:
-        """Checkpoint and give back every job; return when none is left and no claim is sent."""
+    def close(self) -> None:
+        """Claim nothing from here on."""
         self.pulse.draining = True
         self._counters.draining.set(1)
         self._slots.close()
+
+    async def drain(self) -> None:
+        """Checkpoint and give back every job; return when none is left and no claim is sent.
+
+        It lasts no longer than a lease. What Redis has not taken by then it requeues by itself.
+        """
+        self.close()
         for run in list(self._jobs.runs.values()):
             self._drain(run)
+        if self._drained_by is None:
+            self._drained_by = monotonic() + self._settings.lease_s
         if self._answers:
-            await asyncio.wait(self._answers)
+            left_s = max(0.0, self._drained_by - monotonic())
+            _, late = await asyncio.wait(self._answers, timeout=left_s)
+            if late:
+                self._abandon(late)
+
+    def _abandon(self, late: Iterable[asyncio.Task[None]]) -> None:
+        runs = list(self._jobs.runs.values())
+        log.error("Redis took no job back within a lease", jobs=len(runs))
+        self._publisher.abandon()
+        for run in runs:
+            self._jobs.close(run, None)
+        for task in late:
+            task.cancel()
+
+    def _after_failure(self) -> None:
+        """End the process once too many jobs have failed in a row: others may draw them."""
+        failures = self._jobs.failures
+        if failures >= self._settings.max_failures and self._ending is None:
+            self._ending = asyncio.ensure_future(self._end(f"{failures} jobs failed in a row"))
+
+    async def _end(self, reason: str) -> None:
+        await self.drain()
+        end_process(reason)
 
     def _drain(self, run: Run) -> None:
         if run.leaving is None and (run.in_slots or run.waiting):

@@ -26,7 +26,13 @@ local function makes_room(id)
   return true
 end
 
+-- Whether this worker must leave a job that failed on it to another one.
+local function failed_here(id)
+  return get(id, 'failed_on') == a.worker and t - num(id, 'queued_at') < S.suspect_wait_s
+end
+
 local function may(id)
+  if failed_here(id) then return false end
   if a.idle or safe(id) then return true end
   making_room = making_room or makes_room(id)
   return false
