@@ -27,6 +27,11 @@ class KLDecoder(nn.Module):
         super().__init__()
         self.vae = vae
 
+    @property
+    def name(self) -> str:
+        """The class and the precision, for errors."""
+        return f"AutoencoderKL in {str(self.vae.dtype).removeprefix('torch.')}"
+
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (B, 3, H, W) float32 in [−1, 1]."""
         config = self.vae.config

@@ -5,6 +5,7 @@ DiffusionError
 ├── SamplerError      a sampler that does not exist or cannot take these steps
 ├── NoiseError        a noise key out of range
 ├── DenoiseError      a batch that does not fit the denoiser
+├── NonFiniteError    a network returned NaN or infinity
 └── BundleError       a model directory that cannot be loaded
 """
 
@@ -27,6 +28,10 @@ class NoiseError(DiffusionError):
 
 class DenoiseError(DiffusionError):
     """A batch does not fit the denoiser."""
+
+
+class NonFiniteError(DiffusionError):
+    """A network returned NaN or infinity."""
 
 
 class BundleError(DiffusionError):

@@ -263,10 +263,13 @@ class JobStore(Protocol):
         It is exact while one tenant waits, and an estimate while several do.
         """
 
-    async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
+    async def claim(
+        self, model: str, worker: str, *, idle: bool, above: int | None = None
+    ) -> Claim | None:
         """Hand the model's next waiting job to the worker; return None if none waits.
 
-        Only an ``idle`` worker is given a job suspected of killing workers (``Claim.alone``).
+        Only an ``idle`` worker is given a job suspected of killing workers (``Claim.alone``). With
+        ``above``, the next job counts only if it is served as a class above this rank.
         """
 
     async def renew(self, leases: Sequence[Lease], *, preemptible: int | None = None) -> Renewal:
@@ -295,8 +298,12 @@ class JobStore(Protocol):
     async def finish(self, lease: Lease, evaluations: int) -> JobRecord:
         """End the job as ``succeeded`` once all images are added; drop its checkpoints."""
 
-    async def fail(self, lease: Lease, error: JobError) -> JobRecord:
-        """End the job as ``failed`` with the reason."""
+    async def fail(self, lease: Lease, error: JobError, *, elsewhere: bool = False) -> JobRecord:
+        """End the job as ``failed`` with the reason.
+
+        With ``elsewhere``, a job that fails for the first time is requeued if its model has another
+        live worker, which then gets it. The caller rings.
+        """
 
     async def requeue(self, lease: Lease, reason: RequeueReason) -> JobRecord:
         """Give the job back with its checkpoints, as its tenant's next. The caller rings."""

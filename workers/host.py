@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import socket
 import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from functools import partial
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from jobs.telemetry.tracing import open_tracing
 from workers.engine.batcher import MIN_ROWS
 from workers.engine.calibrate import Calibration, calibrate, measure
 from workers.engine.engine import Engine, EngineSettings
+from workers.ops.ending import end_process
 from workers.ops.health import why_not_live, why_not_ready
 from workers.ops.memory import keep_freed_memory
 from workers.ops.metrics import Counters
@@ -39,11 +41,12 @@ from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
-EX_SOFTWARE = 70
 SWITCH_S = 0.0002
 """How long another thread may keep the GIL once the engine wants it back after a pass."""
 ANNOUNCE_S = 1.0
 BEAT_S = 0.5
+LAST_WRITES_S = 1.0
+"""For finished pictures and states that are on their way to the store when the engine fails."""
 CATALOGUE_S = 30.0  # between two announcements of the model, in case Redis has lost it
 
 
@@ -89,7 +92,9 @@ class WorkerHost:
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
         mailbox = Mailbox(self._loop)
-        self.engine = Engine(bundle, _engine_settings(settings, calibration), mailbox.put)
+        self.engine = Engine(
+            bundle, _engine_settings(settings, calibration), mailbox.put, self._engine_failed
+        )
         self.counters = Counters(bundle.info.name, self.engine, settings.slots)
         self._runtime = Runtime(
             self._store, self._doorbell, bundle, settings, self._tracing, self.engine, mailbox,
@@ -154,12 +159,17 @@ class WorkerHost:
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
 
+    def _engine_failed(self, error: Exception) -> None:
+        """End the process: its jobs go to others once their leases expire, as after any death."""
+        self._loop.call_soon_threadsafe(self._runtime.close)
+        sleep(LAST_WRITES_S)
+        end_process("the engine cannot go on", error)
+
     def _worker_entry(self) -> WorkerEntry:
         settings = self._settings
-        host, _, _ = settings.worker_id.rpartition("-")
         return WorkerEntry(
             id=settings.worker_id,
-            host=host or settings.worker_id,
+            host=socket.gethostname(),
             pid=os.getpid(),
             model=self._bundle.info.name,
             backend=self._bundle.backend.name,
@@ -211,8 +221,7 @@ def _must_not_end(task: asyncio.Task[None]) -> None:
     """End the process, to be restarted: without this task the worker would not do its job."""
     if task.cancelled():
         return
-    log.critical("a task of the worker failed; the process ends", exc_info=task.exception())
-    os._exit(EX_SOFTWARE)
+    end_process("a task of the worker failed", task.exception())
 
 
 def _calibrate(bundle: Bundle, settings: WorkerSettings) -> Calibration:

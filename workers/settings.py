@@ -1,6 +1,7 @@
 """A worker's settings, read once at start from its ``SFUMATO_*`` environment variables."""
 
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,11 @@ from jobs.settings import JobsSettings
 from jobs.telemetry.logs import LogFormat
 
 DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
+
+
+def own_id() -> str:
+    """Return an id that no other worker has: containers on a host network share the rest of it."""
+    return f"{socket.gethostname()[:100]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class WorkerSettings(JobsSettings):
@@ -45,10 +51,10 @@ class WorkerSettings(JobsSettings):
     renew_s: float = Field(1.0, gt=0)
     stall_s: float = Field(30.0, gt=0)  # time without a tick after which a worker loses its jobs
     hung_s: float = Field(60.0, gt=0)  # time after that until the process exits
-    # default: host name and process id
-    worker_id: str = Field(
-        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", max_length=128
-    )
+    # jobs that fail in a row, with no picture between them, until the process exits
+    max_failures: int = Field(5, ge=1)
+    # default: host name, process id and random digits
+    worker_id: str = Field(default_factory=own_id, max_length=128)
     metrics_host: str = "127.0.0.1"  # address of /metrics, /livez and /readyz
     metrics_port: int = Field(0, ge=0, le=65535)  # their port; 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from diffusion.backends.onnx.files import (
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.parts import OnnxParts, TorchParts
 from diffusion.bundle.prompt import TextEncoder
+from diffusion.bundle.upcast import decoder_name
 from diffusion.codec import Decoder, to_pixels
-from diffusion.errors import BundleError
+from diffusion.errors import BundleError, NonFiniteError
 from diffusion.files import check_files, digest, read_json
 from diffusion.model import Conditioning, ModelInfo, apply_overrides
 from diffusion.samplers.registry import SAMPLERS
@@ -69,9 +71,17 @@ class Bundle:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, *, alone: bool = False) -> NDArray[np.uint8]:
-        """Return images (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0."""
+        """Return images (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0.
+
+        Raises:
+            NonFiniteError: the decoder returned NaN or infinity; the message names it.
+        """
         groups = torch.split(latents, 1) if alone else [latents]
-        return to_pixels(torch.cat([self._decoder.decode(group) for group in groups]))
+        images = torch.cat([self._decoder.decode(group) for group in groups])
+        if not isfinite(images.sum()):
+            name = decoder_name(self._decoder)
+            raise NonFiniteError(f"the decoder ({name}) returned a non-finite value")
+        return to_pixels(images)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, h, w) of an image's latents."""
@@ -116,7 +126,7 @@ def load_bundle(
     manifest = read_manifest(folder, precision, sha256)
     path = export_folder(folder, precision)
     export = OnnxExport(folder, path, manifest, place, sessions)
-    return assemble(folder, OnnxParts(folder, export), place, sha256, name)
+    return assemble(folder, OnnxParts(folder, export, place), place, sha256, name)
 
 
 def usable_device(name: str) -> torch.device:

@@ -10,6 +10,7 @@ from diffusion.backends.onnx.backend import OnnxBackend, OnnxDecoder, OnnxEncode
 from diffusion.backends.torch import TorchBackend
 from diffusion.bundle.loading import load_part, stored_dtype
 from diffusion.bundle.prompt import Encoder, TorchEncoder, torch_encoder
+from diffusion.bundle.upcast import UpcastDecoder
 from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
 from diffusion.errors import BundleError
 from diffusion.files import read_json
@@ -36,15 +37,19 @@ class TorchParts:
 
     def decoder(self) -> tuple[Decoder, int]:
         """Load the codec; return it and the number of pixels per latent."""
-        return load_decoder(self._folder, self._device, self._dtype)
+        decoder, factor = load_decoder(self._folder, self._device, self._dtype)
+        if isinstance(decoder, KLDecoder) and decoder.vae.dtype == torch.float16:
+            return upcast(decoder, self._folder, self._device), factor
+        return decoder, factor
 
 
 class OnnxParts:
     """A bundle's networks in ONNX Runtime."""
 
-    def __init__(self, folder: Path, export: OnnxExport) -> None:
+    def __init__(self, folder: Path, export: OnnxExport, device: torch.device) -> None:
         self._folder = folder
         self._export = export
+        self._device = device
 
     def backend(self) -> OnnxBackend:
         """Open the UNet."""
@@ -58,7 +63,15 @@ class OnnxParts:
     def decoder(self) -> tuple[Decoder, int]:
         """Open the decoder; return it and the number of pixels per latent."""
         factor = codec_factor(read_json(self._folder / "vae" / "config.json"))
-        return OnnxDecoder(self._export, factor), factor
+        decoder = OnnxDecoder(self._export, factor)
+        if self._export.precision == "fp16":
+            return upcast(decoder, self._folder, self._device), factor
+        return decoder, factor
+
+
+def upcast(half: Decoder, folder: Path, device: torch.device) -> UpcastDecoder:
+    """Return a decoder that falls back on the same weights in float32, loaded once needed."""
+    return UpcastDecoder(half, lambda: load_decoder(folder, device, torch.float32)[0])
 
 
 def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:

@@ -49,14 +49,18 @@ class RedisClaims:
         # model, worker → token of a claim whose reply was lost
         self._unsure: dict[tuple[str, str], str] = {}
 
-    async def claim(self, model: str, worker: str, *, idle: bool) -> Claim | None:
+    async def claim(
+        self, model: str, worker: str, *, idle: bool, above: int | None = None
+    ) -> Claim | None:
         """Hand the next waiting job of this model to the worker.
 
         If the reply is lost, the worker's next call repeats the claim and gets what was claimed.
         """
         unsure = self._unsure.pop((model, worker), None)
         token = unsure or secrets.token_hex(8)
-        arguments = {"model": model, "worker": worker, "idle": idle, "token": token}
+        arguments: dict[str, Any] = {"model": model, "worker": worker, "idle": idle, "token": token}
+        if above is not None:
+            arguments["above"] = above
         try:
             return await self._claim(arguments | {"again": unsure is not None})
         except TransientStoreError:
@@ -182,9 +186,10 @@ class RedisClaims:
         """End the job as ``succeeded``."""
         return await self._leave("finish", lease, status="succeeded", evaluations=evaluations)
 
-    async def fail(self, lease: Lease, error: JobError) -> JobRecord:
-        """End the job as ``failed`` with the reason."""
-        return await self._leave("finish", lease, status="failed", error=error.model_dump_json())
+    async def fail(self, lease: Lease, error: JobError, *, elsewhere: bool = False) -> JobRecord:
+        """End the job as ``failed`` with the reason, or have it tried ``elsewhere`` first."""
+        failure = {"status": "failed", "error": error.model_dump_json(), "elsewhere": elsewhere}
+        return await self._leave("finish", lease, **failure)
 
     async def requeue(self, lease: Lease, reason: RequeueReason) -> JobRecord:
         """Give the job back with its checkpoints."""

@@ -1,6 +1,6 @@
 """An engine driven tick by tick on the test's own thread, its reports in a list."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import ClassVar, Self, TypeVar
 
@@ -38,9 +38,14 @@ class Bench:
 
     running: ClassVar[list[Self]] = []
 
-    def __init__(self, bundle: Bundle, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: EngineSettings | None = None,
+        failed: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
         self.reports: list[Report] = []
-        self.engine = Engine(bundle, settings or EngineSettings(), self.reports.append)
+        self.engine = Engine(bundle, settings or EngineSettings(), self.reports.append, failed)
         Bench.running.append(self)
 
     def of(self, kind: type[R]) -> list[R]:

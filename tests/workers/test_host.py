@@ -157,3 +157,11 @@ def test_the_queue_that_is_read_is_the_model_announced(tmp_path: Path, named: st
     (folder / "sfumato.json").write_text('{"name": "its-own"}')
     settings = WorkerSettings(model=folder, model_name=named)
     assert load(settings).info.name == model_name(settings) == (named or "its-own")
+
+
+def test_workers_of_one_host_network_have_ids_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getpid", lambda: 1)  # in a container each
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 253)
+    ids = {WorkerSettings().worker_id for _ in range(20)}
+    assert len(ids) == 20
+    assert max(map(len, ids)) <= 128

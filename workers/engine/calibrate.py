@@ -1,6 +1,7 @@
 """The batch size at which the device is fastest, measured at start."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import linear_regression, median
 from time import perf_counter
@@ -11,6 +12,7 @@ from diffusion.bundle.bundle import Bundle
 from diffusion.errors import BundleError
 from jobs.schema import MAX_STEPS
 from workers.engine.batcher import MIN_ROWS
+from workers.engine.device_errors import is_broken
 from workers.engine.engine import Engine, EngineSettings
 from workers.engine.messages import Failed, ImageRequest, Report
 
@@ -78,9 +80,18 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     are scaled by the same factor as the best one's.
 
     Raises:
-        BundleError: the model fails or predicts non-finite values.
+        BundleError: the model fails or predicts non-finite values, or the device is broken.
     """
-    engines = _fitting(bundle, rows_to_try)
+    with ExitStack() as stack:
+        try:
+            return _measured(_fitting(bundle, rows_to_try, stack))
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            raise BundleError(f"the device {bundle.device} is broken: {error}") from error
+
+
+def _measured(engines: Mapping[int, Engine]) -> dict[int, float]:
     if not engines:
         return {}
     until = perf_counter() + BUDGET_S
@@ -91,8 +102,6 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     turns: list[dict[int, float]] = []
     while len(turns) < ROUNDS and perf_counter() < until:
         turns.append({n: n * ticks[n] / ticks_s(engines[n], ticks[n]) for n in contenders})
-    for engine in engines.values():
-        engine.stop()
     if not turns:
         return speeds
     closer = {rows: median(turn[rows] for turn in turns) for rows in contenders}
@@ -100,16 +109,18 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     return {rows: closer.get(rows, share * speed) for rows, speed in speeds.items()}
 
 
-def _fitting(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, Engine]:
-    """Return warm engines of the sizes that fit in memory."""
+def _fitting(bundle: Bundle, rows_to_try: Sequence[int], stack: ExitStack) -> dict[int, Engine]:
+    """Return warm engines of the sizes that fit in memory; the stack stops them."""
     engines: dict[int, Engine] = {}
     for rows in rows_to_try:
         reports: list[Report] = []
         engine = full_engine(bundle, rows, reports.append)
+        stack.callback(engine.stop)
         engine.tick()
+        if engine.doubts:
+            engine.tick()
         failures = [report for report in reports if isinstance(report, Failed)]
         if engine.rows_per_tick < rows or failures:
-            engine.stop()
             for failure in failures:
                 if failure.code != "out_of_memory":
                     raise BundleError(f"the model cannot draw: {failure.detail}")

@@ -18,9 +18,10 @@ from diffusion.bundle.bundle import Bundle
 from diffusion.errors import DiffusionError
 from workers.engine.admission import SlotAdmission
 from workers.engine.batcher import Batcher
-from workers.engine.forward import Evaluated, Overlap, evaluate
+from workers.engine.device_errors import failure_code, free_memory, is_out_of_memory
+from workers.engine.forward import Evaluated, Overlap, Pending, evaluate
 from workers.engine.messages import Failed, ImageRequest, Report
-from workers.engine.postprocess import OUT_OF_MEMORY, Postprocess
+from workers.engine.postprocess import Postprocess
 from workers.engine.slot import Slot
 from workers.engine.throughput import EngineStats
 
@@ -45,16 +46,22 @@ class Engine:
     """Step-level continuous batching over one model."""
 
     def __init__(
-        self, bundle: Bundle, settings: EngineSettings, report: Callable[[Report], None]
+        self,
+        bundle: Bundle,
+        settings: EngineSettings,
+        report: Callable[[Report], None],
+        failed: Callable[[Exception], None] = lambda _: None,
     ) -> None:
+        """``failed`` is called on the engine's thread as its last act if it cannot go on."""
         self._bundle = bundle
+        self._failed = failed
         self._settings = settings
         self._overlap = Overlap(bundle.device)
         self._admission = SlotAdmission(bundle)
         self._postprocess = Postprocess(bundle, report, settings.preview_s)
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}
-        self._waiting: deque[tuple[ImageRequest, Callable[[], tuple[Slot, bool]]]] = deque()
+        self._waiting: deque[tuple[ImageRequest, Pending[tuple[Slot, bool]]]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -68,6 +75,11 @@ class Engine:
     def rows_per_tick(self) -> int:
         """The bound on forward rows: the setting's, or less after the device ran out of memory."""
         return self._batcher.rows_per_tick
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the next tick evaluates a row again that gave a non-finite value."""
+        return any(slot.doubted for slot in self._slots.values())
 
     @property
     def silent_s(self) -> float:
@@ -103,8 +115,11 @@ class Engine:
             self._wake.notify()
 
     def _run(self) -> None:
-        while self._wait_for_work():
-            self.tick()
+        try:
+            while self._wait_for_work():
+                self.tick()
+        except Exception as error:  # the images here are left to other processes
+            self._failed(error)
 
     def _wait_for_work(self) -> bool:
         """Return True once there is work, False once the engine stops."""
@@ -118,7 +133,11 @@ class Engine:
             return not self._stopping
 
     def tick(self) -> bool:
-        """Schedule, evaluate, advance, report; return False where there was nothing to do."""
+        """Schedule, evaluate, advance, report; return False where there was nothing to do.
+
+        Raises:
+            Exception: the device is broken. No image is failed for it.
+        """
         started = perf_counter()
         self._admit()
         batch = self._schedule()
@@ -133,22 +152,37 @@ class Engine:
         return True
 
     def _admit(self) -> None:
-        """Make the calls from other threads and fill free slots."""
+        """Make the calls from other threads and fill free slots.
+
+        Images that are being drawn do not wait for another one's prompt to be encoded.
+        """
         while self._calls:
             self._calls.popleft()()
         while self._waiting and len(self._slots) < self._settings.slots:
-            request, opened = self._waiting.popleft()
+            request, opened = self._waiting[0]
+            if self._slots and not opened.done():
+                break
+            self._waiting.popleft()
             try:
-                slot, refused = opened()
+                slot, refused = self._open(request, opened)
             except DiffusionError as error:
                 self._fail(request, "invalid_request", str(error))
             except Exception as error:  # an image that cannot start must not stop the others
                 log.exception("slot cannot be opened", job_id=request.job_id)
-                self._fail(request, "internal", repr(error))
+                self._fail(request, failure_code(error), repr(error))
             else:
                 slot.candidate.arrived = self._batcher.clock
                 self._slots[request.key] = slot
                 self._postprocess.report(slot.admitted(refused=refused))
+
+    def _open(self, request: ImageRequest, opened: Pending[tuple[Slot, bool]]) -> tuple[Slot, bool]:
+        try:
+            return opened()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory(self._bundle.device)
+        return self._overlap.submit(partial(self._admission.open, request))()
 
     def _schedule(self) -> list[Slot]:
         """Return the slots of the next forward pass, guided ones first."""
@@ -171,16 +205,17 @@ class Engine:
         try:
             postprocess = self._postprocess.run
             return [evaluate(self._bundle, batch, pad_to, self._overlap, postprocess)]
-        except OUT_OF_MEMORY as error:
-            lowered = self._batcher.lower(pad_to or sum(slot.guidance.passes for slot in batch))
-            log.warning("out of memory", rows_per_tick=self.rows_per_tick)
-            if lowered and (pad_to is not None or len(batch) > 1):
-                return []
-            code, detail = "out_of_memory", str(error) or "the device is out of memory"
         except Exception as error:
-            if len(batch) == 1:
+            code, detail = failure_code(error), repr(error)
+            if code == "out_of_memory":
+                free_memory(self._bundle.device)
+                lowered = self._batcher.lower(pad_to or sum(s.guidance.passes for s in batch))
+                log.warning("out of memory", rows_per_tick=self.rows_per_tick)
+                if lowered and (pad_to is not None or len(batch) > 1):
+                    return []
+                detail = str(error) or "the device is out of memory"
+            elif len(batch) == 1:
                 log.exception("evaluation failed", job_id=batch[0].request.job_id)
-            code, detail = "internal", repr(error)
         if len(batch) > 1:
             return [each for slot in batch for each in self._evaluate([slot])]
         self._fail(batch[0].request, code, detail)
@@ -194,12 +229,16 @@ class Engine:
             for i, slot in enumerate(evaluated.slots):
                 slot.evaluations += slot.guidance.passes
                 if not evaluated.finite[i]:
+                    if not slot.doubted:
+                        slot.doubt()
+                        continue
                     at = f"row {slot.row}, sigma {slot.plan.sigmas[slot.row]:.4g}"
                     detail = f"the model returned a non-finite value at {at}"
                     self._fail(slot.request, "non_finite", detail)
                     continue
                 slot.state = evaluated.state[i]
                 slot.row += 1
+                slot.doubted = False
                 moved.append(slot)
                 if slot.done:
                     del self._slots[slot.request.key]

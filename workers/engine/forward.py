@@ -1,11 +1,13 @@
 """One evaluation of a batch of slots, and what overlaps with its forward pass."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from time import perf_counter
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,18 @@ from workers.engine.slot import Slot
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Pending(Generic[T]):
+    """A call that was taken; calling this returns its result or raises its error."""
+
+    result: Callable[[], T]
+    done: Callable[[], bool] = lambda: True
+
+    def __call__(self) -> T:
+        """Return the result, waiting for it."""
+        return self.result()
+
+
 class Overlap:
     """Runs calls one after the other while forward passes run.
 
@@ -31,15 +45,42 @@ class Overlap:
 
     def __init__(self, device: torch.device) -> None:
         self._pool = ThreadPoolExecutor(1, "engine-overlap") if device.type == "cpu" else None
+        self._first: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
 
-    def submit(self, call: Callable[[], T]) -> Callable[[], T]:
-        """Take a call; return one that returns its result or raises its error. Thread-safe."""
-        return call if self._pool is None else self._pool.submit(call).result
+    def submit(self, call: Callable[[], T], *, first: bool = False) -> Pending[T]:
+        """Take a call. Thread-safe.
+
+        A ``first`` one goes before those that wait. If another one still runs when its result is
+        asked for, the thread that asks makes the call itself.
+        """
+        if self._pool is None:
+            return Pending(call)
+        future: Future[T] = Future()
+        (self._first if first else self._later).append(partial(_settle, future, call))
+        self._pool.submit(self._run_next)
+        return Pending(partial(_take_back, future, call) if first else future.result, future.done)
+
+    def _run_next(self) -> None:
+        (self._first or self._later).popleft()()
 
     def close(self) -> None:
         """Finish the calls that were submitted and end the thread."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def _settle(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _take_back(future: Future[T], call: Callable[[], T]) -> T:
+    return call() if future.cancel() else future.result()
 
 
 @dataclass(frozen=True)
@@ -82,7 +123,7 @@ def evaluate(
         pad_to=pad_to,
     )
     # Not submitted earlier: until the pass runs two threads would only take turns with the GIL.
-    precomputed = overlap.submit(lambda: _precompute(state, slots, postprocess))
+    precomputed = overlap.submit(lambda: _precompute(state, slots, postprocess), first=True)
     try:
         prediction = inputs.predict(bundle.backend)
     finally:

@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic, time
 
+import numpy as np
 import structlog
-import torch
+from numpy.typing import NDArray
 
 from diffusion.bundle.bundle import Bundle
+from diffusion.errors import NonFiniteError
+from workers.engine.device_errors import failure_code, free_memory, is_broken, is_out_of_memory
 from workers.engine.forward import Evaluated
 from workers.engine.messages import Advanced, Failed, Finished, Previewed, Released, Report
 from workers.engine.slot import Slot
 
 log = structlog.get_logger()
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 class Postprocess:
@@ -35,7 +37,10 @@ class Postprocess:
         for task in tasks:
             try:
                 task()
-            except Exception:  # a preview that cannot be decoded must not hold up the next report
+            except Exception as error:
+                if is_broken(error):
+                    raise
+                # A preview that cannot be decoded must not hold up the next report.
                 log.exception("postprocessing failed")
 
     def report(self, report: Report) -> None:
@@ -79,7 +84,11 @@ class Postprocess:
         due = self._due(evaluated)
         if not due:
             return
-        pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
+        try:
+            pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
+        except NonFiniteError as error:
+            log.warning("previews dropped", reason=str(error))
+            return
         for (_, slot), shown in zip(due, pixels, strict=True):
             self._report(Previewed(*slot.request.key, slot.preview_step, shown))
 
@@ -110,10 +119,21 @@ class Postprocess:
     def _finish(self, slot: Slot) -> None:
         """Decode a finished image by itself and report it."""
         try:
-            pixels = self._bundle.decode(slot.state[:1])[0]
-        except Exception as error:  # a decoder out of memory fails this image alone
-            code = "out_of_memory" if isinstance(error, OUT_OF_MEMORY) else "internal"
+            (pixels,) = self._decode(slot)
+        except Exception as error:  # it fails this image alone, unless the device is broken
+            code = failure_code(error)
             log.exception("decoding failed", job_id=slot.request.job_id)
-            self._report(Failed(*slot.request.key, code, repr(error)))
+            detail = str(error) if code == "non_finite" else repr(error)
+            self._report(Failed(*slot.request.key, code, detail))
             return
         self._report(Finished(*slot.request.key, pixels))
+
+    def _decode(self, slot: Slot) -> NDArray[np.uint8]:
+        """Return the image of a batch of one, (1, H, W, 3)."""
+        try:
+            return self._bundle.decode(slot.state[:1])
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory(self._bundle.device)  # of batches, which are larger
+        return self._bundle.decode(slot.state[:1])

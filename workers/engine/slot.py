@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import structlog
 from torch import Tensor
 
 from diffusion.denoiser import Guidance
 from workers.engine.batcher import Candidate
 from workers.engine.messages import Admitted, ImageProgress, ImageRequest, Saved
 from workers.engine.sampling_plan import SamplingPlan
+
+log = structlog.get_logger()
 
 
 @dataclass(eq=False)
@@ -24,6 +27,7 @@ class Slot:
     row: int  # the next one to evaluate
     saved_row: int  # of the last checkpoint
     evaluations: int = 0  # forward rows in this attempt
+    doubted: bool = False  # this row gave a non-finite value, which a device may do now and then
     preview_at: float = 0.0
     preview_step: int = 0
 
@@ -42,6 +46,12 @@ class Slot:
         guidance = self.guidance
         unread = guidance.uncond.truncations if guidance.passes == 2 else ()
         return Admitted(*self.request.key, self.row, refused, guidance.cond.truncations, unread)
+
+    def doubt(self) -> None:
+        """Have the row that has just been evaluated evaluated again."""
+        self.doubted = True
+        self.candidate.remaining += 1
+        log.warning("a non-finite value; the row is evaluated again", job_id=self.request.job_id)
 
     def progress(self) -> ImageProgress:
         """Return how far the image is."""

@@ -66,7 +66,7 @@ class EngineStats:
         self.evaluations += sum(len(each.slots) for each in passes)
         self.model_s += model_s
         self.step_s += step_s
-        self.overhead_s += seconds - model_s - step_s
+        self.overhead_s += max(0.0, seconds - model_s - step_s)  # a counter must not fall
         self._rows.add(seconds, rows)
         self.rows_per_s = self._rows.per_s
         if full:

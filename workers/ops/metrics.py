@@ -21,7 +21,7 @@ from workers.engine.engine import Engine
 
 WAITS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 ROWS = (1, 4, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 10000)
-REASONS = ("lost", "drain", "parked")
+REASONS = ("lost", "drain", "parked", "failed")
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 

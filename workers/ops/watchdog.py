@@ -1,13 +1,11 @@
 """Ends a worker that hangs, so that its supervisor restarts it."""
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-import structlog
+from workers.ops.ending import end_process
 
-log = structlog.get_logger()
 LOOK_S = 1.0
 
 
@@ -30,8 +28,7 @@ class Watchdog:
             elif since is None:
                 since = monotonic()
             elif monotonic() - since >= self._patience_s:
-                log.critical("the worker hangs; the process ends", reasons=reasons)
-                os._exit(os.EX_SOFTWARE)
+                end_process("the worker hangs", reasons=reasons)
 
     def close(self) -> None:
         """Stop watching."""

@@ -23,6 +23,7 @@ class ActiveJobs:
         self.runs: dict[str, Run] = {}
         self.engine = engine
         self.counters = counters
+        self.failures = 0  # jobs that failed since the last finished image
 
     def lose(self, runs: Iterable[Run]) -> None:
         """Release jobs that have another claim now or have ended; nothing more is written.

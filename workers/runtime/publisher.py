@@ -32,6 +32,8 @@ from workers.runtime.warnings import warnings
 
 log = structlog.get_logger()
 T = TypeVar("T")
+NOT_OF_THE_JOB = ("internal", "out_of_memory")
+"""Codes of failures that another worker may not have."""
 
 
 class Publisher:
@@ -47,6 +49,7 @@ class Publisher:
         pulse: Pulse,
         publish_s: float,
         free: Callable[[Run, Iterable[int]], None],
+        failed: Callable[[], None],
     ) -> None:
         self._store = store
         self._doorbell = doorbell
@@ -56,6 +59,7 @@ class Publisher:
         self._pulse = pulse
         self._publish_s = publish_s
         self._free = free  # called with images that have left the engine
+        self._failed = failed  # called once a job has failed
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -96,6 +100,7 @@ class Publisher:
                 run.warned |= found.keys()
                 self.spawn(self._warn(run, new), run)
         elif isinstance(report, Finished):
+            self._jobs.failures = 0
             self._free(run, [report.image])
             self.spawn(self._store_image(run, report), run)
         elif isinstance(report, Failed):
@@ -207,10 +212,20 @@ class Publisher:
             if run.ended:
                 return
             run.log.error("job failed", code=error.code, detail=error.detail)
-            record = await self._insist(run, lambda: self._store.fail(run.claim.lease, error))
-            run.attempt.end(str(record.status), error)
-            self._jobs.counters.ended(record)
+            elsewhere = error.code in NOT_OF_THE_JOB
+            record = await self._insist(
+                run, lambda: self._store.fail(run.claim.lease, error, elsewhere=elsewhere)
+            )
+            run.attempt.end("failed", error)
             self._jobs.release(run, "lost")
+            if record.status.ended:
+                self._jobs.counters.ended(record)
+            else:
+                run.log.info("job left to another worker")
+                self._jobs.counters.departed("failed")
+                await self.ring(run.id)
+        self._jobs.failures += error.code != "invalid_request"
+        self._failed()
 
     async def _release(self, run: Run, report: Released) -> None:
         """Give a job back whose images have left the engine, unless its lease is lost."""
@@ -254,6 +269,11 @@ class Publisher:
             raise
         except TransientStoreError as error:
             raise StaleFence(run.id) from error
+
+    def abandon(self) -> None:
+        """Cancel what is being written beside the rounds."""
+        for task in tuple(self._tasks):
+            task.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, None], run: Run | None = None) -> None:
         """Do some work beside the rounds; if it fails, ``run`` is left to other workers."""

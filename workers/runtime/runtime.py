@@ -5,7 +5,7 @@ All of it runs on one event loop in a thread of its own; Celery's tasks only wai
 
 import asyncio
 from collections.abc import Iterable
-from time import time_ns
+from time import monotonic, time_ns
 
 import structlog
 
@@ -15,6 +15,7 @@ from jobs.queue import Doorbell
 from jobs.store import Claim, JobStore
 from jobs.telemetry.tracing import Tracing
 from workers.engine.engine import Engine
+from workers.ops.ending import end_process
 from workers.ops.health import Pulse
 from workers.ops.metrics import Counters
 from workers.runtime.active_jobs import ActiveJobs
@@ -23,7 +24,7 @@ from workers.runtime.mailbox import Mailbox
 from workers.runtime.preemption import lowest_rank, to_preempt
 from workers.runtime.publisher import Publisher
 from workers.runtime.run import Run, open_run
-from workers.runtime.slot_semaphore import SlotSemaphore
+from workers.runtime.slots import Slots
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -48,14 +49,16 @@ class Runtime:
         self._settings = settings
         self._tracing = tracing
         self._counters = counters
-        self._slots = SlotSemaphore(settings.slots)
         self._claiming = asyncio.Lock()
         self._jobs = ActiveJobs(engine, counters)
+        self._slots = Slots(settings.slots, self._jobs.runs)
         self._answers: set[asyncio.Task[None]] = set()
+        self._drained_by: float | None = None  # monotonic(), once a drain has begun
+        self._ending: asyncio.Future[None] | None = None
         self.pulse = Pulse()
         self._publisher = Publisher(
             store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
-            self._free,
+            self._free, self._after_failure,
         )  # fmt: skip
 
     @property
@@ -72,39 +75,52 @@ class Runtime:
         task = asyncio.ensure_future(self._answer(ring))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
-        await task
+        await asyncio.wait([task])
+        if not task.cancelled():  # by the end of a drain
+            task.result()
 
     async def _answer(self, ring: str) -> None:
-        if not await self._slots.acquire():
-            await self._publisher.ring(ring)
-            return
-        try:
-            run = await self._next()
-        except BaseException:
-            self._slots.release()
-            raise
+        run = await self._next()
         if run is None:
-            self._slots.release()
             if self.pulse.draining:
                 await self._publisher.ring(ring)
             return
-        self._enter(run)
-        self._fill()
         if self.pulse.draining:  # since the claim was sent
             self._drain(run)
         await run.done
 
     async def _next(self) -> Run | None:
         """Claim the next job, one claim at a time and none while a job has to run alone."""
-        runs = self._jobs.runs
-        async with self._claiming:
-            while any(run.claim.alone for run in runs.values()):
-                await asyncio.wait([run.done for run in runs.values()])
-            return None if self.pulse.draining else await self._claim()
+        self._slots.claims += 1
+        try:
+            async with self._claiming:
+                run = await self._claim()
+        finally:
+            self._slots.claims -= 1
+            self._fill()
+        return run
 
     async def _claim(self) -> Run | None:
+        """Claim with a slot in hand; return None if no job waits or the worker drains."""
+        while await self._slots.acquire():
+            above = self._slots.above
+            try:
+                run = await self._claim_above(above)
+            except BaseException:
+                self._slots.release()
+                raise
+            if run is not None:
+                self._enter(run)
+                return run
+            self._slots.release()
+            if above is None:
+                return None
+            self._fill(asked=True)
+        return None
+
+    async def _claim_above(self, rank: int | None) -> Run | None:
         began_ns = time_ns()
-        claim = await self._claimed()
+        claim = await self._claimed(rank)
         if claim is None:
             return None
         if (leaving := self._jobs.runs.get(claim.record.id)) is not None:
@@ -114,6 +130,7 @@ class Runtime:
         unit = spec.width * spec.height / (info.width * info.height)
         run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))
         self._jobs.runs[run.id] = run
+        run.done.add_done_callback(lambda _: self._fill())  # a claim may have waited for it
         self._counters.claimed(claim)
         run.log.info(
             "job claimed",
@@ -123,17 +140,23 @@ class Runtime:
         )
         return run
 
-    async def _claimed(self) -> Claim | None:
-        """Claim until the store answers: the lost answer may have been a job."""
+    async def _claimed(self, above: int | None) -> Claim | None:
+        """Claim until the store answers: the lost answer may have been a job.
+
+        In a drain nothing more is claimed, so that only a lost answer brings a job: no class is
+        above rank 0.
+        """
 
         async def claim() -> Claim | None:
             worker, idle = self._settings.worker_id, not self._jobs.runs
-            return await self._store.claim(self._info.name, worker, idle=idle)
+            rank = 0 if self.pulse.draining else above
+            try:
+                return await self._store.claim(self._info.name, worker, idle=idle, above=rank)
+            except TransientStoreError:
+                self._fill(asked=True)  # an outage must not hold up the images here
+                raise
 
-        try:
-            return await self._jobs.retried(claim, lambda: not self.pulse.draining)
-        except TransientStoreError:
-            return None
+        return await self._jobs.retried(claim, lambda: True)
 
     def _enter(self, run: Run) -> None:
         """Submit the run's next image to the engine; the caller holds a slot for it."""
@@ -146,17 +169,23 @@ class Runtime:
         run.attempt.entered(request.image)
         self._jobs.engine.submit(request)
 
-    def _fill(self) -> None:
-        """Give free slots to waiting images of jobs that are here."""
-        for run in self._jobs.runs.values():
-            while run.waiting and run.leaving is None and self._slots.try_acquire():
-                self._enter(run)
+    def _fill(self, *, asked: bool = False) -> None:
+        """Give free slots to waiting images of jobs that are here.
+
+        A claim that waits is let ahead to ask for a higher class, unless it has ``asked``.
+        """
+        while self._slots.free > 0 and (asked or self._slots.image_next()):
+            if (run := self._slots.first()) is None:
+                break
+            self._slots.free -= 1
+            self._enter(run)
+        self._slots.notify()
 
     def _free(self, run: Run, images: Iterable[int]) -> None:
         """Free the slots of images that have left the engine."""
         left = run.in_slots & set(images)
         run.in_slots -= left
-        self._slots.release(len(left))
+        self._slots.free += len(left)
         self._fill()
 
     async def renew(self) -> None:
@@ -196,15 +225,46 @@ class Runtime:
             self._jobs.release(run, "parked")
             self._publisher.spawn(self.answer(""))
 
-    async def drain(self) -> None:
-        """Checkpoint and give back every job; return when none is left and no claim is sent."""
+    def close(self) -> None:
+        """Claim nothing from here on."""
         self.pulse.draining = True
         self._counters.draining.set(1)
         self._slots.close()
+
+    async def drain(self) -> None:
+        """Checkpoint and give back every job; return when none is left and no claim is sent.
+
+        It lasts no longer than a lease. What Redis has not taken by then it requeues by itself.
+        """
+        self.close()
         for run in list(self._jobs.runs.values()):
             self._drain(run)
+        if self._drained_by is None:
+            self._drained_by = monotonic() + self._settings.lease_s
         if self._answers:
-            await asyncio.wait(self._answers)
+            left_s = max(0.0, self._drained_by - monotonic())
+            _, late = await asyncio.wait(self._answers, timeout=left_s)
+            if late:
+                self._abandon(late)
+
+    def _abandon(self, late: Iterable[asyncio.Task[None]]) -> None:
+        runs = list(self._jobs.runs.values())
+        log.error("Redis took no job back within a lease", jobs=len(runs))
+        self._publisher.abandon()
+        for run in runs:
+            self._jobs.close(run, None)
+        for task in late:
+            task.cancel()
+
+    def _after_failure(self) -> None:
+        """End the process once too many jobs have failed in a row: others may draw them."""
+        failures = self._jobs.failures
+        if failures >= self._settings.max_failures and self._ending is None:
+            self._ending = asyncio.ensure_future(self._end(f"{failures} jobs failed in a row"))
+
+    async def _end(self, reason: str) -> None:
+        await self.drain()
+        end_process(reason)
 
     def _drain(self, run: Run) -> None:
         if run.leaving is None and (run.in_slots or run.waiting):

@@ -102,6 +102,7 @@ class OnnxDecoder:
     """Decodes latents at sigma 0 to images in [−1, 1]."""
 
     def __init__(self, export: OnnxExport, factor: int) -> None:
+        self.name = f"{DECODER} in ONNX {export.precision}"
         self._session = export.session(DECODER)
         self._factor = factor
 

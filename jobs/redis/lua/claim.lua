@@ -26,14 +26,20 @@ local function makes_room(id)
   return true
 end
 
+-- Whether this worker must leave a job that failed on it to another one.
+local function failed_here(id)
+  return get(id, 'failed_on') == a.worker and t - num(id, 'queued_at') < S.suspect_wait_s
+end
+
 local function may(id)
+  if failed_here(id) then return false end
   if a.idle or safe(id) then return true end
   making_room = making_room or makes_room(id)
   return false
 end
 
 local id, who, rank, served_as = choose(a.model, t, may)
-if not id or making_room then return false end
+if not id or making_room or served_as >= (a.above or math.huge) then return false end
 account_claim(a.model, rank, who, remaining(id), served_as)
 detach(id, t)
 set_status(id, 'running')

@@ -1,5 +1,15 @@
 -- End a job as succeeded or failed under its fence. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then return 0 end
+
+-- Whether the model has a live worker besides the one that has the job.
+local function other_worker()
+  for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
+    local entry = worker ~= get(a.id, 'worker') and redis.call('GET', key('worker', worker))
+    if entry and parsed(entry).model == get(a.id, 'model') then return true end
+  end
+  return false
+end
+
 if a.status == 'succeeded' then
   local t = now()
   add_work(get(a.id, 'model'), 'running_units', -remaining(a.id))
@@ -7,6 +17,10 @@ if a.status == 'succeeded' then
     'evaluations', num(a.id, 'evaluations_before') + a.evaluations)
   finish(a.id, t, 'succeeded')
   redis.call('ZADD', key('results'), stamp(t), a.id)
+elseif a.elsewhere and not get(a.id, 'failed_on') and other_worker() then
+  set(a.id, 'failed_on', get(a.id, 'worker'))
+  detach(a.id, now())
+  enqueue(a.id, now(), 0)
 else
   finish(a.id, now(), 'failed', a.error)
 end

@@ -144,3 +144,11 @@ async def test_no_more_workers_preempt_than_jobs_wait(open_store: OpenStore) -> 
         await submit(store, f"waits{i}")
     waiting = [(await store.renew([lease], preemptible=2)).higher_waiting for lease in leases]
     assert waiting == [1, 1, None, None, None]
+
+
+async def test_a_claim_may_ask_for_higher_classes_alone(store: RedisStore) -> None:
+    for name in ("low", "high"):
+        await submit(store, name, priority=Priority(name))
+    for above, expected in ((0, None), (1, "high"), (2, None), (None, "low")):
+        found = await store.claim("toy", "w", idle=True, above=above)
+        assert (found and found.record.id) == expected, above

@@ -1,13 +1,33 @@
 """A worker that has begun to drain, without Celery around it."""
 
 import asyncio
+from time import monotonic
+from typing import Any
 
+import pytest
 from redis import Redis
 
+from jobs.errors import StoreUnavailable
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import until
 from tests.workers.inside import Inside
+
+SHORT_S = 1.5
+short_lease = pytest.mark.parametrize("inside", [{"lease_s": SHORT_S}], indirect=True)
+
+
+def claims_of(inside: Inside) -> Any:
+    """Return the part of the worker's store that workers call."""
+    return vars(vars(inside.host)["_store"])["_claims"]
+
+
+async def drained(inside: Inside, timeout_s: float = 30.0) -> float:
+    """Drain the worker; return the seconds it took."""
+    began = monotonic()
+    future = inside.host._call(inside.host._runtime.drain())
+    await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+    return monotonic() - began
 
 
 async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whole(
@@ -28,3 +48,47 @@ async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whol
     await asyncio.wait_for(asyncio.wrap_future(answered), 30)
     record = await inside.store.get("job")
     assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
+
+
+async def test_a_claim_whose_answer_is_lost_in_a_drain_is_no_death(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = claims_of(inside)
+    claim, lost = claims._claim, asyncio.Event()
+
+    async def losing(arguments: dict[str, Any]) -> Any:
+        answer = await claim(arguments)
+        if not lost.is_set():
+            lost.set()
+            inside.host._runtime.close()  # a drain begins
+            raise StoreUnavailable("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(claims, "_claim", losing)
+    await inside.create("job", num_inference_steps=200)
+    await inside.create("other", num_inference_steps=200)
+    answered = inside.threads.submit(inside.host.answer, "job")
+    await asyncio.wait_for(asyncio.wrap_future(answered), 30)
+    await drained(inside)
+    record = await inside.store.get("job")
+    assert (record.status, record.attempts, record.deaths) == (JobStatus.QUEUED, 1, 0)
+    assert (await inside.store.get("other")).attempts == 0, "it claimed in a drain"
+
+
+@short_lease
+@pytest.mark.parametrize("call", ["_leave", "checkpoint", "_claim"])
+@pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
+async def test_a_drain_ends_within_a_lease_while_redis_is_away(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, call: str, hangs: bool
+) -> None:
+    async def away(*_: Any, **__: Any) -> Any:
+        if hangs:
+            await asyncio.Event().wait()
+        raise StoreUnavailable("Redis is away")
+
+    await inside.submit("job", num_inference_steps=1000)
+    await inside.moving("job")
+    monkeypatch.setattr(claims_of(inside), call, away)
+    inside.threads.submit(inside.host.answer, "another")  # a claim that gets no answer
+    assert await drained(inside) < SHORT_S + 1.0
+    assert inside.host._runtime.job_count == 0

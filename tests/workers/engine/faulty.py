@@ -1,0 +1,95 @@
+"""A backend that fails as devices do: on CUDA's terms, without CUDA."""
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from time import sleep
+
+import torch
+from torch import Tensor
+
+from diffusion.backends.backend import Backend
+
+ILLEGAL_ACCESS = (
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be "
+    "asynchronously reported at some other API call, so the stacktrace below might be incorrect."
+)
+Fault = Callable[[int, Tensor], Tensor]
+"""Takes a call's number, from 0, and its prediction; returns another, raises or hangs."""
+
+
+class FaultyBackend:
+    """A backend with a fault between it and the engine."""
+
+    def __init__(self, inner: Backend, fault: Fault) -> None:
+        self.name = inner.name
+        self.fault = fault
+        self._inner = inner
+        self._calls = itertools.count()
+
+    def predict(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        embeddings: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """Return the prediction (N, C, h, w), unless the fault has it otherwise."""
+        prediction = self._inner.predict(sample, timesteps, embeddings, added)
+        return self.fault(next(self._calls), prediction)
+
+
+def illegal_access(after: int, *, plain: bool = False) -> Fault:
+    """Return a fault that stays: every call from one on raises, as after an illegal access."""
+
+    def fault(call: int, prediction: Tensor) -> Tensor:
+        if call >= after:
+            raise RuntimeError(ILLEGAL_ACCESS) if plain else torch.AcceleratorError(ILLEGAL_ACCESS)
+        return prediction
+
+    return fault
+
+
+def out_of_memory(rows: int) -> Fault:
+    """Return a device that holds so many rows and no more."""
+
+    def fault(_call: int, prediction: Tensor) -> Tensor:
+        if len(prediction) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return prediction
+
+    return fault
+
+
+def hang(after: int) -> Fault:
+    """Return a device that never returns from a call."""
+
+    def fault(call: int, prediction: Tensor) -> Tensor:
+        if call >= after:
+            threading.Event().wait()
+        return prediction
+
+    return fault
+
+
+def non_finite(every: int) -> Fault:
+    """Return a device that gives NaN in one row of every so-many-th call."""
+
+    def fault(call: int, prediction: Tensor) -> Tensor:
+        if call % every == every - 1:
+            prediction = prediction.clone()
+            prediction[call % len(prediction)] = torch.nan
+        return prediction
+
+    return fault
+
+
+def slow(every: int, seconds: float) -> Fault:
+    """Return a device whose every so-many-th call takes long."""
+
+    def fault(call: int, prediction: Tensor) -> Tensor:
+        if call % every == every - 1:
+            sleep(seconds)
+        return prediction
+
+    return fault

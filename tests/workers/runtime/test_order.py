@@ -1,0 +1,87 @@
+"""Which waiting image gets a free slot: one of a job here, or of one that is claimed for it."""
+
+import asyncio
+
+import pytest
+from redis import Redis
+
+from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
+from tests.workers.inside import Inside
+
+NEVER = 1e6
+two_slots = pytest.mark.parametrize("inside", [{"park_after_s": NEVER}], indirect=True)
+one_slot = pytest.mark.parametrize(
+    "inside", [{"slots": 1, "rows_per_tick": 2, "park_after_s": NEVER}], indirect=True
+)
+
+
+async def ends(inside: Inside, *names: str) -> list[float]:
+    """Return when jobs have ended, each in success."""
+    records = await asyncio.gather(*(inside.ended(name) for name in names))
+    assert {record.status for record in records} == {JobStatus.SUCCEEDED}
+    return [record.finished_at or 0.0 for record in records]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [{"slots": 2}, {"slots": 20, "rows_per_tick": 4}, {"slots": 20, "rows_per_tick": 40}],
+    ids=["two slots", "more slots than rows", "all at once"],
+    indirect=True,
+)
+async def test_a_job_of_many_images_ends_beside_single_ones_as_by_order(inside: Inside) -> None:
+    """By order it ends when its own images are drawn: the single ones are all younger."""
+    await inside.submit("many", num_images=16, num_inference_steps=12, preview=0)
+    await inside.moving("many", 1)
+    singles = [f"single{i}" for i in range(30)]
+    for name in singles:
+        await inside.submit(name, num_inference_steps=12, preview=0)
+    many, *others = await ends(inside, "many", *singles)
+    before = sum(other < many for other in others)
+    print(f"ratio {(16 + before) / 16:.2f}: {before} of {len(others)} single ones ended before")
+    assert (16 + before) / 16 <= 1.3
+
+
+@two_slots
+async def test_a_job_of_a_higher_class_gets_the_next_slot_without_preemption(
+    inside: Inside,
+) -> None:
+    await inside.submit("many", num_images=8, num_inference_steps=100, preview=0)
+    await inside.moving("many", 5)
+    await inside.submit("peer", num_inference_steps=5, preview=0)
+    await inside.submit("high", num_inference_steps=5, preview=0, priority="high")
+    many, peer, high = await ends(inside, "many", "peer", "high")
+    assert high < min(many, peer)
+    assert (await inside.store.get("many")).attempts == 1
+
+
+@two_slots
+async def test_waiting_images_of_jobs_here_go_by_class(inside: Inside) -> None:
+    await inside.submit("low", num_images=8, num_inference_steps=60, preview=0, priority="low")
+    await inside.moving("low", 5)
+    await inside.submit("high", num_images=6, num_inference_steps=60, preview=0, priority="high")
+    low, high = await ends(inside, "low", "high")
+    assert high < low
+
+
+@one_slot
+async def test_a_suspect_of_many_images_is_drawn_beside_a_claim_that_waits(
+    inside: Inside, jobs_settings: JobsSettings
+) -> None:
+    await inside.create("suspect", num_images=3, num_inference_steps=30, preview=0)
+    with Redis.from_url(jobs_settings.redis_url) as redis:
+        redis.hset(f"{{{jobs_settings.key_prefix}}}:job:suspect", "deaths", "2")
+    inside.threads.submit(inside.host.answer, "suspect")
+    await inside.moving("suspect", 1)
+    await inside.submit("next", num_inference_steps=5)
+    suspect, following = await ends(inside, "suspect", "next")
+    assert suspect < following
+
+
+@one_slot
+async def test_a_ring_outlives_a_claim_that_asks_for_a_higher_class_alone(inside: Inside) -> None:
+    await inside.submit("many", num_images=4, num_inference_steps=30, preview=0)
+    await inside.moving("many", 1)
+    await inside.submit("single", num_inference_steps=5)
+    many, single = await ends(inside, "many", "single")
+    assert many < single
