@@ -63,15 +63,18 @@ class JobsSettings(BaseSettings):
     suspect_deaths: int = Field(2, ge=1)  # process deaths until a job runs alone on a worker
     # how long such a job waits before a worker drains for it
     suspect_wait_s: float = Field(30.0, ge=0)
-    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an image
+    # lifetime of an image, and of an ended job's newest preview
+    result_ttl_s: float = Field(24 * 3600.0, gt=0)
     record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)  # lifetime of a job's record after its end
     idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an idempotency key
-    # limit on finished images; the oldest are deleted first
+    # limit on finished images and the newest previews of ended jobs; the oldest are deleted first
     max_results_bytes: int = Field(512 * 1024 * 1024, gt=0)
+    # limit on ended jobs' records and events; the oldest are deleted first
+    max_records_bytes: int = Field(512 * 1024 * 1024, gt=0)
     # memory of Redis above which no job is accepted
     memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)
     events_kept: int = Field(256, ge=8)  # progress and status events kept per job
-    previews_kept: int = Field(8, ge=1)  # newest previews kept per job
+    previews_kept: int = Field(8, ge=1)  # newest previews kept per running job; others keep one
     # collector's base URL; default: `OTEL_EXPORTER_OTLP_ENDPOINT`, else off
     otlp_endpoint: str | None = Field(
         default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),

@@ -193,6 +193,7 @@ class Swept:
     expired: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()  # dead-lettered after too many process deaths
     results_dropped: int = 0
+    records_forgotten: int = 0  # before their time, to keep within their bound
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,8 @@ class Totals:
     created: int = 0
     leases_reaped: int = 0
     results_bytes: int = 0
+    previews_bytes: int = 0  # the newest of each ended job
+    records_bytes: int = 0  # what else ended jobs hold
     memory_bytes: int = 0
     unreadable: int = 0  # damaged records not yet rewritten or deleted
 

@@ -167,13 +167,14 @@ class RedisStore:
 
     async def sweep(self) -> Swept:
         """Requeue, expire, evict."""
-        requeued, models, expired, failed, dropped = await self._scripts("sweep", {})
+        requeued, models, expired, failed, dropped, forgotten = await self._scripts("sweep", {})
         pairs = zip(requeued, models, strict=True)
         return Swept(
             tuple((job_id.decode(), model.decode()) for job_id, model in pairs),
             tuple(job_id.decode() for job_id in expired),
             tuple(job_id.decode() for job_id in failed),
             dropped,
+            forgotten,
         )
 
     async def image(self, job_id: str, index: int) -> FinishedImage:
@@ -226,9 +227,9 @@ class RedisStore:
         """Return the counters for metrics."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._key("totals"))
-        pipe.get(self._key("result_bytes"))
+        pipe.mget(*(self._key(f"{kind}_bytes") for kind in ("result", "preview", "record")))
         pipe.scard(self._key("unreadable"))
-        counters, results, unreadable = await ask(pipe.execute())
+        counters, kept, unreadable = await ask(pipe.execute())
         counts = {name.decode(): int(value) for name, value in counters.items()}
         ended = {s.value: counts.get(s.value, 0) for s in JobStatus if s.ended}
         return Totals(
@@ -236,7 +237,7 @@ class RedisStore:
             {code: counts.get(f"failed:{code}", 0) for code in FAILURE_CODES},
             counts.get("created", 0),
             counts.get("leases_reaped", 0),
-            int(results or 0),
+            *(int(held or 0) for held in kept),
             await self._creator.memory_bytes(),
             unreadable,
         )

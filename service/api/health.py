@@ -78,6 +78,7 @@ async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Res
         signals=[scaling_signal(m, b, workers) for m, b in zip(models, backlogs, strict=True)],
         memory_limit_bytes=door.settings.memory_high_water_bytes,
         results_limit_bytes=door.settings.max_results_bytes,
+        records_limit_bytes=door.settings.max_records_bytes,
         outbox=outbox,
     )
     body, content_type = store_metrics(request.headers.get("accept", ""), figures)

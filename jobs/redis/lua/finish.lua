@@ -6,7 +6,6 @@ if a.status == 'succeeded' then
   set(a.id, 'step', get(a.id, 'total_steps'), 'units_done', get(a.id, 'units'),
     'evaluations', num(a.id, 'evaluations_before') + a.evaluations)
   finish(a.id, t, 'succeeded')
-  redis.call('ZADD', key('results'), stamp(t), a.id)
 else
   finish(a.id, now(), 'failed', a.error)
 end

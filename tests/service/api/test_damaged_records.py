@@ -126,6 +126,9 @@ async def test_a_damaged_field_harms_that_job_alone(
             assert deleted.status_code == 204, label
             assert job_id not in (set.union(*map(set, await listed(http)))), label
             await drain(http, store)
+    assert not redis.keys(f"{prefix}:open:*")
+    for name in redis.keys(f"{prefix}:tenant:*:jobs*"):
+        assert good.encode() in redis.zrange(name, 0, -1), name
 
 
 async def drain(http: AsyncClient, store: RedisStore) -> None:
@@ -137,6 +140,8 @@ async def drain(http: AsyncClient, store: RedisStore) -> None:
     assert (backlog.pending_jobs, backlog.running_jobs) == (0, 0)
     assert await store.claim("toy", "w", idle=True) is None
     assert (await store.totals()).unreadable == 0
+    loads = await store.tenants.all()
+    assert not any(load.open_jobs or load.outstanding_units for load in loads)
 
 
 async def test_a_worker_fails_what_it_cannot_read_and_takes_the_next(
