@@ -1,15 +1,22 @@
 -- Requeue jobs whose lease ran out, expire those past their deadline, bound results and records.
--- → {requeued ids, their models, expired ids, failed ids, results dropped, records forgotten early}
+-- → {requeued ids, their models, expired ids, failed ids, results dropped, records forgotten early,
+--   jobs that had vanished}
 local AT_ONCE = 200
 local t = now()
 local requeued, models, expired, failed, dropped, forgotten = {}, {}, {}, {}, 0, 0
+local lost = 0
 
 -- The jobs of a sorted set of times up to one.
 local function due(list, time)
   local found = {}
   local ids = redis.call('ZRANGEBYSCORE', key(list), '-inf', stamp(time), 'LIMIT', 0, AT_ONCE)
   for _, id in ipairs(ids) do
-    if readable(id) then found[#found + 1] = id end
+    if not exists(id) then
+      drop_vanished(id)
+      lost = lost + 1
+    elseif readable(id) then
+      found[#found + 1] = id
+    end
   end
   return found
 end
@@ -34,7 +41,7 @@ for _, id in ipairs(due('leases', t)) do
     failed[#failed + 1] = id
   else
     detach(id, t)
-    enqueue(id, t, 0)
+    enqueue(id, t, false)
     requeued[#requeued + 1], models[#models + 1] = id, model_of(id)
   end
 end
@@ -62,4 +69,4 @@ for _, owed in ipairs({false, true}) do
     end
   end
 end
-return {requeued, models, expired, failed, dropped, forgotten}
+return {requeued, models, expired, failed, dropped, forgotten, lost}

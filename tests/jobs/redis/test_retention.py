@@ -17,7 +17,7 @@ from tests.jobs.examples import checkpoint, claim, picture, spec, submit, work
 WEBHOOK = Webhook(url="https://shop.example/hook")
 TERMS = DeliveryTerms(60.0, 5, limit_of_tenant=9, limit_of_receiver=9, limit_of_probes=9)
 FOR_GOOD = {
-    "fence", "latency:toy", "preview_bytes", "record_bytes", "result_bytes", "seen", "seq",
+    "audit", "fence", "latency:toy", "preview_bytes", "record_bytes", "result_bytes", "seen", "seq",
     "totals", "virtual:toy", "work:toy",
 }  # fmt: skip
 """Keys that jobs leave for good; their number does not grow with that of the jobs."""

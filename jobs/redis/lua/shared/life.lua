@@ -51,14 +51,18 @@ local function detach(id, t)
   set(id, 'fence', '')
 end
 
--- 'fresh' is 1 for a new job and 0 for an interrupted one, which goes before its tenant's others.
+-- An interrupted job, which is not 'fresh', goes before its tenant's others.
+local function wait_in_line(id, fresh)
+  local score = (rank_of(id) * 2 + (fresh and 1 or 0)) * 1e12 + num(id, 'seq')
+  redis.call('ZADD', key('pending', model_of(id)), string.format('%.0f', score), id)
+  enqueue_fair(id, fresh)
+end
+
 local function enqueue(id, t, fresh)
   local model = model_of(id)
   set_status(id, 'queued')
   set(id, 'queued_at', stamp(t))
-  local score = (rank_of(id) * 2 + fresh) * 1e12 + num(id, 'seq')
-  redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
-  enqueue_fair(id, fresh == 1)
+  wait_in_line(id, fresh)
   add_work(model, 'pending_units', remaining(id))
   charge_quota(id, remaining(id))
   emit(id, 'status')
