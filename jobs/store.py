@@ -353,8 +353,11 @@ class JobStore(Protocol):
     async def announce_model(self, model: ModelEntry) -> None:
         """Add a model to the catalogue, which outlives its workers."""
 
-    async def forget_model(self, name: str) -> None:
-        """Remove a model from the catalogue; a worker that serves it adds it again."""
+    async def forget_model(self, name: str) -> bool:
+        """Remove a model from the catalogue, readable or not; return whether it was there.
+
+        A worker that serves it adds it again.
+        """
 
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name; unreadable entries are logged and skipped."""

@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from jobs.errors import JobNotFound
-from jobs.schema import PUBLIC, JobRecord
+from jobs.schema import PUBLIC, JobRecord, Priority
 from service.api.job_ids import JobId
 from service.auth.rate_limit import Bucket, meter
 from service.auth.scope import Scope
@@ -33,10 +33,18 @@ class Caller:
     scopes: frozenset[Scope]
     key_id: str | None = None
     buckets: tuple[Bucket, ...] = ()  # that its requests are counted in
+    priorities: frozenset[Priority] = frozenset(Priority)  # classes that its jobs may ask for
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller has this scope; an operator has all of them."""
         return scope in self.scopes or Scope.OPERATOR in self.scopes
+
+    def check_priority(self, priority: Priority) -> None:
+        """Check that its jobs may be in this class. Raises: Refusal, 403."""
+        if priority not in self.priorities:
+            allowed = ", ".join(each for each in Priority if each in self.priorities) or "none"
+            detail = f"the API key does not permit priority {priority.value!r}, only: {allowed}"
+            raise Refusal(403, "priority_forbidden", detail, field="priority")
 
     def sees(self, tenant: str) -> bool:
         """Whether the caller may see this tenant's jobs."""
@@ -75,7 +83,7 @@ async def identified(door: DoorDep, request: Request, bearer: Bearer) -> Caller:
         return Caller(key.tenant, key.scopes, key.id)
     of_key = _bucket(settings, "key", key.id, key.rate_limit)
     of_tenant = _bucket(settings, "tenant", key.tenant, settings.tenant_rate_limit)
-    return Caller(key.tenant, key.scopes, key.id, (of_key, of_tenant))
+    return Caller(key.tenant, key.scopes, key.id, (of_key, of_tenant), key.priorities)
 
 
 Identified = Annotated[Caller, Depends(identified)]
