@@ -4,9 +4,9 @@ The catalogue outlives the workers, so the door can validate requests while none
 """
 
 import secrets
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from jobs.errors import InvalidRequest
 from jobs.schema import (
@@ -21,6 +21,8 @@ from jobs.schema import (
 
 T = TypeVar("T")
 
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+
 
 class SamplerEntry(BaseModel):
     """A sampler that workers offer. n > 1 steps take rows_per_step · n + rows_offset rows."""
@@ -31,12 +33,12 @@ class SamplerEntry(BaseModel):
     title: str
     stochastic: bool
     order: int
-    rows_per_step: int
+    rows_per_step: Positive
     rows_offset: int
     uses_eta: bool
     default_schedule: str
     schedules: tuple[str, ...]
-    max_steps: int
+    max_steps: Positive
 
     def rows(self, steps: int) -> int:
         """Return the UNet evaluations for one image without guidance."""
@@ -46,25 +48,25 @@ class SamplerEntry(BaseModel):
 class ModelEntry(BaseModel):
     """A model as its workers announce it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     name: str
     title: str
     sha256: str
-    width: int  # the base resolution, in pixels
-    height: int
-    min_side: int
-    max_side: int
-    side_multiple: int
-    max_pixels: int
-    default_steps: int
+    width: Positive  # the base resolution, in pixels
+    height: Positive
+    min_side: Positive
+    max_side: Positive
+    side_multiple: Positive
+    max_pixels: Positive
+    default_steps: Positive
     default_sampler: str
     default_guidance_scale: float
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     samplers: tuple[SamplerEntry, ...]
-    units_per_s: float = 0.0  # of one worker with full batches; 0: not measured
-    cold_start_s: float = 0.0  # from process start to a ready engine; 0: not measured
+    units_per_s: NonNegativeFloat = 0.0  # of one worker with full batches; 0: not measured
+    cold_start_s: NonNegativeFloat = 0.0  # from process start to a ready engine; 0: not measured
 
     def sampler(self, name: str) -> SamplerEntry:
         """Return the sampler with this name.

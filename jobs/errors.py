@@ -18,6 +18,7 @@ JobsError
 └── TransientStoreError         a call that may succeed later
     ├── NotDurable       the job was not confirmed as durable
     ├── StoreFull        the store's memory is past its high-water mark
+    ├── StoreEvicts      the store deletes jobs when it is full
     └── StoreUnavailable Redis does not answer
 
 SystemExit
@@ -124,6 +125,16 @@ class NotDurable(TransientStoreError):
 
 class StoreFull(TransientStoreError):
     """The store's memory is past its high-water mark; running jobs continue."""
+
+
+class StoreEvicts(TransientStoreError):
+    """The store deletes jobs when it is full."""
+
+    def __init__(self, policy: str) -> None:
+        super().__init__(
+            f"Redis may delete jobs: its maxmemory-policy is {policy}; set it to noeviction, or "
+            "SFUMATO_REDIS_EVICTION=warn"
+        )
 
 
 class DurabilityUnsupported(JobsError):

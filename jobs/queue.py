@@ -100,6 +100,11 @@ class Doorbell:
         length: Any = self._redis.llen(queue_name(self._settings, model))
         return int(length)
 
+    async def drop(self, model: str, count: int) -> None:
+        """Drop the oldest rings; a ring is as good as any other."""
+        name = queue_name(self._settings, model)
+        await self._run(lambda: self._redis.ltrim(name, 0, -1 - count))
+
     async def _run(self, call: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:

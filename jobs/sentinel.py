@@ -6,7 +6,7 @@ servers; the sentinels are queried without.
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool
@@ -15,6 +15,7 @@ from redis.sentinel import Sentinel as BlockingSentinel
 
 SCHEMES = ("sentinel", "sentinels")
 PORT = 26379
+FORM = "the URL must be like sentinel://host:26379,host2:26379/master/0"
 TIMEOUTS = {"socket_timeout": 3, "socket_connect_timeout": 3}
 
 
@@ -30,9 +31,12 @@ class SentinelUrl:
 
     def broker(self) -> str:
         """Return the URL in Celery's form: one per sentinel, each with the login."""
-        user, password = self.login.get("username", ""), self.login.get("password", "")
-        login = f"{user}:{password}@" if self.login else ""
-        return ";".join(f"sentinel://{login}{host}:{port}/{self.db}" for host, port in self.hosts)
+        names = (quote(self.login.get(name, ""), safe="") for name in ("username", "password"))
+        login = ":".join(names) + "@" if self.login else ""
+        places = (
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+        return ";".join(f"sentinel://{login}{place}/{self.db}" for place in places)
 
 
 def sentinel_url(url: str) -> SentinelUrl | None:
@@ -44,10 +48,12 @@ def sentinel_url(url: str) -> SentinelUrl | None:
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         return None
+    if parts.query or parts.fragment:
+        raise ValueError(f"nothing may follow the database: {FORM}")
     login, _, places = parts.netloc.rpartition("@")
     master, _, db = parts.path.strip("/").partition("/")
     if not places or not master or not (db or "0").isdecimal():
-        raise ValueError("the URL must be like sentinel://host:26379,host2:26379/master/0")
+        raise ValueError(FORM)
     user, _, password = login.partition(":")
     named = {"username": unquote(user), "password": unquote(password)}
     return SentinelUrl(
@@ -60,10 +66,14 @@ def sentinel_url(url: str) -> SentinelUrl | None:
 
 
 def _place(place: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{place}")
-    if not parts.hostname:
+    try:
+        parts = urlsplit(f"//{place}")
+        host, port = parts.hostname, parts.port or PORT
+    except ValueError:
+        host, port = None, PORT
+    if not host:
         raise ValueError(f"{place!r} is not a sentinel's host and port")
-    return parts.hostname, parts.port or PORT
+    return host, port
 
 
 class MasterPool(SentinelConnectionPool, BlockingConnectionPool):

@@ -1,14 +1,14 @@
 """Settings that door and workers share, read once from ``SFUMATO_*`` environment variables."""
 
 import os
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, FilePath, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import StartError
+from jobs.redis_url import check_url
 from jobs.schema import Durable
-from jobs.sentinel import sentinel_url
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -34,11 +34,14 @@ class JobsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    # Redis URL: redis://, rediss:// or sentinel(s)://host,host2/master/0
+    # Redis URL: redis://, rediss://, unix:///path?db=0 or sentinel(s)://host,host2/master/0
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_ca_file: FilePath | None = None  # CA certificates (PEM); default: the system's
     redis_cert_file: FilePath | None = None  # client certificate (PEM), if Redis requires one
     redis_key_file: FilePath | None = None  # its private key (PEM)
+    # with another `maxmemory-policy` than `noeviction`, Redis deletes jobs when it is full;
+    # "refuse": do not start, and accept no job meanwhile; "warn": only log it
+    redis_eviction: Literal["refuse", "warn"] = "refuse"
     # prefix of every key and queue; each service on one Redis needs its own
     key_prefix: str = Field("sfumato", pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$")
     # "strict": acknowledge a job only once it would survive the loss of the Redis host
@@ -63,15 +66,18 @@ class JobsSettings(BaseSettings):
     suspect_deaths: int = Field(2, ge=1)  # process deaths until a job runs alone on a worker
     # how long such a job waits before a worker drains for it
     suspect_wait_s: float = Field(30.0, ge=0)
-    result_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an image
+    # lifetime of an image, and of an ended job's newest preview
+    result_ttl_s: float = Field(24 * 3600.0, gt=0)
     record_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)  # lifetime of a job's record after its end
     idempotency_ttl_s: float = Field(24 * 3600.0, gt=0)  # lifetime of an idempotency key
-    # limit on finished images; the oldest are deleted first
+    # limit on finished images and the newest previews of ended jobs; the oldest are deleted first
     max_results_bytes: int = Field(512 * 1024 * 1024, gt=0)
-    # memory of Redis above which no job is accepted
+    # limit on ended jobs' records and events; the oldest are deleted first
+    max_records_bytes: int = Field(512 * 1024 * 1024, gt=0)
+    # memory of Redis above which no job is accepted; at most nine tenths of its `maxmemory`
     memory_high_water_bytes: int = Field(2 * 1024**3, gt=0)
     events_kept: int = Field(256, ge=8)  # progress and status events kept per job
-    previews_kept: int = Field(8, ge=1)  # newest previews kept per job
+    previews_kept: int = Field(8, ge=1)  # newest previews kept per running job; others keep one
     # collector's base URL; default: `OTEL_EXPORTER_OTLP_ENDPOINT`, else off
     otlp_endpoint: str | None = Field(
         default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
@@ -81,8 +87,8 @@ class JobsSettings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _sentinels_named(cls, url: str) -> str:
-        sentinel_url(url)
+    def _readable_by_all(cls, url: str) -> str:
+        check_url(url)
         return url
 
     @property

@@ -13,6 +13,8 @@ from jobs.tenants import Tenants
 from jobs.webhook import Webhook
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
+KEEPS = "noeviction"
+"""The one policy of a full server that loses nothing."""
 WORKER_TTL_S = 5
 """Silence after which a worker no longer counts as live."""
 
@@ -194,6 +196,23 @@ class Swept:
     expired: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()  # dead-lettered after too many process deaths
     results_dropped: int = 0
+    records_forgotten: int = 0  # before their time, to keep within their bound
+    lost: int = 0  # jobs that had vanished from the store
+
+
+@dataclass(frozen=True)
+class StoreMemory:
+    """The memory of the store's server."""
+
+    used_bytes: int = 0
+    limit_bytes: int = 0  # above it no job is accepted
+    policy: str = KEEPS  # what happens when it is full
+    evicted_keys: int = 0  # since the server's start
+
+    @property
+    def evicts(self) -> bool:
+        """Whether it deletes keys of its own accord."""
+        return self.policy != KEEPS
 
 
 @dataclass(frozen=True)
@@ -203,10 +222,13 @@ class Totals:
     ended: dict[str, int] = field(default_factory=dict)  # by status
     failures: dict[str, int] = field(default_factory=dict)  # failed jobs by JobError.code
     created: int = 0
+    lost: int = 0  # vanished from the store
     leases_reaped: int = 0
     results_bytes: int = 0
-    memory_bytes: int = 0
+    previews_bytes: int = 0  # the newest of each ended job
+    records_bytes: int = 0  # what else ended jobs hold
     unreadable: int = 0  # damaged records not yet rewritten or deleted
+    server: StoreMemory = StoreMemory()
 
 
 class JobStore(Protocol):
@@ -239,6 +261,7 @@ class JobStore(Protocol):
             DurabilityUnsupported: this store does not support ``strict``.
             NotDurable: it was not confirmed in time; ``kept`` says whether the job exists.
             StoreFull: memory is past its high-water mark.
+            StoreEvicts: the server may lose the job.
         """
 
     async def get(self, job_id: str) -> JobRecord:
@@ -317,6 +340,9 @@ class JobStore(Protocol):
     async def purge(self, tenant: str, limit: int) -> int:
         """Delete up to ``limit`` of a tenant's jobs, oldest first; return the number deleted."""
 
+    async def take_sweep(self, holder: str, hold_s: float) -> bool:
+        """Return whether ``holder`` is the one that sweeps, and keep it so for ``hold_s``."""
+
     async def sweep(self) -> Swept:
         """Requeue jobs with expired leases, end jobs past their deadline, evict old images.
 
@@ -345,8 +371,11 @@ class JobStore(Protocol):
     async def announce_model(self, model: ModelEntry) -> None:
         """Add a model to the catalogue, which outlives its workers."""
 
-    async def forget_model(self, name: str) -> None:
-        """Remove a model from the catalogue; a worker that serves it adds it again."""
+    async def forget_model(self, name: str) -> bool:
+        """Remove a model from the catalogue, readable or not; return whether it was there.
+
+        A worker that serves it adds it again.
+        """
 
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name; unreadable entries are logged and skipped."""
@@ -370,7 +399,7 @@ class JobStore(Protocol):
         """Return how long the model's jobs took, by outcome."""
 
     async def ping(self) -> None:
-        """Check that the store answers."""
+        """Check that the store answers. Raises: StoreEvicts, it may lose jobs."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -4,6 +4,7 @@ import argparse
 import resource
 from pathlib import Path
 
+from jobs.redis.server import check_server
 from jobs.settings import read_environment
 from jobs.telemetry.logs import configure
 from service.settings import ServiceSettings
@@ -17,7 +18,7 @@ def start(description: str) -> tuple[argparse.Namespace, ServiceSettings]:
     """Set this process up for serving; return its command line and its settings.
 
     Raises:
-        StartError: a setting is bad.
+        StartError: a setting is bad, or Redis may lose jobs.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--host", default="127.0.0.1")
@@ -26,6 +27,7 @@ def start(description: str) -> tuple[argparse.Namespace, ServiceSettings]:
     options = parser.parse_args()
     settings = read_environment(ServiceSettings)
     configure(settings.log_format, settings.log_level)
+    check_server(settings)
     raise_file_limit()
     return options, settings
 

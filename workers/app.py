@@ -19,6 +19,7 @@ from diffusion.errors import BundleError
 from diffusion.files import read_json
 from jobs.errors import StartError
 from jobs.queue import TASK, celery_app, queue_name
+from jobs.redis.server import check_server
 from jobs.settings import read_environment
 from jobs.telemetry.logs import configure
 from workers.host import WorkerHost, load
@@ -75,6 +76,7 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
         pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
         if "thread" not in str(pool):
             raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
+        check_server(chosen)
         with _refusing(chosen):
             bundles.append(load(chosen))
 

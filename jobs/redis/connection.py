@@ -2,6 +2,7 @@
 
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,6 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.errors import JobsError
 from jobs.redis.errors import transient_error
+from jobs.redis_url import redis_url
 from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
 from jobs.settings import JobsSettings
 
@@ -30,7 +32,8 @@ def connect(settings: JobsSettings) -> "Redis":
     tls = tls_options(settings)
     if (sentinel := sentinel_url(settings.redis_url)) is not None:
         return Redis.from_pool(master_pool(sentinel, tls, **options))
-    return Redis.from_pool(BlockingConnectionPool.from_url(settings.redis_url, **options, **tls))
+    url = redis_url(settings.redis_url).client()
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options, **tls))
 
 
 def connect_blocking(settings: JobsSettings) -> "BlockingRedis":
@@ -39,7 +42,7 @@ def connect_blocking(settings: JobsSettings) -> "BlockingRedis":
     tls = tls_options(settings)
     if (sentinel := sentinel_url(settings.redis_url)) is not None:
         return blocking_master(sentinel, tls, **options)
-    return BlockingRedis.from_url(settings.redis_url, **options, **tls)
+    return BlockingRedis.from_url(redis_url(settings.redis_url).client(), **options, **tls)
 
 
 def broker(settings: JobsSettings) -> tuple[str, dict[str, Any]]:
@@ -47,14 +50,14 @@ def broker(settings: JobsSettings) -> tuple[str, dict[str, Any]]:
     options: dict[str, Any] = {"socket_connect_timeout": 3, "socket_timeout": 10}
     sentinel = sentinel_url(settings.redis_url)
     if sentinel is None:
-        return settings.redis_url, options
+        return redis_url(settings.redis_url).broker(), options
     tls = {"ssl": True} | tls_options(settings) if sentinel.tls else {}
     options |= {"master_name": sentinel.master, "sentinel_kwargs": TIMEOUTS | tls}
     return sentinel.broker(), options
 
 
 def _tls(settings: JobsSettings) -> bool:
-    return settings.redis_url.startswith(("rediss://", "sentinels://"))
+    return urlsplit(settings.redis_url).scheme in ("rediss", "sentinels")
 
 
 def tls_options(settings: JobsSettings) -> dict[str, Any]:

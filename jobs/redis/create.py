@@ -1,12 +1,10 @@
 """Creating jobs on Redis, durably if requested, and the reasons for refusing one."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
 from typing import Any
 
 from redis.asyncio import Redis
 
-from jobs.admission import full_speed, retry_after_s
 from jobs.errors import (
     BacklogFull,
     DeadlineUnmeetable,
@@ -16,10 +14,11 @@ from jobs.errors import (
     QuotaExceeded,
     StoreFull,
 )
-from jobs.redis.connection import ask
+from jobs.redis.admission import full_speed, retry_after_s
 from jobs.redis.durability import Durability
 from jobs.redis.records import warning_fields
 from jobs.redis.scripts import Scripts
+from jobs.redis.server import ServerWatch
 from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
 from jobs.settings import JobsSettings
 from jobs.store import CreateOptions, WorkerEntry
@@ -34,13 +33,14 @@ class JobCreator:
         scripts: Scripts,
         settings: JobsSettings,
         workers: Callable[[], Awaitable[Sequence[WorkerEntry]]],
+        server: ServerWatch,
     ) -> None:
         self._redis = redis
         self._scripts = scripts
         self._settings = settings
         self._workers = workers
         self._durability = Durability(redis, settings)
-        self._memory = (0.0, 0)
+        self._server = server
 
     async def create(
         self, job_id: str, spec: JobSpec, units: float, options: CreateOptions
@@ -50,7 +50,8 @@ class JobCreator:
         Raises:
             JobsError: see :meth:`jobs.store.JobStore.create`.
         """
-        if await self.memory_bytes() > self._settings.memory_high_water_bytes:
+        memory = await self._server.check()
+        if memory.used_bytes > memory.limit_bytes:
             raise StoreFull
         arguments: dict[str, Any] = {
             "id": job_id,
@@ -121,12 +122,3 @@ class JobCreator:
         over = (outstanding + units - quota) / share
         wait_s = retry_after_s(workers, spec.model, over)
         return QuotaExceeded(spec.tenant, quota, outstanding, wait_s)
-
-    async def memory_bytes(self) -> int:
-        """Return Redis' memory in use, as of at most a second ago."""
-        asked_at, value = self._memory
-        if monotonic() - asked_at > 1:
-            info = await ask(self._redis.info("memory"))
-            value = int(info["used_memory"])
-            self._memory = (monotonic(), value)
-        return value

@@ -1,6 +1,7 @@
 """Models and workers as they announce themselves in Redis."""
 
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -30,12 +31,13 @@ class RedisFleet:
         pipe.srem(self._key("unreadable"), f"model:{model.name}")
         await ask(pipe.execute())
 
-    async def forget_model(self, name: str) -> None:
-        """Remove a model from the catalogue."""
+    async def forget_model(self, name: str) -> bool:
+        """Remove a model from the catalogue, readable or not; return whether it was there."""
+        stored = name.encode("utf-8", "surrogateescape")  # as it comes from a command line
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hdel(self._key("models"), name)
-        pipe.srem(self._key("unreadable"), f"model:{name}")
-        await ask(pipe.execute())
+        pipe.hdel(self._key("models"), cast(Any, stored))
+        pipe.srem(self._key("unreadable"), f"model:{_shown(stored)}")
+        return bool((await ask(pipe.execute()))[0])
 
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name."""
@@ -43,9 +45,9 @@ class RedisFleet:
         entries: list[ModelEntry] = []
         for name in sorted(found):
             try:
-                entries.append(ModelEntry.model_validate_json(found[name]))
-            except ValidationError as error:
-                await self._damage.note(f"model:{name.decode('utf-8', 'replace')}", error)
+                entries.append(_model_entry(name, found[name]))
+            except ValueError as error:
+                await self._damage.note(f"model:{_shown(name)}", error)
         return tuple(entries)
 
     async def announce_worker(self, worker: WorkerEntry) -> None:
@@ -75,6 +77,18 @@ class RedisFleet:
             await ask(self._redis.srem(key, *gone))
         entries = [_worker_entry(value) for value in found if value is not None]
         return tuple(entry for entry in entries if entry is not None)
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _model_entry(name: bytes, value: bytes) -> ModelEntry:
+    """Return a model's entry. Raises: ValueError, it is damaged."""
+    entry = ModelEntry.model_validate_json(value)
+    if entry.name.encode() != name:
+        raise ValueError(f"it is of the model {entry.name!r}")
+    return entry
 
 
 _WORKER = TypeAdapter(WorkerEntry)

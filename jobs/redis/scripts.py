@@ -14,10 +14,10 @@ from jobs.schema import SCHEMA_VERSION
 from jobs.settings import JobsSettings
 
 LUA = Path(__file__).parent / "lua"
-SHARED = ("prelude", "quota", "order", "outbox", "life")  # prepended to every script
+SHARED = ("prelude", "quota", "order", "outbox", "life", "vanished")  # prepended to every script
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
-    "idempotency_ttl_s", "max_results_bytes", "events_kept", "previews_kept",
+    "idempotency_ttl_s", "max_results_bytes", "max_records_bytes", "events_kept", "previews_kept",
     "suspect_wait_s", "tenant_weight", "tenant_max_units", "class_share", "patience_s",
     "park_after_s",
 }  # fmt: skip

@@ -22,6 +22,7 @@ from jobs.redis.fleet import RedisFleet
 from jobs.redis.outbox import RedisOutbox
 from jobs.redis.records import JobHash, decode
 from jobs.redis.scripts import Scripts
+from jobs.redis.server import ServerWatch
 from jobs.redis.tenants import RedisTenants
 from jobs.schema import (
     FAILURE_CODES,
@@ -72,7 +73,10 @@ class RedisStore:
         self.checkpoint, self.add_image = claims.checkpoint, claims.add_image
         self.finish, self.fail, self.warn = claims.finish, claims.fail, claims.warn
 
-        self._creator = JobCreator(self._redis, self._scripts, settings, fleet.workers)
+        self._server = ServerWatch(self._redis, settings)
+        self._creator = JobCreator(
+            self._redis, self._scripts, settings, fleet.workers, self._server
+        )
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
@@ -131,6 +135,8 @@ class RedisStore:
             try:
                 if job:
                     records.append(decode(job_id, job))
+                else:  # deleted since, or lost
+                    await ask(self._redis.zrem(key, job_id))
             except NewerSchema as error:
                 unreadable.append(error)
             except UnreadableRecord as error:
@@ -166,15 +172,25 @@ class RedisStore:
         """Delete up to ``limit`` of a tenant's jobs."""
         return int(await self._scripts("purge", {"tenant": tenant, "limit": limit}))
 
+    async def take_sweep(self, holder: str, hold_s: float) -> bool:
+        """Return whether this is the one that sweeps."""
+        arguments = {"holder": holder, "hold_ms": max(1, round(hold_s * 1000))}
+        return bool(await self._scripts("take_sweep", arguments))
+
     async def sweep(self) -> Swept:
         """Requeue, expire, evict."""
-        requeued, models, expired, failed, dropped = await self._scripts("sweep", {})
+        requeued, models, expired, failed, dropped, forgotten, lost = await self._scripts(
+            "sweep", {}
+        )
+        lost += await self._scripts("audit", {})
         pairs = zip(requeued, models, strict=True)
         return Swept(
             tuple((job_id.decode(), model.decode()) for job_id, model in pairs),
             tuple(job_id.decode() for job_id in expired),
             tuple(job_id.decode() for job_id in failed),
             dropped,
+            forgotten,
+            lost,
         )
 
     async def image(self, job_id: str, index: int) -> FinishedImage:
@@ -237,19 +253,23 @@ class RedisStore:
         """Return the counters for metrics."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(self._key("totals"))
-        pipe.get(self._key("result_bytes"))
+        pipe.mget(*(self._key(f"{kind}_bytes") for kind in ("result", "preview", "record")))
         pipe.scard(self._key("unreadable"))
-        counters, results, unreadable = await ask(pipe.execute())
+        counters, kept, unreadable = await ask(pipe.execute())
         counts = {name.decode(): int(value) for name, value in counters.items()}
         ended = {s.value: counts.get(s.value, 0) for s in JobStatus if s.ended}
+        results, previews, records = (int(held or 0) for held in kept)
         return Totals(
-            ended,
-            {code: counts.get(f"failed:{code}", 0) for code in FAILURE_CODES},
-            counts.get("created", 0),
-            counts.get("leases_reaped", 0),
-            int(results or 0),
-            await self._creator.memory_bytes(),
-            unreadable,
+            ended=ended,
+            failures={code: counts.get(f"failed:{code}", 0) for code in FAILURE_CODES},
+            created=counts.get("created", 0),
+            lost=counts.get("lost", 0),
+            leases_reaped=counts.get("leases_reaped", 0),
+            results_bytes=results,
+            previews_bytes=previews,
+            records_bytes=records,
+            unreadable=unreadable,
+            server=await self._server.read(),
         )
 
     async def latencies(self, model: str) -> tuple[Latency, ...]:
@@ -258,8 +278,8 @@ class RedisStore:
         return latencies({name.decode(): value.decode() for name, value in kept.items()})
 
     async def ping(self) -> None:
-        """Check that the store answers."""
-        await ask(self._redis.ping())
+        """Check that the store answers, and keeps what it is given."""
+        await self._server.check()
 
     async def close(self) -> None:
         """Release connections."""

@@ -97,7 +97,7 @@ async def _identified(door: Door, request: Request, path: str, address: str) -> 
         challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
         raise Refusal(401, "invalid_key", detail, field="Authorization", headers=challenge)
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
-    return Caller(key.tenant, key.scopes, address, key.id, key.rate_limit)
+    return Caller(key.tenant, key.scopes, address, key.id, key.rate_limit, key.priorities)
 
 
 def _link(door: Door, request: Request, path: str, address: str) -> LinkHolder | None:

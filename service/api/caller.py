@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from jobs.errors import JobNotFound
-from jobs.schema import JobRecord
+from jobs.schema import JobRecord, Priority
 from service.api.job_ids import JobId
 from service.auth.scope import Scope
 from service.door import DoorDep
@@ -32,10 +32,18 @@ class Caller:
     address: str  # as `caller_address` returns it
     key_id: str | None = None
     rate_limit: int | None = None  # the key's own
+    priorities: frozenset[Priority] = frozenset(Priority)  # classes that its jobs may ask for
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller has this scope; an operator has all of them."""
         return scope in self.scopes or Scope.OPERATOR in self.scopes
+
+    def check_priority(self, priority: Priority) -> None:
+        """Check that its jobs may be in this class. Raises: Refusal, 403."""
+        if priority not in self.priorities:
+            allowed = ", ".join(each for each in Priority if each in self.priorities) or "none"
+            detail = f"the API key does not permit priority {priority.value!r}, only: {allowed}"
+            raise Refusal(403, "priority_forbidden", detail, field="priority")
 
     def sees(self, tenant: str) -> bool:
         """Whether the caller may see this tenant's jobs."""

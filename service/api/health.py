@@ -42,7 +42,7 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", summary="Check readiness", responses=problems())
 async def readyz(door: DoorDep) -> Ready:
-    """Answer 200 if the store is available, else 503."""
+    """Answer 200 if the store is available and loses no job, else 503."""
     await door.store.ping()
     return Ready(models=len(await door.models.get()), workers=len(await door.workers.get()))
 
@@ -76,8 +76,8 @@ async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Res
         latencies=dict(zip(names, latencies, strict=True)),
         workers=workers,
         signals=[scaling_signal(m, b, workers) for m, b in zip(models, backlogs, strict=True)],
-        memory_limit_bytes=door.settings.memory_high_water_bytes,
         results_limit_bytes=door.settings.max_results_bytes,
+        records_limit_bytes=door.settings.max_records_bytes,
         outbox=outbox,
     )
     body, content_type = store_metrics(request.headers.get("accept", ""), figures)

@@ -124,6 +124,7 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
     Raises:
         JobsError: the request cannot be served, or not now.
     """
+    caller.check_priority(request.priority)
     model = await door.model(request.model)
     spec = resolve(request, model, caller.tenant)
     if request.webhook is not None:

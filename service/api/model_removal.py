@@ -27,8 +27,6 @@ async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> i
     """
     backlog = await store.backlog(name)
     open_jobs = backlog.pending_jobs + backlog.running_jobs
-    if not open_jobs and name not in {model.name for model in await store.models()}:
-        raise ModelInUse(f"there is no model {name!r}")
     serving = sorted(worker.id for worker in await store.workers() if worker.model == name)
     if serving:
         raise ModelInUse(f"{name} is served by {', '.join(serving)}: stop its workers first")
@@ -36,7 +34,8 @@ async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> i
         raise ModelInUse(
             f"{open_jobs} jobs of {name} have not ended: wait for them, or cancel them"
         )
-    await store.forget_model(name)
+    if not await store.forget_model(name) and not open_jobs:
+        raise ModelInUse(f"there is no model {name!r}")
     await asyncio.sleep(SETTLED_S)
     return await _cancel_all(store, name)
 

@@ -6,6 +6,8 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from jobs.schema import Priority
+from service.auth.retired import Retired, valid
 from service.auth.scope import Scope
 
 _KEY = re.compile(r"sfu_([0-9a-f]{12})_([0-9a-f]{48})")
@@ -26,15 +28,22 @@ class ApiKey:
     previous_until: float = 0.0  # … which is valid until then
     rate_limit: int | None = None  # requests a window; None: the service's default
     last_used_at: float | None = None  # accurate to a few minutes
+    retired: tuple[Retired, ...] = ()  # hashes of earlier secrets, the previous one's among them
+    priorities: frozenset[Priority] = frozenset(Priority)  # classes that its jobs may ask for
 
     def opens(self, secret: str, now: float) -> bool:
         """Return whether this is the key's secret or its previous one, and still valid."""
         given = digest(secret)
-        current = hmac.compare_digest(given, self.sha256)
-        previous = hmac.compare_digest(given, self.previous_sha256 or "") and (
-            now < self.previous_until
-        )
-        return (current or previous) and (self.expires_at is None or now < self.expires_at)
+        hashes = (self.sha256, *valid(self.all_retired(), now))
+        known = any([hmac.compare_digest(given, each) for each in hashes])
+        return known and (self.expires_at is None or now < self.expires_at)
+
+    def all_retired(self) -> tuple[Retired, ...]:
+        """Return the hashes of earlier secrets, newest first; earlier versions knew only one."""
+        known = {each for each, _ in self.retired}
+        if self.previous_sha256 and self.previous_sha256 not in known:
+            return ((self.previous_sha256, self.previous_until), *self.retired)
+        return self.retired
 
 
 def digest(secret: str) -> str:

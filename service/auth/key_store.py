@@ -10,12 +10,16 @@ from redis.asyncio.client import Pipeline
 
 from jobs.errors import JobsError
 from jobs.redis.connection import ask, connect, disconnect
+from jobs.schema import SCHEMA_VERSION, Priority
 from jobs.settings import JobsSettings
 from service.auth.api_key import ApiKey, digest, new_id, new_secret, text_of
 from service.auth.door_keys import door_key
+from service.auth.retired import Retired, retire
 from service.auth.scope import Scope
 
 log = structlog.get_logger()
+DEFAULT_PRIORITIES = frozenset({Priority.NORMAL, Priority.LOW})
+"""The classes that a new key may ask for."""
 
 
 class UnknownKey(JobsError):
@@ -43,12 +47,13 @@ class KeyStore:
         label: str = "",
         expires_at: float | None = None,
         rate_limit: int | None = None,
+        priorities: frozenset[Priority] = DEFAULT_PRIORITIES,
     ) -> tuple[ApiKey, str]:
         """Store a new key; return it with the text that clients send, which is not stored."""
         secret = new_secret()
         key = ApiKey(
             new_id(), tenant, label, scopes, digest(secret), time.time(), expires_at,
-            rate_limit=rate_limit,
+            rate_limit=rate_limit, priorities=priorities,
         )  # fmt: skip
         pipe = self._redis.pipeline()
         pipe.hset(self._key("key", key.id), mapping=_encode(key))
@@ -81,7 +86,11 @@ class KeyStore:
         return tuple(sorted(chosen, key=lambda key: key.created_at))
 
     async def rotate(self, key_id: str, overlap_s: float) -> tuple[ApiKey, str]:
-        """Give a key a new secret; the old one is valid for ``overlap_s``. Raises: UnknownKey."""
+        """Give a key a new secret; earlier ones are valid for at most ``overlap_s``.
+
+        Raises:
+            UnknownKey: there is no such key.
+        """
         secret, name = new_secret(), self._key("key", key_id)
         rotated: list[ApiKey] = []
 
@@ -92,11 +101,13 @@ class KeyStore:
             old = _decode(key_id, fields, None)
             if old is None:
                 raise UnknownKey(key_id)
+            retired = retire(old.sha256, old.all_retired(), overlap_s, time.time())
             key = replace(
                 old,
                 sha256=digest(secret),
-                previous_sha256=old.sha256,
-                previous_until=time.time() + overlap_s,
+                previous_sha256=retired[0][0],
+                previous_until=retired[0][1],
+                retired=retired,
             )
             cast(Any, pipe).multi()
             pipe.hset(name, mapping=_encode(key))
@@ -134,7 +145,10 @@ def _encode(key: ApiKey) -> Mapping[Any, Any]:
         "created_at": f"{key.created_at:.0f}",
         "expires_at": "" if key.expires_at is None else f"{key.expires_at:.0f}",
         "previous_sha256": key.previous_sha256 or "",
-        "previous_until": f"{key.previous_until:.0f}",
+        "previous_until": f"{key.previous_until:.6f}",
+        "retired": " ".join(f"{sha256}:{until:.6f}" for sha256, until in key.retired),
+        "priorities": " ".join(sorted(key.priorities)),
+        "schema_version": str(SCHEMA_VERSION),
         "rate_limit": "" if key.rate_limit is None else str(key.rate_limit),
     }
 
@@ -164,4 +178,19 @@ def _parse(fields: Mapping[bytes, bytes], used: bytes | None) -> ApiKey:
         previous_until=float(text["previous_until"]),
         rate_limit=int(text["rate_limit"]) if text["rate_limit"] else None,
         last_used_at=None if used is None else float(used),
+        retired=tuple(_retired(word) for word in text.get("retired", "").split()),
+        priorities=_priorities(text.get("priorities")),
     )
+
+
+def _retired(word: str) -> Retired:
+    sha256, _, until = word.partition(":")
+    return sha256, float(until)
+
+
+def _priorities(stored: str | None) -> frozenset[Priority]:
+    """Return a key's classes; keys of earlier versions have all of them, as they always had."""
+    if stored is None:
+        return frozenset(Priority)
+    known = {priority.value for priority in Priority}
+    return frozenset(Priority(word) for word in stored.split() if word in known)

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from jobs.schema import Tenant
+from jobs.schema import Priority, Tenant
 from service.auth.api_key import ApiKey
-from service.auth.key_store import KeyStore
+from service.auth.key_store import DEFAULT_PRIORITIES, KeyStore
 from service.auth.scope import Scope
 from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
 
@@ -61,17 +61,30 @@ def create_command(
     rate_limit: Annotated[
         int | None, typer.Option(min=1, help="Requests per window, instead of the default.")
     ] = None,
+    priority: Annotated[
+        list[Priority] | None,
+        typer.Option(
+            help="A class that its jobs may ask for; repeatable. Default: normal and low. "
+            "Operators may ask for any."
+        ),
+    ] = None,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
     lifetime_s = parse_length(expires)
     name, scopes = parse_tenant(tenant), frozenset(scope or [Scope.JOBS])
+    priorities = frozenset(priority) if priority else DEFAULT_PRIORITIES
     expires_at = None if lifetime_s is None else time.time() + lifetime_s
     key, text = in_store(
         KeyStore,
         data,
         lambda store: store.create(
-            name, scopes, label=label[:200], expires_at=expires_at, rate_limit=rate_limit
+            name,
+            scopes,
+            label=label[:200],
+            expires_at=expires_at,
+            rate_limit=rate_limit,
+            priorities=priorities,
         ),
     )
     _print(key, text)
@@ -88,10 +101,12 @@ def list_command(
     if as_json:
         print(json.dumps([_public(key) for key in keys], indent=2))
         return
-    table = Table("id", "tenant", "scopes", "label", "created", "expires", "last used", box=None)
+    table = Table(
+        "id", "tenant", "scopes", "priorities", "label", "created", "expires", "last used", box=None
+    )
     for key in keys:
         table.add_row(
-            key.id, key.tenant, " ".join(sorted(key.scopes)), key.label,
+            key.id, key.tenant, " ".join(sorted(key.scopes)), _classes(key), key.label,
             _date(key.created_at), _date(key.expires_at), _date(key.last_used_at),
         )  # fmt: skip
     Console().print(table)
@@ -131,12 +146,18 @@ def _public(key: ApiKey) -> dict[str, Any]:
         "tenant": key.tenant,
         "label": key.label,
         "scopes": sorted(key.scopes),
+        "priorities": _classes(key).split(),
         "created_at": _date(key.created_at),
         "expires_at": _date(key.expires_at) or None,
         "previous_secret_until": _date(key.previous_until) if key.previous_until else None,
         "rate_limit": key.rate_limit,
         "last_used_at": _date(key.last_used_at) or None,
     }
+
+
+def _classes(key: ApiKey) -> str:
+    allowed = Priority if Scope.OPERATOR in key.scopes else key.priorities
+    return " ".join(each for each in Priority if each in allowed)
 
 
 def _date(at: float | None) -> str:

@@ -10,7 +10,7 @@ Responses = dict[int | str, dict[str, Any]]
 _TEXTS = {
     400: "The request is malformed.",
     401: "The API key is missing or invalid.",
-    403: "The API key lacks the required scope, or the link is invalid or has expired.",
+    403: "The API key lacks the required scope or class, or the link is invalid or expired.",
     404: "No such job or model exists.",
     408: "The body did not arrive in time.",
     410: "The picture has expired; the job's record remains.",

@@ -40,6 +40,7 @@ _JOBS_ERRORS: dict[type[errors.JobsError], tuple[int, str]] = {
     errors.DurabilityUnsupported: (501, "durability_unsupported"),
     errors.NotDurable: (503, "not_durable"),
     errors.StoreFull: (503, "store_full"),
+    errors.StoreEvicts: (503, "store_evicts"),
     errors.NewerSchema: (503, "newer_version"),  # an upgrade is under way: another door may read it
     errors.TransientStoreError: (503, "store_unavailable"),
 }
@@ -48,7 +49,10 @@ _FIELDS = {
     "deadline_unmeetable": "deadline_s",
     "durability_unsupported": "durable",
 }
-_RETRY_AFTER_S = {"store_full": 30, "store_unavailable": 2, "not_durable": 2, "newer_version": 2}
+_RETRY_AFTER_S = {
+    "store_full": 30, "store_evicts": 30, "store_unavailable": 2, "not_durable": 2,
+    "newer_version": 2,
+}  # fmt: skip
 _HIDDEN = {  # what the error says is for the log: it may name hosts and ports
     "internal_error": "internal error; the log has the details",
     "store_unavailable": "the job store is unavailable; accepted jobs are kept",

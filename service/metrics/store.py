@@ -31,8 +31,8 @@ class StoreFigures(Collector):
     latencies: Mapping[str, Sequence[Latency]]  # by model
     workers: Sequence[WorkerEntry]
     signals: Sequence[ScalingSignal]
-    memory_limit_bytes: int  # above it no job is accepted
     results_limit_bytes: int  # above it the oldest images are dropped
+    records_limit_bytes: int  # above it the oldest ended jobs are deleted
     outbox: OutboxCounts
 
     def collect(self) -> Iterator[Metric]:
@@ -47,6 +47,7 @@ class StoreFigures(Collector):
     def _counters(self) -> Iterator[Metric]:
         totals, counter = self.totals, CounterMetricFamily
         yield counter("sfumato_jobs_accepted", "Jobs accepted.", totals.created)
+        yield counter("sfumato_jobs_lost", "Jobs that vanished from Redis.", totals.lost)
         yield counter("sfumato_leases_reaped", "Leases that expired.", totals.leases_reaped)
         yield GaugeMetricFamily(
             "sfumato_unreadable_records",
@@ -64,6 +65,7 @@ class StoreFigures(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         totals, outbox = self.totals, self.outbox
+        kept = totals.results_bytes + totals.previews_bytes
         for name, text, value in (
             ("webhooks_pending", "Deliveries that wait, due or not.", outbox.pending),
             ("webhooks_undelivered", "Deliveries given up and still listed.", outbox.failed),
@@ -72,10 +74,17 @@ class StoreFigures(Collector):
                 "Age of the first due one; 0: none.",
                 outbox.oldest_due_s,
             ),
-            ("results_bytes", "Memory used by finished pictures.", totals.results_bytes),
+            ("results_bytes", "Memory used by finished pictures and last previews.", kept),
             ("results_limit_bytes", "Above it the oldest are dropped.", self.results_limit_bytes),
-            ("store_memory_bytes", "Memory used by Redis.", totals.memory_bytes),
-            ("store_memory_limit_bytes", "Above it no job is accepted.", self.memory_limit_bytes),
+            ("records_bytes", "Memory used by ended jobs' records.", totals.records_bytes),
+            ("records_limit_bytes", "Above it the oldest are deleted.", self.records_limit_bytes),
+            ("store_memory_bytes", "Memory used by Redis.", totals.server.used_bytes),
+            (
+                "store_memory_limit_bytes",
+                "Above it no job is accepted.",
+                totals.server.limit_bytes,
+            ),
+            ("store_evicts", "1 if Redis may delete jobs when full.", totals.server.evicts),
             ("models", "Models that a worker has announced.", len(self.backlogs)),
         ):
             yield GaugeMetricFamily(f"sfumato_{name}", text, value)

@@ -8,6 +8,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+from jobs.redis.server import check_server
 from jobs.settings import read_environment
 from jobs.telemetry.logs import configure
 from service.application import create_app
@@ -32,6 +33,7 @@ def application() -> FastAPI:
     """Return a replica's application; Serve itself assigns request ids and returns them."""
     settings = read_environment(ServiceSettings)
     configure(settings.log_format, settings.log_level)
+    check_server(settings)
     return create_app(settings, echo_id=False)
 
 

@@ -20,6 +20,7 @@ from tests.faults.scenarios.redis import (
     clock_jump,
     failover,
     full_disk,
+    memory,
     out_of_memory,
     redis_away,
     redis_kill,
@@ -75,6 +76,8 @@ SCENARIOS = (
     Scenario("door_kill", "door killed in mid-submit", door_kill.run, {"kills": 10}, {"kills": 1}),
     Scenario("out_of_memory", "Redis out of memory", out_of_memory.run,
              {"full_s": 15.0}, {"full_s": 2.0}),
+    Scenario("memory", "jobs with large previews run out", memory.run,
+             {"jobs": 5000, "ttl_s": 5.0}, {"jobs": 200, "ttl_s": 0.5}),
     Scenario("full_disk", "Redis' disk full", full_disk.run, {"full_s": 15.0}, {"full_s": 2.5}),
     Scenario(
         "clock_jump", "clocks jump by an hour", clock_jump.run,

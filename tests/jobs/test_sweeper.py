@@ -1,6 +1,8 @@
-"""The sweep as every worker and door runs it."""
+"""The sweep as workers and doors run it."""
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
-from jobs.sweeper import Sweeper
+from jobs.store import Swept
+from jobs.sweeper import SURPLUS, Sweeper
 from tests.conftest import Opened
-from tests.jobs.examples import claim, submit
+from tests.jobs.examples import MODEL, claim, submit
 
 
 @pytest.mark.parametrize("catalogue", ["sound", "broken"])
@@ -32,3 +35,67 @@ async def test_a_lone_sweeper_reaps_a_dead_worker_s_job(
             await asyncio.sleep(0.02)
     await end(sweeping)
     assert (await store.get("a")).deaths == 1
+
+
+class Watched(RedisStore):
+    """A store that counts its sweeps."""
+
+    sweeps = 0
+
+    async def sweep(self) -> Swept:
+        """Count and sweep."""
+        self.sweeps += 1
+        return await super().sweep()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not reached():
+            await asyncio.sleep(0.01)
+
+
+async def test_one_of_many_sweeps_and_another_when_it_dies(
+    jobs_settings: JobsSettings, opened: Opened[Any]
+) -> None:
+    doorbell = opened(Doorbell(jobs_settings))
+    stores = [opened(Watched(jobs_settings)) for _ in range(4)]
+    sweeping = [asyncio.create_task(Sweeper(store, doorbell).run(0.2)) for store in stores]
+    await until(lambda: sum(store.sweeps for store in stores) >= 4)
+    (holder,) = [place for place, store in enumerate(stores) if store.sweeps]
+    died_at = monotonic()
+    await end(sweeping[holder])
+    others = [store for store in stores if store is not stores[holder]]
+    await until(lambda: any(store.sweeps for store in others))
+    assert monotonic() - died_at < 3 * 0.2 + 0.5  # the hold, an interval, and a slow machine
+    await until(lambda: sum(store.sweeps for store in others) >= 4)
+    assert sum(store.sweeps > 0 for store in others) == 1
+    await end(*sweeping)
+
+
+async def test_a_sweeper_that_stalls_is_replaced_and_comes_back_as_one_of_many(
+    store: RedisStore,
+) -> None:
+    assert await store.take_sweep("a", 0.1)
+    assert await store.take_sweep("a", 0.1)
+    assert not await store.take_sweep("b", 60.0)
+    await asyncio.sleep(0.15)
+    assert await store.take_sweep("b", 60.0)
+    assert not await store.take_sweep("a", 0.1)
+
+
+async def test_rings_of_cancelled_jobs_do_not_pile_up(
+    jobs_settings: JobsSettings, opened: Opened[Any]
+) -> None:
+    store, doorbell = opened(RedisStore(jobs_settings)), opened(Doorbell(jobs_settings))
+    await store.announce_model(MODEL)
+    for number in range(SURPLUS + 30):
+        await submit(store, f"job{number}")
+        await doorbell.ring("toy", f"job{number}")
+        if number >= 20:
+            await store.cancel(f"job{number}")
+    sweeper = Sweeper(store, doorbell)
+    await sweeper.once()
+    assert await doorbell.waiting("toy") == SURPLUS + 30  # a claim may be on its way
+    for _ in range(3):
+        await sweeper.once()
+        assert await doorbell.waiting("toy") == SURPLUS + 20

@@ -13,8 +13,7 @@ if known or not mine then
 end
 set(a.id, field, a.head)
 redis.call('PERSIST', a.key)
-redis.call('INCRBY', key('result_bytes'), a.size_bytes)
-redis.call('HINCRBY', key('result_sizes'), a.id, a.size_bytes)
+count('result', a.id, a.size_bytes)
 drop_checkpoint(a.id, 'checkpoint:' .. a.index)
 set(a.id, 'deaths', 0)
 return 1

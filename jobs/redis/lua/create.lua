@@ -56,5 +56,5 @@ if a.idempotency then
   set(a.id, 'idempotency', a.idempotency.key)
 end
 redis.call('HINCRBY', key('totals'), 'created', 1)
-enqueue(a.id, t, 1)
+enqueue(a.id, t, true)
 return {'created', a.id}

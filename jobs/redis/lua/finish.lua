@@ -16,7 +16,6 @@ if a.status == 'succeeded' then
   set(a.id, 'step', get(a.id, 'total_steps'), 'units_done', get(a.id, 'units'),
     'evaluations', num(a.id, 'evaluations_before') + a.evaluations)
   finish(a.id, t, 'succeeded')
-  redis.call('ZADD', key('results'), stamp(t), a.id)
 elseif a.elsewhere and not get(a.id, 'failed_on') and other_worker() then
   set(a.id, 'failed_on', get(a.id, 'worker'))
   detach(a.id, now())

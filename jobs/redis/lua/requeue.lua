@@ -2,5 +2,5 @@
 if not held(a.id, a.fence) then return 0 end
 local t = now()
 detach(a.id, t)
-enqueue(a.id, t, 0)
+enqueue(a.id, t, false)
 return 1

@@ -1,15 +1,22 @@
 -- Requeue jobs whose lease ran out, expire those past their deadline, bound results and records.
--- → {requeued ids, their models, expired ids, failed ids, results dropped}
+-- → {requeued ids, their models, expired ids, failed ids, results dropped, records forgotten early,
+--   jobs that had vanished}
 local AT_ONCE = 200
 local t = now()
-local requeued, models, expired, failed, dropped = {}, {}, {}, {}, 0
+local requeued, models, expired, failed, dropped, forgotten = {}, {}, {}, {}, 0, 0
+local lost = 0
 
 -- The jobs of a sorted set of times up to one.
 local function due(list, time)
   local found = {}
   local ids = redis.call('ZRANGEBYSCORE', key(list), '-inf', stamp(time), 'LIMIT', 0, AT_ONCE)
   for _, id in ipairs(ids) do
-    if readable(id) then found[#found + 1] = id end
+    if not exists(id) then
+      drop_vanished(id)
+      lost = lost + 1
+    elseif readable(id) then
+      found[#found + 1] = id
+    end
   end
   return found
 end
@@ -34,20 +41,32 @@ for _, id in ipairs(due('leases', t)) do
     failed[#failed + 1] = id
   else
     detach(id, t)
-    enqueue(id, t, 0)
+    enqueue(id, t, false)
     requeued[#requeued + 1], models[#models + 1] = id, model_of(id)
   end
 end
 for _, id in ipairs(due('results', t - S.result_ttl_s)) do
-  drop_images(id)
+  drop_results(id)
   dropped = dropped + 1
 end
 for _ = 1, AT_ONCE do
-  if tonumber(redis.call('GET', key('result_bytes')) or '0') <= S.max_results_bytes then break end
+  if counted('result') + counted('preview') <= S.max_results_bytes then break end
   local oldest = redis.call('ZRANGE', key('results'), 0, 0)
   if not oldest[1] or not readable(oldest[1]) then break end
-  drop_images(oldest[1])
+  drop_results(oldest[1])
   dropped = dropped + 1
 end
 for _, id in ipairs(due('ended', t - S.record_ttl_s)) do forget(id) end
-return {requeued, models, expired, failed, dropped}
+
+-- The oldest records go first, but those with a webhook to deliver after the others.
+local oldest = counted('record') > S.max_records_bytes and due('ended', t) or {}
+for _, owed in ipairs({false, true}) do
+  for _, id in ipairs(oldest) do
+    if counted('record') <= S.max_records_bytes then break end
+    if (get(id, 'webhook_state') == 'pending') == owed then
+      forget(id)
+      forgotten = forgotten + 1
+    end
+  end
+end
+return {requeued, models, expired, failed, dropped, forgotten, lost}

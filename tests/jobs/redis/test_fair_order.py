@@ -2,9 +2,10 @@
 
 from collections import Counter
 from string import digits
+from typing import Any
 
 from jobs.redis.store import RedisStore
-from jobs.schema import Priority
+from jobs.schema import SCHEMA_VERSION, Priority
 from jobs.store import Progress
 from tests.jobs.conftest import OpenStore
 from tests.jobs.examples import claim, submit
@@ -152,3 +153,23 @@ async def test_a_claim_may_ask_for_higher_classes_alone(store: RedisStore) -> No
     for above, expected in ((0, None), (1, "high"), (2, None), (None, "low")):
         found = await store.claim("toy", "w", idle=True, above=above)
         assert (found and found.record.id) == expected, above
+
+
+async def test_jobs_that_none_may_claim_hide_no_other(
+    store: RedisStore, redis: Any, prefix: str
+) -> None:
+    """However many late, suspect or newer ones wait before it, and in however many lanes."""
+    for tenant in range(20):
+        for number in range(40):
+            await submit(store, f"unfit{tenant}-{number}", f"a{tenant:02}")
+    kinds = ({"schema_version": SCHEMA_VERSION + 1}, {"expires_at": 1}, {"deaths": 2})
+    for tenant in range(20):
+        for number in range(40):
+            redis.hset(f"{prefix}:job:unfit{tenant}-{number}", mapping=kinds[number % 3])
+    await submit(store, "behind", "a00")
+    await submit(store, "other", "zoe")
+    fit = {(await claim(store, idle=False)).record.id for _ in range(2)}
+    assert fit == {"behind", "other"}
+    assert await store.claim("toy", "w", idle=False) is None
+    suspects = [await claim(store, idle=True) for _ in range(3)]
+    assert all(held.alone for held in suspects)

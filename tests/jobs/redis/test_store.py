@@ -178,15 +178,19 @@ async def test_old_records_are_deleted(open_store: OpenStore) -> None:
         await store.get("a")
 
 
-async def test_only_the_newest_previews_are_kept(open_store: OpenStore) -> None:
+async def test_only_the_newest_previews_are_kept(
+    open_store: OpenStore, redis: Any, prefix: str
+) -> None:
     store = open_store(previews_kept=2)
     await submit(store, "a")
     held = await claim(store)
     for step in range(5):
         await store.preview([Preview(held.lease, 0, step, "image/png", bytes([step]))])
+    entries = [fields for _, fields in redis.xrange(f"{prefix}:events:a")]
+    assert [e[b"step"] for e in entries if e[b"kind"] == b"preview"] == [b"3", b"4"]
     await store.cancel("a")
     kept = [event.data["step"] for event in await history(store, "a") if event.kind == "preview"]
-    assert kept == [3, 4]
+    assert kept == [4]
 
 
 async def test_a_model_is_forgotten_once_or_twice(store: RedisStore) -> None:

@@ -192,3 +192,27 @@ async def test_log_lines_carry_ids(http: AsyncClient, caplog: pytest.LogCaptureF
     for event in ("job accepted", "request"):
         assert logged[event]["request_id"] == "abc"
         assert logged[event]["job_id"] == answer.json()["id"]
+
+
+async def test_a_redis_that_begins_to_evict_makes_the_door_unready(
+    http: AsyncClient, redis: Any
+) -> None:
+    await submit(http)
+    redis.config_set("maxmemory-policy", "volatile-lru")
+    try:
+        async with asyncio.timeout(10):
+            while (ready := await http.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.05)
+        assert (ready.status_code, ready.json()["code"]) == (503, "store_evicts")
+        assert "noeviction" in ready.json()["detail"]
+        refused = await http.post("/v1/jobs", json={"prompt": "a red apple"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "store_evicts")
+        assert refused.headers["retry-after"]
+        assert "sfumato_store_evicts 1.0" in (await http.get("/metrics")).text.splitlines()
+        assert len((await http.get("/v1/jobs")).json()["jobs"]) == 1
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+    async with asyncio.timeout(10):
+        while (await http.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.05)
+    await submit(http)

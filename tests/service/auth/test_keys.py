@@ -4,11 +4,13 @@ import asyncio
 import json
 import re
 import time
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from jobs.redis.store import RedisStore
+from jobs.schema import Priority
 from jobs.settings import JobsSettings
 from service.auth.api_key import ApiKey, digest, new_secret, parse, text_of
 from service.auth.key_store import KeyStore, UnknownKey
@@ -117,6 +119,54 @@ async def test_a_rotated_key_has_two_good_secrets_for_a_while(keys: KeyStore) ->
         await keys.rotate("0" * 12, 1)
 
 
+async def test_rotations_at_once_lose_no_secret(keys: KeyStore) -> None:
+    made, first = await keys.create("a", frozenset({Scope.JOBS}))
+    rotated = await asyncio.gather(*(keys.rotate(made.id, 100) for _ in range(4)))
+    kept, now = await keys.find(made.id), time.time()
+    assert kept is not None
+    secrets = [
+        parts[1] for text in (first, *(text for _, text in rotated)) if (parts := parse(text))
+    ]
+    assert [kept.opens(secret, now) for secret in secrets] == [True] * 5
+    assert sum(kept.opens(secret, now + 101) for secret in secrets) == 1
+    await keys.rotate(made.id, 0)
+    kept = await keys.find(made.id)
+    assert kept is not None
+    assert not any(kept.opens(secret, time.time()) for secret in secrets)
+
+
+async def test_a_class_is_a_right_of_the_key(
+    keyed: Keyed, redis: Any, jobs_settings: JobsSettings
+) -> None:
+    both = frozenset({Priority.HIGH, Priority.LOW})
+    made = {
+        "default": await keyed.keys.create("a", frozenset({Scope.JOBS})),
+        "some": await keyed.keys.create("a", frozenset({Scope.JOBS}), priorities=both),
+        "operator": await keyed.keys.create("a", frozenset({Scope.OPERATOR})),
+        "former": await keyed.keys.create("a", frozenset({Scope.JOBS})),
+    }
+    name = f"{{{jobs_settings.key_prefix}}}.door:key:{made['former'][0].id}"
+    assert redis.hdel(name, "priorities", "retired", "schema_version") == 3
+    allowed: dict[str, set[str]] = {}
+    for holder, (_, text) in made.items():
+        async with keyed.client(text) as http:
+            for priority in Priority:
+                body = {"prompt": "a red apple", "priority": priority}
+                answer = await http.post("/v1/jobs", json=body)
+                if answer.status_code == 403:
+                    problem = answer.json()
+                    assert problem["code"] == "priority_forbidden"
+                    assert problem["errors"][0]["field"] == "priority"
+                    assert f"'{priority}'" in problem["detail"]
+                else:
+                    assert answer.status_code == 202, answer.text
+                    allowed.setdefault(holder, set()).add(priority)
+    assert allowed == {
+        "default": {"normal", "low"}, "some": both,
+        "operator": set(Priority), "former": set(Priority),
+    }  # fmt: skip
+
+
 def test_an_expired_key_opens_nothing() -> None:
     secret = new_secret()
     key = ApiKey("0" * 12, "a", "", frozenset(), digest(secret), 0.0, expires_at=100.0)
@@ -180,6 +230,11 @@ def test_command_line_makes_lists_rotates_and_revokes(command: Command) -> None:
     (listed,) = json.loads(run("list", "--json"))
     assert (listed["tenant"], listed["label"], listed["scopes"]) == ("shop", "web shop", ["jobs"])
     assert listed["expires_at"] is not None
+    assert listed["priorities"] == ["normal", "low"]
+    run("create", "other", "--priority", "low", "--priority", "high")
+    (other,) = json.loads(run("list", "--json", "--tenant", "other"))
+    assert other["priorities"] == ["high", "low"]
+    run("revoke", other["id"])
     second = run("rotate", listed["id"], "--overlap", "1h")
     assert second != first
     assert first.rpartition("_")[2] not in run("list")

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -258,6 +260,43 @@ async def test_a_secret_is_rotated_with_both_signing(
         assert received.messages[0].checked(secret)["data"]["id"] == job
     await secrets.rotate("a", 0)
     assert len(await secrets.of("a")) == 1
+
+
+async def test_rotations_at_once_lose_no_secret(
+    jobs_settings: JobsSettings, opened: Opened[WebhookSecrets]
+) -> None:
+    doors = [opened(WebhookSecrets(jobs_settings)) for _ in range(4)]
+    firsts = await asyncio.gather(*(door.of("a") for door in doors))
+    assert len(set(firsts)) == 1  # made at once too
+    made = await asyncio.gather(*(door.rotate("a", 60) for door in doors))
+    valid = await doors[0].of("a")
+    assert set(valid) == {*made, *firsts[0]}
+    assert valid[0] in made
+    last = await doors[0].rotate("a", 0)
+    assert await doors[1].of("a") == (last,)
+
+
+@pytest.mark.parametrize("text", ["", "{", "7", '{"secret": 1}'])
+async def test_damaged_secrets_are_replaced(
+    jobs_settings: JobsSettings, opened: Opened[WebhookSecrets], redis: Any, prefix: str, text: str
+) -> None:
+    secrets = opened(WebhookSecrets(jobs_settings))
+    redis.hset(f"{prefix}.door:webhook_secrets", "a", text)
+    (made,) = await secrets.of("a")
+    assert await secrets.of("a") == (made,)
+
+
+async def test_an_earlier_versions_secrets_are_read(
+    jobs_settings: JobsSettings, opened: Opened[WebhookSecrets], redis: Any, prefix: str
+) -> None:
+    secrets = opened(WebhookSecrets(jobs_settings))
+    former = {"secret": "whsec_b", "previous": "whsec_a", "previous_until": time.time() + 60}
+    redis.hset(f"{prefix}.door:webhook_secrets", "a", json.dumps(former))
+    assert await secrets.of("a") == ("whsec_b", "whsec_a")
+    new = await secrets.rotate("a", 60)
+    assert await secrets.of("a") == (new, "whsec_b", "whsec_a")
+    stored = json.loads(redis.hget(f"{prefix}.door:webhook_secrets", "a"))
+    assert (stored["secret"], stored["previous"]) == (new, "whsec_b")  # as that version reads it
 
 
 def test_pauses_grow_and_are_bounded() -> None:

@@ -8,6 +8,30 @@ local function refund_unused(id, model)
   redis.call('HDEL', key('job', id), 'served_as')
 end
 
+-- Delete a job's previews but for the newest; without 'keep', that one too. → bytes of what is kept
+-- The stream is written anew: Redis frees a block of entries only when all of them are deleted.
+local function drop_previews(id, keep)
+  local list, events = key('previews', id), key('events', id)
+  local ids = redis.call('LRANGE', list, 0, -1)
+  local newest = keep and table.remove(ids)
+  if #ids > 0 then
+    for _, old in ipairs(ids) do redis.call('XDEL', events, old) end
+    local left = redis.call('XRANGE', events, '-', '+')
+    redis.call('DEL', events)
+    for _, entry in ipairs(left) do redis.call('XADD', events, entry[1], unpack(entry[2])) end
+    redis.call('LTRIM', list, newest and -1 or 1, newest and -1 or 0)
+  end
+  if not newest then
+    redis.call('HDEL', key('job', id), 'preview_step', 'preview_event')
+    return 0
+  end
+  local kept = redis.call('XRANGE', events, newest, newest)[1]
+  for i, name in ipairs(kept and kept[2] or {}) do
+    if name == 'data' then return #kept[2][i + 1] end
+  end
+  return 0
+end
+
 -- Take a job out of the queue or from its worker. Its fence is void from here on.
 local function detach(id, t)
   local model, status = model_of(id), get(id, 'status')
@@ -20,20 +44,25 @@ local function detach(id, t)
     redis.call('SREM', key('running', model), id)
     add_work(model, 'running_units', -remaining(id))
     refund_unused(id, model)
+    drop_previews(id, true)
     set(id, 'running_s', stamp(num(id, 'running_s') + math.max(0, t - num(id, 'claimed_at'))),
       'evaluations_before', get(id, 'evaluations') or '0')
   end
   set(id, 'fence', '')
 end
 
--- 'fresh' is 1 for a new job and 0 for an interrupted one, which goes before its tenant's others.
+-- An interrupted job, which is not 'fresh', goes before its tenant's others.
+local function wait_in_line(id, fresh)
+  local score = (rank_of(id) * 2 + (fresh and 1 or 0)) * 1e12 + num(id, 'seq')
+  redis.call('ZADD', key('pending', model_of(id)), string.format('%.0f', score), id)
+  enqueue_fair(id, fresh)
+end
+
 local function enqueue(id, t, fresh)
   local model = model_of(id)
   set_status(id, 'queued')
   set(id, 'queued_at', stamp(t))
-  local score = (rank_of(id) * 2 + fresh) * 1e12 + num(id, 'seq')
-  redis.call('ZADD', key('pending', model), string.format('%.0f', score), id)
-  enqueue_fair(id, fresh == 1)
+  wait_in_line(id, fresh)
   add_work(model, 'pending_units', remaining(id))
   charge_quota(id, remaining(id))
   emit(id, 'status')
@@ -62,27 +91,60 @@ local function drop_checkpoints(id)
   for _, f in ipairs(fields(id, 'checkpoint:')) do drop_checkpoint(id, f) end
 end
 
+-- What jobs hold is counted in <kind>_bytes, and by job id in <kind>_sizes:
+-- result    its images
+-- preview   the newest preview of an ended job
+-- record    what else an ended job holds, roughly as Redis stores it
+local function count(kind, id, bytes)
+  redis.call('INCRBY', key(kind .. '_bytes'), bytes)
+  redis.call('HINCRBY', key(kind .. '_sizes'), id, bytes)
+end
+
+local function uncount(kind, id)
+  local bytes = redis.call('HGET', key(kind .. '_sizes'), id)
+  if not bytes then return end
+  redis.call('DECRBY', key(kind .. '_bytes'), bytes)
+  redis.call('HDEL', key(kind .. '_sizes'), id)
+end
+
+local function counted(kind) return tonumber(redis.call('GET', key(kind .. '_bytes')) or '0') end
+
 -- Drop the images; the record still lists them.
 local function drop_images(id)
   for _, f in ipairs(fields(id, 'image:')) do drop_blob(id, f) end
-  local size = redis.call('HGET', key('result_sizes'), id)
-  if size then
-    redis.call('DECRBY', key('result_bytes'), size)
-    redis.call('HDEL', key('result_sizes'), id)
-  end
+  uncount('result', id)
   redis.call('ZREM', key('results'), id)
   set(id, 'results_dropped', '1')
+end
+
+local function drop_results(id)
+  drop_previews(id, false)
+  uncount('preview', id)
+  drop_images(id)
+end
+
+local function count_record(id)
+  local bytes = 2000 + 200 * redis.call('XLEN', key('events', id))  -- lists it is in, its events
+  for _, part in ipairs(redis.call('HGETALL', key('job', id))) do bytes = bytes + 48 + #part end
+  count('record', id, bytes)
 end
 
 -- Delete an ended job with everything it left.
 local function forget(id)
   drop_images(id)
-  local lists = {key('jobs'), tenant_list(id)}
-  for _, status in ipairs({'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired'}) do
-    lists[#lists + 1] = key('jobs', status)
-    lists[#lists + 1] = tenant_list(id, status)
+  uncount('preview', id)
+  uncount('record', id)
+  local lists = {key('jobs'), key('tenant', tenant(id), 'jobs')}
+  local submitted = parsed(get(id, 'spec')).tenant
+  if type(submitted) == 'string' and submitted ~= tenant(id) then  -- damaged
+    lists[#lists + 1] = key('tenant', submitted, 'jobs')
   end
-  for _, list in ipairs(lists) do redis.call('ZREM', list, id) end
+  for _, list in ipairs(lists) do
+    redis.call('ZREM', list, id)
+    for _, status in ipairs({'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired'}) do
+      redis.call('ZREM', list .. ':' .. status, id)
+    end
+  end
   redis.call('ZREM', key('ended'), id)
   redis.call('ZREM', key('undelivered'), id)
   if get(id, 'webhook') then withdraw_delivery(id, tenant(id), now()) end
@@ -121,6 +183,11 @@ local function finish(id, t, status, failure)
     redis.call('HINCRBY', key('totals'), 'failed:' .. cjson.decode(failure).code, 1)
   end
   if status ~= 'succeeded' and #fields(id, 'image:') > 0 then drop_images(id) end
+  local preview_bytes = drop_previews(id, true)
+  if preview_bytes > 0 then count('preview', id, preview_bytes) end
+  if status == 'succeeded' or preview_bytes > 0 then
+    redis.call('ZADD', key('results'), stamp(t), id)
+  end
   drop_checkpoints(id)
   charge_quota(id)
   redis.call('ZREM', key('deadlines'), id)
@@ -128,6 +195,7 @@ local function finish(id, t, status, failure)
   redis.call('HINCRBY', key('totals'), status, 1)
   post(id, t, status)
   emit(id, 'result')
+  count_record(id)
 end
 
 local function cancel(id, t)
@@ -137,9 +205,8 @@ end
 
 -- Cancel a job and delete it, even if damaged fields do not say which lists it is in.
 local function delete(id, t)
-  cancel(id, t)
-  local ended = ({succeeded = 1, failed = 1, canceled = 1, expired = 1})[get(id, 'status') or '']
-  if not ended or redis.call('HEXISTS', key('models'), model_of(id)) == 0 then
+  if not redis.call('ZSCORE', key('ended'), id) then
+    cancel(id, t)
     redis.call('ZREM', key('leases'), id)
     redis.call('ZREM', key('deadlines'), id)
     for _, model in ipairs(redis.call('HKEYS', key('models'))) do
@@ -148,7 +215,7 @@ local function delete(id, t)
       dequeue_fair(model, id)
     end
     drop_checkpoints(id)
-    charge_quota(id)
+    if not redis.call('ZSCORE', key('ended'), id) then charge_quota(id) end
   end
   forget(id)
   redis.call('PUBLISH', key('wake'), id)

@@ -87,18 +87,43 @@ end
 -- Whether a job may share a worker with others.
 local function safe(id) return num(id, 'deaths') < S.suspect_deaths end
 
+-- The first member of a sorted set that fits, read in parts.
+local function first_that(list, part, fits)
+  local from, members = 0, nil
+  repeat
+    members = redis.call('ZRANGE', list, from, from + part - 1)
+    for _, member in ipairs(members) do
+      if fits(member) then return member end
+    end
+    from = from + part
+  until #members < part
+end
+
+-- Take a job that does not wait out of a lane, even if nothing else says that it is there.
+local function leave_lane(model, rank, who, id)
+  dequeue_fair(model, id)
+  local lane = key('lane', model, rank, who)
+  if redis.call('ZREM', lane, id) == 1 and redis.call('EXISTS', lane) == 0 then
+    redis.call('ZREM', key('lanes', model, rank), who)
+  end
+end
+
 -- The next job of a class for which 'may' is true, and its tenant; nil if there is none.
 local function first_of_class(model, rank, t, may)
-  for _, who in ipairs(redis.call('ZRANGE', key('lanes', model, rank), 0, 15)) do
-    for _, id in ipairs(redis.call('ZRANGE', key('lane', model, rank, who), 0, 31)) do
-      local expires_at = tonumber(get(id, 'expires_at') or '') or math.huge
-      if get(id, 'status') ~= 'queued' then
-        dequeue_fair(model, id)  -- damaged
-      elseif expires_at > t and readable(id) and may(id) then
-        return id, who
-      end
-    end
+  local found, damaged = nil, {}
+  local function fits(id)
+    local expires_at = tonumber(get(id, 'expires_at') or '') or math.huge
+    return expires_at > t and readable(id) and may(id)
   end
+  local whose = first_that(key('lanes', model, rank), 16, function(who)
+    found = first_that(key('lane', model, rank, who), 32, function(id)
+      if get(id, 'status') == 'queued' then return fits(id) end
+      damaged[#damaged + 1] = {who, id}
+    end)
+    return found
+  end)
+  for _, each in ipairs(damaged) do leave_lane(model, rank, each[1], each[2]) end
+  return found, whose
 end
 
 -- The next job, its tenant, its class, and the class it is served as: a class that is owed as many
