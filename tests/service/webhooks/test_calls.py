@@ -137,7 +137,7 @@ async def test_a_hostile_answer_is_bounded(
 async def test_a_tenant_learns_one_text_whatever_is_inside(
     jobs_settings: JobsSettings, received: Receiver
 ) -> None:
-    """A private address, a closed port, a bad certificate, no TLS, no HTTP and silence look alike."""
+    """Private addresses, closed ports, bad certificates, other protocols and silence look alike."""
     closed = f"http://hooks.example:{free_port()}/"
     hooks = {"https": received.url("hooks.example", "https"), "http": received.url("hooks.example")}
     with receiver(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)) as tls:
