@@ -9,22 +9,31 @@ with Client("http://127.0.0.1:8000") as client:
 
 import base64
 import contextlib
+import re
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, get_args
+from urllib.parse import quote
 
 import httpx
 import orjson
+from httpx_sse import EventSource, ServerSentEvent, SSEError
 from pydantic import TypeAdapter
 
+from service.client.connection import open_connection, shown
 from service.client.errors import (
+    ClientError,
     ConnectionFailed,
+    InvalidArgument,
     NotFound,
     ServiceUnavailable,
     StreamLost,
+    TooBusy,
+    UnexpectedResponse,
     problem_error,
 )
+from service.client.retries import PAUSES_S, pause_s, retried
 from service.resources.representations import (
     JobList,
     JobView,
@@ -35,9 +44,8 @@ from service.resources.representations import (
 )
 
 T = TypeVar("T")
+_ID = re.compile(r"[0-9]+-[0-9]+")
 EventKind = Literal["status", "progress", "preview", "result"]
-PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each attempt to resume a stream: a door takes a while to restart."""
 
 
 class JobEvent(View):
@@ -58,7 +66,12 @@ class JobEvent(View):
 
 
 class Client:
-    """Talks to one door. All methods raise :class:`service.client.errors.ClientError`."""
+    """Talks to one door. All methods raise :class:`service.client.errors.ClientError`.
+
+    Requests are sent again for ``retry_s`` after connection errors, 429 and 503, waiting as long as
+    the door asks; 0 turns this off. None of them does anything twice: a submission keeps its
+    idempotency key.
+    """
 
     def __init__(
         self,
@@ -66,12 +79,12 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_s: float = 30.0,
+        retry_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
-        self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=timeout_s, transport=transport
-        )
+        """Connect on first use. Raises: InvalidArgument."""
+        self._http = open_connection(url, api_key, timeout_s, transport)
+        self._retry_s = retry_s
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +99,8 @@ class Client:
     def submit(self, prompt: str, *, key: str | None = None, **fields: Any) -> JobView:
         """Submit a job; ``fields`` are those of ``POST /v1/jobs``.
 
-        Each call has an idempotency key: repeat it with the same ``key`` to get the same job.
+        Each call has an idempotency key, which all of its attempts share: none makes a second job.
+        Pass your own ``key`` to be able to repeat the call itself.
         """
         body = {"prompt": prompt} | {k: v for k, v in fields.items() if v is not None}
         headers = {"idempotency-key": f'"{key or uuid.uuid4()}"'}
@@ -94,7 +108,7 @@ class Client:
 
     def get(self, job_id: str) -> JobView:
         """Return a job."""
-        return self._as(JobView, f"/v1/jobs/{job_id}")
+        return self._as(JobView, f"{_job(job_id)}")
 
     def jobs(
         self, *, status: str | None = None, limit: int = 20, cursor: str | None = None
@@ -106,20 +120,20 @@ class Client:
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job."""
-        return self._as(JobView, f"/v1/jobs/{job_id}/cancel", "POST")
+        return self._as(JobView, f"{_job(job_id)}/cancel", "POST")
 
     def delete(self, job_id: str) -> None:
         """Delete a job with its images."""
-        self._send("DELETE", f"/v1/jobs/{job_id}")
+        self._send("DELETE", f"{_job(job_id)}")
 
     def image(self, job_id: str, index: int = 0) -> bytes:
         """Return the bytes of a finished image."""
-        return self._send("GET", f"/v1/jobs/{job_id}/images/{index}").content
+        return self._send("GET", f"{_job(job_id)}/images/{index}").content
 
     def preview(self, job_id: str) -> bytes | None:
         """Return the bytes of the latest preview, None if there is none yet."""
         try:
-            return self._send("GET", f"/v1/jobs/{job_id}/preview").content
+            return self._send("GET", f"{_job(job_id)}/preview").content
         except NotFound:
             return None
 
@@ -138,8 +152,8 @@ class Client:
     def ready(self) -> bool:
         """Return whether the door accepts jobs."""
         try:
-            return self._http.get("/readyz").status_code == 200
-        except httpx.HTTPError:
+            return self._once("GET", "/readyz").status_code == 200
+        except ClientError:
             return False
 
     def wait(self, job_id: str) -> JobView:
@@ -159,56 +173,82 @@ class Client:
         failures = 0
         while True:
             try:
-                with self._open(job_id, after) as answer:
-                    if answer.status_code == 204:  # no more events
+                for event in self._events(job_id, after):
+                    failures = 0
+                    after = event.id or after
+                    yield event
+                    if event.kind == "result":
                         return
-                    for event in parse(answer.iter_lines()):
-                        failures = 0
-                        after = event.id or after
-                        yield event
-                        if event.kind == "result":
-                            return
-            except (httpx.HTTPError, ServiceUnavailable) as error:
+            except _NoMoreEvents:
+                return
+            except (httpx.HTTPError, ServiceUnavailable, TooBusy) as error:
                 if failures == len(PAUSES_S):
-                    raise StreamLost(f"lost the events of job {job_id}: {error}") from error
-                time.sleep(PAUSES_S[failures])
+                    raise StreamLost(f"lost the events of job {job_id}: {_why(error)}") from error
+                time.sleep(pause_s(error, failures))
                 failures += 1
             else:
                 time.sleep(PAUSES_S[0])  # the door closed the stream: let it or another one start
 
-    @contextlib.contextmanager
-    def _open(self, job_id: str, after: str | None) -> Iterator[httpx.Response]:
+    def _events(self, job_id: str, after: str | None) -> Iterator[JobEvent]:
         headers = {} if after is None else {"last-event-id": after}
-        path = f"/v1/jobs/{job_id}/events"
-        with self._http.stream("GET", path, headers=headers) as answer:
+        with self._http.stream("GET", f"{_job(job_id)}/events", headers=headers) as answer:
             if answer.status_code >= 400:
                 answer.read()
                 raise problem_error(answer)
-            yield answer
+            if answer.status_code == 204:
+                raise _NoMoreEvents
+            with self._checked():
+                yield from filter(None, map(job_event, EventSource(answer).iter_sse()))
 
     def _as(self, kind: type[T], path: str, method: str = "GET", **options: Any) -> T:
         content = self._send(method, path, **options).content
-        return TypeAdapter(kind).validate_json(content)
+        with self._checked():
+            return TypeAdapter(kind).validate_json(content)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return retried(lambda: self._once(method, path, **options), self._retry_s)
+
+    def _once(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **options)
+            request = self._http.build_request(method, path, **options)
+        except (TypeError, ValueError) as error:  # NaN, half a surrogate pair, an object
+            raise InvalidArgument(f"the request cannot be sent: {error}") from error
+        try:
+            answer = self._http.send(request)
         except httpx.HTTPError as error:
-            raise ConnectionFailed(f"{self._http.base_url}: {error}") from error
+            raise ConnectionFailed(f"{shown(self._http.base_url)}: {_why(error)}") from error
         if answer.status_code >= 400:
             raise problem_error(answer)
         return answer
 
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Refuse a response that no door gives."""
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, KeyError, SSEError) as error:
+            where = shown(self._http.base_url)
+            raise UnexpectedResponse(f"what answers at {where} is not Sfumato") from error
 
-def parse(lines: Iterator[str]) -> Iterator[JobEvent]:
-    """Yield the events in the lines of a stream."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-        elif not line and "data" in fields:
-            data = orjson.loads(fields["data"])
-            kind = cast(EventKind, fields.get("event", "status"))
-            yield JobEvent(kind=kind, id=fields.get("id"), attempt=data.pop("attempt"), data=data)
-            fields = {}
+
+class _NoMoreEvents(Exception):
+    """The stream has been read to its end before."""
+
+
+def job_event(event: ServerSentEvent) -> JobEvent | None:
+    """Return a frame of the stream as a job's event, None if it is of a kind to come."""
+    if event.event not in get_args(EventKind) or not event.data:
+        return None
+    data = orjson.loads(event.data)
+    attempt = data.pop("attempt")
+    known = event.id if _ID.fullmatch(event.id) else None
+    return JobEvent(kind=event.event, id=known, attempt=attempt, data=data)
+
+
+def _job(job_id: str) -> str:
+    """Return a job's path; an id from elsewhere never leads to another one."""
+    return "/v1/jobs/" + quote(job_id, safe="").replace(".", "%2E")
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

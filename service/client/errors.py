@@ -1,6 +1,8 @@
 """The errors of the client, by the problem that the door returned.
 
 ClientError
+├── InvalidArgument       an address, a key or a value cannot be sent; nothing was
+├── UnexpectedResponse    the address is not that of a door
 ├── ConnectionFailed      the door cannot be reached
 ├── StreamLost            an event stream could not be resumed
 └── ProblemError          the door refused the request; ``problem`` says why
@@ -21,6 +23,14 @@ from service.resources.representations import Problem
 
 class ClientError(Exception):
     """A request could not be completed."""
+
+
+class InvalidArgument(ClientError, ValueError):
+    """An argument cannot be sent; nothing was."""
+
+
+class UnexpectedResponse(ClientError):
+    """The response is not one of a door."""
 
 
 class ConnectionFailed(ClientError):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpcore
-import structlog
 
 from jobs.errors import InvalidRequest
 from service.settings import ServiceSettings
@@ -14,19 +13,23 @@ from service.webhooks.guarded_network import GuardedNetwork, Resolve, SystemReso
 from service.webhooks.public_address import RefusedAddress
 from service.webhooks.url import check_url
 
-log = structlog.get_logger()
-
 GONE = 410
+
+
+NO_RESPONSE = "no HTTP response: it could not be reached, or did not respond in time"
+"""All that a tenant learns. Whether a name exists, leads to a private address, has a port open or
+shows which certificate would let any client map the network that the door is in."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The outcome of a call; ``note`` says what went wrong."""
+    """The outcome of a call: ``note`` says to the tenant what went wrong, ``reason`` to the log."""
 
     delivered: bool
     final: bool = False  # a retry would not help
     timed_out: bool = False
     note: str = ""
+    reason: str = ""
 
 
 class WebhookClient:
@@ -48,7 +51,7 @@ class WebhookClient:
         try:
             url = check_url(address, self._settings)  # the settings may have changed since
         except InvalidRequest as error:
-            return Answer(delivered=False, final=True, note=str(error))
+            return _unanswered(str(error), final=True)
         target = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
@@ -60,14 +63,13 @@ class WebhookClient:
                 async with call as response:
                     return _read(response.status)
         except TimeoutError:
-            return Answer(delivered=False, timed_out=True, note="it did not respond in time")
+            return _unanswered("it did not respond in time", timed_out=True)
         except RefusedAddress as error:
-            log.warning("webhook refused", host=url.host, reason=str(error))
-            return Answer(delivered=False, note="its name resolves to a non-public address")
+            return _unanswered(f"its name resolves to a refused address: {error}")
         except (httpcore.NetworkError, httpcore.TimeoutException, ssl.SSLError) as error:
-            return Answer(delivered=False, note=f"cannot connect: {error or type(error).__name__}")
+            return _unanswered(f"cannot connect: {error or type(error).__name__}")
         except httpcore.ProtocolError:
-            return Answer(delivered=False, note="its response is not HTTP")
+            return _unanswered("its response is not HTTP")
 
     async def close(self) -> None:
         """Release connections and threads."""
@@ -75,7 +77,12 @@ class WebhookClient:
         self._names.close()
 
 
+def _unanswered(reason: str, *, final: bool = False, timed_out: bool = False) -> Answer:
+    return Answer(False, final, timed_out, NO_RESPONSE, reason)
+
+
 def _read(status: int) -> Answer:
     if 200 <= status < 300:
         return Answer(delivered=True)
-    return Answer(delivered=False, final=status == GONE, note=f"HTTP {status}")
+    note = f"HTTP {status}"
+    return Answer(delivered=False, final=status == GONE, note=note, reason=note)

@@ -140,7 +140,7 @@ class Deliverer:
             job_id=delivery.job_id,
             tenant=delivery.tenant,
             attempt=delivery.attempt,
-            reason=answer.note or None,
+            reason=answer.reason or None,
         )
 
 

@@ -1,17 +1,16 @@
 """Which addresses the door may call at a client's request: only public ones."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from service.webhooks.special_addresses import CLOUD_NETWORKS, SPECIAL_NETWORKS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has assigned
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
-_TOO_NEW_FOR_PYTHON = (
-    ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
-    ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
-)
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: bits 64 to 95, an IPv4 address in the last 32
 
 
 class RefusedAddress(Exception):
@@ -22,8 +21,8 @@ def check_address(text: str, allowed: Sequence[Network]) -> None:
     """Check that an address is public or in one of the ``allowed`` networks.
 
     Raises:
-        RefusedAddress: it is loopback, private, link-local, multicast or reserved, or an IPv6 form
-            of such an IPv4 address.
+        RefusedAddress: it is loopback, private, link-local, multicast, reserved or a cloud's own,
+            or an IPv6 form of such an IPv4 address.
     """
     try:
         address: Address = ipaddress.ip_address(text)
@@ -33,9 +32,7 @@ def check_address(text: str, allowed: Sequence[Network]) -> None:
         if address.scope_id is not None:
             raise RefusedAddress(f"{text} is bound to one link")
         address = _unwrapped(address)
-    if any(address in network for network in allowed if network.version == address.version):
-        return
-    if not _public(address):
+    if not _public(address) and not _allowed(address, allowed):
         raise RefusedAddress(f"{text} is not a public address")
 
 
@@ -49,11 +46,21 @@ def _unwrapped(address: ipaddress.IPv6Address) -> Address:
 
 
 def _public(address: Address) -> bool:
-    if not address.is_global or address.is_multicast or address.is_reserved:
-        return False
-    if any(address in network for network in _TOO_NEW_FOR_PYTHON):
+    if any(_holding(address, (*SPECIAL_NETWORKS, *CLOUD_NETWORKS))):
         return False
     if isinstance(address, ipaddress.IPv4Address):
         return True
-    tunnelled = address.sixtofour is not None or address.teredo is not None
-    return address in _GLOBAL_UNICAST and not tunnelled
+    return address in _GLOBAL_UNICAST and int(address) >> 32 & 0xFFFFFFFF not in _ISATAP
+
+
+def _allowed(address: Address, networks: Sequence[Network]) -> bool:
+    """Return whether a network allows the address; a cloud's own only by a network within it."""
+    clouds = list(_holding(address, CLOUD_NETWORKS))
+    return any(
+        all(network.prefixlen >= cloud.prefixlen for cloud in clouds)
+        for network in _holding(address, networks)
+    )
+
+
+def _holding(address: Address, networks: Iterable[Network]) -> Iterable[Network]:
+    return (each for each in networks if each.version == address.version and address in each)

@@ -6,6 +6,7 @@ import math
 import string
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 import typer
@@ -24,7 +25,8 @@ from service.api.images import etag, matches
 from service.api.waiting import wait_s
 from service.auth import api_key
 from service.cli.keys import parse_length
-from service.client.client import parse as parse_events
+from service.client.client import Client
+from service.client.errors import UnexpectedResponse
 from service.http.idempotency import MAX_KEY_CHARS, idempotency, parse_key
 from service.http.problem import Refusal
 from service.resources.signing import LinkScope, SignatureStatus, Signer
@@ -204,9 +206,29 @@ def test_a_length_of_time_is_read_or_refused(text: str) -> None:
         return
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\r\n"), max_size=40), max_size=12))
-def test_lines_that_are_no_events_yield_none(lines: list[str]) -> None:
-    assert list(parse_events(iter(line for line in lines if not line.startswith("data")))) == []
+FIELDS = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["event", "data", "id", "retry", "", "x", "\ufeffdata"]),
+    st.sampled_from([": ", ":", ""]),
+    st.one_of(
+        st.text(max_size=40), st.sampled_from(["progress", "result", '{"attempt": 1}', "[]"])
+    ),
+    st.sampled_from(["\n", "\r", "\r\n", "\n\n", "\u2028", ""]),
+)
+
+
+@given(st.lists(FIELDS, max_size=12))
+def test_any_stream_is_read_or_refused(fields: list[str]) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=kind, content="".join(fields).encode("utf-8", "replace"))
+
+    kind = {"content-type": "text/event-stream"}
+    with Client(transport=httpx.MockTransport(answer)) as client:
+        try:
+            for event in client._events("x", None):
+                assert event.kind in ("status", "progress", "preview", "result")
+        except UnexpectedResponse:
+            return
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,19 @@ class Frame:
     id: str | None
 
 
+async def lines(answer: httpx.Response) -> AsyncIterator[str]:
+    """Yield the stream's lines; only the line feeds that the door sends end one."""
+    kept = ""
+    async for text in answer.aiter_text():
+        *whole, kept = (kept + text).split("\n")
+        for line in whole:
+            yield line
+
+
 async def frames(answer: httpx.Response) -> AsyncIterator[Frame]:
     """Yield the stream's events and comments."""
     fields: dict[str, str] = {}
-    async for line in answer.aiter_lines():
+    async for line in lines(answer):
         if line.startswith(":"):
             yield Frame("", {}, None)
         elif line:

@@ -50,7 +50,7 @@ def play(settings: ServiceSettings, work: Work) -> Any:
 def client_of(settings: ServiceSettings) -> Iterator[Client]:
     """Yield a client of a door that knows the toy model."""
     play(settings, lambda store: store.announce_model(MODEL))
-    with served(settings) as (address, _), Client(address) as client:
+    with served(settings) as (address, _), Client(address, retry_s=0) as client:
         yield client
 
 
@@ -95,6 +95,21 @@ def test_submitted_job_is_followed_to_its_end(client: Client, settings: ServiceS
     assert done.images[0].seed == 7
     assert client.image(job.id) == PNG
     assert client.wait(job.id).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "mark", "\u2028\u2029\u0085\v\f\x1c\x1d\x1e\r\n", ids=lambda mark: f"{ord(mark):04X}"
+)
+def test_no_character_of_a_prompt_ends_a_line_of_the_stream(
+    client: Client, settings: ServiceSettings, mark: str
+) -> None:
+    prompt = f"a red{mark}apple{mark}"
+    job = client.submit(prompt, metadata={"note": mark})
+    play(settings, draw_slowly)
+    events = list(client.follow(job.id))
+    assert [events[n].job().request.prompt for n in (0, -1)] == [prompt] * 2
+    assert len([event for event in events if event.kind == "progress"]) == 10
+    assert client.jobs().jobs[0].request.metadata == {"note": mark}
 
 
 def test_stream_is_taken_up_at_the_next_door(settings: ServiceSettings) -> None:
@@ -168,8 +183,9 @@ def test_an_expired_image_is_gone(settings: ServiceSettings) -> None:
 
 
 def test_an_unreachable_door_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.client.PAUSES_S", (0.0,))
-    with Client(f"http://127.0.0.1:{free_port()}") as client:
+    for module in ("client", "retries"):
+        monkeypatch.setattr(f"service.client.{module}.PAUSES_S", (0.0,))
+    with Client(f"http://127.0.0.1:{free_port()}", retry_s=0) as client:
         assert not client.ready()
         with pytest.raises(ConnectionFailed):
             client.models()

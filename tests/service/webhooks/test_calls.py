@@ -12,8 +12,9 @@ import pytest
 import trustme
 
 from jobs.settings import JobsSettings
+from service.processes.redis_server import free_port
 from service.settings import ServiceSettings
-from service.webhooks.client import WebhookClient
+from service.webhooks.client import NO_RESPONSE, WebhookClient
 from service.webhooks.guarded_network import SystemResolver
 from tests.conftest import Opened
 from tests.service.webhooks.conftest import LOCAL
@@ -56,9 +57,10 @@ async def test_the_checked_address_is_the_one_that_is_called(
         ]
     assert first.delivered
     assert received.messages[0].headers["host"] == f"hooks.example:{received.port}"
-    assert (second.delivered, second.note) == (
-        False, "its name resolves to a non-public address"
-    )  # fmt: skip
+    assert not second.delivered
+    assert (
+        second.reason == "its name resolves to a refused address: 10.0.0.1 is not a public address"
+    )
     assert names.asked == 2  # once a call: a kept connection or a second look would be a way round
 
 
@@ -112,7 +114,7 @@ def nonsense(handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answering", "timeout_s", "note"),
+    ("answering", "timeout_s", "reason"),
     [
         (drip, 0.5, "it did not respond in time"),
         (flood_of_headers, 30.0, "its response is not HTTP"),
@@ -124,12 +126,40 @@ async def test_a_hostile_answer_is_bounded(
     received: Receiver,
     answering: Answering,
     timeout_s: float,
-    note: str,
+    reason: str,
 ) -> None:
     received.answering = answering
     async with calling(jobs_settings, webhook_timeout_s=timeout_s) as client:
         answer = await client.post(received.url(), {}, b"{}")
-    assert (answer.delivered, answer.note) == (False, note)
+    assert (answer.delivered, answer.reason) == (False, reason)
+
+
+async def test_a_tenant_learns_one_text_whatever_is_inside(
+    jobs_settings: JobsSettings, received: Receiver
+) -> None:
+    """Private addresses, closed ports, bad certificates, other protocols and silence look alike."""
+    closed = f"http://hooks.example:{free_port()}/"
+    hooks = {"https": received.url("hooks.example", "https"), "http": received.url("hooks.example")}
+    with receiver(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)) as tls:
+        untrusted = tls.url("hooks.example", "https")
+        cases = [
+            (["10.0.0.1"], hooks["http"], None),
+            (["169.254.169.254"], hooks["http"], None),
+            ([], hooks["http"], None),
+            (["127.0.0.1"], closed, None),
+            (["127.0.0.1"], hooks["https"], None),
+            (["127.0.0.1"], untrusted, None),
+            (["127.0.0.1"], hooks["http"], nonsense),
+            (["127.0.0.1"], hooks["http"], drip),
+            ([], "http://10.0.0.1/", None),
+        ]
+        answers = []
+        for addresses, url, answering in cases:
+            received.answering = answering
+            async with calling(jobs_settings, Names(addresses), webhook_timeout_s=0.5) as client:
+                answers.append(await client.post(url, {}, b"{}"))
+    assert {(answer.delivered, answer.note) for answer in answers} == {(False, NO_RESPONSE)}
+    assert len({answer.reason for answer in answers}) >= 7
 
 
 def flood_of_body(handler: BaseHTTPRequestHandler) -> None:

@@ -15,6 +15,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.auth.scope import Scope
+from service.webhooks.client import NO_RESPONSE
 from service.webhooks.delivery import pause_s
 from service.webhooks.secrets import WebhookSecrets, new_secret
 from tests.conftest import Opened
@@ -124,7 +125,7 @@ async def test_a_delivery_is_given_up_and_can_be_asked_for_again(
     (gone,) = await canceled(http, store, received.url())  # nobody listens there now
     state, attempts, error = await outcome(http, gone)
     assert (state, attempts) == ("failed", 4)
-    assert "cannot connect" in str(error)
+    assert error == NO_RESPONSE
 
 
 async def test_two_doors_deliver_each_end_once(
@@ -230,7 +231,6 @@ async def test_private_addresses_are_refused_at_submit_and_at_delivery(
     jobs_settings: JobsSettings, store: RedisStore, received: Receiver
 ) -> None:
     strict = {"webhook_networks": (), "webhook_max_attempts": 1}
-    note = "its name resolves to a non-public address"
     async with delivering_door(jobs_settings, **strict) as door, await door.caller("a") as http:
         body = {"prompt": "a", "webhook": {"url": received.url()}}
         refused = await http.post("/v1/jobs", json=body)
@@ -238,7 +238,7 @@ async def test_private_addresses_are_refused_at_submit_and_at_delivery(
         assert refused.json()["errors"][0]["field"] == "webhook.url"
         hosts = ("localhost", "2130706433", "0x7f.1", "127.1")
         for job in await canceled(http, store, *map(received.url, hosts)):
-            assert await outcome(http, job) == ("failed", 1, note)
+            assert await outcome(http, job) == ("failed", 1, NO_RESPONSE)
     assert received.messages == []
 
 
