@@ -196,10 +196,6 @@ def _side(field: str, value: int, model: ModelEntry) -> int:
     return value
 
 
-def _given(value: str | None, default: str) -> str:
-    return default if value is None else value
-
-
 def units(spec: JobSpec, model: ModelEntry) -> float:
     """Return a job's work in units; one unit is one UNet row at the model's base resolution."""
     rows = model.sampler(spec.sampler).rows(spec.num_inference_steps) * spec.num_images
