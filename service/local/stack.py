@@ -15,9 +15,11 @@ from service.client.client import Client
 from service.client.errors import ClientError
 from service.local.stack_secrets import (
     OPERATOR_KEY,
+    REDIS_CONFIG,
     REDIS_URL,
     keys_wanted,
     operator_key,
+    redis_password,
     url_secret,
     write_private,
 )
@@ -124,17 +126,19 @@ def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
 
 
 def _start_redis(data: Path, env: Mapping[str, str], supervisor: Supervisor) -> str:
-    folder = data / "redis"
+    folder, password = data / "redis", redis_password(data)
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = redis_command(folder, port)
+    folder.chmod(0o700)  # its files hold prompts
+    port, config = free_port(), data / REDIS_CONFIG
+    write_private(config, f"requirepass {password}")
+    command = redis_command(folder, port, config)
     supervisor.start(Child("redis", command, env, data / "logs/redis.log", grace_s=4.0))
     try:
-        wait_ready(port)
+        wait_ready(port, password=password)
     except TimeoutError:
         supervisor.check_starting()
         raise
-    return f"redis://127.0.0.1:{port}/0"
+    return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 def _start_workers(options: StackOptions, env: Mapping[str, str], supervisor: Supervisor) -> None:

