@@ -24,7 +24,9 @@ def read_environment(kind: type[S], **given: Any) -> S:
     except ValidationError as error:
         prefix = kind.model_config.get("env_prefix", "")
         lines = [
-            f"{prefix}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+            f"{prefix}{'_'.join(map(str, each['loc'])).upper()}: "
+            + each["msg"].removeprefix("Value error, ")
+            for each in error.errors()
         ]
         raise StartError("bad settings: " + "; ".join(lines)) from error
 
@@ -32,7 +34,9 @@ def read_environment(kind: type[S], **given: Any) -> S:
 class JobsSettings(BaseSettings):
     """The store's settings; the same for every process on one Redis."""
 
-    model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SFUMATO_", frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     # Redis URL: redis://, rediss://, unix:///path?db=0 or sentinel(s)://host,host2/master/0
     redis_url: str = "redis://127.0.0.1:6379/0"

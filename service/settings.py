@@ -1,6 +1,7 @@
 """What the door reads from its ``SFUMATO_*`` environment variables, once, at start."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -15,7 +16,7 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from jobs.settings import JobsSettings
-from jobs.telemetry.logs import LogFormat
+from jobs.telemetry.logs import LogFormat, LogLevel
 
 LEAST_SECRET_CHARS = 32
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class ServiceSettings(JobsSettings):
     door_metrics_host: str = "127.0.0.1"  # address of the replica's metrics
     door_metrics_port: int = Field(0, ge=0, le=65535)  # port of the replica's metrics; 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
-    log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR
+    log_level: LogLevel = "INFO"  # least severity that is logged
 
     @field_validator("url_secrets")
     @classmethod
@@ -89,6 +90,22 @@ class ServiceSettings(JobsSettings):
         if not secrets and info.data.get("auth") == "keys":
             raise ValueError("SFUMATO_AUTH=keys needs one to sign links: openssl rand -hex 32")
         return secrets
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/]+", origin):
+                raise ValueError(f"{origin!r} is not an origin like https://app.example.org")
+        return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != "*":
+                ip_network(proxy)  # its error names the value
+        return proxies
 
     @field_validator("public_url")
     @classmethod

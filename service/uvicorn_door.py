@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from jobs.host.addresses import listeners, url_host
 from service.application import create_app
 from service.door_process import connections_that_fit, start
 from service.http.connection import Connection, ConnectionLimits, Connections
@@ -38,10 +39,16 @@ class DoorServer(uvicorn.Server):
             door.closing.get_loop().call_soon_threadsafe(door.close_streams)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then print the address."""
-        await super().startup(sockets)
+        """Start on the host's addresses of both families, then print the address."""
+        own = sockets or listeners(self.config.host, self.config.port)
+        try:
+            await super().startup(own)
+        except BaseException:
+            for each in own:
+                each.close()
+            raise
         if self.started:
-            url = f"http://{self.config.host}:{self.config.port}"
+            url = f"http://{url_host(self.config.host)}:{self.config.port}"
             print(f"ready {url}", flush=True)
             log.info("door ready", url=url)
 

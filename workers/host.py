@@ -19,6 +19,7 @@ from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.cancelling import end
 from jobs.errors import TransientStoreError
+from jobs.host.cpus import usable_cpus
 from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
 from jobs.store import WorkerEntry
@@ -60,8 +61,7 @@ def load(settings: WorkerSettings) -> Bundle:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     keep_freed_memory()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cpus()))
     return load_bundle(
         settings.model,
         device=device,

@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 import diffusion
 from jobs.settings import JobsSettings
-from jobs.telemetry.logs import LogFormat
+from jobs.telemetry.logs import LogFormat, LogLevel
 
 DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
 
@@ -35,7 +35,9 @@ class WorkerSettings(JobsSettings):
     # "auto": the one for the device
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     device: str = "auto"  # "auto": the first CUDA device, else the CPU
-    threads: int = Field(0, ge=0, le=256)  # CPU threads for inference; 0: torch's default
+    threads: int = Field(
+        0, ge=0, le=256
+    )  # CPU threads for inference; 0: those the container may use
     slots: int = Field(20, ge=1, le=1024)  # pictures held at once
     # maximum rows per forward pass; 0: measured at start
     rows_per_tick: int = Field(0, ge=0, le=4096)
@@ -58,4 +60,4 @@ class WorkerSettings(JobsSettings):
     metrics_host: str = "127.0.0.1"  # address of /metrics, /livez and /readyz
     metrics_port: int = Field(0, ge=0, le=65535)  # their port; 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
-    log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR
+    log_level: LogLevel = "INFO"  # least severity that is logged

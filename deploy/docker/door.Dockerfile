@@ -27,4 +27,4 @@ WORKDIR /tmp
 # Only /tmp needs to be writable.
 USER 10001:10001
 EXPOSE 8000
-CMD ["python", "-m", "service.uvicorn_door", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "service.uvicorn_door", "--host", "*", "--port", "8000"]

@@ -2,11 +2,18 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Annotated, Literal
 
 import structlog
+from pydantic import BeforeValidator
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
 
 LogFormat = Literal["auto", "json", "console"]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
 def configure(log_format: LogFormat = "auto", level: str = "INFO") -> None:

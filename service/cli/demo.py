@@ -9,8 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from service.cli.drawing import draw, show
+from service.cli.text import shown
 from service.client.client import Client
 from service.local.stack import Door, StackOptions, running
+from service.processes.folder import usable_folder
 
 REQUESTS: tuple[dict[str, Any], ...] = (
     {"prompt": "a tiger", "seed": 4, "num_inference_steps": 25},
@@ -24,9 +26,10 @@ REQUESTS: tuple[dict[str, Any], ...] = (
 def run(door: Door, out: Path, console: Console) -> int:
     """Run the demonstration; return 0 if every job succeeded."""
     began = time.monotonic()
+    usable_folder(out)
     with TemporaryDirectory(prefix="sfumato-") as folder:
         options = StackOptions(Path(folder), port=0, door=door)
-        console.print("starting Redis, one worker and the door …")
+        console.print("starting Redis, one worker and the door ...")
         with running(options, report=lambda line: print(line, file=sys.stderr)) as stack:
             console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
             with Client(stack.url, api_key=stack.api_key) as client:
@@ -35,10 +38,10 @@ def run(door: Door, out: Path, console: Console) -> int:
             for drawing in drawings:
                 if drawing.files and drawing.previews:
                     drawing.filmstrip(drawing.files[0].with_suffix(".steps.png"))
-            console.print("stopping …")
+            console.print("stopping ...")
     failed = [drawing for drawing in drawings if drawing.job.status != "succeeded"]
     console.print(
-        f"{len(drawings) - len(failed)} pictures in {out}/, each with a strip of its previews "
+        f"{len(drawings) - len(failed)} pictures in {shown(out)}/, each with a strip of previews "
         f"(*.steps.png); {time.monotonic() - began:.1f} s in all"
     )
     return 1 if failed else 0

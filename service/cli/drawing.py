@@ -1,6 +1,5 @@
 """Submit prompts, show progress and previews in the terminal, save the images."""
 
-import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -12,13 +11,15 @@ from PIL import Image
 from rich.columns import Columns
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from service.cli.picture_files import create, save
 from service.cli.terminal import finished, print_warning, progress
+from service.cli.text import is_unicode, shown
 from service.client.client import Client
 from service.resources.representations import JobView
 
 FRAMES_PER_SECOND = 8
-EXTENSIONS = {"image/png": "png", "image/webp": "webp"}
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Drawing:
     def label(self) -> str:
         """A line that identifies the job."""
         request = self.job.request
-        return f"{request.prompt} · {request.sampler} · {request.num_inference_steps} steps"
+        return f"{request.prompt}, {request.sampler}, {request.num_inference_steps} steps"
 
     @property
     def note(self) -> str:
@@ -63,15 +64,11 @@ class Drawing:
 
     def _save(self, out: Path) -> None:
         for image in self.job.images:
-            out.mkdir(parents=True, exist_ok=True)
-            name = f"{slug(self.job.request.prompt)}-{image.seed}"
-            name += f"-{image.index}" if self.job.request.num_images > 1 else ""
-            path = out / f"{name}.{EXTENSIONS[image.content_type]}"
-            path.write_bytes(self.client.image(self.job.id, image.index))
-            self.files.append(path)
+            data = self.client.image(self.job.id, image.index)
+            self.files.append(save(out, self.job, image, data))
 
     def filmstrip(self, path: Path, frames: int = 8) -> None:
-        """Save the previews and the finished image side by side."""
+        """Save the previews and the finished image side by side in a new PNG file."""
         last = len(self.previews) - 1
         count = min(frames, len(self.previews))
         chosen = [self.previews[round(n * last / max(1, count - 1))] for n in range(count)]
@@ -81,13 +78,9 @@ class Drawing:
         strip = Image.new("RGB", (width * len(images), height), "white")
         for number, image in enumerate(images):
             strip.paste(image, (number * width, 0))
-        strip.save(path)
-
-
-def slug(prompt: str) -> str:
-    """Return a prompt as part of a file name."""
-    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
-    return words[:48] or "picture"
+        encoded = BytesIO()
+        strip.save(encoded, "PNG")
+        create(path, encoded.getvalue())
 
 
 def draw(
@@ -125,6 +118,7 @@ def _show_live(drawings: list[Drawing], following: list[Future[None]], console: 
                     drawing.job.progress.total,
                     drawing.note,
                     drawing.previews[-1] if drawing.previews else None,
+                    plain=not is_unicode(console.encoding),
                 )
                 for drawing in drawings
             ]
@@ -133,14 +127,15 @@ def _show_live(drawings: list[Drawing], following: list[Future[None]], console: 
 
 def _print_lines(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
     printed: dict[int, int] = {}
+    full, empty = "█░" if is_unicode(console.encoding) else "#-"
     while _pending(following):
         for number, drawing in enumerate(drawings):
             tenth = 10 * drawing.step // max(1, drawing.job.progress.total)
             if tenth > printed.get(number, -1):
                 printed[number] = tenth
-                blocks = "█" * tenth + "░" * (10 - tenth)
-                shown = f"{blocks} {drawing.step:>4}/{drawing.job.progress.total}"
-                console.print(f"{shown}  {drawing.label}", highlight=False, soft_wrap=True)
+                blocks = full * tenth + empty * (10 - tenth)
+                steps = f"{drawing.step:>4}/{drawing.job.progress.total}"
+                console.print(f"{blocks} {steps}  {shown(drawing.label)}")
 
 
 def _pending(following: list[Future[None]]) -> bool:
@@ -155,12 +150,12 @@ def show(drawings: Sequence[Drawing], console: Console) -> None:
     for drawing in drawings:
         job = drawing.job
         if job.status != "succeeded":
-            console.print(f"[bold red]{job.status}[/] {drawing.label}: {drawing.note}")
+            reason = f" {drawing.label}: {drawing.note}"
+            console.print(Text(job.status, "bold red").append(shown(reason), "default not bold"))
             continue
         for path, image in zip(drawing.files, job.images, strict=True):
             if console.is_terminal:
                 console.print(finished(path.read_bytes(), console))
             seconds = f"{job.timings.running_s:.2f} s, seed {image.seed}"
-            console.print(
-                f"[bold green]saved[/] {path}  [dim]{drawing.label}, {seconds}[/]", soft_wrap=True
-            )
+            line = Text("saved", "bold green").append(f" {shown(path)}  ", "default not bold")
+            console.print(line.append(shown(f"{drawing.label}, {seconds}"), "default dim not bold"))

@@ -12,16 +12,17 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from jobs.schema import Priority, Tenant
 from service.auth.api_key import ApiKey
 from service.auth.key_store import DEFAULT_PRIORITIES, KeyStore
 from service.auth.scope import Scope
 from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.table import print_table
+from service.cli.text import shown
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+MAX_LABEL = 200
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -42,7 +43,7 @@ def parse_length(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if match is None:
         detail = f"{text!r} is not a length of time, like 90d, 12h, 30m or 45s"
         raise typer.BadParameter(detail)
@@ -56,10 +57,11 @@ def create_command(
     label: Annotated[str, typer.Option(help="A note for people.")] = "",
     expires: Annotated[
         str | None,
-        typer.Option(help="Lifetime: 90d, 12h, 30m …; without it the key never expires."),
+        typer.Option(help="Lifetime, like 90d, 12h or 30m; without it the key never expires."),
     ] = None,
     rate_limit: Annotated[
-        int | None, typer.Option(min=1, help="Requests per window, instead of the default.")
+        int | None,
+        typer.Option(min=1, max=10**9, help="Requests per window, instead of the default."),
     ] = None,
     priority: Annotated[
         list[Priority] | None,
@@ -72,6 +74,10 @@ def create_command(
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
     lifetime_s = parse_length(expires)
+    if lifetime_s == 0:
+        raise typer.BadParameter("the key would have expired at once", param_hint="--expires")
+    if len(label) > MAX_LABEL:
+        raise typer.BadParameter(f"has more than {MAX_LABEL} characters", param_hint="--label")
     name, scopes = parse_tenant(tenant), frozenset(scope or [Scope.JOBS])
     priorities = frozenset(priority) if priority else DEFAULT_PRIORITIES
     expires_at = None if lifetime_s is None else time.time() + lifetime_s
@@ -81,7 +87,7 @@ def create_command(
         lambda store: store.create(
             name,
             scopes,
-            label=label[:200],
+            label=label,
             expires_at=expires_at,
             rate_limit=rate_limit,
             priorities=priorities,
@@ -97,19 +103,21 @@ def list_command(
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """List keys, without their secrets."""
-    keys = in_store(KeyStore, data, lambda store: store.all(tenant))
+    named = None if tenant is None else parse_tenant(tenant)
+    keys = in_store(KeyStore, data, lambda store: store.all(named))
     if as_json:
         print(json.dumps([_public(key) for key in keys], indent=2))
         return
-    table = Table(
-        "id", "tenant", "scopes", "priorities", "label", "created", "expires", "last used", box=None
-    )
-    for key in keys:
-        table.add_row(
-            key.id, key.tenant, " ".join(sorted(key.scopes)), _classes(key), key.label,
-            _date(key.created_at), _date(key.expires_at), _date(key.last_used_at),
-        )  # fmt: skip
-    Console().print(table)
+    print_table(
+        ("id", "tenant", "scopes", "priorities", "label", "created", "expires", "last used"),
+        [
+            (
+                key.id, key.tenant, " ".join(sorted(key.scopes)), _classes(key), key.label,
+                _date(key.created_at), _date(key.expires_at), _date(key.last_used_at),
+            )
+            for key in keys
+        ],
+    )  # fmt: skip
 
 
 @app.command("rotate")
@@ -131,7 +139,7 @@ def revoke_command(
 ) -> None:
     """Delete a key; doors that have just looked it up accept it for two more seconds."""
     in_store(KeyStore, data, lambda store: store.revoke(key_id))
-    print(f"revoked {key_id}", file=sys.stderr)
+    print(f"revoked {shown(key_id)}", file=sys.stderr)
 
 
 def _print(key: ApiKey, text: str) -> None:

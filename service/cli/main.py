@@ -7,26 +7,38 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from service.cli import demo as demonstration
 from service.cli import drawing
 from service.cli.keys import app as keys_app
 from service.cli.models import app as models_app
+from service.cli.one_line import OneLineErrors
 from service.cli.tenants import app as tenants_app
-from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
+from service.cli.terminal import (
+    DEFAULT_URL,
+    ApiKeyOption,
+    UrlOption,
+    connected,
+    console,
+    print_error,
+)
+from service.cli.text import shown
 from service.cli.webhooks import app as webhooks_app
 from service.client.errors import ClientError
-from service.local.stack import Door, Stack, StackError, StackOptions, running
+from service.local.errors import StackError
+from service.local.stack import Door, Stack, StackOptions, running
+from service.processes.folder import UnusableFolder, usable_folder
 from service.processes.redis_server import NoRedisServer
 from service.processes.supervisor import ChildFailed
 
 app = typer.Typer(
+    cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,7 +77,10 @@ def start_errors() -> Iterator[None]:
     """End the command with one line if the stack cannot be started or used."""
     try:
         yield
-    except (StackError, NoRedisServer, ChildFailed, TimeoutError, ClientError) as error:
+    except ChildFailed as error:
+        print_error(str(error), *error.output)
+        raise typer.Exit(1) from error
+    except (StackError, UnusableFolder, NoRedisServer, TimeoutError, ClientError) as error:
         print_error(str(error))
         raise typer.Exit(1) from error
 
@@ -73,13 +88,21 @@ def start_errors() -> Iterator[None]:
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the door; 0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 1,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the door; 0 takes a free one.")
+    ] = 8000,
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Worker processes.")] = 1,
     autoscale: Annotated[
-        int, typer.Option(min=0, help="Let Ray start up to this many workers on demand; 0: off.")
+        int,
+        typer.Option(
+            min=0, max=100_000, help="Let Ray start up to this many workers on demand; 0: off."
+        ),
     ] = 0,
     slots: Annotated[
-        int, typer.Option(min=1, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once.")
+        int,
+        typer.Option(
+            min=1, max=1024, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once."
+        ),
     ] = 20,
     door: DoorOption = "serve",
     data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = Path("var"),
@@ -96,7 +119,7 @@ def up(
 
 
 def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)
 
 
 def watch(stack: Stack) -> None:
@@ -124,19 +147,22 @@ def draw(
 ) -> None:
     """Draw a picture and watch it take shape."""
     width, height = parse_size(size)
+    if guidance is not None and not isfinite(guidance):
+        raise typer.BadParameter(f"{guidance} is not a number", param_hint="--guidance")
     request = {
         "prompt": prompt, "num_inference_steps": steps, "sampler": sampler,
         "guidance_scale": guidance, "negative_prompt": negative, "seed": seed, "num_images": n,
         "width": width, "height": height, "model": model,
     }  # fmt: skip
-    console = Console(stderr=as_json)
-    with connected(url, api_key) as client:
-        (drawn,) = drawing.draw(client, [request], out, console)
+    screen = console(stderr=as_json)
+    with start_errors(), connected(url, api_key) as client:
+        usable_folder(out)
+        (drawn,) = drawing.draw(client, [request], out, screen)
     if as_json:
         files = [str(path) for path in drawn.files]
         print(json.dumps(drawn.job.model_dump(mode="json") | {"files": files}, indent=2))
     else:
-        drawing.show([drawn], console)
+        drawing.show([drawn], screen)
     if drawn.job.status != "succeeded":
         raise typer.Exit(1)
 
@@ -145,7 +171,7 @@ def parse_size(size: str | None) -> tuple[int | None, int | None]:
     """Return width and height of ``WIDTHxHEIGHT``. Raises: typer.BadParameter."""
     if size is None:
         return None, None
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
     if match is None:
         raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, like 64x64", param_hint="--size")
     return int(match[1]), int(match[2])
@@ -160,7 +186,7 @@ def demo(
     stop_on_signals()
     try:
         with start_errors():
-            raise typer.Exit(demonstration.run(door, out, Console()))
+            raise typer.Exit(demonstration.run(door, out, console()))
     except Stopped as error:
         print_error("interrupted; everything is stopped")
         raise typer.Exit(130) from error

@@ -4,18 +4,20 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from jobs.redis.store import RedisStore
 from service.api.model_removal import forget_model
 from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.table import print_table
 from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
+from service.cli.text import shown
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+Precision = Literal["fp32", "fp16", "int8"]
+Weights = Literal["shared", "embedded"]
 
 
 @app.command("list")
@@ -23,27 +25,34 @@ def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> 
     """List the models that a service offers."""
     with connected(url, api_key) as client:
         models = client.models().models
-    table = Table("model", "size", "steps", "sampler", "languages", box=None)
-    for model in models:
-        table.add_row(
-            model.name,
-            f"{model.width}x{model.height}",
-            str(model.default_steps),
-            model.default_sampler,
-            " ".join(model.languages),
-        )
-    Console().print(table)
+    print_table(
+        ("model", "size", "steps", "sampler", "languages"),
+        [
+            (
+                model.name,
+                f"{model.width}x{model.height}",
+                model.default_steps,
+                model.default_sampler,
+                " ".join(model.languages),
+            )
+            for model in models
+        ],
+    )
 
 
 @app.command("export")
 def export_command(
-    model: Annotated[Path, typer.Argument(help="A bundle in the diffusers layout.")],
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    model: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="A bundle in the diffusers layout."),
+    ],
+    precision: Annotated[Precision, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     weights: Annotated[
-        str | None, typer.Option(help="shared with the bundle, or embedded in the graph.")
+        Weights | None, typer.Option(help="shared with the bundle, or embedded in the graph.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Export to this folder, for other programs.")
+        Path | None,
+        typer.Option(file_okay=False, help="Export to this folder, for other programs."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of the measurement; default 1.")
@@ -71,4 +80,4 @@ def forget_command(
     It uses the Redis of `SFUMATO_REDIS_URL`, or that of a running `sfumato up`.
     """
     canceled = in_store(RedisStore, data, lambda store: forget_model(store, name, cancel=cancel))
-    print(f"{name} forgotten" + (f", {canceled} jobs cancelled" if canceled else ""))
+    print(f"{shown(name)} forgotten" + (f", {canceled} jobs cancelled" if canceled else ""))

@@ -7,14 +7,21 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
 
-from jobs.errors import JobsError
+from jobs.errors import JobsError, StartError
 from jobs.settings import JobsSettings, read_environment
 from service.cli.terminal import print_error
 from service.local.stack_secrets import REDIS_URL, read_private
 
 T = TypeVar("T")
-DataOption = Annotated[Path, typer.Option(help="The data folder of a running `sfumato up`.")]
-DEFAULT_DATA = Path("var")
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="The data folder of a running `sfumato up`: by default the Redis of"
+        " SFUMATO_REDIS_URL, or of the folder var."
+    ),
+]
+DEFAULT_DATA: Path | None = None
+UP_DATA = Path("var")
 
 
 class Closable(Protocol):
@@ -27,22 +34,37 @@ class Closable(Protocol):
 Store = TypeVar("Store", bound=Closable)
 
 
-def store_settings(data: Path) -> JobsSettings:
-    """Return the settings of the environment, or of the stack in ``data`` if no Redis is set."""
+def store_settings(data: Path | None) -> JobsSettings:
+    """Return the settings of the environment, with the Redis of the stack in a folder if given.
+
+    Raises:
+        StartError: a setting is bad, or the folder is not that of a running `sfumato up`.
+    """
     settings = read_environment(JobsSettings)
-    running = read_private(data / REDIS_URL)
-    if running is not None and "redis_url" not in settings.model_fields_set:
-        return settings.model_copy(update={"redis_url": running})
-    return settings
+    if data is None and "redis_url" in settings.model_fields_set:
+        return settings
+    return read_environment(JobsSettings, redis_url=_url_of_stack(data or UP_DATA))
+
+
+def _url_of_stack(data: Path) -> str:
+    try:
+        if (url := read_private(data / REDIS_URL)) is not None:
+            return url
+        reason = "no `sfumato up` is running"
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise StartError(f"no Redis known in {data}: {reason}; set --data or SFUMATO_REDIS_URL")
 
 
 def in_store(
-    kind: Callable[[JobsSettings], Store], data: Path, act: Callable[[Store], Awaitable[T]]
+    kind: Callable[[JobsSettings], Store], data: Path | None, act: Callable[[Store], Awaitable[T]]
 ) -> T:
     """Open a store, act on it and close it; an error ends the command with one line."""
 
+    settings = store_settings(data)
+
     async def run() -> T:
-        store = kind(store_settings(data))
+        store = kind(settings)
         try:
             return await act(store)
         finally:

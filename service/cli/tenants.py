@@ -8,8 +8,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from jobs.redis.store import RedisStore
 from jobs.tenants import TenantTerms
@@ -22,6 +20,7 @@ from service.cli.store_command import (
     run_or_complain,
     store_settings,
 )
+from service.cli.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 NameArgument = Annotated[str, typer.Argument(help="The tenant's name, as in its API keys.")]
@@ -37,17 +36,20 @@ def list_command(
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))
         return
-    table = Table("tenant", "weight", "quota", "outstanding", "jobs", "terms", box=None)
-    for each in found:
-        table.add_row(
-            each.name,
-            f"{each.weight:g}",
-            f"{each.max_units:.0f}" if each.max_units else "none",
-            f"{each.outstanding_units:.0f}",
-            str(each.open_jobs),
-            "own" if each.listed else "default",
-        )
-    Console().print(table)
+    print_table(
+        ("tenant", "weight", "quota", "outstanding", "jobs", "terms"),
+        [
+            (
+                each.name,
+                f"{each.weight:g}",
+                f"{each.max_units:.0f}" if each.max_units else "none",
+                f"{each.outstanding_units:.0f}",
+                each.open_jobs,
+                "own" if each.listed else "default",
+            )
+            for each in found
+        ],
+    )
 
 
 @app.command("set")
@@ -57,13 +59,15 @@ def set_command(
         float | None, typer.Option(help="Twice the weight gets twice the work done.")
     ] = None,
     max_units: Annotated[
-        float | None, typer.Option(min=0, help="Units it may have outstanding; 0: no limit.")
+        float | None, typer.Option(help="Units it may have outstanding; 0: no limit.")
     ] = None,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Set a tenant's terms; those not given are the defaults."""
     if weight is not None and not 0 < weight <= 1e6:
         raise typer.BadParameter("must be above 0 and at most 1000000", param_hint="--weight")
+    if max_units is not None and not 0 <= max_units <= 1e15:
+        raise typer.BadParameter("must be 0 to 1e15", param_hint="--max-units")
     terms = TenantTerms(name=parse_tenant(name), weight=weight, max_units=max_units)
     in_store(RedisStore, data, lambda store: store.tenants.set(terms))
 
@@ -71,7 +75,8 @@ def set_command(
 @app.command("remove")
 def remove_command(name: NameArgument, data: DataOption = DEFAULT_DATA) -> None:
     """Reset a tenant to the default terms; its jobs stay."""
-    in_store(RedisStore, data, lambda store: store.tenants.remove(name))
+    tenant = parse_tenant(name)
+    in_store(RedisStore, data, lambda store: store.tenants.remove(tenant))
 
 
 @app.command("purge")

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.text import is_unicode, shown
 from service.client.client import Client
 from service.client.errors import ClientError, ConnectionFailed
 
@@ -25,33 +26,49 @@ ApiKeyOption = Annotated[
     ),
 ]  # fmt: skip
 PREVIEW_COLUMNS = 32
+RETRY_S = 3.0  # somebody waits
 
 
-def print_error(message: str) -> None:
-    """Print an error on stderr."""
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]sfumato:[/] {message}", highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that prints strings as they are: no markup, no emoji codes, no colours."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def print_error(message: str, *more: str) -> None:
+    """Print an error on stderr, on one line, and more lines below it."""
+    line = Text("sfumato: ", "bold red").append(shown(message), "default not bold")
+    out = console(stderr=True)
+    out.print(line)
+    for each in more:
+        out.print(shown(each))
 
 
 def print_warning(message: str) -> None:
     """Print a warning on stderr, as it is."""
-    text = Text.assemble(("sfumato: warning:", "bold yellow"), " ", message)
-    Console(stderr=True, soft_wrap=True).print(text, highlight=False)
+    console(stderr=True).print(
+        Text.assemble(("sfumato: warning:", "bold yellow"), " ", shown(message))
+    )
 
 
 @contextlib.contextmanager
 def connected(url: str, api_key: str | None) -> Iterator[Client]:
     """Yield a client; an error ends the command with one line."""
     try:
-        with Client(url, api_key=api_key) as client:
+        with Client(url, api_key=api_key, retry_s=RETRY_S) as client:
             yield client
+    except ConnectionFailed as error:
+        print_error(f"cannot reach {error}; start the service with `sfumato up`")
+        raise typer.Exit(1) from error
     except ClientError as error:
-        away = f"cannot reach {url}; start the service with `sfumato up`"
-        print_error(away if isinstance(error, ConnectionFailed) else str(error))
+        print_error(str(error))
         raise typer.Exit(1) from error
 
 
-def half_blocks(data: bytes, columns: int = PREVIEW_COLUMNS) -> Text:
-    """Return an image as coloured half blocks, two pixels per character: any terminal shows it."""
+def half_blocks(data: bytes, columns: int = PREVIEW_COLUMNS, *, plain: bool = False) -> Text:
+    """Return an image as coloured half blocks, two pixels per character: any terminal shows it.
+
+    ``plain``: as coloured spaces, for an encoding that has no blocks.
+    """
     with Image.open(BytesIO(data)) as opened:
         image = opened.convert("RGB")
     rows = max(2, round(columns * image.height / image.width / 2) * 2)
@@ -59,7 +76,8 @@ def half_blocks(data: bytes, columns: int = PREVIEW_COLUMNS) -> Text:
     text = Text(no_wrap=True)
     for y in range(0, rows, 2):
         for x in range(columns):
-            text.append("▀", f"{_hex(small, x, y)} on {_hex(small, x, y + 1)}")
+            upper, lower = _hex(small, x, y), _hex(small, x, y + 1)
+            text.append(*(" ", f"on {lower}") if plain else ("▀", f"{upper} on {lower}"))
         text.append("\n")
     return text
 
@@ -80,16 +98,18 @@ def finished(data: bytes, console: Console) -> RenderableType:
             with Image.open(BytesIO(data)) as opened:
                 rendered: RenderableType = AutoImage(opened.convert("RGB"), width=PREVIEW_COLUMNS)
                 return rendered
-    return half_blocks(data)
+    return half_blocks(data, plain=not is_unicode(console.encoding))
 
 
-def progress(label: str, step: int, total: int, note: str, image: bytes | None) -> Group:
+def progress(
+    label: str, step: int, total: int, note: str, image: bytes | None, *, plain: bool = False
+) -> Group:
     """Return a labelled progress bar, with the latest preview under it."""
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
-        Text(label, "bold"),
+        Text(shown(label), "bold"),
         ProgressBar(total=max(1, total), completed=step, width=30),
         Text(f"{step}/{total}"),
-        Text(note, "dim"),
+        Text(shown(note), "dim"),
     )
-    return Group(bar, *([] if image is None else [half_blocks(image)]))
+    return Group(bar, *([] if image is None else [half_blocks(image, plain=plain)]))

@@ -19,12 +19,12 @@ def open_connection(
     Raises:
         InvalidArgument: the address, the key or a proxy of the environment is unusable.
     """
-    address = door_address(url)
+    address, headers = door_address(url), authorization(api_key)
     if transport is None and is_loopback(address.host):
         transport = httpx.HTTPTransport()  # with one given, httpx leaves proxies out
     try:
         return httpx.Client(
-            base_url=address, headers=authorization(api_key), timeout=timeout_s, transport=transport
+            base_url=address, headers=headers, timeout=timeout_s, transport=transport
         )
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise InvalidArgument(f"a proxy variable of the environment is unusable: {error}") from None

@@ -106,4 +106,4 @@ def problem_error(answer: httpx.Response) -> ProblemError:
         )
     wait = answer.headers.get("retry-after", "")
     kind = _KINDS.get(status, ServiceUnavailable if status >= 500 else ProblemError)
-    return kind(problem, float(wait) if wait.isdecimal() else None)
+    return kind(problem, float(wait) if wait.isascii() and wait.isdecimal() else None)

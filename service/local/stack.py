@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jobs.host.addresses import check_free, reachable
+from jobs.host.cpus import usable_cpus
 from service.client.client import Client
+from service.client.connection import without_proxy
 from service.client.errors import ClientError
+from service.local.environment import check_environment, given_redis
+from service.local.errors import StackError
 from service.local.stack_secrets import (
     OPERATOR_KEY,
     REDIS_CONFIG,
@@ -23,17 +27,15 @@ from service.local.stack_secrets import (
     url_secret,
     write_private,
 )
+from service.processes.folder import usable_folder
 from service.processes.redis_server import free_port, redis_command, wait_ready
 from service.processes.supervisor import Child, Supervisor
 from service.processes.worker_process import worker_command
 
 Door = Literal["serve", "uvicorn"]
 START_LIMIT_S = 180.0
+TELL_EVERY_S = 15.0
 SCALER_GRACE_S = 40.0  # for all workers to drain, and for Ray
-
-
-class StackError(RuntimeError):
-    """The stack cannot be started as asked."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,21 @@ def running(options: StackOptions, report: Callable[[str], None]) -> Iterator[St
     """Start the stack, yield it once it serves jobs, and stop it with the block.
 
     Raises:
-        StackError: the port is taken, or another stack uses the data folder.
+        StackError: a setting is bad, Redis does not answer, the port is taken, or another stack
+            uses the data folder.
+        UnusableFolder: nothing can be written into the data folder.
         ChildFailed: a process ended while starting.
         TimeoutError: it was not ready in time.
     """
+    check_environment(options)
     port = options.port or free_port()
-    check_free(options.host, port)
-    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds prompts and keys
+    try:
+        check_free(options.host, port)
+    except OSError as error:
+        raise StackError(str(error)) from error
+    usable_folder(options.data, 0o700)  # it holds prompts and keys
     with locked(options.data):
-        stack = Stack(f"http://{options.host}:{port}", Supervisor(report))
+        stack = Stack(f"http://{reachable(options.host)}:{port}", Supervisor(report))
         since = time.time()
         try:
             redis_url = _start(options, port, stack.supervisor)
@@ -83,16 +91,7 @@ def running(options: StackOptions, report: Callable[[str], None]) -> Iterator[St
             yield stack
         finally:
             stack.supervisor.stop()
-
-
-def check_free(host: str, port: int) -> None:
-    """Check that the port is free. Raises: StackError."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StackError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            (options.data / REDIS_URL).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -109,8 +108,8 @@ def locked(data: Path) -> Iterator[None]:
 
 def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
     """Start everything; return the URL of Redis."""
-    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
-    given = env.get("SFUMATO_REDIS_URL") or env.get("REDIS_URL")
+    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"} | without_proxy(os.environ)
+    given = given_redis()
     env["SFUMATO_REDIS_URL"] = redis_url = given or _start_redis(options.data, env, supervisor)
     env.setdefault("SFUMATO_LOG_FORMAT", "json")
     if keys_wanted():
@@ -163,44 +162,54 @@ def _start_workers(options: StackOptions, env: Mapping[str, str], supervisor: Su
 def metrics_port(env: Mapping[str, str], number: int) -> dict[str, str]:
     """Return the variable for a worker's metrics port: the given one plus its number."""
     first = env.get("SFUMATO_METRICS_PORT", "0")
-    if not first.isdecimal() or first == "0":
+    if not (first.isascii() and first.isdecimal()) or first == "0":
         return {}
     return {"SFUMATO_METRICS_PORT": str(int(first) + number)}
 
 
 def threads(workers: int) -> int:
     """Return the torch threads of each of this many workers; one core is left to the door."""
-    cores = len(os.sched_getaffinity(0))
-    return max(1, (cores - 1) // max(1, workers))
+    return max(1, (usable_cpus() - 1) // max(1, workers))
 
 
 def wait_until_ready(stack: Stack, options: StackOptions, since: float) -> None:
     """Wait until the door answers and all workers started since then have announced themselves.
 
-    Autoscaled workers come with the backlog: then only their model has to be known.
+    Autoscaled workers come with the backlog: then only their model has to be known. What it waits
+    for is reported now and then.
 
     Raises:
         ChildFailed: a process ended while starting.
         TimeoutError: it was not ready in time.
     """
-    models, workers = (1, 0) if options.autoscale else (0, options.workers)
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    told_at = began
+    while True:
         stack.supervisor.check_starting()
-        known = announced(stack, since)
-        if known is not None and known[0] >= models and known[1] >= workers:
+        missing = not_ready(stack, options, since)
+        if missing is None:
             return
+        now = time.monotonic()
+        if now - began > START_LIMIT_S:
+            raise TimeoutError(f"not ready within {START_LIMIT_S:.0f} s: {missing}")
+        if now - told_at > TELL_EVERY_S:
+            told_at = now
+            stack.supervisor.report(f"not ready after {now - began:.0f} s: {missing}")
         time.sleep(0.1)
-    raise TimeoutError(f"the stack was not ready within {START_LIMIT_S:.0f} s")
 
 
-def announced(stack: Stack, since: float) -> tuple[int, int] | None:
-    """Return how many models and workers started since then the door knows; None if not ready."""
+def not_ready(stack: Stack, options: StackOptions, since: float) -> str | None:
+    """Return what is not ready yet, None if the stack serves jobs."""
     try:
-        with Client(stack.url, api_key=stack.api_key, timeout_s=2) as client:
+        with Client(stack.url, api_key=stack.api_key, timeout_s=2, retry_s=0) as client:
             if not client.ready():
-                return None
-            workers = sum(worker.started_at.timestamp() >= since for worker in client.workers())
-            return len(client.models().models), workers
-    except ClientError:
-        return None
+                return f"the door at {stack.url} is not ready; see {options.data / 'logs/door.log'}"
+            if options.autoscale:
+                known, wanted, what = len(client.models().models), 1, "models"
+            else:
+                started = [w for w in client.workers() if w.started_at.timestamp() >= since]
+                known, wanted, what = len(started), options.workers, "workers"
+    except ClientError as error:
+        return str(error)
+    logs = options.data / "logs"
+    return f"{known} of {wanted} {what}; see {logs}" if known < wanted else None

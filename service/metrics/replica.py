@@ -17,6 +17,8 @@ from prometheus_client import (
     start_http_server,
 )
 
+from jobs.host.addresses import bind_host
+
 log = structlog.get_logger()
 
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
@@ -120,7 +122,7 @@ def counters_served(counters: DoorCounters, host: str, port: int) -> Iterator[No
 def _listen(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, Thread]:
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
         with contextlib.suppress(OSError):
-            listening = start_http_server(candidate, addr=host, registry=registry)
+            listening = start_http_server(candidate, addr=bind_host(host), registry=registry)
             log.info("replica metrics", host=host, port=candidate)
             return listening
     raise OSError(f"no free port for the replica's metrics from {host}:{port} on")

@@ -10,12 +10,17 @@ from pathlib import Path
 from service.processes import keeper
 
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+LINES_SHOWN = 12
 STEADY_S = 60.0
 """The backoff of a child that ran this long starts over."""
 
 
 class ChildFailed(RuntimeError):
-    """A child process ended while the stack was starting."""
+    """A child process ended while the stack was starting; ``output`` is the end of its log."""
+
+    def __init__(self, message: str, output: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.output = output
 
 
 @dataclass(eq=False)
@@ -31,11 +36,13 @@ class Child:
     started_at: float = 0.0
     failures: int = 0
     restart_at: float | None = None
+    log_began: int = 0  # where the output of this start begins
 
     def start(self) -> None:
         """Start the process; its output is appended to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            self.log_began = log.tell()
             self.process = keeper.start(self.command, self.env, self.grace_s, log)
         self.started_at = time.monotonic()
         self.restart_at = None
@@ -52,12 +59,29 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def last_lines(self, count: int = 12) -> str:
-        """Return the end of its log."""
+    def output(self) -> list[str]:
+        """Return the lines that it has written since it was started."""
         try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
+            with self.log.open("rb") as log:
+                log.seek(self.log_began)
+                lines = log.read().decode(errors="replace").split("\n")
         except OSError:
-            return ""
+            return []
+        return [line.rstrip("\r") for line in lines if line.strip()]
+
+    def failure(self) -> ChildFailed:
+        """Return why it ended: what it said last, or the end of its log if it says no reason."""
+        code, output = self.process.returncode, self.output()
+        reason = output[-1] if output else ""
+        if code == 1 and reason and not reason.startswith(("{", " ")) and not _crashed(output):
+            return ChildFailed(f"{self.name}: {reason}")
+        where = f"the end of {self.log}:" if output else f"{self.log} is empty"
+        message = f"{self.name} ended with code {code} while starting; {where}"
+        return ChildFailed(message, output[-LINES_SHOWN:])
+
+
+def _crashed(output: Sequence[str]) -> bool:
+    return any(line.startswith("Traceback ") for line in output)
 
 
 @dataclass
@@ -76,14 +100,11 @@ class Supervisor:
         """Check children while the stack starts.
 
         Raises:
-            ChildFailed: one has ended; the message has the last lines of its log.
+            ChildFailed: one has ended; the message says why.
         """
         for child in self.children:
             if not child.running():
-                raise ChildFailed(
-                    f"{child.name} ended with code {child.process.returncode} while starting; "
-                    f"the end of {child.log}:\n{child.last_lines()}"
-                )
+                raise child.failure()
 
     def check(self) -> None:
         """Restart children that have ended, each with its own backoff."""

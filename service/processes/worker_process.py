@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from jobs.host.addresses import bind_host, family_of, reachable
 from service.processes import keeper
 from service.processes.redis_server import free_port
 
@@ -88,13 +89,6 @@ def worker_command(name: str) -> list[str]:
     return [*celery, "worker", "-P", "threads", "-n", f"{name}@%h"]
 
 
-def reachable(host: str) -> str:
-    """Return the host, for a URL, at which this machine reaches a server that listens on it."""
-    own = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104 # not bound
-    host = own.get(host, host)
-    return f"[{host}]" if ":" in host else host
-
-
 def own_metrics_port(host: str, first: int, number: int) -> int:
     """Return the metrics port of the ``number``-th worker of a machine.
 
@@ -108,9 +102,9 @@ def own_metrics_port(host: str, first: int, number: int) -> int:
         return free_port()
     begin = min(first + number, 65535)
     for port in range(begin, min(begin + PORTS_TRIED, 65536)):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        with socket.socket(family_of(host)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
-                probe.bind((host, port))
+                probe.bind((bind_host(host), port))
                 return port
     raise OSError(f"no free port for a worker's metrics from {begin} on")

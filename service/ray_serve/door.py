@@ -4,6 +4,7 @@
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,8 +12,18 @@ from pathlib import Path
 import httpx
 import structlog
 
+from jobs.host.addresses import reachable, url_host
 from service.door_process import start
-from service.ray_serve.private_ray import exit_now, leave, on_stop, private_serve, stop_event
+from service.processes.folder import usable_folder
+from service.ray_serve.haproxy import serve_host
+from service.ray_serve.private_ray import (
+    exit_now,
+    files_lost,
+    leave,
+    on_stop,
+    private_serve,
+    stop_event,
+)
 
 log = structlog.get_logger()
 
@@ -33,17 +44,19 @@ def main() -> int:
 def serve_until_stopped(data: Path, host: str, port: int) -> int:
     """Start Ray and Serve, watch the door until asked to stop, and shut them down."""
     started_at = time.monotonic()
-    http = {"host": host, "port": port}
+    host_of_serve, variables = serve_host(host, port, usable_folder(data))
+    os.environ.update(variables)
+    http = {"host": host_of_serve, "port": port}
     with private_serve(data, NUM_CPUS, proxy_location="HeadOnly", http_options=http) as serve:
         from service.ray_serve import deployment
 
         door = serve.run(deployment.app(), name=deployment.NAME, route_prefix="/")
-        url = f"http://{host}:{port}"
+        url = f"http://{reachable(host)}:{port}"
         wait_ready(url)
         stopping = stop_event()
-        print(f"ready {url}", flush=True)
+        print(f"ready http://{url_host(host)}:{port}", flush=True)
         log.info("door ready", url=url, seconds=round(time.monotonic() - started_at, 1))
-        code = watch(url, stopping)
+        code = watch(url, stopping, data)
         with contextlib.suppress(Exception):  # Serve may be what failed
             deployment.close_streams(door)
         return code
@@ -58,10 +71,13 @@ def wait_ready(url: str) -> None:
         time.sleep(0.1)
 
 
-def watch(url: str, stopping: threading.Event) -> int:
+def watch(url: str, stopping: threading.Event, data: Path) -> int:
     """Probe the door until asked to stop; return the exit code."""
     failed = 0
     while not stopping.wait(PROBE_EVERY_S):
+        if files_lost(data):
+            log.error("the files of Ray are gone; something has cleaned their folder")
+            return 1
         failed = 0 if answers(url) else failed + 1
         if failed >= PROBES_FAILED:
             log.error("the door no longer answers", probes=failed)

@@ -1,6 +1,7 @@
 """Ray with Serve on this machine alone, which lives and dies with the process that starts it."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -16,10 +17,16 @@ from typing import Any, NoReturn
 
 import structlog
 
+from jobs.errors import StartError
+from service.client.connection import without_proxy
 from service.ray_serve.settings import private_environment
 
 log = structlog.get_logger()
 
+NOTE = "ray-folder"  # a file that names the folder
+PREFIX = "sfumato-"
+LONGEST = 41  # bytes, so that a socket's path in it has at most 107:
+"""``/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store``."""
 OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; nothing of ours goes there
 
 
@@ -54,10 +61,9 @@ def private_serve(data: Path, num_cpus: int, **options: Any) -> Iterator[ModuleT
 @contextlib.contextmanager
 def private_ray(data: Path, num_cpus: int) -> Iterator[None]:
     """Run Ray for the length of the block."""
-    data.mkdir(parents=True, exist_ok=True)
     with short_folder(data) as folder:
         os.environ.pop("RAY_ADDRESS", None)
-        os.environ.update(private_environment(folder))
+        os.environ.update(private_environment(folder) | without_proxy(os.environ))
         import ray
 
         ray.init(
@@ -77,19 +83,49 @@ def private_ray(data: Path, num_cpus: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def short_folder(data: Path) -> Iterator[Path]:
-    """Make a folder with a short path and remove it afterwards, and one left by a killed run."""
-    note = data / "ray-folder"
-    with contextlib.suppress(FileNotFoundError):
+    """Make a folder with a short path and remove it afterwards, and one left by a killed run.
+
+    It is in ``data``, or in ``TMPDIR`` if the path would be too long for sockets. There it is
+    locked, so that systemd-tmpfiles leaves it alone however old it is.
+    """
+    note = data / NOTE
+    with contextlib.suppress(OSError, UnicodeError):
         left = Path(note.read_text())
-        if left.name.startswith("sfumato-"):
+        if left.name.startswith(PREFIX) or left.parent == data.absolute():
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="sfumato-", dir="/tmp"))  # nosec B108 # mode 0700
+    folder = _made_folder(data.absolute())
     note.write_text(str(folder))
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(held, fcntl.LOCK_SH)
         yield folder
     finally:
+        os.close(held)
         shutil.rmtree(folder, ignore_errors=True)
         note.unlink(missing_ok=True)
+
+
+def _made_folder(data: Path) -> Path:
+    """Make the folder, readable by its owner only. Raises: StartError."""
+    own = data / "ray"
+    if len(os.fsencode(own)) <= LONGEST:
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(mode=0o700)
+        return own
+    parents = (Path(tempfile.gettempdir()), Path("/tmp"))  # nosec B108 # mkdtemp: mode 0700
+    for parent in parents:
+        if len(os.fsencode(parent / f"{PREFIX}12345678")) <= LONGEST and os.access(parent, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    paths = ", ".join(map(str, (data, *parents)))
+    raise StartError(f"no folder for Ray's sockets: {paths}: too long, or not writable")
+
+
+def files_lost(data: Path) -> bool:
+    """Return whether somebody has removed Ray's files, without which it cannot go on."""
+    try:
+        return not Path((data / NOTE).read_text()).is_dir()
+    except (OSError, UnicodeError):
+        return True
 
 
 def on_stop(act: Callable[[], None]) -> None:

@@ -6,12 +6,19 @@ first; here every stack has its own.
 """
 
 import contextlib
+import resource
 import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 REPLICA_PORTS = 64
+MOST_CONNECTIONS = 4096  # Ray's default
+OTHER_FILES = 128  # of HAProxy: listeners, health checks, logs
 _FIRST_PORT, _LAST_PORT = 20_000, 29_000
 
 
@@ -23,6 +30,9 @@ def private_environment(folder: Path) -> dict[str, str]:
     haproxy = folder / "h"
     metrics, stats, fallback = free_ports(3)
     first = free_block(REPLICA_PORTS)
+    clients = connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    if clients < MOST_CONNECTIONS:
+        log.warning("few files may be open: fewer clients at a time", clients=clients)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",  # repeated lines of workers' logs matter too
@@ -40,6 +50,7 @@ def private_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(clients),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
@@ -58,14 +69,31 @@ def free_ports(count: int) -> Sequence[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def free_block(size: int) -> int:
-    """Return the first of ``size`` consecutive TCP ports of which the first is free.
+def free_block(size: int, first: int = _FIRST_PORT, last: int = _LAST_PORT) -> int:
+    """Return the first of ``size`` consecutive TCP ports that are all free on all interfaces.
 
     Raises:
-        RuntimeError: there are none.
+        RuntimeError: there are none from ``first`` to ``last``.
     """
-    for first in range(_FIRST_PORT, _LAST_PORT, size):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", first))
-            return first
-    raise RuntimeError(f"no free port between {_FIRST_PORT} and {_LAST_PORT}")
+    for begin in range(first, last - size + 1, size):
+        if all(map(_is_free, range(begin, begin + size))):
+            return begin
+    raise RuntimeError(f"no {size} free ports in a row between {first} and {last}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("", port))
+        return True
+    return False
+
+
+def connections(open_files: int) -> int:
+    """Return how many clients HAProxy can serve with this limit on open files, at most its default.
+
+    It opens two files a client, and a pipe for every fourth; it ends at its start if its limit does
+    not allow for them.
+    """
+    if open_files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, (open_files - OTHER_FILES) * 2 // 5))

@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from jobs.errors import StartError
 from jobs.settings import JobsSettings, read_environment
-from jobs.telemetry.logs import LogFormat
+from jobs.telemetry.logs import LogFormat, LogLevel
 
 SHIPPED_MODEL = "emoji"
 
@@ -25,7 +25,7 @@ class RayWorkerSettings(JobsSettings):
     # port of a machine's first worker; 0: any free one
     metrics_port: int = Field(0, ge=0, le=65535)
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
-    log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR
+    log_level: LogLevel = "INFO"  # least severity that is logged
     ray_min_workers: int = Field(0, ge=0)  # minimum number of workers
     ray_max_workers: int = Field(1, ge=1)  # maximum number of workers
     ray_target_s: float = Field(15.0, gt=0)  # time in which the workers should finish all work

@@ -3,7 +3,6 @@
 """
 
 import argparse
-import os
 import threading
 import time
 from collections import Counter
@@ -11,8 +10,17 @@ from pathlib import Path
 
 import structlog
 
+from jobs.host.cpus import usable_cpus
 from jobs.telemetry.logs import configure
-from service.ray_serve.private_ray import exit_now, leave, on_stop, private_serve, stop_event
+from service.processes.folder import usable_folder
+from service.ray_serve.private_ray import (
+    exit_now,
+    files_lost,
+    leave,
+    on_stop,
+    private_serve,
+    stop_event,
+)
 from service.ray_serve.worker_settings import RayWorkerSettings, worker_settings
 
 log = structlog.get_logger()
@@ -29,6 +37,7 @@ def main() -> int:
     data = parser.parse_args().data
     settings = worker_settings({})
     configure(settings.log_format, settings.log_level)
+    usable_folder(data)
     on_stop(leave)
     return scale_until_stopped(settings, data)
 
@@ -38,7 +47,7 @@ def scale_until_stopped(settings: RayWorkerSettings, data: Path) -> int:
     started_at = time.monotonic()
     # Each worker asks for ray_num_cpus, and the maximum number of workers has to fit.
     wanted = round(settings.ray_num_cpus * settings.ray_max_workers)
-    cpus = max(1, len(os.sched_getaffinity(0)), wanted)
+    cpus = max(usable_cpus(), wanted)
     with private_serve(data, cpus, proxy_location="Disabled") as serve:
         from service.ray_serve import worker_deployment
 
@@ -48,14 +57,17 @@ def scale_until_stopped(settings: RayWorkerSettings, data: Path) -> int:
         seconds = round(time.monotonic() - started_at, 1)
         most = settings.ray_max_workers
         log.info("autoscaling workers", model=settings.name, most=most, seconds=seconds)
-        return watch(stopping)
+        return watch(stopping, data)
 
 
-def watch(stopping: threading.Event) -> int:
+def watch(stopping: threading.Event, data: Path) -> int:
     """Check Serve until asked to stop and log every change; return the exit code."""
     unanswered = given_up = 0
     logged = ("", 0)
     while not stopping.wait(CHECK_EVERY_S):
+        if files_lost(data):
+            log.error("the files of Ray are gone; something has cleaned their folder")
+            return 1
         try:
             state, running, others, message = status()
         except Exception as error:

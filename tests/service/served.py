@@ -18,7 +18,13 @@ def served(
 ) -> Iterator[tuple[str, DoorServer]]:
     """Yield the door's address and its server; it has stopped after the block."""
     port = port or free_port()
-    running = server(create_app(settings), "127.0.0.1", port, limits)
+    with running_door(server(create_app(settings), "127.0.0.1", port, limits)) as running:
+        yield f"http://127.0.0.1:{port}", running
+
+
+@contextlib.contextmanager
+def running_door(running: DoorServer) -> Iterator[DoorServer]:
+    """Run a server in a thread for the length of the block."""
     thread = threading.Thread(target=running.run, name="door")
     thread.start()
     try:
@@ -27,7 +33,7 @@ def served(
             assert thread.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}", running
+        yield running
     finally:
         running.handle_exit(0, None)
         thread.join(20)

@@ -41,6 +41,8 @@ class Up:
         self.data = data
         self.mark = uuid.uuid4().hex
         variables = {MARK: self.mark, "SFUMATO_MODEL": str(model), "OMP_NUM_THREADS": "1"}
+        # Nothing on this machine may be asked for through a proxy; nobody answers at this one.
+        variables |= {"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "socks5://127.0.0.1:1"}
         variables |= {f"SFUMATO_{key.upper()}": str(value) for key, value in env.items()}
         environment = {k: v for k, v in os.environ.items() if k != "REDIS_URL"} | variables
         data.mkdir(exist_ok=True)

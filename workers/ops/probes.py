@@ -10,6 +10,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from jobs.host.addresses import bind_host
+
 Check = Callable[[], list[str]]
 """Returns what is wrong; empty if nothing is."""
 SLOW_CLIENT_S = 10
@@ -51,10 +53,10 @@ class Probes:
                 return _text(start, "503 Service Unavailable", "\n".join(reasons))
             return _text(start, "200 OK", "ok")
 
-        kind = _Server6 if ":" in host else ThreadingWSGIServer
+        kind = _Server6 if ":" in bind_host(host) else ThreadingWSGIServer
         try:
             self._server = make_server(
-                host, port, answer, server_class=kind, handler_class=_Handler
+                bind_host(host), port, answer, server_class=kind, handler_class=_Handler
             )
         except OSError as error:
             where = f"no probes at SFUMATO_METRICS_HOST {host}, SFUMATO_METRICS_PORT {port}"

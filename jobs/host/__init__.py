@@ -1,0 +1,1 @@
+"""What the machine or container allows this process."""
