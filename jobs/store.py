@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 from jobs.catalogue import ModelEntry
-from jobs.errors import InvalidCursor, NewerSchema, UnreadableRecord
+from jobs.errors import NewerSchema, UnreadableRecord
 from jobs.latency import Latency
 from jobs.outbox import Outbox
 from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus, JobWarning
@@ -175,17 +175,6 @@ class JobPage:
     records: tuple[JobRecord, ...]
     cursor: str | None
     unreadable: tuple[NewerSchema | UnreadableRecord, ...] = ()  # errors of the page's other jobs
-
-
-def parse_cursor(cursor: str) -> int:
-    """Return the number of the job below which the next page starts.
-
-    Raises:
-        InvalidCursor: the cursor is malformed.
-    """
-    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
-        raise InvalidCursor(f"{cursor!r} is not a valid cursor")
-    return int(cursor)
 
 
 @dataclass(frozen=True)

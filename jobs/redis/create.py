@@ -1,6 +1,7 @@
 """Creating jobs on Redis, durably if requested, and the reasons for refusing one."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,7 +15,6 @@ from jobs.errors import (
     QuotaExceeded,
     StoreFull,
 )
-from jobs.redis.admission import full_speed, retry_after_s
 from jobs.redis.durability import Durability
 from jobs.redis.records import warning_fields
 from jobs.redis.scripts import Scripts
@@ -22,6 +22,8 @@ from jobs.redis.server import ServerWatch
 from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
 from jobs.settings import JobsSettings
 from jobs.store import CreateOptions, WorkerEntry
+
+DEFAULT_RETRY_AFTER_S = 30.0
 
 
 class JobCreator:
@@ -122,3 +124,29 @@ class JobCreator:
         over = (outstanding + units - quota) / share
         wait_s = retry_after_s(workers, spec.model, over)
         return QuotaExceeded(spec.tenant, quota, outstanding, wait_s)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Units per second with full batches."""
+
+    all: float  # of all the model's workers, including those that may yet be started
+    one: float  # of the fastest worker
+
+
+def full_speed(workers: Iterable[WorkerEntry], model: str, max_workers: int) -> Speed | None:
+    """Return the top speed of a model's workers, None if none is live or one is not measured.
+
+    Workers yet to be started, up to ``max_workers``, count as ready and as fast as the fastest.
+    """
+    speeds = [worker.units_per_s for worker in workers if worker.model == model]
+    if not speeds or min(speeds) <= 0:
+        return None
+    startable = max(0, max_workers - len(speeds))
+    return Speed(sum(speeds) + startable * max(speeds), max(speeds))
+
+
+def retry_after_s(workers: Iterable[WorkerEntry], model: str, units: float) -> float:
+    """Return the seconds that the model's workers need for the units at their current rate."""
+    rate = sum(worker.rows_per_s for worker in workers if worker.model == model)
+    return max(1.0, units / rate) if rate > 0 else DEFAULT_RETRY_AFTER_S

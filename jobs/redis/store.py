@@ -7,6 +7,7 @@ from typing import Unpack
 import orjson
 
 from jobs.errors import (
+    InvalidCursor,
     JobNotFound,
     NewerSchema,
     ResultExpired,
@@ -44,7 +45,6 @@ from jobs.store import (
     QueuePosition,
     Swept,
     Totals,
-    parse_cursor,
 )
 
 
@@ -120,7 +120,7 @@ class RedisStore:
         key += f":{status.value}" if status else ""
         below = "+inf"
         if cursor is not None:
-            below = f"({parse_cursor(cursor)}"
+            below = f"({_parse_cursor(cursor)}"
         found = await ask(
             self._redis.zrevrangebyscore(key, below, "-inf", start=0, num=limit, withscores=True)
         )
@@ -285,3 +285,14 @@ class RedisStore:
         """Release connections."""
         await self._hub.close()
         await disconnect(self._redis, "the store")
+
+
+def _parse_cursor(cursor: str) -> int:
+    """Return the number of the job below which the next page starts.
+
+    Raises:
+        InvalidCursor: the cursor is malformed.
+    """
+    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
+        raise InvalidCursor(f"{cursor!r} is not a valid cursor")
+    return int(cursor)

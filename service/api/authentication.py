@@ -11,7 +11,7 @@ from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.errors import JobsError
-from jobs.schema import PUBLIC
+from jobs.schema import PUBLIC, Priority
 from service.api.caller import Caller, LinkHolder
 from service.auth.address import caller_address
 from service.auth.rate_limit import Bucket, meter
@@ -97,7 +97,8 @@ async def _identified(door: Door, request: Request, path: str, address: str) -> 
         challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
         raise Refusal(401, "invalid_key", detail, field="Authorization", headers=challenge)
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
-    return Caller(key.tenant, key.scopes, address, key.id, key.rate_limit, key.priorities)
+    priorities = frozenset(Priority) if Permission.OPERATOR in key.scopes else key.priorities
+    return Caller(key.tenant, key.scopes, address, key.id, key.rate_limit, priorities)
 
 
 def _link(door: Door, request: Request, path: str, address: str) -> LinkHolder | None:
