@@ -48,6 +48,8 @@ ANNOUNCE_S = 1.0
 BEAT_S = 0.5
 LAST_WRITES_S = 1.0
 """For finished pictures and states that are on their way to the store when the engine fails."""
+FAREWELL_S = 2.0
+"""For Celery and the store's connections to end after a drain in which Redis did not answer."""
 CATALOGUE_S = 30.0  # between two announcements of the model, in case Redis has lost it
 
 
@@ -106,7 +108,7 @@ class WorkerHost:
             partial(check, self._runtime.pulse, self.engine, settings.stall_s)
             for check in (why_not_live, why_not_ready)
         )
-        self._watchdog = Watchdog(live, settings.hung_s)
+        self._watchdog = Watchdog(live, settings.hung_s, self._stops_in_vain)
         self._probes: Probes | None = None
         if settings.metrics_port:
             registry, host = self.counters.registry, settings.metrics_host
@@ -164,6 +166,9 @@ class WorkerHost:
         self._loop.call_soon_threadsafe(self._runtime.close)
         sleep(LAST_WRITES_S)
         end_process("the engine cannot go on", error)
+
+    def _stops_in_vain(self) -> bool:
+        return self._runtime.pulse.unanswered_s > self._settings.lease_s + FAREWELL_S
 
     def _worker_entry(self) -> WorkerEntry:
         settings = self._settings

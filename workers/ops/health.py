@@ -14,7 +14,19 @@ class Pulse:
     beat_at: float = field(default_factory=monotonic)  # the loop ran
     announced_at: float | None = None  # Redis took the worker's announcement
     round_began: float | None = None  # the publisher's round under way, None between two
-    draining: bool = False
+    draining_since: float | None = None  # None: it takes jobs
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker gives its jobs back to stop."""
+        return self.draining_since is not None
+
+    @property
+    def unanswered_s(self) -> float:
+        """Seconds of a drain, or of the part of it, for which Redis has not answered."""
+        if self.draining_since is None:
+            return 0.0
+        return monotonic() - max(self.draining_since, self.announced_at or 0.0)
 
 
 def why_not_live(pulse: Pulse, engine: Engine, stall_s: float) -> list[str]:

@@ -53,7 +53,6 @@ class Runtime:
         self._jobs = ActiveJobs(engine, counters)
         self._slots = Slots(settings.slots, self._jobs.runs)
         self._answers: set[asyncio.Task[None]] = set()
-        self._drained_by: float | None = None  # monotonic(), once a drain has begun
         self._ending: asyncio.Future[None] | None = None
         self.pulse = Pulse()
         self._publisher = Publisher(
@@ -227,29 +226,30 @@ class Runtime:
 
     def close(self) -> None:
         """Claim nothing from here on."""
-        self.pulse.draining = True
+        if self.pulse.draining_since is None:
+            self.pulse.draining_since = monotonic()
         self._counters.draining.set(1)
         self._slots.close()
 
     async def drain(self) -> None:
         """Checkpoint and give back every job; return when none is left and no claim is sent.
 
-        It lasts no longer than a lease. What Redis has not taken by then it requeues by itself.
+        While Redis does not answer it lasts no longer than a lease: Redis then requeues the jobs.
         """
         self.close()
         for run in list(self._jobs.runs.values()):
             self._drain(run)
-        if self._drained_by is None:
-            self._drained_by = monotonic() + self._settings.lease_s
-        if self._answers:
-            left_s = max(0.0, self._drained_by - monotonic())
-            _, late = await asyncio.wait(self._answers, timeout=left_s)
-            if late:
-                self._abandon(late)
+        left = set(self._answers)
+        while left and (left_s := self._settings.lease_s - self.pulse.unanswered_s) > 0:
+            _, left = await asyncio.wait(left, timeout=left_s)
+        if left:
+            self._abandon(left)
 
     def _abandon(self, late: Iterable[asyncio.Task[None]]) -> None:
         runs = list(self._jobs.runs.values())
-        log.error("Redis took no job back within a lease", jobs=len(runs))
+        log.error(
+            "Redis does not answer; it requeues the jobs that it did not take", jobs=len(runs)
+        )
         self._publisher.abandon()
         for run in runs:
             self._jobs.close(run, None)

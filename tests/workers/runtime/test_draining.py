@@ -1,16 +1,20 @@
 """A worker that has begun to drain, without Celery around it."""
 
 import asyncio
-from time import monotonic
+import threading
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from redis import Redis
+from torch import Tensor
 
+from diffusion.bundle.bundle import Bundle
 from jobs.errors import StoreUnavailable
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import until
+from tests.workers.engine.faulty import FaultyBackend
 from tests.workers.inside import Inside
 
 SHORT_S = 1.5
@@ -89,6 +93,27 @@ async def test_a_drain_ends_within_a_lease_while_redis_is_away(
     await inside.submit("job", num_inference_steps=1000)
     await inside.moving("job")
     monkeypatch.setattr(claims_of(inside), call, away)
+    monkeypatch.setattr(vars(inside.host)["_store"], "announce_worker", away)
     inside.threads.submit(inside.host.answer, "another")  # a claim that gets no answer
     assert await drained(inside) < SHORT_S + 1.0
     assert inside.host._runtime.job_count == 0
+
+
+@short_lease
+async def test_a_drain_waits_for_a_tick_that_takes_longer_than_a_lease(
+    inside: Inside, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await inside.submit("job", num_inference_steps=1000)
+    await inside.moving("job")
+    ticking = threading.Event()
+
+    def long_tick(_call: int, prediction: Tensor) -> Tensor:
+        ticking.set()
+        sleep(1.5 * SHORT_S)
+        return prediction
+
+    monkeypatch.setattr(bundle, "backend", FaultyBackend(bundle.backend, long_tick))
+    await asyncio.to_thread(ticking.wait, 30)
+    await drained(inside)
+    record = await inside.store.get("job")
+    assert (record.status, record.deaths) == (JobStatus.QUEUED, 0)
