@@ -5,6 +5,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from jobs.admission import full_speed, retry_after_s
 from jobs.errors import (
     BacklogFull,
     DeadlineUnmeetable,
@@ -14,7 +15,6 @@ from jobs.errors import (
     QuotaExceeded,
     StoreFull,
 )
-from jobs.redis.admission import full_speed, retry_after_s
 from jobs.redis.durability import Durability
 from jobs.redis.records import warning_fields
 from jobs.redis.scripts import Scripts
