@@ -1,14 +1,19 @@
-"""The URL of a Redis server, as redis-py and as Celery need it.
+"""The URL of Redis, as redis-py and as Celery need it.
 
 ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, ``unix:///run/redis.sock?db=0`` for a
 socket. Both libraries read such URLs, but not alike: Celery knows no ``unix://`` and no ``?db=``.
+
+``sentinel://user:password@host:26379,host2:26379/master/0`` for a server behind sentinels,
+``sentinels://`` with TLS to the servers and to the sentinels. User and password are for the
+servers; the sentinels are queried without.
 """
 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from jobs.sentinel import SCHEMES, sentinel_url
-
+SENTINEL_SCHEMES = ("sentinel", "sentinels")
+SENTINEL_PORT = 26379
+SENTINEL_FORM = "the URL must be like sentinel://host:26379,host2:26379/master/0"
 FORMS = (
     "the URL must be like redis://user:password@host:6379/0, rediss://…, unix:///path?db=0 or "
     "sentinel://host:26379,host2:26379/master/0, with special characters percent-encoded"
@@ -71,9 +76,66 @@ def _login(user: str | None, password: str | None) -> str:
     return f"{name}:{quote(unquote(password or ''), safe='')}@" if password else f"{name}@"
 
 
+@dataclass(frozen=True)
+class SentinelUrl:
+    """A parsed URL of a server behind sentinels."""
+
+    hosts: tuple[tuple[str, int], ...]
+    master: str
+    db: int
+    tls: bool
+    login: dict[str, str]
+
+    def broker(self) -> str:
+        """Return the URL in Celery's form: one per sentinel, each with the login."""
+        names = (quote(self.login.get(name, ""), safe="") for name in ("username", "password"))
+        login = ":".join(names) + "@" if self.login else ""
+        places = (
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+        return ";".join(f"sentinel://{login}{place}/{self.db}" for place in places)
+
+
+def sentinel_url(url: str) -> SentinelUrl | None:
+    """Parse a URL; return None if its scheme is another.
+
+    Raises:
+        ValueError: it lacks a sentinel or a master.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SENTINEL_SCHEMES:
+        return None
+    if parts.query or parts.fragment:
+        raise ValueError(f"nothing may follow the database: {SENTINEL_FORM}")
+    login, _, places = parts.netloc.rpartition("@")
+    master, _, db = parts.path.strip("/").partition("/")
+    if not places or not master or not (db or "0").isdecimal():
+        raise ValueError(SENTINEL_FORM)
+    user, _, password = login.partition(":")
+    named = {"username": unquote(user), "password": unquote(password)}
+    return SentinelUrl(
+        tuple(_place(place) for place in places.split(",")),
+        master,
+        int(db or 0),
+        parts.scheme == "sentinels",
+        {name: value for name, value in named.items() if value},
+    )
+
+
+def _place(place: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{place}")
+        host, port = parts.hostname, parts.port or SENTINEL_PORT
+    except ValueError:
+        host, port = None, SENTINEL_PORT
+    if not host:
+        raise ValueError(SENTINEL_FORM)
+    return host, port
+
+
 def check_url(url: str) -> None:
     """Check a URL of any form. Raises: ValueError."""
-    if urlsplit(url).scheme in SCHEMES:
+    if urlsplit(url).scheme in SENTINEL_SCHEMES:
         sentinel_url(url)
     else:
         redis_url(url)

@@ -9,12 +9,10 @@ from jobs.errors import NewerSchema, UnreadableRecord
 from jobs.latency import Latency
 from jobs.outbox import Outbox
 from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus, JobWarning
-from jobs.tenants import Tenants
+from jobs.tenants import Holding, Share, Tenants
 from jobs.webhook import Webhook
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
-KEEPS = "noeviction"
-"""The one policy of a full server that loses nothing."""
 WORKER_TTL_S = 5
 """Silence after which a worker no longer counts as live."""
 
@@ -87,6 +85,7 @@ class Renewal:
 
     lost: frozenset[str] = frozenset()  # ids of jobs that this worker no longer holds
     higher_waiting: int | None = None  # rank of a waiting job worth preempting a lower one for
+    share: Share | None = None  # else: what another tenant should have
 
 
 @dataclass(frozen=True)
@@ -190,21 +189,6 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class StoreMemory:
-    """The memory of the store's server."""
-
-    used_bytes: int = 0
-    limit_bytes: int = 0  # above it no job is accepted
-    policy: str = KEEPS  # what happens when it is full
-    evicted_keys: int = 0  # since the server's start
-
-    @property
-    def evicts(self) -> bool:
-        """Whether it deletes keys of its own accord."""
-        return self.policy != KEEPS
-
-
-@dataclass(frozen=True)
 class Totals:
     """Counters since the store was created; every door reports the same."""
 
@@ -217,7 +201,9 @@ class Totals:
     previews_bytes: int = 0  # the newest of each ended job
     records_bytes: int = 0  # what else ended jobs hold
     unreadable: int = 0  # damaged records not yet rewritten or deleted
-    server: StoreMemory = StoreMemory()
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0  # above it no job is accepted
+    evicts: bool = False  # when it is full, the server deletes jobs
 
 
 class JobStore(Protocol):
@@ -276,20 +262,34 @@ class JobStore(Protocol):
         """
 
     async def claim(
-        self, model: str, worker: str, *, idle: bool, above: int | None = None
+        self,
+        model: str,
+        worker: str,
+        *,
+        idle: bool,
+        above: int | None = None,
+        tenant: str | None = None,
     ) -> Claim | None:
         """Hand the model's next waiting job to the worker; return None if none waits.
 
         Only an ``idle`` worker is given a job suspected of killing workers (``Claim.alone``). With
-        ``above``, the next job counts only if it is served as a class above this rank.
+        ``above``, the next job counts only if it is served as a class above this rank; with
+        ``tenant``, only that tenant's jobs count.
         """
 
-    async def renew(self, leases: Sequence[Lease], *, preemptible: int | None = None) -> Renewal:
+    async def renew(
+        self,
+        leases: Sequence[Lease],
+        *,
+        preemptible: int | None = None,
+        held: Sequence[Holding] = (),
+    ) -> Renewal:
         """Extend all leases in one call and return those that are void, without StaleFence.
 
         A full worker passes ``preemptible``, the rank of the lowest class that it could preempt,
-        to learn of a job of a higher class that has waited for ``park_after_s``. Within a second,
-        at most as many workers learn of one as such jobs wait.
+        and what is ``held`` in that class, to learn of a job of a higher class or of a tenant with
+        less than its share that has waited for ``park_after_s``. Within a second, at most as many
+        workers learn of one as such jobs wait.
         """
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:

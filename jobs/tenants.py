@@ -32,6 +32,23 @@ class TenantLoad:
     listed: bool  # has terms of its own
 
 
+@dataclass(frozen=True)
+class Holding:
+    """The slots that a job holds at a full worker."""
+
+    job_id: str
+    slots: int
+    preemptible: bool  # it may be given back now
+
+
+@dataclass(frozen=True)
+class Share:
+    """A tenant that should have a slot of a full worker, and the job that holds it."""
+
+    tenant: str
+    job_id: str
+
+
 def load(
     settings: JobsSettings, name: str, own: TenantTerms | None, open_jobs: int, units: float
 ) -> TenantLoad:

@@ -25,6 +25,7 @@ from jobs.store import (
     Renewal,
     RequeueReason,
 )
+from jobs.tenants import Holding, Share
 
 log = structlog.get_logger()
 ORPHAN_TTL_S = 3600  # a blob whose script never ran expires
@@ -50,7 +51,13 @@ class RedisClaims:
         self._unsure: dict[tuple[str, str], str] = {}
 
     async def claim(
-        self, model: str, worker: str, *, idle: bool, above: int | None = None
+        self,
+        model: str,
+        worker: str,
+        *,
+        idle: bool,
+        above: int | None = None,
+        tenant: str | None = None,
     ) -> Claim | None:
         """Hand the next waiting job of this model to the worker.
 
@@ -61,6 +68,8 @@ class RedisClaims:
         arguments: dict[str, Any] = {"model": model, "worker": worker, "idle": idle, "token": token}
         if above is not None:
             arguments["above"] = above
+        if tenant is not None:
+            arguments["tenant"] = tenant
         try:
             return await self._claim(arguments | {"again": unsure is not None})
         except TransientStoreError:
@@ -116,13 +125,23 @@ class RedisClaims:
             if blob is not None
         )
 
-    async def renew(self, leases: Sequence[Lease], *, preemptible: int | None = None) -> Renewal:
+    async def renew(
+        self,
+        leases: Sequence[Lease],
+        *,
+        preemptible: int | None = None,
+        held: Sequence[Holding] = (),
+    ) -> Renewal:
         """Extend all leases in one call."""
         arguments: dict[str, Any] = {"leases": [_fence(lease) for lease in leases]}
         if preemptible is not None:
-            arguments["preemptible"] = preemptible
-        lost, *waiting = await self._scripts("renew", arguments)
-        return Renewal(frozenset(job_id.decode() for job_id in lost), next(iter(waiting), None))
+            arguments |= {"preemptible": preemptible, "held": held}
+        lost, rank, *names = await self._scripts("renew", arguments)
+        return Renewal(
+            frozenset(job_id.decode() for job_id in lost),
+            None if rank < 0 else rank,
+            Share(*(name.decode() for name in names)) if names else None,
+        )
 
     async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:
         """Record and publish progress in one call."""

@@ -7,16 +7,19 @@ from urllib.parse import urlsplit
 from redis import Redis as BlockingRedis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.sentinel import Sentinel as BlockingSentinel
 
 from jobs.errors import JobsError
 from jobs.redis.errors import transient_error
-from jobs.redis_url import redis_url
-from jobs.sentinel import TIMEOUTS, blocking_master, master_pool, sentinel_url
+from jobs.redis_url import SentinelUrl, redis_url, sentinel_url
 from jobs.settings import JobsSettings
+
+SENTINEL_TIMEOUTS = {"socket_timeout": 3, "socket_connect_timeout": 3}
 
 
 def connect(settings: JobsSettings) -> "Redis":
@@ -52,7 +55,7 @@ def broker(settings: JobsSettings) -> tuple[str, dict[str, Any]]:
     if sentinel is None:
         return redis_url(settings.redis_url).broker(), options
     tls = {"ssl": True} | tls_options(settings) if sentinel.tls else {}
-    options |= {"master_name": sentinel.master, "sentinel_kwargs": TIMEOUTS | tls}
+    options |= {"master_name": sentinel.master, "sentinel_kwargs": SENTINEL_TIMEOUTS | tls}
     return sentinel.broker(), options
 
 
@@ -81,6 +84,41 @@ def _files(settings: JobsSettings) -> dict[str, str]:
         "ssl_keyfile": settings.redis_key_file,
     }
     return {name: str(path) for name, path in given.items() if path is not None}
+
+
+class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the current master; a burst of calls waits for a free one."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the connections, including those to sentinels."""
+        await super().disconnect(inuse_connections)
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+def master_pool(url: SentinelUrl, tls: dict[str, Any], **options: Any) -> MasterPool:
+    """Return a pool for the asynchronous client."""
+    kind: Any = Sentinel  # its annotations are incomplete, as the pool's are
+    pool: Any = MasterPool
+    sentinel = kind(url.hosts, sentinel_kwargs=SENTINEL_TIMEOUTS | _switched(url, tls))
+    made: MasterPool = pool(
+        url.master, sentinel, db=url.db, **url.login, **_switched(url, tls), **options
+    )
+    return made
+
+
+def blocking_master(url: SentinelUrl, tls: dict[str, Any], **options: Any) -> "BlockingRedis":
+    """Return a client for threads."""
+    kind: Any = BlockingSentinel
+    sentinel = kind(url.hosts, sentinel_kwargs=SENTINEL_TIMEOUTS | _switched(url, tls))
+    client: BlockingRedis = sentinel.master_for(
+        url.master, db=url.db, **url.login, **_switched(url, tls), **options
+    )
+    return client
+
+
+def _switched(url: SentinelUrl, tls: dict[str, Any]) -> dict[str, Any]:
+    return {"ssl": True} | tls if url.tls else {}
 
 
 async def ask(call: Any) -> Any:

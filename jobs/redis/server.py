@@ -1,6 +1,7 @@
 """What Redis says of its memory, and whether it keeps what it is given."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -11,22 +12,36 @@ from redis.exceptions import RedisError
 from jobs.errors import StartError, StoreEvicts
 from jobs.redis.connection import ask, connect_blocking
 from jobs.settings import JobsSettings
-from jobs.store import KEEPS, StoreMemory
 
 log = structlog.get_logger()
+KEEPS = "noeviction"
+"""The one policy of a full server that loses nothing."""
 RECHECK_S = 1.0
 ADMITTED = 0.9
 """Share of ``maxmemory`` up to which jobs are accepted; what runs needs the rest."""
 
 
-def store_memory(info: Mapping[str, Any], settings: JobsSettings) -> StoreMemory:
+@dataclass(frozen=True)
+class ServerMemory:
+    """The memory of the server."""
+
+    used_bytes: int = 0
+    limit_bytes: int = 0  # above it no job is accepted
+    policy: str = KEEPS  # what happens when it is full
+
+    @property
+    def evicts(self) -> bool:
+        """Whether it deletes keys of its own accord."""
+        return self.policy != KEEPS
+
+
+def server_memory(info: Mapping[str, Any], settings: JobsSettings) -> ServerMemory:
     """Return what a server's INFO says."""
     most, limit = int(info.get("maxmemory", 0)), settings.memory_high_water_bytes
-    return StoreMemory(
+    return ServerMemory(
         int(info["used_memory"]),
         min(limit, int(ADMITTED * most)) if most else limit,
         str(info.get("maxmemory_policy", KEEPS)),
-        int(info.get("evicted_keys", 0)),
     )
 
 
@@ -37,22 +52,19 @@ class ServerWatch:
         self._redis = redis
         self._settings = settings
         self._read_at = float("-inf")
-        self._memory = StoreMemory()
+        self._memory = ServerMemory()
 
-    async def read(self) -> StoreMemory:
+    async def read(self) -> ServerMemory:
         """Return the server's memory, as of at most a second ago."""
         if monotonic() - self._read_at > RECHECK_S:
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.info("memory")
-            pipe.info("stats")
-            memory, stats = await ask(pipe.execute())
-            found, before = store_memory(stats | memory, self._settings), self._memory
+            info = await ask(self._redis.info("memory"))
+            found, before = server_memory(info, self._settings), self._memory
             if found.evicts and found.policy != before.policy:
                 log.error("jobs may be lost", reason=str(StoreEvicts(found.policy)))
             self._memory, self._read_at = found, monotonic()
         return self._memory
 
-    async def check(self) -> StoreMemory:
+    async def check(self) -> ServerMemory:
         """Return the same. Raises: StoreEvicts, unless the settings accept that."""
         memory = await self.read()
         if memory.evicts and self._settings.redis_eviction == "refuse":
@@ -74,7 +86,7 @@ def check_server(settings: JobsSettings) -> None:
         return
     finally:
         redis.close()
-    memory = store_memory(info, settings)
+    memory = server_memory(info, settings)
     if memory.evicts and settings.redis_eviction == "refuse":
         raise StartError(str(StoreEvicts(memory.policy)))
     if memory.limit_bytes < settings.memory_high_water_bytes:

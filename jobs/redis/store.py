@@ -48,6 +48,17 @@ from jobs.store import (
 )
 
 
+def parse_cursor(cursor: str) -> int:
+    """Return the number of the job below which the next page starts.
+
+    Raises:
+        InvalidCursor: the cursor is malformed.
+    """
+    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
+        raise InvalidCursor(f"{cursor!r} is not a valid cursor")
+    return int(cursor)
+
+
 class RedisStore:
     """A :class:`jobs.store.JobStore` on Redis 6.2, Valkey 7.2 or newer. Bound to one event loop."""
 
@@ -259,6 +270,7 @@ class RedisStore:
         counts = {name.decode(): int(value) for name, value in counters.items()}
         ended = {s.value: counts.get(s.value, 0) for s in JobStatus if s.ended}
         results, previews, records = (int(held or 0) for held in kept)
+        server = await self._server.read()
         return Totals(
             ended=ended,
             failures={code: counts.get(f"failed:{code}", 0) for code in FAILURE_CODES},
@@ -269,7 +281,9 @@ class RedisStore:
             previews_bytes=previews,
             records_bytes=records,
             unreadable=unreadable,
-            server=await self._server.read(),
+            memory_bytes=server.used_bytes,
+            memory_limit_bytes=server.limit_bytes,
+            evicts=server.evicts,
         )
 
     async def latencies(self, model: str) -> tuple[Latency, ...]:

@@ -78,13 +78,13 @@ class StoreFigures(Collector):
             ("results_limit_bytes", "Above it the oldest are dropped.", self.results_limit_bytes),
             ("records_bytes", "Memory used by ended jobs' records.", totals.records_bytes),
             ("records_limit_bytes", "Above it the oldest are deleted.", self.records_limit_bytes),
-            ("store_memory_bytes", "Memory used by Redis.", totals.server.used_bytes),
+            ("store_memory_bytes", "Memory used by Redis.", totals.memory_bytes),
             (
                 "store_memory_limit_bytes",
                 "Above it no job is accepted.",
-                totals.server.limit_bytes,
+                totals.memory_limit_bytes,
             ),
-            ("store_evicts", "1 if Redis may delete jobs when full.", totals.server.evicts),
+            ("store_evicts", "1 if Redis may delete jobs when full.", totals.evicts),
             ("models", "Models that a worker has announced.", len(self.backlogs)),
         ):
             yield GaugeMetricFamily(f"sfumato_{name}", text, value)

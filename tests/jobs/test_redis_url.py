@@ -14,8 +14,7 @@ from jobs.errors import StartError
 from jobs.queue import Doorbell, queue_name
 from jobs.redis.connection import broker
 from jobs.redis.store import RedisStore
-from jobs.redis_url import redis_url
-from jobs.sentinel import sentinel_url
+from jobs.redis_url import redis_url, sentinel_url
 from jobs.settings import JobsSettings, read_environment
 from service.processes.redis_server import redis_command
 from tests.conftest import Opened

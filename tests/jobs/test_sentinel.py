@@ -15,8 +15,8 @@ from jobs.catalogue import resolve, units
 from jobs.errors import StartError, StoreUnavailable
 from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
+from jobs.redis_url import sentinel_url
 from jobs.schema import JobRequest, JobStatus
-from jobs.sentinel import sentinel_url
 from jobs.settings import JobsSettings, read_environment
 from service.processes.redis_server import free_port, server_binary
 from tests.bundles import tiny_bundle

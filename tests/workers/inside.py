@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobs.catalogue import resolve, units
 from jobs.redis.store import RedisStore
-from jobs.schema import JobRecord, JobRequest
+from jobs.schema import PUBLIC, JobRecord, JobRequest
 from tests.faults.client import until, until_record
 from workers.host import WorkerHost
 
@@ -24,11 +24,11 @@ class Inside:
         await self.create(job_id, **fields)
         self.threads.submit(self.host.answer, job_id)
 
-    async def create(self, job_id: str, **fields: object) -> None:
+    async def create(self, job_id: str, tenant: str = PUBLIC, **fields: object) -> None:
         """Store a job whose ring nobody answers."""
         (model,) = await until("the model", self.store.models)
         values = {"prompt": "a red apple", "seed": 5} | fields
-        spec = resolve(JobRequest.model_validate(values), model)
+        spec = resolve(JobRequest.model_validate(values), model, tenant)
         await self.store.create(job_id, spec, units(spec, model))
 
     async def ended(self, job_id: str) -> JobRecord:

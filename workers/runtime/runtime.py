@@ -14,6 +14,7 @@ from jobs.errors import TransientStoreError
 from jobs.queue import Doorbell
 from jobs.store import Claim, JobStore
 from jobs.telemetry.tracing import Tracing
+from jobs.tenants import Share
 from workers.engine.engine import Engine
 from workers.ops.ending import end_process
 from workers.ops.health import Pulse
@@ -21,7 +22,7 @@ from workers.ops.metrics import Counters
 from workers.runtime.active_jobs import ActiveJobs
 from workers.runtime.attempt import Attempt
 from workers.runtime.mailbox import Mailbox
-from workers.runtime.preemption import lowest_rank, to_preempt
+from workers.runtime.preemption import holdings, lowest_rank, preemptible, to_preempt
 from workers.runtime.publisher import Publisher
 from workers.runtime.run import Run, open_run
 from workers.runtime.slots import Slots
@@ -102,9 +103,10 @@ class Runtime:
     async def _claim(self) -> Run | None:
         """Claim with a slot in hand; return None if no job waits or the worker drains."""
         while await self._slots.acquire():
-            above = self._slots.above
+            tenant = self._slots.owed.popleft() if self._slots.owed else None
+            above = self._slots.above if tenant is None else None
             try:
-                run = await self._claim_above(above)
+                run = await self._claim_above(above, tenant)
             except BaseException:
                 self._slots.release()
                 raise
@@ -112,14 +114,14 @@ class Runtime:
                 self._enter(run)
                 return run
             self._slots.release()
-            if above is None:
+            if above is None and tenant is None:
                 return None
             self._fill(asked=True)
         return None
 
-    async def _claim_above(self, rank: int | None) -> Run | None:
+    async def _claim_above(self, rank: int | None, tenant: str | None) -> Run | None:
         began_ns = time_ns()
-        claim = await self._claimed(rank)
+        claim = await self._claimed(rank, tenant)
         if claim is None:
             return None
         if (leaving := self._jobs.runs.get(claim.record.id)) is not None:
@@ -139,7 +141,7 @@ class Runtime:
         )
         return run
 
-    async def _claimed(self, above: int | None) -> Claim | None:
+    async def _claimed(self, above: int | None, tenant: str | None) -> Claim | None:
         """Claim until the store answers: the lost answer may have been a job.
 
         In a drain nothing more is claimed, so that only a lost answer brings a job: no class is
@@ -150,7 +152,9 @@ class Runtime:
             worker, idle = self._settings.worker_id, not self._jobs.runs
             rank = 0 if self.pulse.draining else above
             try:
-                return await self._store.claim(self._info.name, worker, idle=idle, above=rank)
+                return await self._store.claim(
+                    self._info.name, worker, idle=idle, above=rank, tenant=tenant
+                )
             except TransientStoreError:
                 self._fill(asked=True)  # an outage must not hold up the images here
                 raise
@@ -173,7 +177,7 @@ class Runtime:
 
         A claim that waits is let ahead to ask for a higher class, unless it has ``asked``.
         """
-        while self._slots.free > 0 and (asked or self._slots.image_next()):
+        while self._slots.spare and (asked or self._slots.image_next()):
             if (run := self._slots.first()) is None:
                 break
             self._slots.free -= 1
@@ -204,6 +208,7 @@ class Runtime:
                 renewal = await self._store.renew(
                     [run.claim.lease for run in runs],
                     preemptible=lowest_rank(runs) if full else None,
+                    held=holdings(runs) if full else (),
                 )
             except TransientStoreError as error:
                 jobs.store_failed(error)
@@ -211,18 +216,29 @@ class Runtime:
             jobs.lose(run for run in runs if run.id in renewal.lost)
             if renewal.higher_waiting is not None and self._slots.free <= 0:
                 self._preempt(renewal.higher_waiting)
+            elif renewal.share is not None and self._slots.free <= 0:
+                self._share(renewal.share)
 
     def _preempt(self, waiting: int) -> None:
-        """Give a lower job back for a waiting one of this rank, and claim in its place.
-
-        The waiting job's ring may be held by another worker that is full.
-        """
+        """Give a lower job back for a waiting one of this rank, and claim in its place."""
         run = to_preempt(self._jobs.runs.values(), waiting)
         if run is not None:
             run.log.info("job preempted", waiting=waiting)
-            self._counters.departed("parked")
-            self._jobs.release(run, "parked")
-            self._publisher.spawn(self.answer(""))
+            self._park(run)
+
+    def _share(self, share: Share) -> None:
+        """Give a job back for one of another tenant, and claim that in its place."""
+        run = self._jobs.runs.get(share.job_id)
+        if run is not None and run in preemptible(self._jobs.runs.values()):
+            run.log.info("job preempted", tenant=share.tenant)
+            self._slots.owed.append(share.tenant)
+            self._park(run)
+
+    def _park(self, run: Run) -> None:
+        """Give a job back and claim; the waiting one's ring may be held by another full worker."""
+        self._counters.departed("parked")
+        self._jobs.release(run, "parked")
+        self._publisher.spawn(self.answer(""))
 
     def close(self) -> None:
         """Claim nothing from here on."""

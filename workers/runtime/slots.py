@@ -1,6 +1,7 @@
 """The engine's slots, and which gets a free one: an image of a job here, or a claim."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 
 from workers.runtime.run import Run
@@ -10,12 +11,14 @@ class Slots:
     """Free slots on one event loop, given out by class and then by age.
 
     A job here is older than any that can be claimed, so its waiting images go before a claim,
-    except that a claim may bring a job of a higher class than theirs. One claim waits at a time.
+    except that a claim may bring a job of a higher class than theirs, or of a tenant that a job was
+    preempted for. One claim waits at a time.
     """
 
     def __init__(self, count: int, runs: Mapping[str, Run]) -> None:
         self.free = count
         self.claims = 0  # answers that want to claim
+        self.owed: deque[str] = deque()  # tenants that the next slots are for, by a claim
         self._runs = runs  # in the order of their claims
         self._changed = asyncio.Event()
         self._closed = False
@@ -31,6 +34,11 @@ class Slots:
         run = self.first()
         return None if run is None else run.claim.rank
 
+    @property
+    def spare(self) -> bool:
+        """Whether there is a free slot that no tenant is owed."""
+        return self.free > len(self.owed)
+
     def image_next(self) -> bool:
         """Return whether the next slot is for an image here, without asking for a claim."""
         return self.above is not None and not (self.claims and self._claimable())
@@ -42,7 +50,7 @@ class Slots:
     async def acquire(self) -> bool:
         """Take a slot for a claim, waiting for one; return False once the slots are closed."""
         while not self._closed:
-            if self.free > 0 and self._claimable():
+            if self.free > 0 and (self.owed or self._claimable()):
                 self.free -= 1
                 return True
             self._changed.clear()

@@ -38,7 +38,7 @@ local function may(id)
   return false
 end
 
-local id, who, rank, served_as = choose(a.model, t, may)
+local id, who, rank, served_as = choose(a.model, t, may, a.tenant)
 if not id or making_room or served_as >= (a.above or math.huge) then return false end
 account_claim(a.model, rank, who, remaining(id), served_as)
 detach(id, t)

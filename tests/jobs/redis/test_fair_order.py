@@ -1,12 +1,14 @@
 """The store's order: classes, fair shares, deadlines, places in the queue."""
 
+import asyncio
 from collections import Counter
 from string import digits
 from typing import Any
 
 from jobs.redis.store import RedisStore
 from jobs.schema import SCHEMA_VERSION, Priority
-from jobs.store import Progress
+from jobs.store import Claim, Progress
+from jobs.tenants import Holding, Share, TenantTerms
 from tests.jobs.conftest import OpenStore
 from tests.jobs.examples import claim, submit
 
@@ -173,3 +175,78 @@ async def test_jobs_that_none_may_claim_hide_no_other(
     assert await store.claim("toy", "w", idle=False) is None
     suspects = [await claim(store, idle=True) for _ in range(3)]
     assert all(held.alone for held in suspects)
+
+
+async def shared(store: RedisStore, claims: list[Claim], slots: int = 1) -> Share | None:
+    """Renew as a full worker whose jobs hold so many slots each."""
+    held = [Holding(each.record.id, slots, preemptible=True) for each in claims]
+    leases = [each.lease for each in claims]
+    return (await store.renew(leases, preemptible=1, held=held)).share
+
+
+async def test_slots_are_shared_between_tenants_of_a_class(open_store: OpenStore) -> None:
+    store, patient = open_store(park_after_s=0.0), open_store(park_after_s=60.0)
+    for i in range(6):
+        await submit(store, f"a{i}", "a", cost=100.0 + i)
+    claims = [await claim(store) for _ in range(4)]
+    assert await shared(store, claims) is None  # its own jobs that wait change nothing
+    await submit(store, "b0", "b", cost=1000.0)
+    assert await shared(patient, claims) is None  # it has just come
+    # the job with most work left of the tenant with most slots
+    assert await shared(store, claims) == Share("b", "a3")
+    assert await shared(store, claims) is None  # another worker was told already
+    await store.requeue(claims.pop().lease, "parked")
+    given = await store.claim("toy", "w", idle=False, tenant="b")
+    assert given is not None
+    assert given.record.id == "b0"
+    await submit(store, "b1", "b", cost=1000.0)
+    await asyncio.sleep(1.0)  # until workers are told again
+    assert await shared(store, [*claims, given]) == Share("b", "a2")  # three against one
+    await store.requeue(claims.pop().lease, "parked")
+    second = await store.claim("toy", "w", idle=False, tenant="b")
+    assert second is not None
+    await submit(store, "b2", "b", cost=1.0)
+    await asyncio.sleep(1.0)
+    assert await shared(store, [*claims, given, second]) is None  # two against two
+    assert await store.claim("toy", "w", idle=False, tenant="c") is None
+
+
+async def test_weights_decide_how_slots_are_shared(open_store: OpenStore) -> None:
+    store = open_store(park_after_s=0.0)
+    await store.tenants.set(TenantTerms(name="a", weight=3.0))
+    for i in range(4):
+        await submit(store, f"a{i}", "a", cost=100.0)
+    claims = [await claim(store) for _ in range(4)]
+    await submit(store, "b0", "b", cost=1000.0)
+    assert await shared(store, claims) == Share("b", "a0")
+    assert await shared(store, claims[:3]) is None  # two for three would be less than one for one
+
+
+async def test_a_shorter_job_of_a_tenant_without_a_slot_goes_first(open_store: OpenStore) -> None:
+    store = open_store(park_after_s=0.0)
+    await submit(store, "long", "a", cost=100.0)
+    long = await claim(store)
+    await submit(store, "longer", "b", cost=101.0)
+    assert await shared(store, [long]) is None
+    await submit(store, "short", "c", cost=60.0)
+    assert await shared(store, [long]) == Share("c", "long")
+    await store.requeue(long.lease, "parked")
+    short = await store.claim("toy", "w", idle=True, tenant="c")
+    assert short is not None
+    assert await shared(store, [short]) is None  # the parked one is longer
+    await store.finish(short.lease, 60)
+    # Used as much as what the other asks for: a stream of short jobs does not starve a long one.
+    again = await store.claim("toy", "w", idle=True, tenant="a")
+    assert again is not None
+    await submit(store, "short2", "c", cost=60.0)
+    await asyncio.sleep(1.0)
+    assert await shared(store, [again]) == Share("c", "long")
+    await store.requeue(again.lease, "parked")
+    short = await store.claim("toy", "w", idle=True, tenant="c")
+    assert short is not None
+    await store.finish(short.lease, 60)
+    again = await store.claim("toy", "w", idle=True, tenant="a")
+    assert again is not None
+    await submit(store, "short3", "c", cost=60.0)
+    await asyncio.sleep(1.0)
+    assert await shared(store, [again]) is None

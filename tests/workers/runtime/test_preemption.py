@@ -160,3 +160,36 @@ async def test_a_stream_of_higher_jobs_lets_a_preempted_one_through(inside: Insi
     assert low.status is JobStatus.SUCCEEDED
     assert low.evaluations == 200
     assert low.attempts > 1
+
+
+@one_slot
+async def test_a_short_job_of_another_tenant_does_not_wait_for_a_long_one(inside: Inside) -> None:
+    await inside.submit("calm", **LONG)
+    calm = await inside.ended("calm")
+    await inside.submit("long", tenant="greedy", **LONG)
+    await inside.moving("long", 10)
+    await inside.create("short", tenant="small", num_inference_steps=4)  # its ring is elsewhere
+    assert (await inside.ended("short")).status is JobStatus.SUCCEEDED
+    long = await inside.store.get("long")
+    assert not long.status.ended
+    inside.threads.submit(inside.host.answer, "long")
+    long = await inside.ended("long")
+    assert (long.status, long.attempts) == (JobStatus.SUCCEEDED, 2)
+    assert long.evaluations == calm.evaluations, "preemption repeated a step"
+    images = [(await inside.store.image(name, 0)).data for name in ("calm", "long")]
+    assert images[0] == images[1]
+
+
+@pytest.mark.parametrize(
+    "inside", [{"slots": 3, "rows_per_tick": 3, "deterministic": True, **QUICK}], indirect=True
+)
+async def test_a_tenant_with_every_slot_gives_one_to_another(inside: Inside) -> None:
+    """However many pictures and jobs of it wait here, and however long the other's job is."""
+    for name in ("a", "b"):
+        await inside.submit(name, tenant="greedy", num_images=4, **LONG)
+    await inside.moving("a", 10)
+    await inside.create("other", tenant="small", num_inference_steps=400)
+    await inside.moving("other", 1)
+    records = [await inside.store.get(name) for name in ("a", "b")]
+    assert any(not record.status.ended for record in records)
+    assert (await inside.store.get("other")).status is JobStatus.RUNNING

@@ -108,28 +108,41 @@ local function leave_lane(model, rank, who, id)
   end
 end
 
--- The next job of a class for which 'may' is true, and its tenant; nil if there is none.
-local function first_of_class(model, rank, t, may)
-  local found, damaged = nil, {}
-  local function fits(id)
+-- The next job in a tenant's lane for which 'may' is true, nil if there is none; 'damaged' are those
+-- that do not wait.
+local function first_of_lane(model, rank, who, t, may, damaged)
+  return first_that(key('lane', model, rank, who), 32, function(id)
+    if get(id, 'status') ~= 'queued' then
+      damaged[#damaged + 1] = {who, id}
+      return false
+    end
     local expires_at = tonumber(get(id, 'expires_at') or '') or math.huge
     return expires_at > t and readable(id) and may(id)
-  end
-  local whose = first_that(key('lanes', model, rank), 16, function(who)
-    found = first_that(key('lane', model, rank, who), 32, function(id)
-      if get(id, 'status') == 'queued' then return fits(id) end
-      damaged[#damaged + 1] = {who, id}
-    end)
-    return found
   end)
+end
+
+-- The next job of a class, or of one tenant in it, for which 'may' is true, and its tenant; nil if
+-- there is none.
+local function first_of_class(model, rank, t, may, only)
+  local found, damaged, whose = nil, {}, only
+  local function look(who)
+    found = first_of_lane(model, rank, who, t, may, damaged)
+    return found
+  end
+  if only then look(only) else whose = first_that(key('lanes', model, rank), 16, look) end
   for _, each in ipairs(damaged) do leave_lane(model, rank, each[1], each[2]) end
   return found, whose
 end
 
 -- The next job, its tenant, its class, and the class it is served as: a class that is owed as many
--- units as its next job takes goes before those above it.
-local function choose(model, t, may)
+-- units as its next job takes goes before those above it. With 'only', one tenant's next job.
+local function choose(model, t, may, only)
   local id, who, rank
+  for r = 0, only and 2 or -1 do
+    id = first_of_class(model, r, t, may, only)
+    if id then return id, only, r, r end
+  end
+  if only then return end
   for r = 0, 2 do
     local owed = tonumber(redis.call('HGET', key('credit', model), r) or '0')
     if not id or owed > 0 then
