@@ -6,7 +6,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from jobs.admission import full_speed, retry_after_s
 from jobs.errors import (
     BacklogFull,
     DeadlineUnmeetable,

@@ -32,9 +32,10 @@ class BodyLimit:
             refusal = Refusal(413, "body_too_large", self._detail)
             await problem_response(scope, refusal)(scope, receive, send)
             return
-        await self._app(scope, self._bounded(receive), send)
+        door = scope["app"].state.door
+        await self._app(scope, self._bounded(receive, door.closing), send)
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, closing: asyncio.Future[None]) -> Receive:
         size = values = 0
         deadline: float | None = asyncio.get_running_loop().time() + self._timeout_s
 
@@ -42,8 +43,7 @@ class BodyLimit:
             # While FastAPI reads a body it lets through no exception but its own.
             nonlocal size, values, deadline
             try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
+                message = await _by(deadline, receive, closing)
             except TimeoutError:
                 detail = f"the body did not arrive within {self._timeout_s:g} s"
                 raise HTTPException(408, detail, {"connection": "close"}) from None
@@ -59,3 +59,21 @@ class BodyLimit:
             return message
 
         return bounded
+
+
+async def _by(deadline: float | None, receive: Receive, closing: asyncio.Future[None]) -> Message:
+    """Return the next message. Raises: TimeoutError, there is a deadline and it or the door's end
+    comes first.
+    """
+    if deadline is None:
+        return await receive()
+    async with asyncio.timeout_at(deadline) as timeout:
+
+        def give_up(_: asyncio.Future[None]) -> None:
+            timeout.reschedule(0.0)
+
+        closing.add_done_callback(give_up)
+        try:
+            return await receive()
+        finally:
+            closing.remove_done_callback(give_up)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from time import monotonic
 from typing import Any
 
 from fastapi.sse import EventSourceResponse
@@ -35,7 +36,7 @@ class EventStream(EventSourceResponse):
         self._on_left = on_left
         self._on_end = on_end
         self._send_timeout_s = send_timeout_s
-        self._frames_sent = self._frames_seen = 0
+        self._sent_at = monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the frames end, the door closes, or the client leaves.
@@ -75,9 +76,8 @@ class EventStream(EventSourceResponse):
         try:
             awaited: set[asyncio.Future[Any]] = {pump, left, stop}
             while not (done := await self._one_of(awaited)):
-                if self._frames_sent == self._frames_seen:
+                if self._silent_s() >= self._keep_alive_s:
                     await self._send(send, KEEP_ALIVE)
-                self._frames_seen = self._frames_sent
             if pump in done:
                 pump.result()
             return left not in done or pump in done
@@ -89,20 +89,23 @@ class EventStream(EventSourceResponse):
             await self._frames.aclose()
 
     async def _one_of(self, awaited: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
-        done, _ = await asyncio.wait(
-            awaited, timeout=self._keep_alive_s, return_when=asyncio.FIRST_COMPLETED
-        )
+        """Return which of these are done, none if the client has to hear something first."""
+        rest_s = max(0.0, self._keep_alive_s - self._silent_s())
+        done, _ = await asyncio.wait(awaited, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
         return done
+
+    def _silent_s(self) -> float:
+        return monotonic() - self._sent_at
 
     async def _pump(self, send: Send) -> None:
         async for frame in self._frames:
             await self._send(send, frame)
-            self._frames_sent += 1
 
     async def _send(self, send: Send, frame: bytes) -> None:
         """Send a frame, whole. Raises: TimeoutError if the client does not read."""
         async with asyncio.timeout(self._send_timeout_s):
             await send({"type": "http.response.body", "body": frame, "more_body": True})
+        self._sent_at = monotonic()
 
 
 async def disconnected(receive: Receive) -> None:

@@ -15,7 +15,7 @@ import structlog
 from jobs.host.addresses import reachable, url_host
 from service.door_process import start
 from service.processes.folder import usable_folder
-from service.ray_serve.haproxy import serve_host
+from service.ray_serve.listening import serve_host
 from service.ray_serve.private_ray import (
     exit_now,
     files_lost,
@@ -44,7 +44,8 @@ def main() -> int:
 def serve_until_stopped(data: Path, host: str, port: int) -> int:
     """Start Ray and Serve, watch the door until asked to stop, and shut them down."""
     started_at = time.monotonic()
-    host_of_serve, variables = serve_host(host, port, usable_folder(data))
+    usable_folder(data)
+    host_of_serve, variables = serve_host(host, port)
     os.environ.update(variables)
     http = {"host": host_of_serve, "port": port}
     with private_serve(data, NUM_CPUS, proxy_location="HeadOnly", http_options=http) as serve:

