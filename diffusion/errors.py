@@ -35,4 +35,7 @@ class NonFiniteError(DiffusionError):
 
 
 class BundleError(DiffusionError):
-    """A model directory cannot be loaded."""
+    """A model directory cannot be loaded; the message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))

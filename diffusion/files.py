@@ -2,14 +2,23 @@
 
 import hashlib
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from diffusion.errors import BundleError
+from diffusion.tensor_file import has_header
 
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
 CODE = frozenset({".py", ".pyc", ".so"})
+INDEX = "model_index.json"
 PARTS = ("unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae", "scheduler")
+
+
+MAX_JSON_BYTES = 4 * 2**20
+MAX_TOKENIZER_BYTES = 16 * 2**20  # of its words
+MAX_TOKENIZER_CONFIG_BYTES = 2**18
+MAX_FILES = 10_000
 
 
 def check_files(folder: Path) -> None:
@@ -21,16 +30,35 @@ def check_files(folder: Path) -> None:
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a directory")
     root = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if not path.resolve().is_relative_to(root) and not _in_blob_store(path, root):
-            raise BundleError(f"{name} is a link that leaves the bundle")
-        if not path.is_file():
-            continue
-        if path.suffix in PICKLES or _looks_pickled(path):
-            raise BundleError(f"{name} may hold a pickle; only safetensors are loaded")
-        if path.suffix in CODE:
-            raise BundleError(f"{name} is code; a bundle holds weights and configuration only")
+    paths = list(islice(folder.rglob("*"), MAX_FILES + 1))
+    if len(paths) > MAX_FILES:
+        raise BundleError(f"{folder} holds more than {MAX_FILES} files: it is not a bundle")
+    for path in sorted(paths):
+        name = shown_name(path.relative_to(folder).as_posix())
+        try:
+            _check_file(path, name, root)
+        except OSError as error:
+            raise BundleError(f"{name}: {error.strerror}") from error
+
+
+def _check_file(path: Path, name: str, root: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise BundleError(f"{name} is a link to nothing")
+    if not path.resolve().is_relative_to(root) and not _in_blob_store(path, root):
+        raise BundleError(f"{name} is a link that leaves the bundle")
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise BundleError(f"{name} is neither a file nor a folder")
+    if path.suffix in PICKLES or _looks_pickled(path, name):
+        raise BundleError(f"{name} may hold a pickle; only safetensors are loaded")
+    if path.suffix in CODE:
+        raise BundleError(f"{name} is code; a bundle holds weights and configuration only")
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name as it can be printed on one line."""
+    return repr(name)[1:-1] if not name.isprintable() else name
 
 
 def _in_blob_store(path: Path, root: Path) -> bool:
@@ -38,23 +66,37 @@ def _in_blob_store(path: Path, root: Path) -> bool:
     return root.parent.name == "snapshots" and path.resolve().parent == root.parents[1] / "blobs"
 
 
-def _looks_pickled(path: Path) -> bool:
+def _looks_pickled(path: Path, name: str) -> bool:
+    """Return whether a file begins as a pickle does; what is read by its own format does not count.
+
+    The length of a safetensors header, and the raw tensors beside an ONNX graph, may happen to.
+    """
+    if path.suffix == ".safetensors" and has_header(path):
+        return False
+    if name.startswith("onnx/"):
+        return False
     with path.open("rb") as file:
         head = file.read(4)
     zipped = head == b"PK\x03\x04"  # torch.save since 1.6
     return zipped or (head[:1] == b"\x80" and len(head) > 1 and head[1] in (2, 3, 4, 5))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
+def read_json(path: Path, most_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Return the object in a JSON file of at most so many bytes.
 
     Raises:
-        BundleError: the file is missing or holds no JSON object.
+        BundleError: the file is missing, too large, or holds no JSON object.
     """
     try:
+        if (size := path.stat().st_size) > most_bytes:
+            raise BundleError(
+                f"{path.parent.name}/{path.name} is of {size} bytes, more than {most_bytes}"
+            )
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise BundleError(f"{path.parent.name}/{path.name} is missing") from None
+    except RecursionError:
+        raise BundleError(f"{path.parent.name}/{path.name} is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path.parent.name}/{path.name}: {error}") from error
     if not isinstance(value, dict):
@@ -67,8 +109,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def digest(folder: Path) -> str:
     """Return a sha256 over the names and bytes of every file that affects the images."""
     total = hashlib.sha256()
-    for part in PARTS:
-        for path in sorted((folder / part).rglob("*")):
+    for part in (INDEX, *PARTS):
+        for path in [folder / part, *sorted((folder / part).rglob("*"))]:
             if path.is_file():
                 with path.open("rb") as file:
                     inner = hashlib.file_digest(file, "sha256").hexdigest()

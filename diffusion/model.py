@@ -7,7 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusion.config import number, shown
 from diffusion.errors import BundleError
+
+MAX_NAME_CHARS = 64
+LEAST_GUIDANCE, MOST_GUIDANCE = 1, 30  # that a request may ask for
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ def apply_overrides(values: dict[str, Any], overrides: Mapping[str, Any]) -> Mod
     """
     unknown = sorted(set(overrides) - OVERRIDES)
     if unknown:
-        raise BundleError(f"sfumato.json: unknown keys {', '.join(unknown)}")
+        raise BundleError(f"sfumato.json: unknown keys {shown(', '.join(unknown))[1:-1]}")
     for field in fields(ModelInfo):
         if field.name in overrides and not _fits(field.type, overrides[field.name]):
-            raise BundleError(f"sfumato.json: {field.name} cannot be {overrides[field.name]!r}")
+            raise BundleError(
+                f"sfumato.json: {field.name} cannot be {shown(overrides[field.name])}"
+            )
     merged = values | dict(overrides)
     for key in ("languages", "examples"):
         merged[key] = tuple(merged.get(key, ()))
@@ -63,10 +69,29 @@ def _fits(kind: object, value: object) -> bool:
     if kind is int:
         return type(value) is int and value > 0
     if kind is float:
-        return type(value) in (int, float)
+        return number(LEAST_GUIDANCE, MOST_GUIDANCE).fits(value)
     if kind is str:
         return isinstance(value, str) and value != ""
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def check_name(name: str) -> None:
+    """Refuse a model's name that no request and no path could give.
+
+    Raises:
+        BundleError: it is too long, or has characters that end or change a path.
+    """
+    plain = name.isprintable() and name == name.strip() and name not in ("", ".", "..")
+    if len(name) > MAX_NAME_CHARS:
+        fault = f"has {len(name)} characters, more than {MAX_NAME_CHARS}"
+    elif not plain or "/" in name or "\\" in name:
+        fault = "is a path, is blank at an end, or has characters that cannot be printed"
+    else:
+        return
+    raise BundleError(
+        f"the model's name {shown(name)} {fault}: no request could ask for it; "
+        "set name in sfumato.json, or SFUMATO_MODEL_NAME"
+    )
 
 
 def _check_sizes(info: ModelInfo, multiple: int) -> None:

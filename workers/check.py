@@ -1,7 +1,7 @@
 """``python -m workers.check``: whether a worker can start here.
 
-It loads the model that the settings name and prints what would run it; with ``--provider`` it fails
-if this build of ONNX Runtime lacks that execution provider.
+It loads the model that the settings name, evaluates it once and prints what would run it; with
+``--provider`` it fails if this build of ONNX Runtime lacks that execution provider.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from diffusion.backends.onnx.session import PROVIDERS
 from diffusion.errors import BundleError
 from jobs.errors import StartError
 from jobs.settings import read_environment
+from workers.app import set_up_logging
+from workers.engine.calibrate import draw_once
 from workers.host import load
 from workers.settings import WorkerSettings
 
@@ -28,7 +30,10 @@ def main(arguments: list[str]) -> int:
         print(f"{PROVIDERS[chosen]} is missing; the extra worker-gpu brings it", file=sys.stderr)
         return 1
     try:
-        bundle = load(read_environment(WorkerSettings))
+        settings = read_environment(WorkerSettings)
+        set_up_logging(settings)
+        bundle = load(settings)
+        draw_once(bundle)
     except (BundleError, StartError) as error:
         print(error, file=sys.stderr)
         return 1

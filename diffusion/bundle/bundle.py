@@ -23,24 +23,20 @@ from diffusion.backends.onnx.files import (
     read_manifest,
 )
 from diffusion.backends.onnx.session import SessionSettings
-from diffusion.bundle.parts import OnnxParts, TorchParts
+from diffusion.bundle.parts import OnnxParts, TorchParts, codec_config
 from diffusion.bundle.prompt import TextEncoder
+from diffusion.bundle.unet_config import unet_config
 from diffusion.bundle.upcast import decoder_name
 from diffusion.codec import Decoder, to_pixels
-from diffusion.errors import BundleError, NonFiniteError
-from diffusion.files import check_files, digest, read_json
-from diffusion.model import Conditioning, ModelInfo, apply_overrides
+from diffusion.config import fault
+from diffusion.config_keys import MODEL_INDEX
+from diffusion.errors import BundleError, NonFiniteError, ScheduleError
+from diffusion.files import INDEX, check_files, digest, read_json
+from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.samplers.registry import SAMPLERS
 from diffusion.samplers.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
-# Of UNets that need more than a prompt, a size and a timestep.
-UNSUPPORTED_CONDITIONING = (
-    "class_embed_type",
-    "num_class_embeds",
-    "encoder_hid_dim_type",
-    "encoder_hid_dim",
-)
 BACKENDS = ("torch", "onnx", "auto")
 
 
@@ -155,26 +151,64 @@ def assemble(
     Raises:
         BundleError: a part is missing, broken or not served.
     """
-    index = read_json(folder / "model_index.json")
+    index = _index(folder)
     config = unet_config(folder)
-    schedule = NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
+    schedule = _noise_schedule(folder)
     zeros = bool(index.get("force_zeros_for_empty_prompt", False))
     text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
     decoder, factor = parts.decoder()
-    channels = read_json(folder / "vae" / "config.json").get("latent_channels", 4)
+    channels = codec_config(folder / "vae").get("latent_channels", 4)
     if channels != config["in_channels"]:
         raise BundleError(
-            f"unet takes {config['in_channels']} channels, the codec gives {channels}"
+            f"vae/config.json: the codec gives {channels} channels, "
+            f"the unet takes {config['in_channels']}"
         )
     info = _info(folder, schedule, config, factor, sha256)
     if name is not None:
         info = replace(info, name=name)
+    check_name(info.name)
     if config["cross_attention_dim"] != text.width:
         raise BundleError(
-            f"unet wants embeddings of {config['cross_attention_dim']}, "
+            f"unet/config.json: the unet wants embeddings of {config['cross_attention_dim']}, "
             f"the text encoders give {text.width}"
         )
+    _check_added(config, text)
     return Bundle(info, schedule, parts.backend(), text, decoder, device)
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """Return the bundle's index; its second text encoder, if it names one, has to be there."""
+    index = read_json(folder / INDEX)
+    if wrong := fault(index, MODEL_INDEX):
+        raise BundleError(f"{INDEX}: {wrong}")
+    for part in ("text_encoder_2", "tokenizer_2") if "unet" in index else ():
+        named = index.get(part) not in (None, [None, None])
+        if named != (folder / part).is_dir():
+            state = "there, but not named" if not named else "named, but not there"
+            raise BundleError(f"{INDEX}: {part} is {state}")
+    return index
+
+
+def _noise_schedule(folder: Path) -> NoiseSchedule:
+    try:
+        return NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
+    except ScheduleError as error:
+        raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
+
+
+def _check_added(unet: Mapping[str, Any], text: TextEncoder) -> None:
+    """Compare what the UNet takes beside states with what the text encoders give (SDXL)."""
+    if unet.get("addition_embed_type") != "text_time":
+        return
+    if text.pooled_width is None:
+        raise BundleError("unet/config.json: text_time needs a second text encoder that projects")
+    sines = unet.get("addition_time_embed_dim") or 0
+    given, wanted = 6 * sines + text.pooled_width, unet.get("projection_class_embeddings_input_dim")
+    if given != wanted:
+        raise BundleError(
+            f"unet/config.json: projection_class_embeddings_input_dim is {wanted}, "
+            f"the pooled prompt and 6 numbers of {sines} sines make {given}"
+        )
 
 
 def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.device) -> bool:
@@ -184,34 +218,6 @@ def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.devic
         log.warning("onnx/%s was exported from other weights; torch runs instead", precision)
         return False
     return all(find_spec(library) is not None for library in ("onnx", "onnxruntime"))
-
-
-def unet_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a bundle's UNet.
-
-    Raises:
-        BundleError: it is broken, or of a kind that is not served.
-    """
-    config = read_json(folder / "unet" / "config.json")
-    if config.get("_class_name") != "UNet2DConditionModel":
-        raise BundleError(f"unet/config.json: {config.get('_class_name')!r} is not served")
-    for key in ("sample_size", "in_channels", "block_out_channels", "cross_attention_dim"):
-        if not config.get(key):
-            raise BundleError(f"unet/config.json does not say {key}")
-    if not isinstance(config["sample_size"], int):
-        raise BundleError(f"unet/config.json: sample_size {config['sample_size']} is not one side")
-    taken, given = config["in_channels"], config.get("out_channels", 4)
-    if taken != given:
-        raise BundleError(
-            f"unet takes {taken} channels and gives {given}: "
-            "models that take an image, for inpainting or editing, are not served"
-        )
-    for key in UNSUPPORTED_CONDITIONING:
-        if config.get(key) is not None:
-            raise BundleError(f"unet/config.json: a UNet with {key} is not served")
-    if config.get("addition_embed_type") not in (None, "text", "text_time"):
-        raise BundleError(f"unet: addition_embed_type {config['addition_embed_type']!r} is unknown")
-    return config
 
 
 def _info(

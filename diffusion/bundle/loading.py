@@ -1,44 +1,72 @@
 """Loading one part with the library that defines it, from local safetensors only."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from diffusion.bundle.weights import check_loaded, check_weights, read_weights, stored_dtype
 from diffusion.errors import BundleError
 
+DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
 
-def load_part(kind: Any, folder: Path, dtype: torch.dtype | None) -> Any:
+
+def load_part(
+    kind: Any,
+    folder: Path,
+    config: Mapping[str, Any],
+    dtype: torch.dtype | None,
+) -> Any:
     """Load one part with its library's loader, from safetensors in this folder only.
 
+    The weights are compared with the network that the configuration describes first, so that a
+    broken part costs neither time nor memory. ``dtype`` None is the one they are stored in.
+
     Raises:
-        BundleError: the loader failed; the message holds its error and the part's name.
+        BundleError: the weights are not the network's, or the loader failed; it names the file.
     """
+    diffusers = kind.__module__.startswith("diffusers")
+    weights = read_weights(folder, DIFFUSERS_STEM if diffusers else TRANSFORMERS_STEM)
+    check_weights(weights, described(folder, lambda: _build(kind, config)))
     variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
     try:
-        return kind.from_pretrained(
+        part, info = kind.from_pretrained(
             str(folder),
             local_files_only=True,
             use_safetensors=True,
             variant=variant,
-            torch_dtype=dtype or stored_dtype(folder),
-            **({"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers") else {}),
+            torch_dtype=dtype or stored_dtype(weights),
+            output_loading_info=True,
+            **({"low_cpu_mem_usage": False} if diffusers else {}),
         )
     except Exception as error:  # the loaders let any parser's exception through
-        raise BundleError(f"{folder.name}: {error}") from error
+        raise BundleError(f"{folder.name}: {one_line(error)}") from error
+    check_loaded(folder, info)
+    return part
 
 
-def stored_dtype(folder: Path) -> torch.dtype:
-    """Return the dtype that a part's weights are stored in.
+def described(folder: Path, build: Callable[[], Any]) -> dict[str, Any]:
+    """Return the state of the network that a configuration describes, without its memory.
 
     Raises:
-        BundleError: there are none.
+        BundleError: no network is built from it.
     """
-    from safetensors import safe_open
+    try:
+        with torch.device("meta"):
+            state: dict[str, Any] = build().state_dict()
+    except Exception as error:  # the networks let any parser's exception through
+        raise BundleError(f"{folder.name}/config.json: {one_line(error)}") from error
+    return state
 
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                dtype: torch.dtype = file.get_tensor(key).dtype
-                return dtype
-    raise BundleError(f"{folder.name} holds no safetensors file")
+
+def _build(kind: Any, config: Mapping[str, Any]) -> Any:
+    if kind.__module__.startswith("diffusers"):
+        return kind.from_config(dict(config))
+    return kind(kind.config_class.from_dict(dict(config)))
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text on one line and not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"

@@ -8,14 +8,19 @@ import torch
 
 from diffusion.backends.onnx.backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
 from diffusion.backends.torch import TorchBackend
-from diffusion.bundle.loading import load_part, stored_dtype
-from diffusion.bundle.prompt import Encoder, TorchEncoder, torch_encoder
+from diffusion.bundle.loading import DIFFUSERS_STEM, described, load_part, one_line
+from diffusion.bundle.prompt import PROJECTION_DIM, Encoder, TorchEncoder, torch_encoder
+from diffusion.bundle.unet_config import unet_config
 from diffusion.bundle.upcast import UpcastDecoder
+from diffusion.bundle.weights import check_weights, read_weights, stored_dtype
 from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
+from diffusion.config import fault, shown
+from diffusion.config_keys import CODEC, VAE
 from diffusion.errors import BundleError
 from diffusion.files import read_json
+from diffusion.tensor_file import read_header
 
-CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
+CODEC_WEIGHTS = f"{DIFFUSERS_STEM}.safetensors"
 
 
 class TorchParts:
@@ -57,12 +62,13 @@ class OnnxParts:
 
     def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Open a text encoder; which states it returns was fixed by the export."""
-        session = self._export.session(part)
-        return OnnxEncoder(session, int(config["hidden_size"]), int(config["projection_dim"]))
+        session = self._export.session(part, ("tokens",), "states")
+        projected = config.get("projection_dim", PROJECTION_DIM)
+        return OnnxEncoder(session, int(config["hidden_size"]), int(projected))
 
     def decoder(self) -> tuple[Decoder, int]:
         """Open the decoder; return it and the number of pixels per latent."""
-        factor = codec_factor(read_json(self._folder / "vae" / "config.json"))
+        factor = codec_factor(codec_config(self._folder / "vae"))
         decoder = OnnxDecoder(self._export, factor)
         if self._export.precision == "fp16":
             return upcast(decoder, self._folder, self._device), factor
@@ -82,7 +88,7 @@ def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    return load_part(UNet2DConditionModel, folder / "unet", dtype)
+    return load_part(UNet2DConditionModel, folder / "unet", unet_config(folder), dtype)
 
 
 def load_decoder(
@@ -93,17 +99,17 @@ def load_decoder(
     Raises:
         BundleError: it is broken, or of a kind that is not served.
     """
-    config = read_json(folder / "vae" / "config.json")
+    config = codec_config(folder / "vae")
     factor = codec_factor(config)
     if config["_class_name"] == "PatchPCACodec":
         return load_codec(folder / "vae").to(device), factor
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    wanted = dtype or stored_dtype(folder / "vae")
+    wanted = dtype or stored_dtype(read_weights(folder / "vae", DIFFUSERS_STEM))
     sdxl = (folder / "text_encoder_2").is_dir()
     if sdxl and config.get("force_upcast") and wanted == torch.float16:
         wanted = torch.float32  # SDXL's overflows float16: images came out black
-    vae = load_part(AutoencoderKL, folder / "vae", wanted).to(device).eval()
+    vae = load_part(AutoencoderKL, folder / "vae", config, wanted).to(device).eval()
     return KLDecoder(vae.requires_grad_(False)), factor
 
 
@@ -116,27 +122,36 @@ def load_codec(folder: Path) -> PatchPCACodec:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = read_json(folder / "config.json")
+    config = codec_config(folder)
+    size = codec_factor(config), int(config["latent_channels"])
+    check_weights(
+        read_header(folder / CODEC_WEIGHTS), described(folder, lambda: PatchPCACodec(*size))
+    )
+    codec = PatchPCACodec(*size)
     try:
-        codec = PatchPCACodec(codec_factor(config), int(config["latent_channels"]))
         codec.load_state_dict(load_file(folder / CODEC_WEIGHTS))
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
-        raise BundleError(f"{folder.name}: {error}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise BundleError(f"{folder.name}/{CODEC_WEIGHTS}: {one_line(error)}") from error
     return codec.float().requires_grad_(False)
 
 
-def codec_factor(config: Mapping[str, Any]) -> int:
-    """Return the number of pixels per latent from a codec's configuration.
+def codec_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a bundle's codec.
 
     Raises:
-        BundleError: the kind of codec is not served, or the configuration is broken.
+        BundleError: it is broken, or of a kind that is not served.
     """
+    config = read_json(folder / "config.json")
     kind = config.get("_class_name")
-    try:
-        if kind == "PatchPCACodec":
-            return int(config["patch_size"])
-        if kind == "AutoencoderKL":
-            return int(2 ** (len(config["block_out_channels"]) - 1))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"vae/config.json: {error}") from error
-    raise BundleError(f"vae/config.json: {kind!r} is not served")
+    if kind not in ("PatchPCACodec", "AutoencoderKL"):
+        raise BundleError(f"{folder.name}/config.json: {shown(kind)} is not served")
+    if wrong := fault(config, CODEC if kind == "PatchPCACodec" else VAE):
+        raise BundleError(f"{folder.name}/config.json: {wrong}")
+    return config
+
+
+def codec_factor(config: Mapping[str, Any]) -> int:
+    """Return the number of pixels per latent from a codec's configuration."""
+    if config["_class_name"] == "PatchPCACodec":
+        return int(config["patch_size"])
+    return int(2 ** (len(config["block_out_channels"]) - 1))

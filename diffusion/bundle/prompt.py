@@ -9,9 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from diffusion.bundle.loading import load_part
+from diffusion.bundle.tokenizer import load_tokenizer
+from diffusion.config import fault
+from diffusion.config_keys import TEXT_ENCODER
 from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.model import Conditioning, Truncation
+
+PROJECTION_DIM = 512
+"""transformers' default of ``projection_dim``."""
 
 
 class Encoder(Protocol):
@@ -35,6 +41,7 @@ class Part:
     encoder: Encoder
     width: int
     length: int  # tokens
+    pooled: int | None  # the width of its projection, None if it does not project
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, list[Truncation | None]]:
         """Return tokens (N, L), truncated and padded to the encoder's length, and what was cut."""
@@ -88,6 +95,11 @@ class TextEncoder:
         """D, the embeddings' width."""
         return sum(part.width for part in self._parts)
 
+    @property
+    def pooled_width(self) -> int | None:
+        """P, the pooled prompts' width; None if there are none."""
+        return self._parts[-1].pooled if len(self._parts) > 1 else None
+
     def encode(self, prompts: list[str]) -> list[Conditioning]:
         """Return one conditioning per prompt.
 
@@ -136,27 +148,28 @@ def torch_encoder(path: Path, config: Mapping[str, Any], dtype: torch.dtype | No
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     kinds = {k.__name__: k for k in (CLIPTextModel, CLIPTextModelWithProjection)}
-    kind = kinds.get(str((config.get("architectures") or [None])[0]))
-    if kind is None:
-        raise BundleError(f"{path.name}/config.json: {config.get('architectures')} is not served")
-    return load_part(kind, path, dtype).eval().requires_grad_(False)
+    kind = kinds[config["architectures"][0]]
+    return load_part(kind, path, config, dtype).eval().requires_grad_(False)
+
+
+def text_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a text encoder.
+
+    Raises:
+        BundleError: it is broken, or of a kind that is not served.
+    """
+    config = read_json(folder / "config.json")
+    if wrong := fault(config, TEXT_ENCODER):
+        raise BundleError(f"{folder.name}/config.json: {wrong}")
+    return config
 
 
 def _load(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -> Part:
-    from transformers import CLIPTokenizerFast
-    from transformers import PreTrainedTokenizerFast as Fast
-
-    part = f"text_encoder{suffix}"
-    config = read_json(folder / part / "config.json")
-    encoder = encoders(part, config, penultimate)
-    words = folder / f"tokenizer{suffix}"
-    try:
-        if (words / "vocab.json").exists():
-            tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(words), local_files_only=True)  # nosec B615
-        else:
-            tokenizer = Fast.from_pretrained(str(words), local_files_only=True)  # nosec B615 # no download
-    except Exception as error:  # the tokenizers let any parser's exception through
-        raise BundleError(f"{words.name}: {error}") from error
-    return Part(
-        part, tokenizer, encoder, int(config["hidden_size"]), int(config["max_position_embeddings"])
-    )
+    name = f"text_encoder{suffix}"
+    config = text_config(folder / name)
+    length, known = int(config["max_position_embeddings"]), int(config["vocab_size"])
+    tokenizer = load_tokenizer(folder / f"tokenizer{suffix}", length, known)
+    encoder = encoders(name, config, penultimate)
+    projects = config["architectures"] == ["CLIPTextModelWithProjection"]
+    pooled = int(config.get("projection_dim", PROJECTION_DIM)) if projects else None
+    return Part(name, tokenizer, encoder, int(config["hidden_size"]), length, pooled)

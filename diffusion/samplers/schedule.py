@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.config import fault, shown
+from diffusion.config_keys import SCHEDULER
 from diffusion.errors import ScheduleError
 
 Array = NDArray[np.float64]
@@ -41,7 +43,7 @@ def training_betas(kind: str, timesteps: int, start: float, end: float) -> Array
         alphas_bar = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
         betas = np.minimum(1 - alphas_bar[1:] / alphas_bar[:-1], 0.999)
     else:
-        raise ScheduleError(f"unknown beta_schedule {kind!r}")
+        raise ScheduleError(f"unknown beta_schedule {shown(kind)}")
     if not np.all((betas > 0) & (betas < 1)):
         raise ScheduleError(f"betas of {kind!r} from {start} to {end} are not within (0, 1)")
     return betas
@@ -66,7 +68,9 @@ class NoiseSchedule:
             raise ScheduleError("rescale_betas_zero_snr is not served: its last sigma is infinite")
         prediction = str(config.get("prediction_type", "epsilon"))
         if prediction not in get_args(PredictionType):
-            raise ScheduleError(f"unknown prediction_type {prediction!r}")
+            raise ScheduleError(f"unknown prediction_type {shown(prediction)}")
+        if wrong := fault(config, SCHEDULER):
+            raise ScheduleError(wrong)
         try:
             timesteps = int(str(config.get("num_train_timesteps", 1000)))
             offset = int(str(config.get("steps_offset", 0)))

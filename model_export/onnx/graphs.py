@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from diffusion.backends.onnx.files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from diffusion.backends.torch import Positional, unet_example
-from diffusion.bundle.bundle import unet_config
-from diffusion.bundle.parts import load_decoder, load_unet
-from diffusion.bundle.prompt import TorchEncoder, torch_encoder
-from diffusion.files import read_json
+from diffusion.bundle.parts import codec_config, load_decoder, load_unet
+from diffusion.bundle.prompt import TorchEncoder, text_config, torch_encoder
+from diffusion.bundle.unet_config import unet_config
 from model_export.errors import ExportError
 
 OPSET = 20
@@ -159,7 +158,7 @@ class _Decoder(nn.Module):
 def _unet(folder: Path, dtype: torch.dtype, side: int) -> Network:
     unet = load_unet(folder, dtype)
     example = unet_example(unet, 2, 2, 7)
-    length = int(read_json(folder / TEXT_ENCODER / "config.json")["max_position_embeddings"])
+    length = int(text_config(folder / TEXT_ENCODER)["max_position_embeddings"])
     names = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")[: len(example)]
     rows: Axes = {0: "rows"}
     dynamic = {name: rows for name in names} | {
@@ -182,7 +181,7 @@ def _unet(folder: Path, dtype: torch.dtype, side: int) -> Network:
 
 
 def _encoder(folder: Path, part: str, dtype: torch.dtype, *, penultimate: bool) -> Network:
-    config = read_json(folder / part / "config.json")
+    config = text_config(folder / part)
     encoder = torch_encoder(folder / part, config, dtype)
     module = TorchEncoder(encoder, penultimate=penultimate)
     length = int(config["max_position_embeddings"])
@@ -205,8 +204,8 @@ def _decoder(folder: Path, dtype: torch.dtype, side: int) -> Network:
     # A decoder configured not to run in float16, and our linear codec, stay float32.
     decoder, _ = load_decoder(folder, torch.device("cpu"), dtype)
     assert isinstance(decoder, nn.Module)
-    config = read_json(folder / "vae" / "config.json")
-    channels = int(config["latent_channels"])
+    config = codec_config(folder / "vae")
+    channels = int(config.get("latent_channels", 4))
     return Network(
         part=DECODER,
         module=_Decoder(decoder),

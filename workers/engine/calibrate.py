@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import linear_regression, median
 from time import perf_counter
+from typing import TypeVar
 
 import structlog
 
@@ -17,6 +18,7 @@ from workers.engine.engine import Engine, EngineSettings
 from workers.engine.messages import Failed, ImageRequest, Report
 
 log = structlog.get_logger()
+T = TypeVar("T")
 WITHIN = 0.998
 """The smallest batch that reaches this share of the best speed is taken."""
 CONTENDER = 0.96
@@ -46,6 +48,15 @@ def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
     """Return a given size with its speed."""
     speed = speeds_by_rows(bundle, [rows_per_tick]).get(rows_per_tick, 0.0)
     return Calibration(rows_per_tick, speed)
+
+
+def draw_once(bundle: Bundle) -> None:
+    """Evaluate the model once.
+
+    Raises:
+        BundleError: the model fails or predicts non-finite values, or the device is broken.
+    """
+    _try(bundle, [MIN_ROWS], len)
 
 
 def best_of(speeds: Mapping[int, float]) -> Calibration:
@@ -82,9 +93,14 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     Raises:
         BundleError: the model fails or predicts non-finite values, or the device is broken.
     """
+    return _try(bundle, rows_to_try, _measured)
+
+
+def _try(bundle: Bundle, rows_to_try: Sequence[int], use: Callable[[Mapping[int, Engine]], T]) -> T:
+    """Use the engines of the sizes that fit in memory; a broken device refuses the model."""
     with ExitStack() as stack:
         try:
-            return _measured(_fitting(bundle, rows_to_try, stack))
+            return use(_fitting(bundle, rows_to_try, stack))
         except Exception as error:
             if not is_broken(error):
                 raise

@@ -9,23 +9,41 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from diffusion.samplers.registry import sampler_info
 from jobs.schema import JobSpec
+
+SCHEDULE_TYPES = {
+    "leading": "DDIM",
+    "linspace": "Uniform",
+    "trailing": "Simple",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "beta": "Beta",
+    "sgm_uniform": "SGM Uniform",
+}
+"""AUTOMATIC1111's names of our schedules, whose levels these are."""
 
 CONTENT_TYPES = {"png": "image/png", "webp": "image/webp"}
 PREVIEW_CONTENT_TYPE = "image/webp"
-USER_COMMENT = 0x9286
 EXIF_IFD = 0x8769
+USER_COMMENT = 0x9286
+MAKER_NOTE = 0x927C
 
 
 def parameters(spec: JobSpec, image: int, model_sha256: str) -> dict[str, Any]:
-    """Return what an image depends on and nothing else: no id, no time, no worker."""
+    """Return what an image depends on and nothing else: no id, no time, no worker.
+
+    They are those of the image drawn alone, with its own seed. An eta that was left to the sampler
+    is the sampler's; null is that of a sampler which has none.
+    """
+    eta = sampler_info(spec.sampler).eta if spec.eta is None else spec.eta
     return {
         "prompt": spec.prompt,
         "negative_prompt": spec.negative_prompt,
         "num_inference_steps": spec.num_inference_steps,
         "sampler": spec.sampler,
         "schedule": spec.schedule,
-        "eta": spec.eta,
+        "eta": eta,
         "guidance_scale": spec.guidance_scale,
         "guidance_rescale": spec.guidance_rescale,
         "seed": spec.image_seed(image),
@@ -37,34 +55,65 @@ def parameters(spec: JobSpec, image: int, model_sha256: str) -> dict[str, Any]:
 
 
 def infotext(values: dict[str, Any]) -> str:
-    """Return the parameters as the text that image tools know as ``parameters``."""
+    """Return the parameters as AUTOMATIC1111 writes them, in its names, for its readers."""
     lines = [values["prompt"]]
     if values["negative_prompt"]:
         lines.append(f"Negative prompt: {values['negative_prompt']}")
-    lines.append(
-        f"Steps: {values['num_inference_steps']}, Sampler: {values['sampler']}, "
-        f"Schedule type: {values['schedule']}, CFG scale: {values['guidance_scale']:g}, "
-        f"Seed: {values['seed']}, Size: {values['width']}x{values['height']}, "
-        f"Model hash: {values['model_sha256'][:10]}, Model: {values['model']}"
-    )
+    fields = {
+        "Steps": values["num_inference_steps"],
+        "Sampler": sampler_info(values["sampler"]).title,
+        "Schedule type": SCHEDULE_TYPES[values["schedule"]],
+        "CFG scale": _number(values["guidance_scale"]),
+        "Seed": values["seed"],
+        "Size": f"{values['width']}x{values['height']}",
+        "Model hash": values["model_sha256"][:10],
+        "Model": values["model"],
+    }
+    if values["eta"] is not None:
+        fields["Eta"] = _number(values["eta"])
+    if values["guidance_rescale"]:
+        fields["CFG Rescale"] = _number(values["guidance_rescale"])
+    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items()))
     return "\n".join(lines)
 
 
+def _number(value: float) -> str:
+    """Return the shortest decimal that is exactly this number."""
+    return repr(value).removesuffix(".0")
+
+
+def _quoted(text: str) -> str:
+    """Return a value so that its own commas and colons do not end it."""
+    plain = not any(mark in text for mark in ',:\n"')
+    return text if plain else orjson.dumps(text).decode()
+
+
 def encode(pixels: NDArray[np.uint8], output_format: str, values: dict[str, Any]) -> bytes:
-    """Return pixels (H, W, 3) as a PNG or lossless WebP file; equal input gives equal bytes."""
+    """Return pixels (H, W, 3) as a PNG or lossless WebP file; equal input gives equal bytes.
+
+    Either has the parameters as text and as JSON.
+    """
     image = Image.fromarray(pixels)
     out = BytesIO()
     if output_format == "png":
-        info = PngInfo()
-        info.add_itxt("parameters", infotext(values))
-        info.add_itxt("sfumato", orjson.dumps(values).decode())
-        image.save(out, "PNG", pnginfo=info, compress_level=6)
+        image.save(out, "PNG", pnginfo=_chunks(values), compress_level=6)
     else:
-        exif = Image.Exif()
-        comment = b"UNICODE\0" + infotext(values).encode("utf-16-be")
-        exif.get_ifd(EXIF_IFD)[USER_COMMENT] = comment
-        image.save(out, "WEBP", lossless=True, method=4, exif=exif)
+        image.save(out, "WEBP", lossless=True, method=4, exif=_exif(values))
     return out.getvalue()
+
+
+def _chunks(values: dict[str, Any]) -> PngInfo:
+    info = PngInfo()
+    info.add_text("parameters", infotext(values))  # tEXt, or iTXt beyond Latin-1
+    info.add_text("sfumato", orjson.dumps(values).decode())
+    return info
+
+
+def _exif(values: dict[str, Any]) -> Image.Exif:
+    exif = Image.Exif()
+    comment = b"UNICODE\0" + infotext(values).encode("utf-16-be")
+    exif.get_ifd(EXIF_IFD).update({USER_COMMENT: comment, MAKER_NOTE: orjson.dumps(values)})
+    return exif
 
 
 def encode_preview(pixels: NDArray[np.uint8]) -> bytes:

@@ -1,7 +1,7 @@
 """The UNet, text encoders and decoder of a bundle's export, run by ONNX Runtime."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from diffusion.backends.onnx.session import Session, SessionSettings
 from diffusion.errors import BundleError
 
 log = logging.getLogger(__name__)
+UNET_INPUTS = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")
 
 
 class OnnxExport:
@@ -35,17 +36,23 @@ class OnnxExport:
         self.precision = str(manifest["precision"])
         _log_other_runtime(f"onnx/{self.precision}", manifest.get("versions"))
 
-    def session(self, part: str) -> Session:
-        """Open a part.
+    def session(self, part: str, inputs: Collection[str], output: str) -> Session:
+        """Open a part that may take these inputs and gives this output.
 
         Raises:
-            BundleError: it is not in the export, or it cannot be run here.
+            BundleError: it is not in the export, is another graph, or cannot be run here.
         """
         graph = self._graphs.get(part)
         if graph is None:
             raise BundleError(f"onnx/{self.precision} has no {part}; export it again")
         files = self._manifest["files"]
-        return Session(self._bundle, graph, files, self._device, self._settings)
+        session = Session(self._bundle, graph, files, self._device, self._settings)
+        file = f"onnx/{self.precision}/{graph.path.name}"
+        if strange := sorted(set(session.inputs) - set(inputs)):
+            raise BundleError(f"{file} takes {', '.join(strange)[:120]}, which nothing gives it")
+        if output not in session.outputs:
+            raise BundleError(f"{file} has no output {output}")
+        return session
 
 
 def _log_other_runtime(name: str, versions: Any) -> None:
@@ -69,7 +76,7 @@ class OnnxBackend:
 
     def __init__(self, export: OnnxExport) -> None:
         self.name = f"onnx-{export.precision}"
-        self._session = export.session(UNET)
+        self._session = export.session(UNET, UNET_INPUTS, "prediction")
 
     def predict(
         self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None
@@ -103,7 +110,7 @@ class OnnxDecoder:
 
     def __init__(self, export: OnnxExport, factor: int) -> None:
         self.name = f"{DECODER} in ONNX {export.precision}"
-        self._session = export.session(DECODER)
+        self._session = export.session(DECODER, ("latents",), "picture")
         self._factor = factor
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -62,19 +62,23 @@ def read_manifest(bundle: Path, precision: str, model_sha256: str) -> dict[str, 
     if not (folder / MANIFEST).exists():
         raise BundleError(
             f"{bundle} holds no {precision} export; make one: "
-            f"python -m model_export.onnx {bundle} --precision {precision}"
+            f"python -m model_export.onnx {bundle} --precision {precision} "
+            f"(onnx/{precision}/{MANIFEST} is missing)"
         )
     manifest = read_json(folder / MANIFEST)
     if manifest.get("format") != FORMAT:
         raise BundleError(f"onnx/{precision}: format {manifest.get('format')!r} is not served")
     if manifest.get("model_sha256") != model_sha256:
-        raise BundleError(f"onnx/{precision} was exported from other weights; export it again")
+        raise BundleError(
+            f"onnx/{precision} was exported from other weights; export it again "
+            f"({MANIFEST} names them)"
+        )
     if manifest.get("precision") != precision:
         raise BundleError(f"onnx/{precision} is an export in {manifest.get('precision')!r}")
     for name, sha256 in _object(manifest, "files").items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"onnx/{precision}: {name} leaves the bundle")
+            raise BundleError(f"onnx/{precision}/{MANIFEST}: {name} leaves the bundle")
         if not path.is_file():
             raise BundleError(f"onnx/{precision}: {name} is missing")
         if file_sha256(path) != sha256:

@@ -201,10 +201,16 @@ def _shared(model: Any, bundle: Path, part: str) -> dict[str, Any]:
     wanted = [tensor for tensor in model.graph.initializer if tensor.external_data]
     halves = any(tensor.data_type == TensorProto.FLOAT16 for tensor in wanted)
     weights = shared_weights(bundle, part, torch.float16 if halves else torch.float32)
-    held = {}
+    held, missing = {}, []
     for tensor in wanted:
         value = weights.get(tensor.name)
         if value is None or list(value.shape) != list(tensor.dims):
-            raise BundleError(f"{part}: the graph's weight {tensor.name} is not in the bundle")
-        held[tensor.name] = np.ascontiguousarray(value)
+            missing.append(tensor.name)
+        else:
+            held[tensor.name] = np.ascontiguousarray(value)
+    if missing:
+        first = ", ".join(missing[:3])
+        raise BundleError(
+            f"{part}.onnx: {len(missing)} of the graph's weights are not in the bundle ({first})"
+        )
     return held

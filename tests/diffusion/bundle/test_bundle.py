@@ -22,7 +22,9 @@ from diffusion.bundle.parts import load_decoder
 from diffusion.codec import KLDecoder
 from diffusion.errors import BundleError, DiffusionError
 from diffusion.files import digest
+from diffusion.model import MAX_NAME_CHARS
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
+from jobs.schema import JobRequest
 from model_export.evaluation.sampling import SamplingSettings, draw
 from tests.bundles import tiny_bundle
 from tests.layouts import sd15, sdxl
@@ -298,3 +300,44 @@ def test_batched_decoding_is_decoding_alone(sd15_folder: Path) -> None:
     together, alone = bundle.decode(latents), bundle.decode(latents, alone=True)
     assert together.shape == (3, 32, 32, 3)
     assert np.abs(together.astype(int) - alone).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("n" * 65, "has 65 characters, more than 64"),
+        ("../other", "is a path"),
+        ("org/model", "is a path"),
+        ("..", "is a path"),
+        (" blank", "is blank at an end"),
+        ("two\nlines", "characters that cannot be printed"),
+    ],
+)
+def test_a_name_that_nobody_can_ask_for_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    set_json(folder / "sfumato.json", name=name)
+    with pytest.raises(BundleError, match=f"the model's name .* {message}"):
+        load_bundle(folder)
+    assert load_bundle(folder, name="n" * 64).info.name == "n" * 64
+
+
+def test_the_longest_name_is_the_longest_that_a_request_takes() -> None:
+    lengths = [limit.max_length for limit in JobRequest.model_fields["model"].metadata]
+    assert lengths == [MAX_NAME_CHARS]
+
+
+@pytest.mark.parametrize("scale", [0.5, 31, -1, 1e400])
+def test_a_default_that_no_request_may_ask_for_is_refused(tmp_path: Path, scale: float) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    set_json(folder / "sfumato.json", default_guidance_scale=scale)
+    with pytest.raises(BundleError, match="default_guidance_scale cannot be"):
+        load_bundle(folder)
+
+
+def test_digest_is_also_of_how_an_empty_prompt_is_read(sdxl_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sdxl_folder, tmp_path / "m"))
+    before = load_bundle(folder)
+    set_json(folder / "model_index.json", force_zeros_for_empty_prompt=False)
+    after = load_bundle(folder)
+    assert not torch.equal(*(b.encode_prompts([""])[0].embeddings for b in (before, after)))
+    assert before.info.sha256 != after.info.sha256

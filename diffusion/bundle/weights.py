@@ -1,0 +1,121 @@
+"""A part's weights, compared by name and shape with the network before anything is loaded."""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion.errors import BundleError
+from diffusion.files import read_json
+from diffusion.tensor_file import TensorEntry, read_header
+
+NAMED = 3  # names in a message
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+HARMLESS = re.compile(
+    # A constant of older versions; the other half of CLIP, and how the two were compared.
+    r"(.*\.)?position_ids|logit_scale|(text|visual)_projection\.weight|vision_model\..*"
+)
+LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of a decoder's attention until 2022, which diffusers still translates."""
+
+
+def read_weights(folder: Path, stem: str) -> dict[str, TensorEntry]:
+    """Return the tensors that a part's loader would read, by name; ``stem`` is the library's.
+
+    Raises:
+        BundleError: there are none, or a file is missing or broken.
+    """
+    single, half = (folder / f"{stem}{kind}.safetensors" for kind in ("", ".fp16"))
+    index = folder / f"{stem}.safetensors.index.json"
+    if index.exists() and single.exists():
+        raise BundleError(f"{folder.name} holds both {single.name} and {index.name}")
+    if index.exists():
+        paths = _shards(index)
+    else:
+        paths = [half if half.exists() and not single.exists() else single]
+    found: dict[str, TensorEntry] = {}
+    for path in paths:
+        found |= read_header(path)
+    return found
+
+
+def _shards(index: Path) -> list[Path]:
+    name = f"{index.parent.name}/{index.name}"
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise BundleError(f"{name}: weight_map names no files")
+    for shard in shards.values():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise BundleError(f"{name}: {str(shard)[:80]!r} is not the name of a file beside it")
+    return [index.parent / shard for shard in sorted(set(shards.values()))]
+
+
+def stored_dtype(weights: Mapping[str, TensorEntry]) -> torch.dtype:
+    """Return the dtype that weights are stored in."""
+    stored = (FLOATS[entry.dtype] for entry in weights.values() if entry.dtype in FLOATS)
+    return next(stored, torch.float32)
+
+
+def check_weights(weights: Mapping[str, TensorEntry], network: Mapping[str, Tensor]) -> None:
+    """Compare the weights with a network's state, which may be on the device "meta".
+
+    Raises:
+        BundleError: a tensor is missing, unknown, of another shape or not of floats.
+    """
+    given = {_plain(name): entry for name, entry in weights.items()}
+    wanted = {_plain(name): tensor for name, tensor in network.items()}
+    file = next(iter(weights.values())).file if weights else "the weights"
+    missing = [name for name in wanted if name not in given]
+    unexpected = [n for n in given if n not in wanted and not HARMLESS.fullmatch(n)]
+    if missing or unexpected:
+        raise BundleError(f"{file}: {difference(missing, unexpected)}")
+    for name, tensor in wanted.items():
+        entry = given[name]
+        if entry.shape != tuple(tensor.shape):
+            raise BundleError(
+                f"{entry.file}: {name} is {list(entry.shape)}, "
+                f"and {list(tensor.shape)} by its configuration"
+            )
+        if tensor.is_floating_point() and entry.dtype not in FLOATS:
+            raise BundleError(f"{entry.file}: {name} is of {entry.dtype}, which is not served")
+
+
+def difference(missing: Collection[str], unexpected: Collection[str]) -> str:
+    """Return how many names are missing and unexpected, and the first of them."""
+    both = (("missing", missing), ("unexpected", unexpected))
+    found = [f"{len(names)} weights are {what} ({_first(names)})" for what, names in both if names]
+    return " and ".join(found)
+
+
+def _first(names: Collection[str]) -> str:
+    shown = [repr(name[:120])[1:-1] for name in list(names)[:NAMED]]
+    return ", ".join(shown) + (", …" if len(names) > NAMED else "")
+
+
+def _plain(name: str) -> str:
+    """Return a name without what libraries have changed in it over the years."""
+    name = name.removeprefix("text_model.")
+    return re.sub(
+        r"(mid_block\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)",
+        lambda found: f"{found[1]}.{LEGACY[found[2]]}.{found[3]}",
+        name,
+    )
+
+
+def check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
+    """Check a loader's own account of what it did not find in the weights, or not in the network.
+
+    Raises:
+        BundleError: the network keeps random weights, or some weights were left out.
+    """
+    missing = [str(key) for key in info.get("missing_keys") or ()]
+    unexpected = [str(key) for key in info.get("unexpected_keys") or ()]
+    strange = [key for key in unexpected if not HARMLESS.fullmatch(_plain(key))]
+    if missing or strange:
+        raise BundleError(f"{folder.name}: {difference(missing, strange)}")
+    for key in ("mismatched_keys", "error_msgs"):
+        if found := list(info.get(key) or ()):
+            raise BundleError(f"{folder.name}: {str(found[0])[:200]}")

@@ -1,0 +1,217 @@
+"""Every key of the configurations in a bundle, and what we do with it."""
+
+from diffusion.config import FLAG, HARMLESS, WORD, Key, Table, each, either, number, only, whole
+
+CHANNELS = whole(1, 16384)
+LAYERS = whole(1, 64)
+HEADS = whole(1, 256)
+BLOCKS = each(WORD)
+OFF = only(False, None)
+NONE = only(None)
+
+VP_SCHEDULERS = (
+    "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler",
+    "DEISMultistepScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler",
+    "LCMScheduler", "LMSDiscreteScheduler", "PNDMScheduler", "SASolverScheduler", "TCDScheduler",
+    "UniPCMultistepScheduler",
+)  # fmt: skip
+"""diffusers' schedulers of the process x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
+
+# The job chooses the sampler and its levels: these say what the model's own would be.
+_JOBS_CHOICE = dict.fromkeys(
+    (
+        "algorithm_type", "clip_sample_range", "corrector_order", "disable_corrector",
+        "dynamic_thresholding_ratio", "euler_at_final", "eta", "final_sigmas_type", "flow_shift",
+        "interpolation_type", "lambda_min_clipped", "lower_order_final", "noise_sampler_seed",
+        "original_inference_steps", "predict_x0", "predictor_order", "rho", "sample_max_value",
+        "set_alpha_to_one", "skip_prk_steps", "solver_order", "solver_p", "solver_type", "tau_func",
+        "time_shift_type", "timestep_spacing", "use_beta_sigmas", "use_exponential_sigmas",
+        "use_karras_sigmas",
+    ),
+    HARMLESS,
+)  # fmt: skip
+
+SCHEDULER: Table = {
+    "_class_name": only(*VP_SCHEDULERS),
+    "num_train_timesteps": whole(2, 100_000),
+    "beta_schedule": WORD,
+    "beta_start": number(-1, 1),
+    "beta_end": number(-1, 1),
+    "trained_betas": each(number(-10, 10), 100_000).nullable,
+    "prediction_type": WORD,
+    "steps_offset": whole(0, 1000),
+    **_JOBS_CHOICE,
+    # Not linear in what a sampler holds, or another process than the one above.
+    "clip_sample": OFF,
+    "thresholding": OFF,
+    "rescale_betas_zero_snr": OFF,
+    "use_flow_sigmas": OFF,
+    "use_dynamic_shifting": OFF,
+    "use_lu_lambdas": OFF,
+    "invert_sigmas": OFF,
+    "stochastic_sampling": OFF,
+    "sigma_min": NONE,
+    "sigma_max": NONE,
+    "sigma_data": NONE,
+    "shift": only(1, 1.0, None),
+    "shift_terminal": NONE,
+    "snr_shift_scale": only(1, 1.0, None),
+    "timestep_scaling": only(10, 10.0),
+    "timestep_type": only("discrete"),
+    "variance_type": only("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", None),
+}
+
+UNET: Table = {
+    "_class_name": only("UNet2DConditionModel").needed,
+    "sample_size": whole(1, 1024).needed,
+    "in_channels": CHANNELS.needed,
+    "out_channels": CHANNELS,
+    "center_input_sample": FLAG,
+    "flip_sin_to_cos": FLAG,
+    "freq_shift": number(-1000, 1000),
+    "down_block_types": BLOCKS,
+    "mid_block_type": WORD.nullable,
+    "up_block_types": BLOCKS,
+    "only_cross_attention": either(FLAG, each(FLAG)),
+    "block_out_channels": each(CHANNELS).needed,
+    "layers_per_block": either(LAYERS, each(LAYERS)),
+    "downsample_padding": whole(0, 16),
+    "mid_block_scale_factor": number(-1e6, 1e6),
+    "dropout": HARMLESS,  # of training
+    "act_fn": WORD,
+    "norm_num_groups": whole(1, 16384).nullable,
+    "norm_eps": number(0, 1),
+    "cross_attention_dim": CHANNELS.needed,
+    "transformer_layers_per_block": either(LAYERS, each(either(LAYERS, each(LAYERS)))),
+    "reverse_transformer_layers_per_block": each(either(LAYERS, each(LAYERS))).nullable,
+    "attention_head_dim": either(HEADS, each(HEADS)),
+    "num_attention_heads": either(HEADS, each(HEADS)).nullable,
+    "dual_cross_attention": FLAG,
+    "use_linear_projection": FLAG,
+    "addition_embed_type": only(None, "text", "text_time"),
+    "addition_embed_type_num_heads": HEADS,
+    "addition_time_embed_dim": CHANNELS.nullable,
+    "projection_class_embeddings_input_dim": whole(1, 65536).nullable,
+    "upcast_attention": FLAG.nullable,
+    "resnet_time_scale_shift": WORD,
+    "resnet_skip_time_act": FLAG,
+    "resnet_out_scale_factor": number(1e-6, 1e6),
+    "time_embedding_type": WORD,
+    "time_embedding_dim": CHANNELS.nullable,
+    "time_embedding_act_fn": WORD.nullable,
+    "timestep_post_act": WORD.nullable,
+    "conv_in_kernel": whole(1, 31),
+    "conv_out_kernel": whole(1, 31),
+    "mid_block_only_cross_attention": FLAG.nullable,
+    "cross_attention_norm": WORD.nullable,
+    # Inputs beside a prompt, a size and a timestep.
+    "class_embed_type": NONE,
+    "class_embeddings_concat": OFF,
+    "num_class_embeds": NONE,
+    "encoder_hid_dim": NONE,
+    "encoder_hid_dim_type": NONE,
+    "time_cond_proj_dim": NONE,
+    "attention_type": only("default"),
+}
+
+VAE: Table = {
+    "_class_name": only("AutoencoderKL").needed,
+    "in_channels": only(3),
+    "out_channels": only(3),
+    "down_block_types": BLOCKS,
+    "up_block_types": BLOCKS,
+    "block_out_channels": each(CHANNELS).needed,
+    "layers_per_block": LAYERS,
+    "act_fn": WORD,
+    "latent_channels": CHANNELS,
+    "norm_num_groups": whole(1, 16384),
+    "sample_size": HARMLESS,  # of tiles
+    "scaling_factor": number(1e-6, 1e6),
+    "shift_factor": number(-1e6, 1e6).nullable,
+    "force_upcast": FLAG.nullable,
+    "use_quant_conv": FLAG,
+    "use_post_quant_conv": FLAG,
+    "mid_block_add_attention": FLAG,
+    "latents_mean": NONE,
+    "latents_std": NONE,
+}
+
+CODEC: Table = {
+    "_class_name": only("PatchPCACodec").needed,
+    "patch_size": whole(1, 64).needed,
+    "latent_channels": CHANNELS.needed,
+}
+
+# What every transformers configuration may carry, and older ones did; a text encoder reads none.
+_TRANSFORMERS = dict.fromkeys(
+    (
+        "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward",
+        "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
+        "dropout", "dtype", "early_stopping", "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id",
+        "forced_eos_token_id", "gradient_checkpointing", "id2label", "initializer_factor",
+        "initializer_range", "is_encoder_decoder", "label2id", "length_penalty", "max_length",
+        "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
+        "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores",
+        "prefix", "problem_type", "remove_invalid_values", "repetition_penalty", "return_dict",
+        "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params",
+        "temperature", "tf_legacy_loss", "tie_encoder_decoder", "tie_word_embeddings",
+        "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers_version",
+        "typical_p", "use_bfloat16", "use_cache",
+    ),
+    HARMLESS,
+)  # fmt: skip
+_TOKEN: Key = whole(0, 2**20).nullable
+
+TEXT_ENCODER: Table = {
+    **_TRANSFORMERS,
+    "architectures": Key(
+        lambda v: v in (["CLIPTextModel"], ["CLIPTextModelWithProjection"]),
+        "CLIPTextModel and CLIPTextModelWithProjection",
+        required=True,
+    ),
+    "model_type": only("clip_text_model", "clip"),
+    "attention_dropout": HARMLESS,  # of training
+    "hidden_size": CHANNELS.needed,
+    "intermediate_size": whole(1, 65536),
+    "projection_dim": CHANNELS,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "max_position_embeddings": whole(2, 4096).needed,
+    "vocab_size": whole(1, 2**20).needed,
+    "hidden_act": WORD,
+    "layer_norm_eps": number(0, 1),
+    "bos_token_id": _TOKEN,
+    "eos_token_id": _TOKEN,
+    "pad_token_id": _TOKEN,
+    "is_decoder": OFF,
+    "add_cross_attention": OFF,
+    "pruned_heads": only({}, None),
+    "quantization_config": NONE,
+}
+
+_PART = Key(lambda v: isinstance(v, list) and len(v) == 2, "a pair of library and class")
+_ABSENT = Key(lambda v: v in (None, [None, None]), "null")
+
+MODEL_INDEX: Table = {
+    "_class_name": only(
+        "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline", "StableDiffusionXLPipeline",
+        "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline",
+    ),
+    **dict.fromkeys(("unet", "vae", "text_encoder", "tokenizer", "scheduler"), _PART),
+    **dict.fromkeys(("text_encoder_2", "tokenizer_2"), either(_PART, _ABSENT)),
+    "force_zeros_for_empty_prompt": FLAG,
+    # Parts that look at finished images, or at images that a request brings.
+    **dict.fromkeys(
+        ("add_watermarker", "feature_extractor", "image_encoder", "requires_safety_checker",
+         "safety_checker"),
+        HARMLESS,
+    ),
+    "requires_aesthetics_score": OFF,
+    **dict.fromkeys(
+        ("controlnet", "prior", "text_encoder_3", "tokenizer_3", "transformer", "unet_2"), _ABSENT
+    ),
+}  # fmt: skip
