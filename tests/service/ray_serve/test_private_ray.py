@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import StartError
-from service.ray_serve.haproxy import address_of, script_for, serve_host
+from service.ray_serve.bind_address import address_of, script_for, serve_host
 from service.ray_serve.private_ray import LONGEST, files_lost, short_folder
 from service.ray_serve.settings import MOST_CONNECTIONS, OTHER_FILES, connections, free_block
 
