@@ -182,6 +182,7 @@ class ImageRecord(BaseModel):
     height: Count
     content_type: str
     size_bytes: Count
+    sha256: str | None = None  # of the bytes; None: stored before it was kept
 
 
 FAILURE_CODES = ("non_finite", "out_of_memory", "invalid_request", "internal", "worker_died")
@@ -242,6 +243,7 @@ class JobRecord(BaseModel):
     deaths: Count = 0  # process deaths since the last new checkpoint
     worker: str | None = None  # the last one that claimed it
     images: tuple[ImageRecord, ...] = ()
+    results_dropped: bool = False  # the images' bytes are gone
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()  # at most one of a code
     evaluations: Count = 0  # UNet rows evaluated, recomputed ones included

@@ -344,6 +344,9 @@ class JobStore(Protocol):
     async def latest_preview(self, job_id: str) -> tuple[str, bytes] | None:
         """Return the content type and the bytes of the newest preview, or None."""
 
+    async def ended(self, job_id: str) -> None:
+        """Return once the job has ended or is deleted; no event is read. Raises: JobNotFound."""
+
     def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
         """Yield the job's events after an id (None: from the oldest kept) until its result.
 

@@ -136,6 +136,7 @@ class EventHub:
         self._reader = BatchReader(redis, prefix)
         self._channels: dict[str, Channel] = {}
         self._pumps: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, set[asyncio.Event]] = {}  # for the end of a job alone
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -159,11 +160,46 @@ class EventHub:
                         return
                 after = batch.end or after
 
+    async def ended(self, job_id: str) -> None:
+        """Return once the job has ended or is deleted; its status alone is read.
+
+        Raises:
+            StoreUnavailable: Redis refuses to return it.
+            UnreadableRecord: it is damaged.
+        """
+        self._ensure_listening()
+        woken = asyncio.Event()
+        self._waiting.setdefault(job_id, set()).add(woken)
+        try:
+            while not await self._is_over(job_id):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), RECHECK_S)
+                woken.clear()
+        finally:
+            self._waiting[job_id].discard(woken)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    async def _is_over(self, job_id: str) -> bool:
+        while True:
+            try:
+                call = self._redis.hget(f"{self._prefix}:job:{job_id}", "status")
+                status = await cast(Any, call)
+            except (RedisError, OSError) as error:
+                if transient_error(error) is None:
+                    raise StoreUnavailable(f"no status of {job_id}: {error}") from error
+                await asyncio.sleep(0.5)
+                continue
+            return status is None or _ended(job_id, status)
+
+    def _ensure_listening(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._listen())
+
     @contextlib.contextmanager
     def _joined(self, job_id: str) -> Iterator[tuple[Channel, Listener]]:
         """Yield a job's channel and a new listener of it."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._listen())
+        self._ensure_listening()
         channel = self._channels.setdefault(job_id, Channel())
         try:
             with channel.listening() as listener:
@@ -279,6 +315,9 @@ class EventHub:
         for name in self._channels if job_id is None else (job_id,):
             if (channel := self._channels.get(name)) is not None:
                 channel.wake.set()
+        for name in self._waiting if job_id is None else (job_id,):
+            for woken in self._waiting.get(name, ()):
+                woken.set()
 
     async def close(self) -> None:
         """Stop listening."""

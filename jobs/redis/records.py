@@ -108,6 +108,7 @@ def decode(job_id: str, job: JobHash) -> JobRecord:
         "attempts": fields.get("attempts", int, 0),
         "deaths": fields.get("deaths", int, 0),
         "worker": fields.get("worker", text, None),
+        "results_dropped": b"results_dropped" in job,
         "images": fields.images(),
         "warnings": fields.warnings(),
         "error": fields.get("error", _optional(JobError.model_validate_json), None),

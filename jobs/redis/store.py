@@ -231,6 +231,11 @@ class RedisStore:
             return None
         return found[0][1][b"content_type"].decode(), found[0][1][b"data"]
 
+    async def ended(self, job_id: str) -> None:
+        """Return once the job has ended or is deleted."""
+        await self._hash(job_id)
+        await self._hub.ended(job_id)
+
     async def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
         """Yield the job's events after an id until its result."""
         async with contextlib.aclosing(self.event_batches(job_id, after)) as batches:

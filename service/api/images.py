@@ -48,6 +48,11 @@ async def get_image(
     ] = None,
 ) -> Response:
     """Return the bytes of a finished picture; 410 once it has expired."""
+    kept = next((image for image in job.images if image.index == index), None)
+    if kept and kept.sha256 and if_none_match is not None and not job.results_dropped:
+        tag = entity_tag(kept.sha256)
+        if matches(if_none_match, tag):
+            return Response(status_code=304, headers=_headers(tag))
     try:
         image = await door.store.image(job.id, index)
     except JobNotFound as error:
@@ -55,8 +60,8 @@ async def get_image(
             raise
         detail = f"job {job.id} has no picture {index}"
         raise Refusal(404, "not_found", detail) from error
-    tag = etag(image.data)
-    headers = {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
+    tag = entity_tag(image.record.sha256 or hashlib.sha256(image.data).hexdigest())
+    headers = _headers(tag)
     if if_none_match is not None and matches(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     suffix = image.record.content_type.rpartition("/")[2]
@@ -80,9 +85,13 @@ async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
     return Response(data, headers=headers, media_type=content_type)
 
 
-def etag(data: bytes) -> str:
-    """Return the strong entity tag of these bytes."""
-    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+def entity_tag(sha256: str) -> str:
+    """Return the strong entity tag of bytes with this hash."""
+    return f'"{sha256[:32]}"'
+
+
+def _headers(tag: str) -> dict[str, str]:
+    return {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
 
 
 def matches(if_none_match: str, tag: str) -> bool:

@@ -60,8 +60,7 @@ async def _leaves_first(door: Door, request: Request, job_id: str, timeout_s: fl
 
 async def _ended(door: Door, job_id: str) -> bool:
     try:
-        async for _ in door.store.events(job_id):
-            pass
+        await door.store.ended(job_id)
     except JobsError:
         return False  # the job is accepted; the client gets its URL instead of its result
     return True

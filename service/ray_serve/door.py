@@ -15,7 +15,7 @@ import structlog
 from jobs.host.addresses import reachable, url_host
 from service.door_process import start
 from service.processes.folder import usable_folder
-from service.ray_serve.listening import serve_host
+from service.ray_serve.bind_address import serve_host
 from service.ray_serve.private_ray import (
     exit_now,
     files_lost,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from hashlib import sha256
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -188,6 +189,7 @@ class Publisher:
                 height=spec.height,
                 content_type=CONTENT_TYPES[spec.output_format],
                 size_bytes=len(data),
+                sha256=sha256(data).hexdigest(),
             )
             image = FinishedImage(record, data)
             with run.attempt.stage("store picture"):

@@ -4,14 +4,17 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from httpx import AsyncClient
+from redis import Redis
 
 from jobs.redis.store import RedisStore
 from jobs.schema import MAX_SEED, JobError
-from tests.jobs.examples import claim
+from tests.jobs.examples import claim, picture
 from tests.service.doors import submit
 from tests.service.worker import PNG, advance, draw, finish
 
@@ -263,6 +266,30 @@ async def test_image_can_be_revalidated(http: AsyncClient, store: RedisStore) ->
     assert (same.status_code, same.content) == (304, b"")
     assert (await http.get(image, headers={"if-none-match": '"x"'})).status_code == 200
     assert (await http.get(f"/v1/jobs/{job_id}/images/99")).status_code == 422
+
+
+async def test_a_copy_that_is_current_costs_no_picture(
+    http: AsyncClient, store: RedisStore, redis: Redis, prefix: str
+) -> None:
+    job_id = await submit(http)
+    held = await claim(store)
+    image, digest = f"/v1/jobs/{job_id}/images/0", sha256(PNG).hexdigest()
+    kept = picture(0, PNG)
+    record = kept.record.model_copy(update={"sha256": digest})
+    await store.add_image(held.lease, replace(kept, record=record))
+    await store.finish(held.lease, 10)
+    whole = await http.get(image)
+    assert whole.headers["etag"] == f'"{digest[:32]}"'
+    for key in redis.scan_iter(f"{prefix}:image:*"):
+        redis.rename(key, f"{prefix}:elsewhere")
+    same = await http.get(image, headers={"if-none-match": whole.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    assert same.headers["etag"] == whole.headers["etag"]
+    assert same.headers["cache-control"] == whole.headers["cache-control"]
+    assert (await http.get(image, headers={"if-none-match": '"x"'})).status_code == 410
+    redis.hset(f"{prefix}:job:{job_id}", "results_dropped", "1")
+    gone = await http.get(image, headers={"if-none-match": whole.headers["etag"]})
+    assert gone.status_code == 410
 
 
 async def test_request_id_is_kept_when_it_is_sane(http: AsyncClient) -> None:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 from redis.asyncio.connection import AbstractConnection
 
+from jobs.errors import JobNotFound
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.door import Door
@@ -205,6 +206,38 @@ async def test_streams_and_waits_are_bounded_for_an_address_and_in_all(bounded: 
 
 
 WAIT = {"prefer": "wait=30"}
+
+
+async def test_a_wait_for_the_end_reads_no_event(
+    http: AsyncClient, store: RedisStore, commands: Counter[str]
+) -> None:
+    waiting = asyncio.create_task(http.post("/v1/jobs", json={"prompt": "a"}, headers=WAIT))
+    async with asyncio.timeout(20):
+        while not (await store.backlog("toy")).pending_jobs:
+            await asyncio.sleep(0.01)
+        held = await claim(store)
+        for step in range(1, 6):
+            await advance(store, held, step, preview=True)
+            await asyncio.sleep(0.02)
+        await finish(store, held)
+        answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert commands["XRANGE"] + commands["XREAD"] == 0
+
+
+async def test_a_wait_ends_with_its_job_however_that_ends(
+    store: RedisStore, app: FastAPI, http: AsyncClient
+) -> None:
+    for ending in (store.cancel, store.delete):
+        job_id = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
+        waits = [asyncio.create_task(app.state.door.store.ended(job_id)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert not any(wait.done() for wait in waits)
+        await ending(job_id)
+        async with asyncio.timeout(3):
+            await asyncio.gather(*waits)
+    with pytest.raises(JobNotFound):
+        await store.ended("nobody")
 
 
 async def test_listeners_are_bounded_for_a_key(
