@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jobs.telemetry.tracing import open_tracing
 from service.api import catalogue as catalogue_api
+from service.api import docs as docs_api
 from service.api import events as events_api
 from service.api import health
 from service.api import images as images_api
@@ -58,12 +59,16 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
         description=DESCRIPTION,
         version=version("sfumato"),
         lifespan=lifespan,
+        docs_url=None,  # a page of ours, which needs no other host
         redoc_url=None,
+        servers=[{"url": settings.public_url}] if settings.public_url else None,
         redirect_slashes=False,  # to an absolute URL, which is wrong behind a proxy
     )
     app.state.counters = counters
     problem.install(app)
-    for api in (jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health):
+    for api in (
+        jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health, docs_api
+    ):  # fmt: skip
         app.include_router(api.router)
     # The last one added is the outermost: it sees the responses of all the others.
     app.add_middleware(
