@@ -194,7 +194,7 @@ class Engine:
             for i, slot in enumerate(evaluated.slots):
                 slot.evaluations += slot.guidance.passes
                 if not evaluated.finite[i]:
-                    at = f"row {slot.row}, sigma {slot.plan.sigmas[slot.row]:.4g}"
+                    at = f"row {slot.row}, sigma {slot.plan.table.sigmas[slot.row]:.4g}"
                     detail = f"the model returned a non-finite value at {at}"
                     self._fail(slot.request, "non_finite", detail)
                     continue
