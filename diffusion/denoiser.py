@@ -1,11 +1,11 @@
-"""From noisy latents to the denoised estimate: scaling, guidance and prediction type, per row.
+"""From noisy latents to the denoised estimate: scaling, the network and guidance, per row.
 
-Latents are in sigma space, x = x_t / sqrt(ᾱ_t) = x_0 + σ·ε.
+Latents are in sigma space, x = x_t/a = x_0 + σ·ε for the process x_t = a·x_0 + s·ε.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,24 @@ from torch import Tensor
 from diffusion.backends.backend import Backend
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
-from diffusion.samplers.schedule import PredictionType
+from diffusion.samplers.table import SamplerTable
 
 T = TypeVar("T")
+
+
+class Level(NamedTuple):
+    """What a row's noise level means to the network: D = c_skip·x + c_out·F(c_in·x, c_noise)."""
+
+    c_noise: float
+    c_in: float
+    c_skip: float
+    c_out: float
+
+
+def levels_of(table: SamplerTable) -> tuple[Level, ...]:
+    """Return the level of each row of a table."""
+    columns = (table.timesteps, table.c_in, table.c_skip, table.c_out)
+    return tuple(Level(*values) for values in np.stack(columns, 1).tolist())
 
 
 @dataclass(frozen=True)
@@ -37,10 +52,8 @@ class Guidance:
 
 def denoise(
     backend: Backend,
-    prediction_type: PredictionType,
     latents: Tensor,
-    sigmas: Sequence[float],
-    timesteps: Sequence[float],
+    levels: Sequence[Level],
     guidance: Sequence[Guidance],
     *,
     pad_to: int | None = None,
@@ -49,8 +62,8 @@ def denoise(
 
     Arguments and errors are those of :func:`prepare`.
     """
-    inputs = prepare(latents, sigmas, timesteps, guidance, pad_to=pad_to)
-    return inputs.denoised(prediction_type, inputs.predict(backend))
+    inputs = prepare(latents, levels, guidance, pad_to=pad_to)
+    return inputs.denoised(inputs.predict(backend))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,27 +74,24 @@ class ForwardPass:
     unconditional ones follow in the same order, then padding.
     """
 
-    sample: Tensor  # x_t at the training process' scale, (N, C, h, w)
-    timesteps: Tensor  # (N,)
+    sample: Tensor  # the network's input c_in·x, (N, C, h, w)
+    timesteps: Tensor  # c_noise, (N,)
     embeddings: Tensor  # (N, L, D)
     added: dict[str, Tensor] | None
-    x: Tensor  # the same rows in sigma space
-    sigma: Tensor  # (N, 1, 1, 1)
+    skipped: Tensor  # c_skip·x, (N, C, h, w)
+    c_out: Tensor  # (N, 1, 1, 1)
     rows: int  # B
     guided: int  # G
     scale: Tensor  # (G, 1, 1, 1)
     rescale: Tensor | None  # (G, 1, 1, 1); None: zero everywhere
 
     def predict(self, backend: Backend) -> Tensor:
-        """Return the network's prediction (N, C, h, w)."""
+        """Return the network's output F (N, C, h, w)."""
         return backend.predict(self.sample, self.timesteps, self.embeddings, self.added)
 
-    def denoised(self, prediction_type: PredictionType, prediction: Tensor) -> Tensor:
-        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
-
-        It may overwrite the prediction.
-        """
-        denoised = _denoised(prediction_type, prediction, self.x, self.sigma)
+    def denoised(self, prediction: Tensor) -> Tensor:
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level."""
+        denoised = torch.addcmul(self.skipped, self.c_out, prediction)
         if self.guided:
             self._guide(denoised[: self.guided], denoised[self.rows : self.rows + self.guided])
         return denoised[: self.rows]
@@ -89,24 +99,23 @@ class ForwardPass:
     def _guide(self, cond: Tensor, uncond: Tensor) -> None:
         """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, 3.4).
 
-        Guiding the estimate is the same as guiding the noise, which is affine in it row by row. The
-        result overwrites the conditional estimate.
+        Guiding the estimate is the same as guiding the network's output, which is affine in it row
+        by row. Rescaling acts on that output, D less its skipped part. The result overwrites the
+        conditional estimate.
         """
         if self.rescale is None:
             torch.lerp(uncond, cond, self.scale, out=cond)
             return
-        mixed = torch.lerp(uncond, cond, self.scale)
-        level, noisy = self.sigma[: self.guided], self.x[: self.guided]
-        noise_cond, noise_mixed = (noisy - cond) / level, (noisy - mixed) / level
-        factor = noise_cond.std((1, 2, 3), keepdim=True) / noise_mixed.std((1, 2, 3), keepdim=True)
+        mixed, skipped = torch.lerp(uncond, cond, self.scale), self.skipped[: self.guided]
+        output = mixed - skipped
+        factor = (cond - skipped).std((1, 2, 3), keepdim=True) / output.std((1, 2, 3), keepdim=True)
         factor = self.rescale * factor + (1 - self.rescale)
-        cond.copy_(torch.where(self.rescale > 0, noisy - level * factor * noise_mixed, mixed))
+        cond.copy_(torch.where(self.rescale > 0, skipped + factor * output, mixed))
 
 
 def prepare(
     latents: Tensor,
-    sigmas: Sequence[float],
-    timesteps: Sequence[float],
+    levels: Sequence[Level],
     guidance: Sequence[Guidance],
     *,
     pad_to: int | None = None,
@@ -128,26 +137,24 @@ def prepare(
 
     numbers = np.array(
         [
-            spread(sigmas),
-            spread([(1 + sigma**2) ** -0.5 for sigma in sigmas]),  # sqrt(ᾱ)
+            *zip(*spread(levels), strict=True),
             spread([g.scale for g in guidance]),
             spread([g.rescale for g in guidance]),
-            spread(timesteps),
         ],
         np.float32,
     )
     columns = torch.from_numpy(numbers).to(latents.device, non_blocking=True)[..., None, None, None]
-    sigma, scale, guidance_scale, rescale, times = columns.unbind()
+    c_noise, c_in, c_skip, c_out, guidance_scale, rescale = columns.unbind()
     x = torch.cat([latents, latents[:guided], latents[:1].expand(padding, -1, -1, -1)])
     sides = spread([g.cond for g in guidance])
     sides[rows : rows + guided] = [g.uncond for g in guidance[:guided]]
     return ForwardPass(
-        sample=x * scale,
-        timesteps=times.view(-1),
+        sample=x * c_in,
+        timesteps=c_noise.view(-1),
         embeddings=torch.stack([side.embeddings for side in sides]),
         added=_added(sides, spread([g.size for g in guidance])),
-        x=x,
-        sigma=sigma,
+        skipped=x * c_skip,
+        c_out=c_out,
         rows=rows,
         guided=guided,
         scale=guidance_scale[:guided],
@@ -177,12 +184,3 @@ def _added(
         "text_embeds": text_embeds,
         "time_ids": torch.tensor(ids, dtype=torch.float32).to(text_embeds.device),
     }
-
-
-def _denoised(kind: PredictionType, prediction: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    if kind == "epsilon":
-        return x - sigma * prediction
-    if kind == "v_prediction":
-        # x_0 = sqrt(ᾱ)·x_t − sqrt(1 − ᾱ)·v, with ᾱ = 1/(1 + σ²) and x_t = sqrt(ᾱ)·x.
-        return x / (1 + sigma**2) - prediction * sigma / (1 + sigma**2).sqrt()
-    return prediction

@@ -92,12 +92,17 @@ class Rows:
         """Return the finished table; its last row leaves only the image in S[0]."""
         rows, k = np.stack(self._states), len(self.s)
         rows[-1, 1:] = 0.0
+        sigmas = np.array(self._sigmas)
+        seam = self._noise_schedule.precondition(sigmas)
         return SamplerTable(
             sampler=sampler,
             schedule=self.levels.schedule,
             steps=self.levels.steps,
-            sigmas=np.array(self._sigmas),
+            sigmas=sigmas,
             timesteps=np.array(self._timesteps),
+            c_in=seam.c_in,
+            c_skip=seam.c_skip,
+            c_out=seam.c_out,
             mix=rows[:, :, :k],
             denoised=rows[:, :, k],
             noise=rows[:, :, k + 1],

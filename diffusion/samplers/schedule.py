@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,14 @@ from numpy.typing import NDArray
 from diffusion.config import fault, shown
 from diffusion.config_keys import SCHEDULER
 from diffusion.errors import ScheduleError
+from diffusion.samplers.precondition import (
+    PREDICTIONS,
+    Preconditioning,
+    PredictionType,
+    precondition,
+)
 
 Array = NDArray[np.float64]
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
 SAMPLING_SCHEDULES = (
     "leading",
     "linspace",
@@ -67,7 +71,7 @@ class NoiseSchedule:
         if config.get("rescale_betas_zero_snr"):
             raise ScheduleError("rescale_betas_zero_snr is not served: its last sigma is infinite")
         prediction = str(config.get("prediction_type", "epsilon"))
-        if prediction not in get_args(PredictionType):
+        if prediction not in PREDICTIONS["vp"]:
             raise ScheduleError(f"unknown prediction_type {shown(prediction)}")
         if wrong := fault(config, SCHEDULER):
             raise ScheduleError(wrong)
@@ -110,6 +114,10 @@ class NoiseSchedule:
         whole = np.asarray(timesteps) == np.floor(timesteps)
         exact = self.sigmas[np.clip(np.floor(timesteps).astype(int), 0, len(grid) - 1)]
         return np.where(whole, exact, between)
+
+    def precondition(self, sigmas: Array) -> Preconditioning:
+        """Return the coefficients that make the network's output the denoised estimate, (R,)."""
+        return precondition("vp", self.prediction_type, sigmas)
 
     def timestep_of(self, sigmas: Array) -> Array:
         """Return the fractional timesteps of positive levels, clamped to 0..T−1."""

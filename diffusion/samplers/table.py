@@ -27,7 +27,10 @@ class SamplerTable:
     schedule: str
     steps: int
     sigmas: Array  # (R,) the level at which the UNet is evaluated
-    timesteps: Array  # (R,) that level as a training timestep, possibly fractional
+    timesteps: Array  # (R,) that level as a training timestep, possibly fractional: c_noise
+    c_in: Array  # (R,) the network's input is c_in·S[0]
+    c_skip: Array  # (R,) D = c_skip·S[0] + c_out·F
+    c_out: Array  # (R,)
     mix: Array  # A, (R, K, K)
     denoised: Array  # b, (R, K)
     noise: Array  # c, (R, K)
@@ -65,7 +68,10 @@ class SamplerTable:
     def fingerprint(self) -> str:
         """Return 16 hex digits over all coefficients; equal tables resume each other's states."""
         digest = hashlib.sha256(f"{TABLE_VERSION}:{self.initial_scale!r}".encode())
-        for array in (self.sigmas, self.timesteps, self.mix, self.denoised, self.noise):
+        for array in (
+            self.sigmas, self.timesteps, self.c_in, self.c_skip, self.c_out,
+            self.mix, self.denoised, self.noise,
+        ):  # fmt: skip
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()[:16]

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
-from diffusion.denoiser import Guidance, denoise
+from diffusion.denoiser import Guidance, denoise, levels_of
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import compile_table
-from diffusion.samplers.schedule import PredictionType
 from diffusion.samplers.step import linear_part, step
 from diffusion.samplers.table import SamplerTable
 
@@ -53,15 +52,13 @@ def trajectory(
 
     Both are (B, C, h, w). Last come the final latents, at sigma 0, as both.
     """
-    kind: PredictionType = bundle.noise_schedule.prediction_type
     shape = bundle.latent_shape(bundle.info.width, bundle.info.height)
     size = len(guidance)
     state = torch.zeros((size, table.registers, *shape), device=bundle.device)
     state[:, 0] = _noise(seeds, INITIAL_ROW, shape, bundle.device) * table.initial_scale
-    for row in range(table.rows):
-        sigmas, timesteps = [table.sigmas[row]] * size, [table.timesteps[row]] * size
-        denoised = denoise(bundle.backend, kind, state[:, 0], sigmas, timesteps, guidance)
-        yield state[:, 0] / (1 + table.sigmas[row] ** 2) ** 0.5, denoised
+    for row, level in enumerate(levels_of(table)):
+        denoised = denoise(bundle.backend, state[:, 0], [level] * size, guidance)
+        yield state[:, 0] * level.c_in, denoised
         noise = _noise(seeds, row, shape, bundle.device) if table.noise[row].any() else None
         mix, b, c = (
             torch.tensor(values[row], dtype=torch.float32, device=bundle.device).expand(

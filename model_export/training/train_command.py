@@ -7,7 +7,7 @@ import torch
 import typer
 from rich.console import Console
 
-from diffusion.samplers.schedule import PredictionType
+from diffusion.samplers.precondition import PredictionType
 from model_export.data.captions import KINDS, MIX, Mix
 from model_export.data.data import Dataset, load_dataset
 from model_export.training.settings import Precision, Process, TrainingSettings, Weighting

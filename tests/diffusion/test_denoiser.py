@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from diffusion.denoiser import Guidance, denoise
+from diffusion.denoiser import Guidance, Level, denoise
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
-from diffusion.samplers.schedule import PredictionType
+from diffusion.samplers.precondition import PredictionType, precondition
 
 SHAPE = (4, 6, 6)
 SIGMAS = [0.1, 1.0, 9.0]
@@ -72,10 +73,10 @@ def estimate(
     network: Formula, guidance: list[Guidance], latents: Tensor | None = None, **options: int
 ) -> Tensor:
     given = noisy() if latents is None else latents
-    return denoise(
-        network, network.kind, given, SIGMAS[: len(given)], TIMESTEPS[: len(given)], guidance,
-        **options,
-    )  # fmt: skip
+    seam = precondition("vp", network.kind, np.array(SIGMAS))
+    columns = np.stack([TIMESTEPS, seam.c_in, seam.c_skip, seam.c_out], 1)
+    levels = [Level(*values) for values in columns[: len(given)]]
+    return denoise(network, given, levels, guidance, **options)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

@@ -232,7 +232,7 @@ class Engine:
                     if not slot.doubted:
                         slot.doubt()
                         continue
-                    at = f"row {slot.row}, sigma {slot.plan.sigmas[slot.row]:.4g}"
+                    at = f"row {slot.row}, sigma {slot.plan.table.sigmas[slot.row]:.4g}"
                     detail = f"the model returned a non-finite value at {at}"
                     self._fail(slot.request, "non_finite", detail)
                     continue

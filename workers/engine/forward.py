@@ -117,8 +117,7 @@ def evaluate(
     state = torch.stack([slot.state for slot in slots])
     inputs = prepare(
         state[:, 0],
-        [slot.plan.sigmas[slot.row] for slot in slots],
-        [slot.plan.timesteps[slot.row] for slot in slots],
+        [slot.plan.levels[slot.row] for slot in slots],
         [slot.guidance for slot in slots],
         pad_to=pad_to,
     )
@@ -129,7 +128,7 @@ def evaluate(
     finally:
         modelled = perf_counter()
         linear_part, weight = precomputed()
-    denoised = inputs.denoised(bundle.noise_schedule.prediction_type, prediction)
+    denoised = inputs.denoised(prediction)
     after = step(linear_part, denoised, weight)
     # A state is a sum of estimates and noise: a fault shows in the estimate that brought it.
     finite = [True] * len(slots)

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.denoiser import Level, levels_of
 from diffusion.samplers.registry import MAX_REGISTERS, compile_table
 from diffusion.samplers.schedule import NoiseSchedule
 from diffusion.samplers.table import SamplerTable
@@ -18,15 +19,14 @@ class SamplingPlan:
     table: SamplerTable
     packed: NDArray[np.float32]  # (R, K·K + 2·K): mix, denoised, noise of each row
     noisy: tuple[bool, ...]  # (R,) whether a row draws noise
-    sigmas: tuple[float, ...]  # (R,)
-    timesteps: tuple[float, ...]  # (R,)
+    levels: tuple[Level, ...]  # (R,)
     steps_done: tuple[int, ...]  # (R + 1,) sampling steps finished before each row, and at the end
     fingerprint: str
 
     @property
     def rows(self) -> int:
         """R, the number of UNet evaluations."""
-        return len(self.sigmas)
+        return len(self.levels)
 
 
 @lru_cache(maxsize=256)
@@ -45,8 +45,7 @@ def sampling_plan(
         table=table,
         packed=np.concatenate(parts, axis=1).astype(np.float32),
         noisy=tuple(np.any(table.noise != 0, axis=1).tolist()),
-        sigmas=tuple(table.sigmas.tolist()),
-        timesteps=tuple(table.timesteps.tolist()),
+        levels=levels_of(table),
         steps_done=(0, *table.step_of_row.tolist()),
         fingerprint=table.fingerprint(),
     )
