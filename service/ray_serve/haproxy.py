@@ -1,0 +1,59 @@
+"""HAProxy as Ray Serve starts it, with what Ray's configuration of it leaves out.
+
+Ray runs the script that `wrapped` writes in place of the program. It adds a deadline to the
+configuration and binds the process to the life of its parent, Ray's actor: one that is killed while
+it reloads would leave every HAProxy that still serves a client. This file is that script's program,
+so it needs the standard library alone.
+"""
+
+import ctypes
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+HEAD_S = 10  # for a request's head to arrive
+BIND = "SFUMATO_HAPROXY_BIND"
+"""The variable with the address that Ray writes, a space, and what HAProxy binds instead."""
+
+
+def wrapped(program: str, folder: Path) -> str:
+    """Write a script that runs HAProxy so into a folder; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "haproxy"
+    command = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).resolve()), program])
+    script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    script.chmod(0o700)
+    if not os.access(script, os.X_OK):  # the folder's file system does not run programs
+        return program
+    return str(script)
+
+
+def bounded(config: str) -> str:
+    """Return a configuration of Ray's with a deadline for a request's head."""
+    return config.replace("\ndefaults\n", f"\ndefaults\n    timeout http-request {HEAD_S}s\n", 1)
+
+
+def rebound(config: str, bind: str) -> str:
+    """Return a configuration that binds what the variable ``BIND`` says, if it says anything."""
+    given, _, wanted = bind.partition(" ")
+    if not given:
+        return config
+    return config.replace(f" bind {given}\n", f" bind {wanted}\n")
+
+
+def main(program: str, *words: str) -> None:
+    """Become HAProxy."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "-f" in words:
+        config = Path(words[words.index("-f") + 1])
+        text = config.read_text()
+        if "timeout http-request" not in text:
+            config.write_text(rebound(bounded(text), os.environ.get(BIND, "")))
+    os.execv(program, [program, *words])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
