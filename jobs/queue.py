@@ -4,6 +4,7 @@ Nothing outside this file knows that a queue is a Redis list.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -13,11 +14,12 @@ from kombu.connection import ConnectionPool
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from jobs.errors import StoreUnavailable
+from jobs.errors import StartError, StoreUnavailable
 from jobs.redis.connection import broker, broker_tls, connect_blocking
 from jobs.settings import JobsSettings
 
 TASK = "sfumato.draw"
+FOREIGN_BROKERS = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 THREADS = 4
 T = TypeVar("T")
 
@@ -28,7 +30,14 @@ def queue_name(settings: JobsSettings, model: str) -> str:
 
 
 def celery_app(settings: JobsSettings) -> Celery:
-    """Return a Celery application with the options that the job contract requires."""
+    """Return a Celery application with the options that the job contract requires.
+
+    Raises:
+        StartError: a variable of Celery's would send the queue to another server.
+    """
+    for name in FOREIGN_BROKERS:
+        if os.environ.get(name):  # Celery prefers these to the URL that it is given
+            raise StartError(f"{name} must not be set: the queue is in SFUMATO_REDIS_URL")
     url, transport = broker(settings)
     app = Celery("sfumato", broker=url)
     app.conf.update(

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.progress import Progress as Bar
 
 from diffusion.bundle.bundle import Bundle, load_bundle
@@ -45,6 +44,7 @@ from model_export.evaluation.quality_command import command as quality_command
 from model_export.evaluation.sampling import SamplingSettings
 from model_export.evaluation.sheet import write_seeds, write_sheet, write_steps
 from model_export.quiet import quiet_libraries
+from model_export.terminal import escape_what_streams_lack, plain_console
 from model_export.training.origin import TRAINING
 from model_export.training.train_command import (
     Count,
@@ -60,7 +60,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__d
 app.command("pictures")(pictures_command)
 app.command("train")(train_command)
 app.command("quality")(quality_command)
-console = Console(highlight=False, soft_wrap=True)
+console = plain_console()
 
 BundleFolder = Annotated[Path, typer.Argument(help="A model bundle.")]
 GalleryFolder = Annotated[Path, typer.Option("--gallery", help="The reference images.")]
@@ -272,8 +272,9 @@ def _settings(bundle: Bundle, guidance: float | None, steps: int, sampler: str) 
 def main() -> None:
     """Run the command line; an error that the user can fix is one line."""
     quiet_libraries()
+    escape_what_streams_lack()
     try:
         app()
     except (ExportError, DiffusionError, OSError) as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red")
         raise SystemExit(1) from error

@@ -13,6 +13,7 @@ from diffusion.backends.onnx.session import PROVIDERS
 from diffusion.errors import BundleError
 from jobs.errors import StartError
 from jobs.settings import read_environment
+from jobs.telemetry.text import shown
 from workers.app import set_up_logging
 from workers.engine.calibrate import draw_once
 from workers.host import load
@@ -35,9 +36,9 @@ def main(arguments: list[str]) -> int:
         bundle = load(settings)
         draw_once(bundle)
     except (BundleError, StartError) as error:
-        print(error, file=sys.stderr)
+        print(shown(error), file=sys.stderr)
         return 1
-    print(f"{bundle.info.name}: {bundle.backend.name} on {bundle.device}")
+    print(f"{shown(bundle.info.name)}: {bundle.backend.name} on {bundle.device}")
     return 0
 
 

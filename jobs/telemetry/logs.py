@@ -2,14 +2,27 @@
 
 import logging
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import BeforeValidator
+from structlog.typing import EventDict
+
+from jobs.telemetry.text import shown
 
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def escape_text(_: Any, __: str, event: EventDict) -> EventDict:
+    """Return an event for a terminal: what strangers sent, like a path, must not command it."""
+    return {
+        name: shown(value)
+        if isinstance(value, str) and name not in ("exception", "stack")
+        else value
+        for name, value in event.items()
+    }
 
 
 LogFormat = Literal["auto", "json", "console"]
@@ -28,7 +41,10 @@ def configure(log_format: LogFormat = "auto", level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [
+            escape_text,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
         if human
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -1,7 +1,9 @@
 """Captions of a custom data set: a text file beside each image, or one list of them all."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -54,7 +56,7 @@ def _texts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    captions = tuple(filter(None, map(_squeezed, _read(path).splitlines())))
+    captions = tuple(filter(None, map(_squeezed, re.split(r"\r\n|\r|\n", _read(path)))))
     if not captions:
         raise DataError(f"{path} is empty: each line is a caption")
     return captions
@@ -76,7 +78,7 @@ def _listed(path: Path, names: Sequence[str]) -> Captions:
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    reader = csv.DictReader(_read(path).splitlines(keepends=True))
+    reader = csv.DictReader(io.StringIO(_read(path), newline=""))
     try:
         for row in reader:
             if None in row:

@@ -10,13 +10,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from rich.console import Console
 from rich.progress import Progress
 
 from diffusion.codec import LATENT_CHANNELS, PATCH_SIZE
 from model_export.data.caption_files import read_captions
 from model_export.data.data import SIDE, CaptionedImage, Dataset, save_dataset
 from model_export.errors import DataError
+from model_export.terminal import plain_console
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -29,12 +29,12 @@ def command(
     out: Annotated[Path, typer.Option(help="Where the data set goes.")] = Path("data"),
 ) -> None:
     """Make a custom data set from images and captions; see docs/train-your-own.md."""
-    console = Console(soft_wrap=True)
+    console = plain_console()
     with Progress(console=console, transient=True, auto_refresh=False) as bar:
         dataset = read_images(folder, watch=partial(bar.track, description="reading"))
     save_dataset(dataset, out)
     captions = len(list(dataset.texts()))
-    console.print(f"{len(dataset)} images, {captions} captions → {out}", highlight=False)
+    console.print(f"{len(dataset)} images, {captions} captions → {out}")
 
 
 def read_images(

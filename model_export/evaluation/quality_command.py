@@ -8,7 +8,6 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -37,12 +36,13 @@ from model_export.evaluation.quality import (
 )
 from model_export.evaluation.quality_plot import write_plot
 from model_export.evaluation.template import render
+from model_export.terminal import plain_console
 from model_export.training.train_command import Threads, default_device
 
 NAME = "quality"
 FIGURES = "figures"
 """The folder beside the page for its data and plot."""
-console = Console()
+console = plain_console()
 
 
 def command(

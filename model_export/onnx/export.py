@@ -37,6 +37,7 @@ from model_export.onnx.graphs import OPSET, Network, export_graph, networks, sha
 from model_export.onnx.quantize import quantize
 from model_export.onnx.verify import BOUNDS, Bounds, compare, compare_images, speeds
 from model_export.quiet import quiet_libraries
+from model_export.terminal import escape_what_streams_lack, plain_console
 
 LARGEST = 2 * 10**9  # bytes of a graph with its weights; protobuf's limit is 2 GiB
 EMBEDDED = "embedded"
@@ -222,7 +223,7 @@ def command(
         raise typer.BadParameter("int8 weights cannot be shared: the bundle does not hold them")
     where = weights or (SHARED if out is None else EMBEDDED)
     torch.set_num_threads(threads)
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     with console.status("…") as status:
         manifest = export_bundle(model, precision, weights=where, out=out, report=status.update)
     show(manifest, out or export_folder(model, precision), console)
@@ -231,9 +232,10 @@ def command(
 def main() -> None:
     """Run the command line; an error that the user can fix is one line."""
     quiet_libraries()
+    escape_what_streams_lack()
     try:
         typer.run(command)
     except (ExportError, DiffusionError, OSError) as error:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(str(error), style="red", markup=False)
+        console = plain_console(stderr=True)
+        console.print(str(error), style="red")
         sys.exit(1)

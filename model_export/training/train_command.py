@@ -5,15 +5,15 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 
 from diffusion.samplers.precondition import PredictionType
 from model_export.data.captions import KINDS, MIX, Mix
 from model_export.data.data import Dataset, load_dataset
+from model_export.terminal import plain_console
 from model_export.training.settings import Precision, Process, TrainingSettings, Weighting
 from model_export.training.train import Limit, Progress, stop_on_signals, train
 
-console = Console(highlight=False, soft_wrap=True)
+console = plain_console()
 
 DataFolder = Annotated[Path, typer.Argument(help="A data set, from `data` or `pictures`.")]
 Count = Annotated[

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from jobs.telemetry.text import shown
 from service.cli.drawing import draw, show
-from service.cli.text import shown
 from service.client.client import Client
 from service.local.stack import Door, StackOptions, running
 from service.processes.folder import usable_folder
@@ -30,7 +30,7 @@ def run(door: Door, out: Path, console: Console) -> int:
     with TemporaryDirectory(prefix="sfumato-") as folder:
         options = StackOptions(Path(folder), port=0, door=door)
         console.print("starting Redis, one worker and the door ...")
-        with running(options, report=lambda line: print(line, file=sys.stderr)) as stack:
+        with running(options, report=lambda line: print(shown(line), file=sys.stderr)) as stack:
             console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
             with Client(stack.url, api_key=stack.api_key) as client:
                 drawings = draw(client, REQUESTS, out, console)

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs.telemetry.text import shown
+from service.cli.encoding import is_unicode
 from service.cli.picture_files import create, save
 from service.cli.terminal import finished, print_warning, progress
-from service.cli.text import is_unicode, shown
 from service.client.client import Client
 from service.resources.representations import JobView
 

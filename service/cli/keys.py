@@ -14,12 +14,12 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.schema import Priority, Tenant
+from jobs.telemetry.text import shown
 from service.auth.api_key import ApiKey
 from service.auth.key_store import DEFAULT_PRIORITIES, KeyStore
 from service.auth.scope import Scope
 from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
 from service.cli.table import print_table
-from service.cli.text import shown
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 MAX_LABEL = 200

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.telemetry.text import shown
 from service.cli import demo as demonstration
 from service.cli import drawing
 from service.cli.keys import app as keys_app
@@ -28,7 +29,6 @@ from service.cli.terminal import (
     console,
     print_error,
 )
-from service.cli.text import shown
 from service.cli.webhooks import app as webhooks_app
 from service.client.errors import ClientError
 from service.local.errors import StackError

@@ -7,8 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.errors import StartError
+from jobs.telemetry.text import shown
+from service.cli.encoding import escape_what_streams_lack
 from service.cli.terminal import print_error
-from service.cli.text import escape_what_streams_lack, shown
 
 
 class OneLineErrors(TyperGroup):

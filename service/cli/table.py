@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 
-from service.cli.text import shown
+from jobs.telemetry.text import shown
 
 GAP = "  "
 

