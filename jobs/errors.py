@@ -7,6 +7,7 @@ JobsError
 ├── IdempotencyConflict  the key was used with another body
 ├── BacklogFull          the model's outstanding work has reached its limit
 ├── QuotaExceeded        the tenant's outstanding work has reached its quota
+│   └── BacklogShareExceeded  its queued work has reached its share of the backlog
 ├── LargerThanQuota      the job alone exceeds its tenant's quota
 ├── DeadlineUnmeetable   the work ahead of the job leaves no time for it
 ├── DurabilityUnsupported this Redis cannot confirm durable writes
@@ -79,6 +80,21 @@ class QuotaExceeded(JobsError):
         super().__init__(
             f"tenant {tenant!r} may have {quota_units:.0f} units outstanding and has "
             f"{outstanding_units:.0f}; try again in {retry_after_s:.0f} s"
+        )
+        self.quota_units = quota_units
+        self.retry_after_s = retry_after_s
+
+
+class BacklogShareExceeded(QuotaExceeded):
+    """The tenant's queued work has reached its share of the model's backlog."""
+
+    def __init__(
+        self, tenant: str, model: str, quota_units: float, queued_units: float, retry_after_s: float
+    ) -> None:
+        JobsError.__init__(
+            self,
+            f"tenant {tenant!r} may have {quota_units:.0f} units waiting for {model!r} for now "
+            f"and has {queued_units:.0f}; try again in {retry_after_s:.0f} s",
         )
         self.quota_units = quota_units
         self.retry_after_s = retry_after_s

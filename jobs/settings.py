@@ -61,6 +61,8 @@ class JobsSettings(BaseSettings):
     tenant_weight: float = Field(1.0, gt=0, le=1e6)  # default weight of a tenant
     # default quota of outstanding units per tenant; 0: unlimited
     tenant_max_units: float = Field(0.0, ge=0)
+    # how much of the backlog that others leave free one tenant without a quota of its own may fill
+    tenant_backlog_share: float = Field(0.5, gt=0, le=1)
     # share of units that a waiting lower class accrues
     class_share: float = Field(0.05, gt=0, le=0.3)
     # how long a higher class waits before it preempts a lower one

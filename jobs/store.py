@@ -229,7 +229,8 @@ class JobStore(Protocol):
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
             BacklogFull: the job would take the model's outstanding work past its limit.
-            QuotaExceeded: it would take its tenant's outstanding work past its quota.
+            QuotaExceeded: it would take its tenant's outstanding work past its quota, or past its
+                share of the model's backlog.
             LargerThanQuota: it alone exceeds its tenant's quota.
             DeadlineUnmeetable: the work ahead and its own take longer than ``deadline_s``, even
                 with all the workers that the model may have; not raised while speed is unknown.

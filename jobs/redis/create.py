@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from jobs.errors import (
     BacklogFull,
+    BacklogShareExceeded,
     DeadlineUnmeetable,
     IdempotencyConflict,
     JobsError,
@@ -118,6 +119,10 @@ class JobCreator:
         if outcome == b"full":
             over = found[0] + units - self._settings.max_backlog_units
             return BacklogFull(retry_after_s(workers, spec.model, over))
+        if outcome == b"share":
+            part, queued = found
+            wait_s = retry_after_s(workers, spec.model, queued + units - part)
+            return BacklogShareExceeded(spec.tenant, spec.model, part, queued, wait_s)
         quota, outstanding, share = found
         if units > quota:
             return LargerThanQuota(spec.tenant, quota, units)

@@ -18,7 +18,8 @@ SHARED = ("prelude", "quota", "order", "outbox", "life", "vanished")  # prepende
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "max_records_bytes", "events_kept", "previews_kept",
-    "suspect_wait_s", "tenant_weight", "tenant_max_units", "class_share", "patience_s",
+    "suspect_wait_s", "tenant_weight", "tenant_max_units", "tenant_backlog_share",
+    "class_share", "patience_s",
     "park_after_s",
 }  # fmt: skip
 

@@ -39,8 +39,8 @@ class Caller:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
 
     def check_priority(self, priority: Priority) -> None:
-        """Check that its jobs may be in this class. Raises: Refusal, 403."""
-        if priority not in self.priorities:
+        """Check that its jobs may be in this class; an operator's may. Raises: Refusal, 403."""
+        if priority not in self.priorities and Scope.OPERATOR not in self.scopes:
             allowed = ", ".join(each for each in Priority if each in self.priorities) or "none"
             detail = f"the API key does not permit priority {priority.value!r}, only: {allowed}"
             raise Refusal(403, "priority_forbidden", detail, field="priority")

@@ -24,10 +24,11 @@ class Inside:
         await self.create(job_id, PUBLIC, **fields)
         self.threads.submit(self.host.answer, job_id)
 
-    async def create(self, job_id: str, tenant: str = PUBLIC, **fields: object) -> None:
+    async def create(self, job_id: str, **fields: object) -> None:
         """Store a job whose ring nobody answers."""
         (model,) = await until("the model", self.store.models)
         values = {"prompt": "a red apple", "seed": 5} | fields
+        tenant = str(values.pop("tenant", PUBLIC))
         spec = resolve(JobRequest.model_validate(values), model, tenant)
         await self.store.create(job_id, spec, units(spec, model))
 

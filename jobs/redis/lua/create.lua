@@ -28,6 +28,17 @@ if quota > 0 and open + a.units > quota then
   local w = weight(a.tenant)
   return {'quota', stamp(quota), stamp(open), stamp(w / (w + others * S.tenant_weight))}
 end
+-- A tenant without a quota of its own may queue a part of what others leave free, so that there is
+-- always room for one more. Without keys all are one tenant, which may have all of it.
+local queued = 0
+for rank = 0, 2 do
+  local units = redis.call('HGET', key('lane_units', a.model, rank), a.tenant)
+  queued = queued + tonumber(units or '0')
+end
+local part = S.tenant_backlog_share * (S.max_backlog_units - (outstanding - queued))
+if not own_quota and a.tenant ~= 'public' and queued > 0 and queued + a.units > part then
+  return {'share', stamp(math.max(0, part)), stamp(queued)}
+end
 local t = now()
 if a.deadline_s and a.speed then
   local place = string.format('%.0f', (t + a.deadline_s) * 1e6 + FRESH_OFFSET)

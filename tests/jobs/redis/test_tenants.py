@@ -1,8 +1,10 @@
 """Tenants: weights, quotas, and deadlines that admission refuses."""
 
+import contextlib
+
 import pytest
 
-from jobs.errors import DeadlineUnmeetable, LargerThanQuota, QuotaExceeded
+from jobs.errors import BacklogShareExceeded, DeadlineUnmeetable, LargerThanQuota, QuotaExceeded
 from jobs.redis.store import RedisStore
 from jobs.schema import Priority
 from jobs.store import Idempotency, Progress
@@ -125,3 +127,44 @@ async def test_an_unmeetable_deadline_is_refused_with_the_earliest(store: RedisS
         await submit(store, f"high{i}", "other", priority=Priority.HIGH)
     assert await earliest_s("third", 2000.0) == pytest.approx(200 / 0.1 + 10 / 0.08, rel=0.05)
     await submit(store, "above", "third", deadline_s=2000.0, priority=Priority.HIGH)
+
+
+async def test_no_tenant_fills_the_backlog_for_the_others(open_store: OpenStore) -> None:
+    store = open_store(max_backlog_units=1000.0)
+
+    async def fill(tenant: str) -> int:
+        for number in range(100):
+            with contextlib.suppress(BacklogShareExceeded):
+                await submit(store, f"{tenant}{number}", tenant)
+        with pytest.raises(QuotaExceeded, match="waiting for 'toy'"):
+            await submit(store, "more", tenant)
+        return (await store.tenants.get(tenant)).open_jobs
+
+    filled = [await fill(tenant) for tenant in ("a", "b", "c")]
+    assert filled == [50, 25, 12]  # half of what is left to each
+    await submit(store, "late0", "late", cost=60.0)  # there is room for one more
+    with pytest.raises(QuotaExceeded):
+        await submit(store, "late1", "late", cost=60.0)
+    for number in range(40):
+        await store.cancel(f"a{number}")
+    await submit(store, "b25", "b")  # it may have a part of what the other has given back
+
+
+async def test_a_quota_of_its_own_replaces_a_tenants_share(open_store: OpenStore) -> None:
+    store = open_store(max_backlog_units=100.0)
+    await store.tenants.set(TenantTerms(name="big", max_units=80.0))
+    for number in range(8):
+        await submit(store, f"big{number}", "big")
+    with pytest.raises(QuotaExceeded, match="may have 80 units outstanding"):
+        await submit(store, "big8", "big")
+
+
+async def test_running_work_does_not_count_towards_a_tenants_share(open_store: OpenStore) -> None:
+    store = open_store(max_backlog_units=100.0)
+    for number in range(5):
+        await submit(store, f"a{number}", "a")
+    with pytest.raises(QuotaExceeded):
+        await submit(store, "a5", "a")
+    for _ in range(4):
+        await claim(store)
+    await submit(store, "a5", "a")
