@@ -47,6 +47,8 @@ from jobs.store import (
     Totals,
 )
 
+AUDITS = 20  # of a sweep
+
 
 def parse_cursor(cursor: str) -> int:
     """Return the number of the job below which the next page starts.
@@ -193,7 +195,11 @@ class RedisStore:
         requeued, models, expired, failed, dropped, forgotten, lost = await self._scripts(
             "sweep", {}
         )
-        lost += await self._scripts("audit", {})
+        for _ in range(AUDITS):  # while there is something to mend
+            gone, put_back = await self._scripts("audit", {})
+            lost += gone
+            if not gone + put_back:
+                break
         pairs = zip(requeued, models, strict=True)
         return Swept(
             tuple((job_id.decode(), model.decode()) for job_id, model in pairs),

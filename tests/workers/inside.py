@@ -21,7 +21,7 @@ class Inside:
 
     async def submit(self, job_id: str, **fields: object) -> None:
         """Store a job and have its ring answered."""
-        await self.create(job_id, PUBLIC, **fields)
+        await self.create(job_id, **fields)
         self.threads.submit(self.host.answer, job_id)
 
     async def create(self, job_id: str, **fields: object) -> None:

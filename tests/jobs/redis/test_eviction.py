@@ -1,5 +1,6 @@
 """A Redis that deletes keys: refused, and what it did is mended."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -178,12 +179,57 @@ async def test_what_counts_jobs_is_mended_when_it_vanishes(
     assert (await crowd.backlog("toy")).pending_units == 0
 
 
-async def test_workers_sweep_a_backlog_of_any_size(
+async def test_a_job_that_runs_is_found_again(crowd: RedisStore, redis: Any, prefix: str) -> None:
+    """Without its lease it would run for ever if its worker died."""
+    redis.delete(f"{prefix}:leases", f"{prefix}:running:toy")
+    assert await mended(crowd) == 0
+    assert (await crowd.backlog("toy")).running_jobs == 4
+    assert redis.zcard(f"{prefix}:leases") == 4
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.6, 0.3])
+async def test_whatever_redis_evicts_what_is_counted_is_drawn(
+    own: Any, own_url: str, opened: Opened[Any], kept: float
+) -> None:
+    store = opened(RedisStore(JobsSettings(redis_url=own_url, redis_eviction="warn")))
+    await store.announce_model(MODEL)
+    base = own.info("memory")["used_memory"]
+    for number in range(300):
+        await submit(store, f"job{number}", ("even", "odd")[number % 2])
+    for _ in range(10):
+        await claim(store)
+    own.config_set("maxmemory-policy", "allkeys-random")
+    own.config_set("maxmemory", int(base + kept * (own.info("memory")["used_memory"] - base)))
+    for number in range(10):
+        own.set("more", number)  # each evicts a part of what is too much
+    own.config_set("maxmemory", 0)
+    await store.announce_model(MODEL)  # as workers do again and again
+    await mended(store, 8)
+    names = {key.decode().rpartition(":")[2] for key in own.keys("{sfumato}:job:*")}
+    records = [await store.get(name) for name in names]
+    queued = {record.id for record in records if record.status is JobStatus.QUEUED}
+    backlog = await store.backlog("toy")
+    assert backlog.pending_jobs in (len(queued), 0)  # 0: every list of them is gone
+    assert backlog.pending_units == pytest.approx(10.0 * backlog.pending_jobs)
+    assert backlog.running_units == pytest.approx(10.0 * backlog.running_jobs)
+    loads = await store.tenants.all()
+    for load in loads:
+        assert load.outstanding_units == pytest.approx(10.0 * load.open_jobs)
+    assert sum(load.open_jobs for load in loads) >= backlog.pending_jobs + backlog.running_jobs
+    drawn = set()
+    while (held := await store.claim("toy", "w", idle=True)) is not None:
+        drawn.add(held.record.id)
+        await store.finish(held.lease, 1)
+    assert drawn == (queued if backlog.pending_jobs else set())
+
+
+async def test_a_backlog_of_any_size_is_mended_a_part_at_a_time(
     crowd: RedisStore, redis: Any, prefix: str
 ) -> None:
-    """A part at a time: a list longer than one part is gone through by several sweeps."""
-    for number in range(1200):
-        redis.zadd(f"{prefix}:pending:toy", {f"ghost{number}": 3e12 + number})
-    assert await mended(crowd, 2) < 1200
-    assert await mended(crowd, 4) > 0
+    ghosts = {f"ghost{number}": 3e12 + number for number in range(5000)}
+    redis.zadd(f"{prefix}:pending:toy", ghosts)
+    assert 500 <= await mended(crowd, 1) < 5000
+    async with asyncio.timeout(30):
+        while await mended(crowd, 1):
+            pass
     assert (await crowd.backlog("toy")).pending_jobs == 26

@@ -36,7 +36,9 @@ async def test_every_claim_and_place_is_the_oracles(jobs_settings: JobsSettings,
             oracle.enqueue(job)
             jobs[job.id] = job
         elif act < 0.75:
-            claim, next_job = await store.claim("toy", "w", idle=True), oracle.claim(SHARE)
+            tenant = chooser.choice([None, None, *"abc"])
+            claim = await store.claim("toy", "w", idle=True, tenant=tenant)
+            next_job = oracle.claim(SHARE, tenant)
             assert (claim is None) == (next_job is None)
             if claim is not None and next_job is not None:
                 assert (claim.record.id, claim.rank) == (next_job.id, next_job.served_as)

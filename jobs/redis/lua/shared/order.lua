@@ -58,7 +58,8 @@ local function dequeue_fair(model, id)
   redis.call('HINCRBYFLOAT', sums, '*', '-' .. units)
   if redis.call('EXISTS', lane) == 0 then
     local lanes = key('lanes', model, rank)
-    redis.call('ZADD', key('idle', model, rank), redis.call('ZSCORE', lanes, who), who)
+    local own = redis.call('ZSCORE', lanes, who) or virtual_time(model, rank)
+    redis.call('ZADD', key('idle', model, rank), own, who)
     redis.call('ZREM', lanes, who)
     redis.call('HDEL', sums, who)
     if redis.call('EXISTS', lanes) == 0 then
@@ -161,7 +162,7 @@ end
 
 -- Account for a claim, before its job leaves the queue.
 local function account_claim(model, rank, who, units, served_as)
-  local start = tonumber(redis.call('ZSCORE', key('lanes', model, rank), who))
+  local start = tonumber(redis.call('ZSCORE', key('lanes', model, rank), who) or '0')
   local at = precise(math.max(virtual_time(model, rank), start))
   redis.call('HSET', key('virtual', model), rank, at)
   redis.call('ZREMRANGEBYSCORE', key('idle', model, rank), '-inf', at)

@@ -71,9 +71,9 @@ class FairOrder:
         if not mine.lanes:
             mine.credit = 0.0
 
-    def claim(self, share: float) -> Waiting | None:
-        """Take the next job out of the queue."""
-        if (found := self._choose()) is None:
+    def claim(self, share: float, tenant: str | None = None) -> Waiting | None:
+        """Take the next job, or that of a tenant, out of the queue."""
+        if (found := self._choose() if tenant is None else self._first_of(tenant)) is None:
             return None
         job, served_as = found
         self._serve(job, served_as, share)
@@ -92,6 +92,12 @@ class FairOrder:
             elif job.remaining <= mine.credit:
                 return job, best[1]
         return best
+
+    def _first_of(self, tenant: str) -> tuple[Waiting, int] | None:
+        for rank in RANKS:
+            if lane := self._classes[rank].lanes.get(tenant):
+                return lane[0], rank
+        return None
 
     def _serve(self, job: Waiting, served_as: int, share: float) -> None:
         rank = job.rank
