@@ -26,6 +26,7 @@ from service.eta import eta_s
 from service.http.problem import Refusal
 from service.http.shared_frames import SharedFrames
 from service.metrics.replica import DoorCounters
+from service.resources.cursors import Cursors
 from service.resources.links import Links
 from service.resources.representations import JobView, job_view
 from service.resources.signing import Signer
@@ -49,6 +50,7 @@ class Door:
     limiter: RateLimiter
     webhook_secrets: WebhookSecrets
     links: Links
+    cursors: Cursors
     counters: DoorCounters
     tracing: Tracing
     models: TtlCache[tuple[ModelEntry, ...]]
@@ -79,9 +81,16 @@ class Door:
         names = ", ".join(entry.name for entry in known)
         raise UnknownModel("model", f"unknown model {wanted!r}; available: {names}")
 
-    async def view(self, record: JobRecord, links: Links | None = None) -> JobView:
+    async def catalogue(self) -> tuple[ModelEntry, ...]:
+        """Return all models, among them those of every worker that this door has shown."""
+        known = await self.models.get()
+        names = {entry.name for entry in known}
+        if not known or any(each.model not in names for each in await self.workers.get()):
+            return await self.models.refresh()
+        return known
+
+    async def view(self, record: JobRecord, links: Links) -> JobView:
         """Return the job as clients see it, with its queue position and ETA."""
-        links = links or self.links
         if record.status.ended:
             return job_view(record, links)
         position = None
@@ -183,6 +192,7 @@ def _door(settings: ServiceSettings, counters: DoorCounters, tracing: Tracing) -
         limiter=RateLimiter(settings),
         webhook_secrets=WebhookSecrets(settings),
         links=_links(settings),
+        cursors=Cursors(_secrets(settings)),
         counters=counters,
         tracing=tracing,
         models=TtlCache(store.models),
@@ -193,10 +203,15 @@ def _door(settings: ServiceSettings, counters: DoorCounters, tracing: Tracing) -
 
 
 def _links(settings: ServiceSettings) -> Links:
+    secrets = _secrets(settings)
+    return Links(settings.public_url, Signer(secrets, settings.url_ttl_s) if secrets else None)
+
+
+def _secrets(settings: ServiceSettings) -> tuple[bytes, ...]:
+    """Return what links, cursors and aliases are made with; nothing if no keys are required."""
     if settings.auth == "off":
-        return Links(settings.public_url)
-    secrets = [secret.get_secret_value().encode() for secret in settings.url_secrets]
-    return Links(settings.public_url, Signer(secrets, settings.url_ttl_s))
+        return ()
+    return tuple(secret.get_secret_value().encode() for secret in settings.url_secrets)
 
 
 async def open_door(request: Request) -> Door:

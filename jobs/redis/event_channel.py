@@ -8,7 +8,7 @@ from jobs.store import Event
 
 MAX_WAITING = 64
 """Events that wait for a slow listener; it reads what it missed by itself."""
-GROUP = 16
+GROUP = 8
 """Listeners that are woken at once: other work of the event loop comes between two groups."""
 
 

@@ -12,6 +12,7 @@ from service.api.job_ids import JobId
 from service.auth.scope import Scope
 from service.door import DoorDep
 from service.http.problem import Refusal
+from service.resources.links import Links
 from service.resources.signing import LinkScope
 
 GUARDED = (401, 403, 429)
@@ -105,6 +106,17 @@ async def metrics_caller(calling: AnyCaller) -> Caller:
 
 JobsCaller = Annotated[Caller, Depends(jobs_caller)]
 MetricsCaller = Annotated[Caller, Depends(metrics_caller)]
+
+
+async def links_of_caller(door: DoorDep, request: Request) -> Links:
+    """Return the links that the caller gets: those it reaches by a link end with it."""
+    holder = request.state.caller
+    if isinstance(holder, LinkHolder):
+        return door.links.ending_by(holder.expires_at)
+    return door.links.naming_workers() if Scope.OPERATOR in holder.scopes else door.links
+
+
+CallerLinks = Annotated[Links, Depends(links_of_caller)]
 
 
 async def own_job(door: DoorDep, calling: JobsCaller, job_id: JobId) -> JobRecord:

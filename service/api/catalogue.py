@@ -13,14 +13,14 @@ router = APIRouter(tags=["catalogue"])
 @router.get("/v1/models", summary="List models", responses=problems(*GUARDED))
 async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
     """Return all models that workers have announced, with their limits and samplers."""
-    return ModelList(models=await door.models.get())
+    return ModelList(models=await door.catalogue())
 
 
 @router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))
 async def list_samplers(door: DoorDep, caller: AnyCaller) -> SamplerList:
     """Return all samplers with the models that offer them."""
     found: dict[str, SamplerView] = {}
-    for model in await door.models.get():
+    for model in await door.catalogue():
         for sampler in model.samplers:
             before = found[sampler.name].models if sampler.name in found else ()
             fields = sampler.model_dump() | {"models": (*before, model.name)}

@@ -15,8 +15,8 @@ from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.redis.events import parse_id
 from jobs.schema import JobRecord
 from jobs.store import Event
-from service.api.caller import GUARDED
-from service.api.link_access import EventsJob, link_expires_at
+from service.api.caller import GUARDED, CallerLinks
+from service.api.link_access import EventsJob
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
 from service.http.event_stream import STREAM_HEADERS, EventStream
@@ -66,6 +66,7 @@ async def follow_job(
     request: Request,
     door: DoorDep,
     record: EventsJob,
+    links: CallerLinks,
     last_event_id: Annotated[
         str | None,
         Header(description="Resume after this event; browsers send it when they reconnect."),
@@ -92,7 +93,7 @@ async def follow_job(
             door.client_left(record.id)
 
     return EventStream(
-        frames(door, record, first, events, door.links.ending_by(link_expires_at(request))),
+        frames(door, record, first, events, links),
         keep_alive_s=door.settings.keep_alive_s,
         closing=door.closing,
         on_left=on_left,
@@ -135,7 +136,7 @@ async def shared(door: Door, record: JobRecord, batch: tuple[Event, ...], links:
     async def make() -> bytes:
         return b"".join([await frame(door, record, event, links) for event in batch])
 
-    return await door.frames.get((record.id, batch[0].id, batch[-1].id, links.latest), make)
+    return await door.frames.get((record.id, batch[0].id, batch[-1].id, links), make)
 
 
 async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> bytes:

@@ -44,7 +44,8 @@ async def healthz() -> Alive:
 async def readyz(door: DoorDep) -> Ready:
     """Answer 200 if the store is available and loses no job, else 503."""
     await door.store.ping()
-    return Ready(models=len(await door.models.get()), workers=len(await door.workers.get()))
+    models, workers = await door.catalogue(), await door.workers.get()
+    return Ready(models=len(models), workers=len(workers))
 
 
 @router.get(
@@ -65,7 +66,7 @@ async def readyz(door: DoorDep) -> Ready:
 async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Response:
     """Return the store's metrics as Prometheus text or as OpenMetrics, which has exemplars."""
     totals, models, workers, outbox = await asyncio.gather(
-        door.store.totals(), door.models.get(), door.workers.get(), door.store.outbox.counts()
+        door.store.totals(), door.catalogue(), door.workers.get(), door.store.outbox.counts()
     )
     names = [model.name for model in models]
     backlogs = await asyncio.gather(*(door.store.backlog(name) for name in names))

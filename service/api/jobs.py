@@ -13,7 +13,7 @@ from jobs.catalogue import resolve, units, warnings
 from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.telemetry.tracing import traceparent
-from service.api.caller import GUARDED, Caller, JobsCaller, OwnJob, OwnJobId
+from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller, OwnJob, OwnJobId
 from service.api.job_ids import new_job_id
 from service.api.waiting import wait_for_end, wait_s
 from service.door import Door, DoorDep
@@ -84,6 +84,7 @@ async def submit(
     body: JobRequest,
     door: DoorDep,
     caller: JobsCaller,
+    links: CallerLinks,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -107,7 +108,7 @@ async def submit(
             record = await latest(door, record)
     if offered_s is not None:
         response.headers["preference-applied"] = f"wait={timeout_s:g}"
-    view = await door.view(record)
+    view = await door.view(record, links)
     path = f"/v1/jobs/{record.id}"
     if offered_s is not None and record.status.ended:
         response.status_code = 200
@@ -178,37 +179,41 @@ async def latest(door: Door, record: JobRecord) -> JobRecord:
 async def list_jobs(
     door: DoorDep,
     caller: JobsCaller,
+    links: CallerLinks,
     status: Annotated[JobStatus | None, Query(description="Only jobs with this status.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
     cursor: Annotated[
         str | None,
         Query(
             description="The `cursor` of the previous page.",
-            json_schema_extra={"pattern": "^[0-9]{1,18}$"},
+            json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,22}$"},
         ),
     ] = None,
 ) -> JobList:
     """Return a page of the caller's jobs, newest first; operators see those of all tenants."""
-    page = await door.store.list(tenant=caller.view, status=status, limit=limit, cursor=cursor)
-    views = tuple(job_view(record, door.links) for record in page.records)
+    below = door.cursors.opened(cursor, caller.view)
+    page = await door.store.list(tenant=caller.view, status=status, limit=limit, cursor=below)
+    views = tuple(job_view(record, links) for record in page.records)
     unreadable = tuple(
         UnreadableJob(id=error.job_id, code=refusal_of(error).code, detail=str(error))
         for error in page.unreadable
     )
-    return JobList(jobs=views, unreadable=unreadable, cursor=page.cursor)
+    return JobList(
+        jobs=views, unreadable=unreadable, cursor=door.cursors.sealed(page.cursor, caller.view)
+    )
 
 
 @router.get("/v1/jobs/{job_id}", summary="Get a job", responses=problems(*GUARDED, 404))
-async def get_job(response: Response, door: DoorDep, job: OwnJob) -> JobView:
+async def get_job(response: Response, door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
     """Return a job with its progress, queue position and ETA."""
     response.headers["cache-control"] = "no-store"
-    return await door.view(job)
+    return await door.view(job, links)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", summary="Cancel a job", responses=problems(*GUARDED, 404))
-async def cancel_job(door: DoorDep, job: OwnJob) -> JobView:
+async def cancel_job(door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
     """Cancel a job now; a job that has ended stays as it is."""
-    return await door.view(await door.store.cancel(job.id))
+    return await door.view(await door.store.cancel(job.id), links)
 
 
 @router.delete(

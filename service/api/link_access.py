@@ -36,12 +36,6 @@ def requires(scope: LinkScope) -> Callable[..., Awaitable[JobRecord]]:
     return linked_job
 
 
-def link_expires_at(request: Request) -> int | None:
-    """Return when the link of this request expires, None if it came with an API key."""
-    holder = request.state.caller
-    return holder.expires_at if isinstance(holder, LinkHolder) else None
-
-
 ImagesJob = Annotated[JobRecord, Depends(requires(LinkScope.IMAGES))]
 PreviewJob = Annotated[JobRecord, Depends(requires(LinkScope.PREVIEW))]
 EventsJob = Annotated[JobRecord, Depends(requires(LinkScope.EVENTS))]

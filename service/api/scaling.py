@@ -42,7 +42,7 @@ async def get_scaling(
     A model that no worker has ever announced is unknown and gives 404, unless the request has
     ``unannounced_s``. Start one worker, which announces it.
     """
-    known, workers = await asyncio.gather(door.models.get(), door.workers.get())
+    known, workers = await asyncio.gather(door.catalogue(), door.workers.get())
     for entry in known:
         if entry.name == model:
             return scaling_view(scaling_signal(entry, await door.backlog(model), workers))

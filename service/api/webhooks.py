@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from jobs.errors import JobNotFound
-from service.api.caller import GUARDED, JobsCaller, OwnJob
+from service.api.caller import GUARDED, CallerLinks, JobsCaller, OwnJob
 from service.door import DoorDep
 from service.http.documented import problems
 from service.http.problem import Refusal
@@ -32,12 +32,12 @@ async def get_secret(door: DoorDep, caller: JobsCaller) -> WebhookSecret:
     response_model=JobView,
     responses=problems(*GUARDED, 404),
 )
-async def redeliver(door: DoorDep, job: OwnJob) -> Response:
+async def redeliver(door: DoorDep, job: OwnJob, links: CallerLinks) -> Response:
     """Deliver the job's webhook again, with as many attempts as the first time."""
     try:
         await door.store.outbox.again(job.id)
     except JobNotFound as error:
         detail = f"job {job.id} has no webhook, or has not ended"
         raise Refusal(404, "not_found", detail) from error
-    view = await door.view(await door.store.get(job.id))
+    view = await door.view(await door.store.get(job.id), links)
     return Response(view.model_dump_json(), status_code=202, media_type="application/json")

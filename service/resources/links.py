@@ -1,4 +1,4 @@
-"""The URLs in a job's JSON."""
+"""The URLs in a job's JSON, and what its worker is called there."""
 
 import time
 from dataclasses import dataclass, replace
@@ -13,10 +13,21 @@ class Links:
     public_url: str = ""  # without a trailing slash; empty: paths on this host
     signer: Signer | None = None
     latest: int | None = None  # no link is valid after it, seconds since 1970
+    names_workers: bool = False  # else an alias, if keys are required
 
     def ending_by(self, latest: int | None) -> "Links":
         """Return links that expire by then: links reached through a link must not outlive it."""
         return replace(self, latest=latest)
+
+    def naming_workers(self) -> "Links":
+        """Return links for an operator, who may know hosts and processes."""
+        return replace(self, names_workers=True)
+
+    def worker(self, name: str | None) -> str | None:
+        """Return what a worker is called: an alias tells it from others, and nothing else."""
+        if name is None or self.signer is None or self.names_workers:
+            return name
+        return self.signer.alias(name)
 
     def image(self, job_id: str, index: int) -> str:
         """Return the link to a finished image."""

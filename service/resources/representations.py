@@ -123,7 +123,9 @@ class JobView(View):
     preview_url: str | None
     events_url: str
     attempts: int
-    worker: str | None
+    worker: str | None = Field(
+        description="The last worker that claimed it; with API keys, operators alone see its name."
+    )
     error: Problem | None
     warnings: tuple[WarningView, ...] = Field(
         (), description="What of the request was cut, ignored, lowered or repeated."
@@ -239,7 +241,7 @@ def job_view(
         preview_url=links.preview(record.id) if record.preview_step is not None else None,
         events_url=links.events(record.id),
         attempts=record.attempts,
-        worker=record.worker,
+        worker=links.worker(record.worker),
         error=_failure(record),
         warnings=tuple(WarningView.model_validate(each) for each in record.warnings),
         webhook=None if record.webhook is None else webhook_view(record.webhook),

@@ -162,7 +162,7 @@ async def crowded(http: AsyncClient, url: str, count: int) -> list[int]:
     """Open streams that stay open; return their statuses, those refused at once."""
     tasks = [asyncio.create_task(http.get(url)) for _ in range(count)]
     await asyncio.wait(tasks, timeout=1.5)
-    codes = [task.result().status_code if task.done() else 200 for task in tasks]
+    codes = sorted(task.result().status_code if task.done() else 200 for task in tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

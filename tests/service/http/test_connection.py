@@ -279,3 +279,27 @@ async def test_reader_that_stops_is_let_go(
             await store.preview([Preview(held.lease, 0, 1, "image/png", b"a" * 500_000)])
             await asyncio.sleep(0.01)
     await finish(store, held)
+
+
+async def test_door_stops_at_once_whatever_clients_hold_open(
+    settings: ServiceSettings, store: RedisStore
+) -> None:
+    await store.announce_model(MODEL)
+    with served(settings, limits=ConnectionLimits(20)) as (url, server):
+        async with (
+            connected(url) as (_, silent),
+            connected(url) as (_, heading),
+            connected(url) as (reader, uploading),
+        ):
+            heading.write(GET)
+            uploading.write(POST + b"content-length: 100\r\n\r\n{")
+            await silent.drain()
+            await asyncio.sleep(0.2)
+            began = perf_counter()
+            server.handle_exit(0, None)
+            async with asyncio.timeout(10):
+                answer = await until_closed(reader)
+                while server.server_state.connections:
+                    await asyncio.sleep(0.02)
+            assert perf_counter() - began < 2
+            assert (status(answer), code(answer)) == (408, "request_timeout")

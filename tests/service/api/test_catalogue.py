@@ -1,0 +1,40 @@
+"""The catalogue is never behind the workers that a door shows."""
+
+from dataclasses import replace
+from typing import Any
+
+from httpx import AsyncClient
+
+from jobs.redis.store import RedisStore
+from jobs.settings import JobsSettings
+from tests.jobs.examples import MODEL, worker
+from tests.service.doors import open_door
+
+
+async def names(http: AsyncClient, path: str, part: str) -> set[str]:
+    found: Any = (await http.get(path)).json()
+    return {each["name"] for each in found[part]}
+
+
+async def test_a_new_model_is_there_as_soon_as_its_worker(
+    jobs_settings: JobsSettings, store: RedisStore
+) -> None:
+    async with open_door(jobs_settings) as (app, http):
+        assert await names(http, "/v1/models", "models") == set()
+        for name in ("toy", "second"):
+            await store.announce_model(MODEL.model_copy(update={"name": name}))
+            await store.announce_worker(replace(worker(1.0, name), model=name))
+            await app.state.door.workers.refresh()
+            assert name in {each["model"] for each in (await http.get("/v1/workers")).json()}
+            assert name in await names(http, "/v1/models", "models")
+            assert await names(http, "/v1/samplers", "samplers") == {"euler", "heun"}
+            assert (await http.get("/readyz")).json()["models"] >= 1
+
+
+async def test_a_first_model_is_there_at_once(
+    jobs_settings: JobsSettings, store: RedisStore
+) -> None:
+    async with open_door(jobs_settings) as (_, http):
+        assert (await http.get("/readyz")).json() == {"status": "ok", "models": 0, "workers": 0}
+        await store.announce_model(MODEL)
+        assert await names(http, "/v1/models", "models") == {"toy"}
