@@ -5,6 +5,8 @@ from diffusion.config import FLAG, HARMLESS, WORD, Key, Table, each, either, num
 CHANNELS = whole(1, 16384)
 LAYERS = whole(1, 64)
 HEADS = whole(1, 256)
+DEPTH = whole(0, 64)  # distilled networks leave some out
+DEPTHS = each(either(DEPTH, each(DEPTH)))
 BLOCKS = each(WORD)
 OFF = only(False, None)
 NONE = only(None)
@@ -84,8 +86,8 @@ UNET: Table = {
     "norm_num_groups": whole(1, 16384).nullable,
     "norm_eps": number(0, 1),
     "cross_attention_dim": CHANNELS.needed,
-    "transformer_layers_per_block": either(LAYERS, each(either(LAYERS, each(LAYERS)))),
-    "reverse_transformer_layers_per_block": each(either(LAYERS, each(LAYERS))).nullable,
+    "transformer_layers_per_block": either(DEPTH, DEPTHS),
+    "reverse_transformer_layers_per_block": DEPTHS.nullable,
     "attention_head_dim": either(HEADS, each(HEADS)),
     "num_attention_heads": either(HEADS, each(HEADS)).nullable,
     "dual_cross_attention": FLAG,
@@ -203,7 +205,7 @@ MODEL_INDEX: Table = {
     ),
     **dict.fromkeys(("unet", "vae", "text_encoder", "tokenizer", "scheduler"), _PART),
     **dict.fromkeys(("text_encoder_2", "tokenizer_2"), either(_PART, _ABSENT)),
-    "force_zeros_for_empty_prompt": FLAG,
+    "force_zeros_for_empty_prompt": FLAG.nullable,
     # Parts that look at finished images, or at images that a request brings.
     **dict.fromkeys(
         ("add_watermarker", "feature_extractor", "image_encoder", "requires_safety_checker",

@@ -124,7 +124,11 @@ class JobRequest(BoundedRequest):
         "replica of the door.",
     )
     preview: int = Field(
-        1, ge=0, le=MAX_STEPS, description="Steps between previews; 0 disables them."
+        1,
+        ge=0,
+        le=MAX_STEPS,
+        description="Steps between previews; 0 disables them. "
+        "They are also limited to a few a second.",
     )
     output_format: OutputFormat = Field("png", description="File format of the images.")
     webhook: Webhook | None = Field(None, description="Where to report the job's end.")
