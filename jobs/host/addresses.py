@@ -1,5 +1,6 @@
 """Addresses to listen on and how they are written in URLs, of IPv4 and IPv6 alike."""
 
+import ipaddress
 import socket
 from contextlib import ExitStack
 from typing import Any
@@ -18,6 +19,16 @@ def url_host(host: str) -> str:
 def reachable(host: str) -> str:
     """Return the host, for a URL, at which this machine reaches a server that listens on it."""
     return url_host(LOOPBACK_OF.get(host, host))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a URL's host is this machine's loopback interface."""
+    try:
+        address = ipaddress.ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    except ValueError:
+        name = host.rstrip(".").lower()
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def bind_host(host: str) -> str:

@@ -2,12 +2,16 @@
 
 from importlib.metadata import version
 from threading import Thread
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from requests import Session
+
+from jobs.host.addresses import is_loopback
 
 EXPORT_S = 2.0  # per batch, retries included; spans that cannot be sent are dropped
 CLOSE_S = 3.0  # an unreachable collector must not delay shutdown
@@ -38,7 +42,10 @@ def provider(endpoint: str, sampler: Sampler, service: str, instance: str) -> Tr
         }
     )
     made = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_S)
+    session = Session()
+    session.trust_env = not is_loopback(urlsplit(endpoint).hostname or "")  # no proxy reaches that
+    url = f"{endpoint.rstrip('/')}/v1/traces"
+    exporter = OTLPSpanExporter(endpoint=url, timeout=EXPORT_S, session=session)
     made.add_span_processor(BatchSpanProcessor(exporter))
     return made
 

@@ -83,6 +83,9 @@ def start_errors() -> Iterator[None]:
     except (StackError, UnusableFolder, NoRedisServer, TimeoutError, ClientError) as error:
         print_error(str(error))
         raise typer.Exit(1) from error
+    except OSError as error:  # a file of the data folder is not what it should be
+        print_error(f"{error.filename or 'this machine'}: {error.strerror or error}")
+        raise typer.Exit(1) from error
 
 
 @app.command()

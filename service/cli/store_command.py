@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
+from redis.exceptions import RedisError
 
 from jobs.errors import JobsError, StartError
 from jobs.settings import JobsSettings, read_environment
@@ -79,4 +80,7 @@ def run_or_complain(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except JobsError as error:
         print_error(str(error))
+        raise typer.Exit(1) from error
+    except (RedisError, OSError) as error:  # a password, a certificate, or no Redis at all
+        print_error(f"Redis cannot be used: {error}")
         raise typer.Exit(1) from error

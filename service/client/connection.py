@@ -1,10 +1,10 @@
 """How the client reaches a door: a checked address and key, and no proxy to this machine."""
 
-import ipaddress
 from collections.abc import Mapping
 
 import httpx
 
+from jobs.host.addresses import is_loopback
 from service.client.errors import InvalidArgument
 
 
@@ -51,16 +51,6 @@ def authorization(api_key: str | None) -> dict[str, str]:
     if not api_key.isascii() or not api_key.isprintable() or not api_key or " " in api_key:
         raise InvalidArgument("the API key is not printable ASCII without spaces, like sfu_…")
     return {"authorization": f"Bearer {api_key}"}
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a URL's host is this machine's loopback interface."""
-    try:
-        address = ipaddress.ip_address(host)
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-    except ValueError:
-        name = host.rstrip(".").lower()
-        return name == "localhost" or name.endswith(".localhost")
 
 
 def shown(address: httpx.URL) -> str:

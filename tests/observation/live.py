@@ -69,11 +69,12 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         if find("prometheus"):
             seen = stack.enter_context(prometheus(metrics, folder))
         os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "300"
+        os.environ["HTTP_PROXY"] = "http://127.0.0.1:1"  # the collector is on this machine
         worker = Worker(
             settings, model, "observed", logs["worker"], metrics_port=worker_port,
             otlp_endpoint=collector.url, preview_s=0,
         )  # fmt: skip
-        del os.environ["OTEL_BSP_SCHEDULE_DELAY"]
+        del os.environ["OTEL_BSP_SCHEDULE_DELAY"], os.environ["HTTP_PROXY"]
         stack.callback(worker.end)
         wait("the door with a worker", lambda: door_answers(url, 1))
         if seen:

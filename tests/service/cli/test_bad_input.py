@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jobs.settings import JobsSettings
 from service.cli.main import app
 from service.processes.redis_server import free_port
+from tests.service.client.test_connection import web_server
 
 NOWHERE = "/proc/sfumato"  # where nobody can make a folder
 VARIABLES = [name for name in os.environ if name.startswith("SFUMATO_") or name == "REDIS_URL"]
@@ -187,3 +189,37 @@ def test_a_redis_that_does_not_answer_a_command_is_named(monkeypatch: pytest.Mon
     line = refused(["keys", "list"], 1)
     assert f"127.0.0.1:{port}" in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    "name", ["lock", "url-secret", "redis-url", "operator-key", "logs", "redis"]
+)
+def test_a_data_folder_with_something_else_in_it_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path("data")
+    data.mkdir()
+    if name in ("logs", "redis"):
+        (data / name).write_text("kept")
+    else:
+        (data / name).mkdir()
+    monkeypatch.setenv("SFUMATO_AUTH", "keys")
+    words = ["up", "--port", "0", "--workers", "0", "--door", "uvicorn", "--data", "data"]
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 1, outcome.output
+    assert f"data/{name}" in outcome.output.splitlines()[-1]
+    assert isinstance(outcome.exception, SystemExit)
+
+
+def test_a_redis_that_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs_settings: JobsSettings
+) -> None:
+    with web_server(b"x", "text/plain") as (url, _):
+        other = url.replace("http://", "redis://:secret@")
+        for address in (
+            other,
+            jobs_settings.redis_url.replace("redis://", "redis://nobody:secret@"),
+        ):
+            monkeypatch.setenv("SFUMATO_REDIS_URL", address)
+            for words in (["keys", "list"], ["up", "--port", "0"]):
+                assert "secret" not in refused(words, 1)

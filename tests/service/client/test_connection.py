@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from jobs.host.addresses import is_loopback
 from service.client.client import Client
-from service.client.connection import door_address, is_loopback, shown
+from service.client.connection import door_address, shown
 from service.client.errors import ConnectionFailed, InvalidArgument, UnexpectedResponse
 from service.processes.redis_server import free_port
 
