@@ -82,7 +82,7 @@ SCENARIOS = (
     ),
     Scenario(
         "device_weak", "a device short of memory, slow, with NaN", device.weak,
-        {"jobs": 200, "steps": 100}, {"jobs": 20, "steps": 30},
+        {"jobs": 60, "steps": 60}, {"jobs": 20, "steps": 20},
     ),
     Scenario("cancel_many", "many jobs cancelled at once", cancel_many.run,
              {"jobs": 200}, {"jobs": 60}),

@@ -65,7 +65,7 @@ async def broken(stage: Stage, *, fault: str, jobs: int, steps: int, lease_s: fl
             await end_of(await later(child, 1))
         switch.unlink()
         await client.workers({(await later(child, 1 if fault == "hang" else 2)).name})
-    await client.all_ended(jobs, 120)
+    await client.all_ended(jobs, 300)
     judge(outcome, [await client.store.get(name) for name in names])
     pauses = [after - before for before, after in zip(child.starts, child.starts[1:], strict=False)]
     outcome.note("restarts", len(pauses))
@@ -83,7 +83,7 @@ async def weak(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     client = stage.client(settings)
     switch.touch()
     names = await client.submit_many(jobs, steps)
-    await client.all_ended(jobs, 120)
+    await client.all_ended(jobs, 300)
     judge(outcome, [await client.store.get(name) for name in names])
     (worker,) = fleet
     text = worker.log.read_text()
