@@ -7,9 +7,14 @@ from pathlib import Path
 
 from celery.__main__ import main as celery
 
+from diffusion.bundle.bundle import Bundle
 from service import uvicorn_door
+from tests.faults.devices import FAULTS, FaultyBackend, switched
+from workers import app
 from workers.engine.admission import SlotAdmission
 from workers.engine.messages import ImageRequest
+from workers.host import load
+from workers.settings import WorkerSettings
 
 POISON = "poison"
 """A job with this prompt kills the process that draws it, in a poisoned worker."""
@@ -30,6 +35,19 @@ def poisoned_worker(words: list[str]) -> None:
         return open_slot(self, request)
 
     SlotAdmission.open = opening  # type: ignore[assignment,method-assign]
+    worker(words)
+
+
+def faulty_worker(words: list[str]) -> None:
+    """Run a worker whose device has a fault for as long as a file exists."""
+    fault = switched(FAULTS[os.environ["DEVICE_FAULT"]], Path(os.environ["DEVICE_SWITCH"]))
+
+    def loading(settings: WorkerSettings) -> Bundle:
+        bundle = load(settings)
+        bundle.backend = FaultyBackend(bundle.backend, fault)
+        return bundle
+
+    vars(app)["load"] = loading
     worker(words)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios import (
     cancel_many,
+    device,
     door_kill,
     idempotency,
     lost_ring,
@@ -68,6 +69,20 @@ SCENARIOS = (
     Scenario(
         "poison", "job kills its worker's process", poison.run,
         {"neighbours": 100, "lease_s": 6.0}, {"neighbours": 10, "lease_s": 1.2},
+    ),
+    Scenario(
+        "device_dead", "a worker's device breaks", device.broken,
+        {"fault": "illegal_access", "jobs": 60, "steps": 600, "lease_s": 6.0},
+        {"fault": "illegal_access", "jobs": 30, "steps": 120, "lease_s": 1.5},
+    ),
+    Scenario(
+        "device_hang", "a worker's device hangs", device.broken,
+        {"fault": "hang", "jobs": 60, "steps": 600, "lease_s": 6.0},
+        {"fault": "hang", "jobs": 30, "steps": 120, "lease_s": 1.5},
+    ),
+    Scenario(
+        "device_weak", "a device short of memory, slow, with NaN", device.weak,
+        {"jobs": 60, "steps": 60}, {"jobs": 20, "steps": 20},
     ),
     Scenario("cancel_many", "many jobs cancelled at once", cancel_many.run,
              {"jobs": 200}, {"jobs": 60}),

@@ -106,7 +106,7 @@ class Stage:
         """Start workers; return when all have announced themselves."""
 
         def start(worker: str) -> Worker:
-            return Worker(settings, self.model, worker, self.folder / f"{worker}.log", **how)
+            return self.worker(settings, worker, **how)
 
         fleet = Fleet(name, start, places)
         self._closing.push_async_callback(fleet.close)
@@ -116,6 +116,12 @@ class Stage:
             ended = {w.name: code for w in fleet if (code := w.process.poll()) is not None}
             raise AssertionError(f"{error}; exit codes: {ended}") from error
         return fleet
+
+    def worker(self, settings: JobsSettings, name: str, **how: Any) -> Worker:
+        """Start a worker."""
+        worker = Worker(settings, self.model, name, self.folder / f"{name}.log", **how)
+        self._closing.callback(worker.end)
+        return worker
 
     def client(self, settings: JobsSettings) -> Client:
         """Open a client of the store."""

@@ -2,14 +2,19 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from jobs.schema import JobStatus
+from jobs.settings import JobsSettings
 from tests.faults.client import Client
 from tests.faults.conftest import Start
+from tests.faults.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -37,6 +42,26 @@ async def test_sigterm_gives_jobs_back_and_no_step_is_repeated(
         assert (record.worker, record.deaths) == ("second", 0)
         assert record.evaluations == 600, "a step was repeated"
     assert {w.id for w in await client.store.workers()} == {"second"}
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "hanging"])
+async def test_a_worker_stops_within_a_lease_while_redis_is_away(
+    tmp_path: Path, tiny: Path, fault: signal.Signals
+) -> None:
+    async with Stage(tmp_path / "stage", tiny) as stage:
+        redis = stage.redis()
+        settings = JobsSettings(redis_url=redis.url, lease_s=2.0)
+        (worker,) = await stage.fleet(settings, 1)
+        client = stage.client(settings)
+        await client.submit("job", num_inference_steps=1000)
+        await client.at_step("job", 5)
+        assert redis.process is not None
+        redis.process.send_signal(fault)
+        began = monotonic()
+        worker.process.terminate()
+        await asyncio.to_thread(worker.process.wait, 60)
+        assert monotonic() - began < settings.lease_s + 6.0
+        redis.process.send_signal(signal.SIGCONT)
 
 
 def test_a_worker_refuses_another_pool() -> None:

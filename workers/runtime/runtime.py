@@ -29,6 +29,8 @@ from workers.runtime.slots import Slots
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
+RING_AGAIN_S = 0.1
+"""Before a draining worker passes a ring on: Celery may hand it the same one again."""
 
 
 class Runtime:
@@ -83,6 +85,7 @@ class Runtime:
         run = await self._next()
         if run is None:
             if self.pulse.draining:
+                await asyncio.sleep(RING_AGAIN_S)
                 await self._publisher.ring(ring)
             return
         if self.pulse.draining:  # since the claim was sent

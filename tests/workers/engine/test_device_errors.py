@@ -10,7 +10,7 @@ import torch
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.errors import BundleError, DiffusionError, NonFiniteError
-from tests.workers.engine.faulty import (
+from tests.faults.devices import (
     ILLEGAL_ACCESS,
     Fault,
     FaultyBackend,

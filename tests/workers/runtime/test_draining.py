@@ -14,7 +14,7 @@ from jobs.errors import StoreUnavailable
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import until
-from tests.workers.engine.faulty import FaultyBackend
+from tests.faults.devices import FaultyBackend
 from tests.workers.inside import Inside
 
 SHORT_S = 1.5

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion.bundle.bundle import Bundle
 from jobs.schema import JobRecord, JobStatus
 from jobs.store import WorkerEntry
-from tests.workers.engine.faulty import FaultyBackend, out_of_memory
+from tests.faults.devices import FaultyBackend, out_of_memory
 from tests.workers.inside import Inside
 from workers.runtime import runtime
 
@@ -40,6 +40,15 @@ async def failed(inside: Inside, job_id: str, code: str) -> JobRecord:
     return record
 
 
+async def returned(inside: Inside, job_id: str) -> None:
+    """Wait until a job has been given back after its first claim."""
+    await inside.seen(
+        f"the return of {job_id}",
+        job_id,
+        lambda record: (record.status, record.attempts) == (JobStatus.QUEUED, 1),
+    )
+
+
 async def other_worker(inside: Inside, model: str = "tiny") -> None:
     """Announce another worker."""
     (own,) = await inside.store.workers()
@@ -65,15 +74,13 @@ async def test_a_job_that_fails_is_tried_once_by_another_worker(
 ) -> None:
     await other_worker(inside)
     await inside.submit("job", num_inference_steps=3)
-    await inside.seen("its return", "job", lambda record: record.status is JobStatus.QUEUED)
+    await returned(inside, "job")
     await inside.submit("next", num_inference_steps=3)  # the worker's next claim is not for it
-    await inside.seen("the next job's return", "next", lambda r: r.attempts == 1)
+    await returned(inside, "next")
     again = await inside.store.claim("tiny", "other", idle=True)
     assert again is not None
     assert (again.record.id, again.record.attempts, again.record.deaths) == ("job", 2, 0)
     await inside.store.requeue(again.lease, "drain")
-    record = await inside.seen("the job at rest", "job", lambda r: r.status is JobStatus.QUEUED)
-    assert record.attempts == 2
 
 
 async def test_a_job_fails_that_no_other_worker_can_draw(broken: None, inside: Inside) -> None:
@@ -86,7 +93,7 @@ async def test_a_job_fails_that_no_other_worker_can_draw(broken: None, inside: I
 async def test_the_second_failure_is_final_whoever_has_it(broken: None, inside: Inside) -> None:
     await other_worker(inside)
     await inside.submit("job", num_inference_steps=3)
-    await inside.seen("its return", "job", lambda record: record.status is JobStatus.QUEUED)
+    await returned(inside, "job")
     inside.threads.submit(inside.host.answer, "job")
     assert (await failed(inside, "job", "internal")).attempts == 2
 
@@ -97,7 +104,7 @@ async def test_what_fits_on_no_device_here_may_fit_on_another(
     monkeypatch.setattr(bundle, "backend", FaultyBackend(bundle.backend, out_of_memory(1)))
     await other_worker(inside)
     await inside.submit("job", num_inference_steps=3)
-    await inside.seen("its return", "job", lambda record: record.status is JobStatus.QUEUED)
+    await returned(inside, "job")
 
 
 @pytest.fixture

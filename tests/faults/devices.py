@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import sleep
 
 import torch
@@ -93,3 +94,23 @@ def slow(every: int, seconds: float) -> Fault:
         return prediction
 
     return fault
+
+
+def weak(call: int, prediction: Tensor) -> Tensor:
+    """Be slow now and then, give NaN now and then, and hold no more than three rows."""
+    for fault in (out_of_memory(3), non_finite(7), slow(11, 0.05)):
+        prediction = fault(call, prediction)
+    return prediction
+
+
+def switched(fault: Fault, switch: Path) -> Fault:
+    """Return a device that has the fault while a file exists."""
+
+    def now(call: int, prediction: Tensor) -> Tensor:
+        return fault(call, prediction) if switch.exists() else prediction
+
+    return now
+
+
+FAULTS: Mapping[str, Fault] = {"illegal_access": illegal_access(0), "hang": hang(0), "weak": weak}
+"""Of workers in processes of their own, by name."""
