@@ -25,7 +25,7 @@ Positive = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class SamplerEntry(BaseModel):
-    """A sampler that workers offer. n > 1 steps take rows_per_step · n + rows_offset rows."""
+    """A sampler that workers offer. n > 1 steps take rows_per_step · n + an offset rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,14 +35,18 @@ class SamplerEntry(BaseModel):
     order: int
     rows_per_step: Positive
     rows_offset: int
+    rows_offsets: dict[str, int] = Field(  # entries of former versions have none
+        default_factory=dict, description="Offsets of schedules where it is another."
+    )
     uses_eta: bool
     default_schedule: str
     schedules: tuple[str, ...]
     max_steps: Positive
 
-    def rows(self, steps: int) -> int:
+    def rows(self, steps: int, schedule: str) -> int:
         """Return the UNet evaluations for one image without guidance."""
-        return 1 if steps == 1 else self.rows_per_step * steps + self.rows_offset
+        offset = self.rows_offsets.get(schedule, self.rows_offset)
+        return 1 if steps == 1 else self.rows_per_step * steps + offset
 
 
 class ModelEntry(BaseModel):
@@ -198,6 +202,8 @@ def _side(field: str, value: int, model: ModelEntry) -> int:
 
 def units(spec: JobSpec, model: ModelEntry) -> float:
     """Return a job's work in units; one unit is one UNet row at the model's base resolution."""
-    rows = model.sampler(spec.sampler).rows(spec.num_inference_steps) * spec.num_images
+    rows = (
+        model.sampler(spec.sampler).rows(spec.num_inference_steps, spec.schedule) * spec.num_images
+    )
     passes = 1 if spec.guidance_scale == 1.0 else 2
     return rows * passes * (spec.width * spec.height) / (model.width * model.height)

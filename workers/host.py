@@ -148,6 +148,7 @@ class WorkerHost:
                     await self._store.announce_model(
                         model_entry(
                             self._bundle.info,
+                            self._bundle.noise_schedule,
                             units_per_s=self.engine.stats.units_per_s,
                             cold_start_s=self._cold_start_s,
                         )

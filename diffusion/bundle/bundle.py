@@ -34,7 +34,7 @@ from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, read_json
 from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.samplers.schedule import NoiseSchedule
+from diffusion.schedules.vp import NoiseSchedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")

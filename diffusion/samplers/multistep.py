@@ -16,13 +16,14 @@ GAUSS_POINTS = np.array([-1, 1]) / np.sqrt(3)  # both weigh 1; exact up to degre
 
 def lms(rows: Rows) -> None:
     """Linear multistep in sigma, up to order 4 (Adams-Bashforth; k-diffusion). S[1:]: slopes."""
+    levels = np.array([at.s for at in rows.intervals])
     for at in rows.intervals:
         slopes = [(rows.x - rows.d) / at.s, *rows.s[1:]]
         order = min(at.index + 1, LMS_ORDER)
-        weights = _adams_bashforth(rows.levels.sigmas, at, order)
+        weights = _adams_bashforth(levels, at, order)
         while order > 1 and np.abs(weights).max() > LMS_COEFFICIENT_LIMIT * (at.s - at.t):
             order -= 1
-            weights = _adams_bashforth(rows.levels.sigmas, at, order)
+            weights = _adams_bashforth(levels, at, order)
         state = rows.x + sum(w * d for w, d in zip(weights, slopes, strict=False))
         rows.add(at, state, *slopes[: LMS_ORDER - 1])
 

@@ -10,9 +10,11 @@ import numpy as np
 from diffusion.errors import SamplerError
 from diffusion.samplers import multistep, single_step, stochastic, two_stage
 from diffusion.samplers.rows import Compile, Rows
-from diffusion.samplers.schedule import SAMPLING_SCHEDULES, Levels, NoiseSchedule, sampling_levels
 from diffusion.samplers.table import SamplerTable
 from diffusion.samplers.unipc import unipc
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.own import OWN
+from diffusion.schedules.vp import SAMPLING_SCHEDULES, NoiseSchedule, sampling_levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,10 @@ def compile_levels(
         raise SamplerError(f"sampler {sampler!r} does not take eta {eta}")
     eta = info.eta or 0.0 if eta is None else eta
     rows = Rows(levels, noise_schedule, registers=info.registers, eta=eta)
-    info.compile(rows)
+    if np.isinf(levels.sigmas[0]):
+        rows.add_from_noise(1.0 if info.stochastic and info.eta is None else eta)
+    if rows.intervals:
+        info.compile(rows)
     table = rows.table(sampler)
     if not all(np.isfinite(a).all() for a in (table.mix, table.denoised, table.noise)):
         raise SamplerError(f"sampler {sampler!r} has no finite table for these levels")
@@ -123,8 +128,9 @@ def compile_table(
     """
     info = sampler_info(sampler)
     schedule = schedule or info.default_schedule
-    if schedule not in info.schedules:
-        known = ", ".join(info.schedules)
+    offered = info.schedules if noise_schedule.own is None else (*info.schedules, OWN)
+    if schedule not in offered:
+        known = ", ".join(offered)
         raise SamplerError(f"sampler {sampler!r} takes schedules {known}, not {schedule!r}")
     if not 1 <= steps <= info.max_steps:
         raise SamplerError(f"sampler {sampler!r} takes 1 to {info.max_steps} steps, not {steps}")

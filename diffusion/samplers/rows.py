@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.samplers.schedule import Levels, NoiseSchedule
 from diffusion.samplers.table import SamplerTable
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.vp import NoiseSchedule
 
 Array = NDArray[np.float64]
 
@@ -53,10 +54,13 @@ class Rows:
     ) -> None:
         self.levels = levels
         self.eta = eta
+        sigmas, timesteps = levels.sigmas.tolist(), levels.timesteps.tolist()
+        skipped = int(np.isinf(sigmas[0]))
+        self._steps_before = skipped  # by rows that no interval stands for
         self.intervals = [
-            Interval(i, float(s), float(t), float(at))
-            for i, (s, t, at) in enumerate(
-                zip(levels.sigmas[:-1], levels.sigmas[1:], levels.timesteps, strict=True)
+            Interval(i, *interval)
+            for i, interval in enumerate(
+                zip(sigmas[skipped:-1], sigmas[skipped + 1 :], timesteps[skipped:], strict=True)
             )
         ]
         unit = np.eye(registers + 2)
@@ -79,8 +83,19 @@ class Rows:
         padding = [np.zeros_like(self.x)] * (len(self.s) - len(state))
         self._sigmas.append(at.s if sigma is None else sigma)
         self._timesteps.append(at.timestep if sigma is None else self._timestep_of(sigma))
-        self._finished.append(at.index + 1 if finished is None else finished)
+        done = at.index + 1 if finished is None else finished
+        self._finished.append(self._steps_before + done)
         self._states.append(np.stack([*state, *padding]))
+
+    def add_from_noise(self, eta: float) -> None:
+        """Append the step from an infinite level, where the state is unit noise.
+
+        It is the limit of :meth:`Interval.ancestral` steps from ever larger levels.
+        """
+        first = float(self.levels.sigmas[1])
+        down, up = first * np.sqrt(1 - eta * eta), eta * first
+        at = Interval(-1, np.inf, first, float(self.levels.timesteps[0]))
+        self.add(at, self.d + down * self.x + up * self.noise)
 
     def _timestep_of(self, sigma: float) -> float:
         at = np.flatnonzero(self.levels.sigmas[:-1] == sigma)
@@ -92,6 +107,7 @@ class Rows:
         """Return the finished table; its last row leaves only the image in S[0]."""
         rows, k = np.stack(self._states), len(self.s)
         rows[-1, 1:] = 0.0
+        rows[-1, 0] *= self.levels.final_scale
         sigmas = np.array(self._sigmas)
         seam = self._noise_schedule.precondition(sigmas)
         return SamplerTable(
@@ -106,9 +122,17 @@ class Rows:
             mix=rows[:, :, :k],
             denoised=rows[:, :, k],
             noise=rows[:, :, k + 1],
-            initial_scale=float(np.sqrt(1 + self.levels.sigmas[0] ** 2)),
+            initial_scale=_initial_scale(self.levels),
             step_of_row=np.array(self._finished, dtype=np.int64),
         )
+
+
+def _initial_scale(levels: Levels) -> float:
+    if np.isinf(levels.sigmas[0]):
+        return 1.0
+    if levels.initial_scale is not None:
+        return levels.initial_scale
+    return float(np.sqrt(1 + levels.sigmas[0] ** 2))
 
 
 Compile = Callable[[Rows], None]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from diffusion.samplers.forward import velocity
-from diffusion.samplers.precondition import PredictionType
+from diffusion.schedules.precondition import PredictionType
 from model_export.training.settings import Weighting
 
 

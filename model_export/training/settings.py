@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from diffusion.samplers.precondition import PredictionType
+from diffusion.schedules.precondition import PredictionType
 from model_export.data.captions import MIX, Mix
 from model_export.training.network import NetworkSettings
 

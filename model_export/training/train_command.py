@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 import typer
 
-from diffusion.samplers.precondition import PredictionType
+from diffusion.schedules.precondition import PredictionType
 from model_export.data.captions import KINDS, MIX, Mix
 from model_export.data.data import Dataset, load_dataset
 from model_export.terminal import plain_console

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from diffusion.codec import PatchPCACodec
 from diffusion.samplers.forward import add_noise
-from diffusion.samplers.schedule import training_betas
+from diffusion.schedules.vp import training_betas
 from model_export.data.captions import draw_caption
 from model_export.data.data import Dataset
 from model_export.errors import CheckpointError

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffusion.denoiser import Guidance, Level, denoise
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
-from diffusion.samplers.precondition import PredictionType, precondition
+from diffusion.schedules.precondition import PredictionType, precondition
 
 SHAPE = (4, 6, 6)
 SIGMAS = [0.1, 1.0, 9.0]
@@ -98,17 +98,23 @@ def test_guidance_goes_on_from_the_empty_prompt(kind: PredictionType) -> None:
     assert network.rows == [5]  # three rows, two of them guided
 
 
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("rescale", [0.3, 1.0])
-def test_rescale_follows_its_paper(rescale: float) -> None:
-    """Lin et al. 2023, equations 15 and 16, on predicted noise."""
-    result = estimate(Formula("epsilon"), [guided(4.0, rescale)] * 3)
-    for row, x, sigma in zip(result, noisy(), SIGMAS, strict=True):
-        positive = (x - Formula.clean(torch.full((1, 3, 8), 0.8))[0]) / sigma
-        negative = (x - Formula.clean(torch.full((1, 3, 8), 0.2))[0]) / sigma
+def test_rescale_follows_its_paper(kind: PredictionType, rescale: float) -> None:
+    """Lin et al. 2023, equations 15 and 16, on what the network returns, whatever that is."""
+    network = Formula(kind)
+    result = estimate(network, [guided(4.0, rescale)] * 3)
+    for i, (row, x, sigma) in enumerate(zip(result, noisy(), SIGMAS, strict=True)):
+        seam = precondition("vp", kind, np.array([sigma]))
+        level = torch.tensor([TIMESTEPS[i]])
+        positive, negative = (
+            network.predict(x[None] * seam.c_in[0], level, torch.full((1, 3, 8), value), None)[0]
+            for value in (0.8, 0.2)
+        )
         mixed = negative + 4.0 * (positive - negative)
         rescaled = mixed * positive.std() / mixed.std()
-        noise = rescale * rescaled + (1 - rescale) * mixed
-        assert torch.allclose(row, x - sigma * noise, atol=1e-4)
+        output = rescale * rescaled + (1 - rescale) * mixed
+        assert torch.allclose(row, seam.c_skip[0] * x + seam.c_out[0] * output, atol=3e-4)
 
 
 def test_rescale_of_one_row_leaves_its_neighbours_alone() -> None:

@@ -88,7 +88,8 @@ def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
     async def announce() -> None:
         store = RedisStore(settings)
         try:
-            await store.announce_model(model_entry(load_bundle(model).info))
+            bundle = load_bundle(model)
+            await store.announce_model(model_entry(bundle.info, bundle.noise_schedule))
         finally:
             await store.close()
 

@@ -26,7 +26,9 @@ async def test_workers_follow_the_backlog_from_zero_and_back_and_no_job_is_lost(
     client = Client(jobs_settings)
     bundle = load_bundle(tiny)
     speed = measure(bundle, 8).rows_per_s
-    await client.store.announce_model(model_entry(bundle.info, units_per_s=speed))
+    await client.store.announce_model(
+        model_entry(bundle.info, bundle.noise_schedule, units_per_s=speed)
+    )
     stack = scaled_up(
         tmp_path / "data", tiny, 2, jobs_settings, ray_target_s=3, ray_upscale_delay_s=0.2,
         ray_downscale_delay_s=0.5, ray_idle_s=1,

@@ -144,7 +144,9 @@ async def test_the_worker_and_its_model_are_announced(inside: Inside, bundle: Bu
     (model,) = await until("the model", inside.store.models)
     (worker,) = await until("the worker", inside.store.workers)
     speed, cold_start_s = model.units_per_s, model.cold_start_s
-    assert model == model_entry(bundle.info, units_per_s=speed, cold_start_s=cold_start_s)
+    assert model == model_entry(
+        bundle.info, bundle.noise_schedule, units_per_s=speed, cold_start_s=cold_start_s
+    )
     assert (worker.model, worker.slots, worker.backend) == ("tiny", 2, "torch")
     assert worker.units_per_s == pytest.approx(speed, abs=0.001)
     assert speed > 0

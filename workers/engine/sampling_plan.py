@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from diffusion.denoiser import Level, levels_of
 from diffusion.samplers.registry import MAX_REGISTERS, compile_table
-from diffusion.samplers.schedule import NoiseSchedule
 from diffusion.samplers.table import SamplerTable
+from diffusion.schedules.vp import NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)

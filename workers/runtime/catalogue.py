@@ -1,13 +1,19 @@
 """A worker's model as the store's catalogue lists it."""
 
 from diffusion.model import ModelInfo
-from diffusion.samplers.registry import SAMPLERS, sampler_info
+from diffusion.samplers.registry import SAMPLERS, SamplerInfo, compile_table, sampler_info
+from diffusion.schedules.own import OWN
+from diffusion.schedules.vp import NoiseSchedule
 from jobs.catalogue import ModelEntry, SamplerEntry
 
+COUNTED_STEPS = 6
 
-def sampler_entry(name: str, num_train_timesteps: int) -> SamplerEntry:
-    """Return a sampler as the catalogue lists it for a model of so many timesteps."""
+
+def sampler_entry(name: str, noise_schedule: NoiseSchedule) -> SamplerEntry:
+    """Return a sampler as the catalogue lists it for a model of this schedule."""
     info = sampler_info(name)
+    schedules = info.schedules if noise_schedule.own is None else (*info.schedules, OWN)
+    offsets = {schedule: _rows_offset(info, noise_schedule, schedule) for schedule in schedules}
     return SamplerEntry(
         name=info.name,
         title=info.title,
@@ -17,13 +23,25 @@ def sampler_entry(name: str, num_train_timesteps: int) -> SamplerEntry:
         rows_offset=info.rows_offset,
         uses_eta=info.eta is not None,
         default_schedule=info.default_schedule,
-        schedules=tuple(info.schedules),
-        max_steps=min(info.max_steps, num_train_timesteps),
+        rows_offsets={s: offset for s, offset in offsets.items() if offset != info.rows_offset},
+        schedules=tuple(schedules),
+        max_steps=min(info.max_steps, noise_schedule.num_train_timesteps),
     )
 
 
+def _rows_offset(info: SamplerInfo, noise_schedule: NoiseSchedule, schedule: str) -> int:
+    """Count the rows of a table: where levels begin or end decides about them."""
+    steps = min(COUNTED_STEPS, info.max_steps, noise_schedule.num_train_timesteps)
+    table = compile_table(info.name, noise_schedule, schedule=schedule, steps=steps)
+    return table.rows - info.rows_per_step * steps
+
+
 def model_entry(
-    info: ModelInfo, *, units_per_s: float = 0.0, cold_start_s: float = 0.0
+    info: ModelInfo,
+    noise_schedule: NoiseSchedule,
+    *,
+    units_per_s: float = 0.0,
+    cold_start_s: float = 0.0,
 ) -> ModelEntry:
     """Return a model as the catalogue lists it, with this worker's measurements."""
     return ModelEntry(
@@ -41,7 +59,7 @@ def model_entry(
         default_guidance_scale=info.default_guidance_scale,
         languages=info.languages,
         examples=info.examples,
-        samplers=tuple(sampler_entry(name, info.num_train_timesteps) for name in SAMPLERS),
+        samplers=tuple(sampler_entry(name, noise_schedule) for name in SAMPLERS),
         units_per_s=round(units_per_s, 3),
         cold_start_s=round(cold_start_s, 3),
     )

@@ -20,6 +20,7 @@ SCHEDULE_TYPES = {
     "exponential": "Exponential",
     "beta": "Beta",
     "sgm_uniform": "SGM Uniform",
+    "model": "Automatic",
 }
 """AUTOMATIC1111's names of our schedules, whose levels these are."""
 

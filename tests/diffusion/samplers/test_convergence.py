@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diffusion.samplers.registry import SAMPLERS, compile_levels
-from diffusion.samplers.schedule import Levels
+from diffusion.schedules.levels import Levels
 from tests.diffusion.samplers.toy import SCHEDULE, Array, run_table, toy_noise
 
 SPREAD = 0.5

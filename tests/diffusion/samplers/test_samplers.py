@@ -1,5 +1,6 @@
 """Compiled tables against the textbook's loops, on a nonlinear denoiser and the same noise."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 
 from diffusion.errors import SamplerError
 from diffusion.samplers.registry import SAMPLERS, compile_levels, compile_table
-from diffusion.samplers.schedule import Levels, sampling_levels
 from diffusion.samplers.table import SamplerTable
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.vp import NoiseSchedule, sampling_levels
 from tests.diffusion.samplers.k_diffusion import Loop
 from tests.diffusion.samplers.papers import ddim, lcm
 from tests.diffusion.samplers.textbook import LOOPS
@@ -149,3 +151,61 @@ def test_bad_argument_is_named(
 ) -> None:
     with pytest.raises(SamplerError, match=message):
         compile_table(name, SCHEDULE, schedule=schedule, steps=steps, eta=eta)
+
+
+VELOCITY = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
+
+
+def from_noise(steps: int, first: float) -> Levels:
+    """Return levels from a very high one, which the state is told apart from noise by."""
+    rest = np.geomspace(10.0, 0.05, steps - 1) if steps > 1 else np.empty(0)
+    sigmas = np.concatenate([[first], rest, [0.0]])
+    return Levels("own", sigmas, SCHEDULE.timestep_of(np.minimum(sigmas[:-1], 14.0)))
+
+
+def from_anywhere(x: Array, sigma: float) -> Array:
+    """Return the toy's estimate; at an infinite level the state is the noise itself."""
+    return toy_denoise(x * 1e8, 1e8) if np.isinf(sigma) else toy_denoise(x, sigma)
+
+
+def shifted_noise(shift: int, row: int) -> Array:
+    return toy_noise(row - shift)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 20])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_infinite_first_level_has_a_finite_table(name: str, steps: int) -> None:
+    table = compile_levels(name, VELOCITY, from_noise(steps, np.inf))
+    assert table.initial_scale == 1.0
+    assert table.step_of_row.tolist()[-1] == steps
+    assert (table.c_in[0], table.c_skip[0], table.c_out[0]) == (1.0, 0.0, -1.0)
+    assert table.rows == (1 if steps == 1 else 1 + rows_after(name, steps))
+
+
+def rows_after(name: str, steps: int) -> int:
+    levels = from_noise(steps, np.inf)
+    finite = Levels("own", levels.sigmas[1:], levels.timesteps[1:])
+    return compile_levels(name, VELOCITY, finite).rows
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        *dict.fromkeys(("euler", "ddim", "ddpm", "euler_ancestral", "lms", "lcm"), 2e-6).items(),
+        # A first step in ln σ from 1e8 is long, not infinitely long.
+        *dict.fromkeys(("dpmpp_2m", "dpmpp_2m_sde", "deis", "unipc"), 2e-2).items(),
+        # A second stage near 1e8 asks what the first has asked.
+        *dict.fromkeys(("dpm2", "dpmpp_2s_ancestral"), 2e-2).items(),
+    ],
+)
+def test_infinite_level_is_the_limit_of_larger_ones(name: str, most: float) -> None:
+    eta = 0.0 if name == "ddim" else None
+    ends = []
+    for first in (np.inf, 1e8):
+        table = compile_levels(name, VELOCITY, from_noise(12, first), eta=eta)
+        start = toy_noise(-1) * table.initial_scale
+        two = name in ("dpm2", "dpmpp_2s_ancestral") and np.isfinite(first)
+        shift = int(two)  # the noise of a step is drawn in its last row
+        draw = partial(shifted_noise, shift)
+        ends.append(run_table(table, start, draw, denoise=from_anywhere))
+    assert difference(*ends) < most

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion.samplers.registry import compile_levels
-from diffusion.samplers.schedule import Levels
+from diffusion.samplers.registry import compile_levels, compile_table
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.own import OWN
+from diffusion.schedules.vp import NoiseSchedule
 from tests.diffusion.samplers.toy import SCHEDULE, SHAPE, Array, difference, run_table, toy_denoise
 
 TRAINING = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -166,3 +168,44 @@ def test_table_equals_diffusers(name: str, steps: int) -> None:
     ours = run_table(table, start, lambda row: _noise(case, row)[0].double().numpy())
     ours /= np.sqrt(1 + levels.sigmas[-1] ** 2)  # deis stops above 0, at the training scale
     assert difference(ours, theirs) < FEW_STEPS_TOLERANCE.get((name, steps), 2e-5)
+
+
+SD: dict[str, object] = {"steps_offset": 1, "skip_prk_steps": True}
+OWN_CASES = {
+    "Stable Diffusion 1.5": Case("plms", "PNDMScheduler", {**SD, "set_alpha_to_one": False}),
+    "Stable Diffusion 2.1": Case(
+        "ddim", "DDIMScheduler",
+        {"steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False}, {"eta": 0.0}, 0.0,
+    ),
+    "SDXL": Case(
+        "euler", "EulerDiscreteScheduler", {**LEADING, "steps_offset": 1}, sigma_space=True
+    ),
+    "SDXL Lightning": Case(
+        "euler", "EulerDiscreteScheduler", {"timestep_spacing": "trailing"}, sigma_space=True
+    ),
+    "SDXL Turbo": Case(
+        "euler_ancestral", "EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"},
+        sigma_space=True,
+    ),
+    "2M with Karras levels": Case("dpmpp_2m", "DPMSolverMultistepScheduler", KARRAS),
+    "2M": Case("dpmpp_2m", "DPMSolverMultistepScheduler", {**LEADING, "steps_offset": 1}),
+    "UniPC": Case("unipc", "UniPCMultistepScheduler", {**LEADING, "steps_offset": 1}),
+    "LCM": Case("lcm", "LCMScheduler", {"clip_sample": False}),
+}  # fmt: skip
+"""Schedulers as models are published with."""
+
+
+@pytest.mark.parametrize("steps", [4, 10, 25, 50])
+@pytest.mark.parametrize("name", OWN_CASES)
+def test_a_model_s_own_schedule_equals_diffusers(name: str, steps: int) -> None:
+    case = OWN_CASES[name]
+    scheduler = case.make(steps)
+    config = {"_class_name": case.scheduler, **TRAINING, **case.options}
+    noise_schedule = NoiseSchedule.from_config(config)
+    assert noise_schedule.own is not None
+    assert noise_schedule.own.sampler == case.sampler
+    table = compile_table(case.sampler, noise_schedule, schedule=OWN, steps=steps, eta=case.eta)
+    start = table.initial_scale * _draws(1)[0][0].double().numpy()
+    theirs = _run_diffusers(case, scheduler, start, table.sigmas)
+    ours = run_table(table, start, lambda row: _noise(case, row)[0].double().numpy())
+    assert difference(ours, theirs) < 5e-5

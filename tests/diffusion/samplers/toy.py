@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.samplers.noise import standard_noise
-from diffusion.samplers.schedule import Levels, NoiseSchedule, training_betas
 from diffusion.samplers.step import linear_part, step
 from diffusion.samplers.table import SamplerTable
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.vp import NoiseSchedule, training_betas
 
 Array = NDArray[np.float64]
 SHAPE = (2, 4, 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion.samplers.forward import add_noise
-from diffusion.samplers.precondition import PredictionType
+from diffusion.schedules.precondition import PredictionType
 from model_export.training.loss import target, weighted_mse, weights
 
 ALPHAS = torch.linspace(0.999, 0.005, 1000)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.samplers.schedule import SAMPLING_SCHEDULES
+from diffusion.schedules.vp import SAMPLING_SCHEDULES
 from jobs.schema import JobSpec
 from tests.jobs.examples import spec
 from workers.runtime.image_file import (

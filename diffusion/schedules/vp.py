@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from diffusion.config import fault, shown
 from diffusion.config_keys import SCHEDULER
 from diffusion.errors import ScheduleError
-from diffusion.samplers.precondition import (
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.own import OWN, OwnSchedule, own_schedule
+from diffusion.schedules.precondition import (
     PREDICTIONS,
     Preconditioning,
     PredictionType,
     precondition,
 )
+from diffusion.schedules.spread import SPREADS, beta_distribution, spread
 
 Array = NDArray[np.float64]
+ZERO_SNR_SIGMA = 14.6  # the finite level where spaced ones begin after an infinite one
 SAMPLING_SCHEDULES = (
     "leading",
     "linspace",
@@ -53,6 +57,12 @@ def training_betas(kind: str, timesteps: int, start: float, end: float) -> Array
     return betas
 
 
+def zero_terminal_snr(alphas_cumprod: Array) -> Array:
+    """Return ᾱ (T,) rescaled to end at exactly 0 (Lin et al. 2023, algorithm 1)."""
+    root = np.sqrt(alphas_cumprod)
+    return np.asarray(((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2)
+
+
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """The forward process a model was trained on: x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
@@ -60,6 +70,7 @@ class NoiseSchedule:
     alphas_cumprod: Array  # ᾱ, (T,) float64, decreasing
     prediction_type: PredictionType = "epsilon"
     steps_offset: int = 0  # added to timesteps by "leading" spacing; Stable Diffusion has 1
+    own: OwnSchedule | None = None  # the levels that the model's own scheduler visits
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> "NoiseSchedule":
@@ -68,8 +79,6 @@ class NoiseSchedule:
         Raises:
             ScheduleError: a value is unknown, malformed or not served.
         """
-        if config.get("rescale_betas_zero_snr"):
-            raise ScheduleError("rescale_betas_zero_snr is not served: its last sigma is infinite")
         prediction = str(config.get("prediction_type", "epsilon"))
         if prediction not in PREDICTIONS["vp"]:
             raise ScheduleError(f"unknown prediction_type {shown(prediction)}")
@@ -90,7 +99,16 @@ class NoiseSchedule:
             raise ScheduleError(f"scheduler config: {error}") from error
         if betas.ndim != 1 or len(betas) < 2 or not np.all((betas > 0) & (betas < 1)):
             raise ScheduleError("trained_betas are not a list of numbers within (0, 1)")
-        return cls(np.cumprod(1 - betas), prediction, offset)  # type: ignore[arg-type]
+        alphas_cumprod: Array = np.cumprod(1 - betas).astype(np.float64)
+        if config.get("rescale_betas_zero_snr"):
+            if prediction == "epsilon":
+                raise ScheduleError(
+                    "rescale_betas_zero_snr with prediction_type 'epsilon': the "
+                    "first level is noise alone, of which noise says nothing"
+                )
+            alphas_cumprod = zero_terminal_snr(alphas_cumprod)
+        own = own_schedule(config)
+        return cls(alphas_cumprod, prediction, offset, own)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -99,20 +117,27 @@ class NoiseSchedule:
 
     @cached_property
     def sigmas(self) -> Array:
-        """σ_t = sqrt((1 − ᾱ_t)/ᾱ_t), (T,), increasing."""
-        return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
+        """σ_t = sqrt((1 − ᾱ_t)/ᾱ_t), (T,), increasing; the last is ∞ at zero terminal SNR."""
+        with np.errstate(divide="ignore"):
+            return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
+
+    @cached_property
+    def _finite(self) -> Array:
+        """The finite σ_t: an infinite one would spoil any interpolation beside it."""
+        return self.sigmas[np.isfinite(self.sigmas)]
 
     @cached_property
     def log_sigmas(self) -> Array:
-        """ln σ_t, (T,)."""
-        return np.log(self.sigmas)
+        """ln of the finite σ_t."""
+        return np.log(self._finite)
 
     def sigma_of(self, timesteps: Array) -> Array:
         """Return σ at (fractional) timesteps, log-linear in between (Karras et al. 2022)."""
-        grid = np.arange(self.num_train_timesteps, dtype=np.float64)
+        grid = np.arange(len(self._finite), dtype=np.float64)
         between = np.exp(np.interp(timesteps, grid, self.log_sigmas))
         whole = np.asarray(timesteps) == np.floor(timesteps)
-        exact = self.sigmas[np.clip(np.floor(timesteps).astype(int), 0, len(grid) - 1)]
+        last = self.num_train_timesteps - 1
+        exact = self.sigmas[np.clip(np.floor(timesteps).astype(int), 0, last)]
         return np.where(whole, exact, between)
 
     def precondition(self, sigmas: Array) -> Preconditioning:
@@ -121,29 +146,9 @@ class NoiseSchedule:
 
     def timestep_of(self, sigmas: Array) -> Array:
         """Return the fractional timesteps of positive levels, clamped to 0..T−1."""
-        grid = np.arange(self.num_train_timesteps, dtype=np.float64)
-        return np.interp(np.log(sigmas), self.log_sigmas, grid)
-
-
-@dataclass(frozen=True, eq=False)
-class Levels:
-    """The noise levels one job visits."""
-
-    schedule: str
-    sigmas: Array  # (n + 1,) strictly decreasing, ending in 0
-    timesteps: Array  # (n,) the first n levels as training timesteps
-
-    def __post_init__(self) -> None:
-        """Refuse levels that do not strictly decrease."""
-        if not np.all(np.diff(self.sigmas) < 0):
-            raise ScheduleError(
-                f"the {len(self.timesteps)} levels of schedule {self.schedule!r} do not fall"
-            )
-
-    @property
-    def steps(self) -> int:
-        """n."""
-        return len(self.timesteps)
+        grid = np.arange(len(self._finite), dtype=np.float64)
+        times = np.interp(np.log(sigmas), self.log_sigmas, grid)
+        return np.where(np.isinf(sigmas), self.num_train_timesteps - 1, times)
 
 
 def sampling_levels(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Levels:
@@ -154,23 +159,32 @@ def sampling_levels(noise_schedule: NoiseSchedule, schedule: str, steps: int) ->
     ``beta`` takes quantiles of Beta(0.6, 0.6) in time (Lee et al. 2024); ``sgm_uniform`` is
     linspace without its last point (Stability's generative-models).
 
+    ``model`` is what the model's own ``scheduler_config.json`` says (:class:`OwnSchedule`).
+
     Raises:
         ScheduleError: an unknown name, or a number of steps outside 1..T.
     """
     last = noise_schedule.num_train_timesteps - 1
     if not 1 <= steps <= last + 1:
         raise ScheduleError(f"num_inference_steps {steps} is not in 1..{last + 1}")
-    if schedule in ("karras", "exponential"):
-        high, low = noise_schedule.sigmas[-1], noise_schedule.sigmas[0]
-        ramp = np.linspace(0, 1, steps)
-        if schedule == "karras":
-            rho = 7.0
-            sigmas = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
-        else:
-            sigmas = np.exp(np.log(high) + ramp * (np.log(low) - np.log(high)))
+    if schedule == OWN:
+        if noise_schedule.own is None:
+            raise ScheduleError("the model has no schedule of its own")
+        return noise_schedule.own.levels(noise_schedule, steps)
+    if schedule in SPREADS:
+        sigmas = _spread(noise_schedule, schedule, steps)
         return Levels(schedule, np.append(sigmas, 0.0), noise_schedule.timestep_of(sigmas))
     timesteps = _timesteps(schedule, steps, last, noise_schedule.steps_offset)
     return Levels(schedule, np.append(noise_schedule.sigma_of(timesteps), 0.0), timesteps)
+
+
+def _spread(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Array:
+    high, low = noise_schedule.sigmas[-1], noise_schedule.sigmas[0]
+    if np.isfinite(high):
+        return spread(schedule, high, low, steps)
+    # From ∞ there is no way to space σ: one level there, the others from where SD's betas start.
+    rest = spread(schedule, ZERO_SNR_SIGMA, low, steps - 1) if steps > 1 else np.empty(0)
+    return np.concatenate([[np.inf], rest])
 
 
 def _timesteps(schedule: str, steps: int, last: int, offset: int) -> Array:
@@ -185,18 +199,6 @@ def _timesteps(schedule: str, steps: int, last: int, offset: int) -> Array:
     if schedule == "sgm_uniform":
         return np.linspace(last, 0, steps + 1)[:-1]
     if schedule == "beta":
-        return last * np.interp(1 - np.arange(steps) / steps, *_beta_distribution())
+        return last * np.interp(1 - np.arange(steps) / steps, *beta_distribution())
     known = ", ".join(SAMPLING_SCHEDULES)
     raise ScheduleError(f"unknown schedule {schedule!r}; available: {known}")
-
-
-@lru_cache(maxsize=1)
-def _beta_distribution(alpha: float = 0.6, points: int = 200_001) -> tuple[Array, Array]:
-    """Return (cumulative probability, quantile) of Beta(α, α) on a fine grid.
-
-    With x = sin²θ the density becomes (sin θ·cos θ)^(2α−1), which has no poles.
-    """
-    theta = np.linspace(0, np.pi / 2, points)
-    density = (np.sin(theta) * np.cos(theta)) ** (2 * alpha - 1)
-    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return cumulative / cumulative[-1], np.sin(theta) ** 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffusion.errors import ScheduleError
-from diffusion.samplers.precondition import (
+from diffusion.schedules.precondition import (
     PREDICTIONS,
     Array,
     PredictionType,

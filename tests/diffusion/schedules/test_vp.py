@@ -9,9 +9,9 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from numpy.typing import NDArray
 
 from diffusion.errors import ScheduleError
-from diffusion.samplers.schedule import (
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.vp import (
     SAMPLING_SCHEDULES,
-    Levels,
     NoiseSchedule,
     sampling_levels,
     training_betas,
@@ -123,7 +123,7 @@ def test_config_of_stable_diffusion_is_read() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"rescale_betas_zero_snr": True}, "last sigma is infinite"),
+        ({"rescale_betas_zero_snr": True}, "noise says nothing"),
         ({"prediction_type": "flow"}, "unknown prediction_type 'flow'"),
         ({"beta_schedule": "wavy"}, "unknown beta_schedule 'wavy'"),
         ({"beta_start": -0.1}, "not within"),

@@ -1,0 +1,201 @@
+"""The levels that a model's own scheduler visits, from diffusers' ``scheduler_config.json``.
+
+What diffusers does by accident is not copied: a single step with linspace spacing starts from
+noise, not at timestep 0; trailing spacing never ends below timestep 0; and a last step from σ_0 to
+σ_0, which changes nothing, goes to 0 instead.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.errors import ScheduleError
+from diffusion.schedules.levels import Levels
+from diffusion.schedules.spread import spread
+
+if TYPE_CHECKING:
+    from diffusion.schedules.vp import NoiseSchedule
+
+Array = NDArray[np.float64]
+OWN = "model"
+"""The name under which a job asks for these levels."""
+Family = Literal["euler", "ddim", "solver", "lcm"]
+FAMILIES: Mapping[str, tuple[Family, str]] = {
+    "EulerDiscreteScheduler": ("euler", "euler"),
+    "EulerAncestralDiscreteScheduler": ("euler", "euler_ancestral"),
+    "HeunDiscreteScheduler": ("euler", "heun"),
+    "KDPM2DiscreteScheduler": ("euler", "dpm2"),
+    "KDPM2AncestralDiscreteScheduler": ("euler", "dpm2_ancestral"),
+    "LMSDiscreteScheduler": ("euler", "lms"),
+    "DDIMScheduler": ("ddim", "ddim"),
+    "DDPMScheduler": ("ddim", "ddpm"),
+    "PNDMScheduler": ("ddim", "plms"),
+    "DPMSolverMultistepScheduler": ("solver", "dpmpp_2m"),
+    "UniPCMultistepScheduler": ("solver", "unipc"),
+    "DEISMultistepScheduler": ("solver", "deis"),
+    "LCMScheduler": ("lcm", "lcm"),
+}
+"""diffusers' schedulers: how they space their levels, and our sampler that takes their steps."""
+SPACINGS = ("leading", "linspace", "trailing")
+
+
+@dataclass(frozen=True)
+class OwnSchedule:
+    """How a model's scheduler spaces its levels, and where it starts and ends."""
+
+    sampler: str  # of ours, that takes its steps
+    family: Family
+    spacing: str = "leading"
+    offset: int = 0  # of leading spacing
+    spread: str | None = None  # a spacing of σ itself instead
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    ends_at_first: bool = False  # at σ_0 of training, not at 0
+    rounded: bool = True  # timesteps of a solver's spread levels
+    lambda_min: float = -np.inf  # levels above σ = exp(−λ) are left out
+    original_steps: int = 50  # of LCM's distillation
+
+    def levels(self, noise_schedule: "NoiseSchedule", steps: int) -> Levels:
+        """Return the levels of ``steps`` steps.
+
+        Raises:
+            ScheduleError: more steps than the scheduler takes.
+        """
+        timesteps = self._timesteps(noise_schedule, steps)
+        grid = np.arange(noise_schedule.num_train_timesteps)
+        with np.errstate(invalid="ignore"):  # between a finite and an infinite level
+            sigmas = np.interp(timesteps, grid, noise_schedule.sigmas)
+        sigmas = np.where(timesteps == grid[-1], noise_schedule.sigmas[-1], sigmas)
+        if self.spread is not None:
+            timesteps, sigmas = self._spread(noise_schedule, sigmas, steps)
+        first = float(noise_schedule.sigmas[0])
+        last = first if self.ends_at_first and sigmas[-1] > first else 0.0
+        starts_lower = self.family == "euler" and self.spacing != "leading"
+        return Levels(
+            OWN,
+            np.append(sigmas, last),
+            timesteps,
+            initial_scale=float(sigmas[0]) if starts_lower else None,
+            final_scale=1.0 if self.family == "euler" else float(1 / np.sqrt(1 + last**2)),
+        )
+
+    def _timesteps(self, noise_schedule: "NoiseSchedule", steps: int) -> Array:
+        total = noise_schedule.num_train_timesteps
+        if self.family == "lcm":
+            return self._distilled(total, steps)
+        if self.family == "solver":
+            return self._of_a_solver(noise_schedule, steps)
+        last = total - 1
+        if self.spacing == "leading":
+            times: Array = np.arange(steps, dtype=np.float64)[::-1] * (total // steps)
+            return np.asarray(times + min(self.offset, last - times[0]))
+        if self.spacing == "linspace":
+            times = np.linspace(last, 0, steps)
+            return np.round(times) if self.family == "ddim" else times
+        return _trailing(total, total, steps)
+
+    def _of_a_solver(self, noise_schedule: "NoiseSchedule", steps: int) -> Array:
+        """Solvers space n + 1 timesteps and leave the last one out."""
+        total = noise_schedule.num_train_timesteps
+        top = total - int(np.sum(-np.log(noise_schedule.sigmas) < self.lambda_min))
+        if self.spacing == "leading":
+            times: Array = np.arange(steps, 0, -1, dtype=np.float64) * (top // (steps + 1))
+            return np.asarray(times + min(self.offset, total - 1 - times[0]))
+        if self.spacing == "linspace":
+            return np.round(np.linspace(top - 1, 0, steps + 1))[:-1]
+        return _trailing(total, top, steps)
+
+    def _distilled(self, total: int, steps: int) -> Array:
+        """Return some of the timesteps that a consistency model was distilled at."""
+        if steps > self.original_steps:
+            raise ScheduleError(f"the model's own schedule has {self.original_steps} steps at most")
+        grid = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1.0
+        return np.asarray(
+            grid[np.floor(np.arange(steps) * (self.original_steps / steps)).astype(int)]
+        )
+
+    def _spread(
+        self, noise_schedule: "NoiseSchedule", spaced: Array, steps: int
+    ) -> tuple[Array, Array]:
+        ends = spaced if self.family == "euler" else noise_schedule.sigmas[::-1]
+        finite = ends[np.isfinite(ends)]
+        high = finite[0] if self.sigma_max is None else self.sigma_max
+        low = finite[-1] if self.sigma_min is None else self.sigma_min
+        sigmas = spread(self.spread or "", high, low, steps)
+        timesteps = noise_schedule.timestep_of(sigmas)
+        if self.family == "solver" and self.rounded:
+            timesteps = np.round(timesteps) if self.spread == "karras" else np.floor(timesteps)
+        return timesteps, sigmas
+
+
+def _trailing(total: int, top: int, steps: int) -> Array:
+    return np.round(top - np.arange(steps) * (total / steps)) - 1
+
+
+def own_schedule(config: Mapping[str, Any]) -> OwnSchedule | None:
+    """Read a configuration; None if it names no scheduler whose steps we can take.
+
+    Raises:
+        ScheduleError: a scheduler, or a key's value, that is not served.
+    """
+    name = config.get("_class_name")
+    if name is None:
+        return None
+    if name not in FAMILIES:  # another solver of the same process: a job may choose one of ours
+        return None
+    family, sampler = FAMILIES[name]
+    default = "leading" if family in ("ddim", "lcm") else "linspace"
+    spacing = config.get("timestep_spacing", default)
+    if spacing not in SPACINGS:
+        raise ScheduleError(f"timestep_spacing {spacing!r} is not served: {', '.join(SPACINGS)}")
+    if name == "PNDMScheduler" and not config.get("skip_prk_steps"):
+        raise ScheduleError("PNDMScheduler without skip_prk_steps is not served")
+    if config.get("interpolation_type", "linear") != "linear":
+        raise ScheduleError("interpolation_type is not served, only 'linear'")
+    kinds = [n for n in ("karras", "exponential", "beta") if config.get(f"use_{n}_sigmas")]
+    if len(kinds) > 1:
+        raise ScheduleError(f"only one of use_{'_sigmas and use_'.join(kinds)}_sigmas may be true")
+    return OwnSchedule(
+        sampler=_sampler(sampler, config),
+        family=family,
+        spacing=spacing,
+        offset=0 if family == "lcm" else int(config.get("steps_offset", 0)),
+        spread=kinds[0] if kinds else None,
+        sigma_min=config.get("sigma_min"),
+        sigma_max=config.get("sigma_max"),
+        ends_at_first=_ends_at_first(name, family, kinds, config),
+        rounded=config.get("beta_schedule") != "squaredcos_cap_v2" or kinds != ["karras"],
+        lambda_min=float(config.get("lambda_min_clipped", -np.inf)),
+        original_steps=int(config.get("original_inference_steps", 50)),
+    )
+
+
+def _sampler(sampler: str, config: Mapping[str, Any]) -> str:
+    """Return our sampler for the variant of a solver that the configuration asks for."""
+    if sampler != "dpmpp_2m":
+        return sampler
+    kind = config.get("algorithm_type", "dpmsolver++")
+    order = config.get("solver_order", 2)
+    found = {
+        ("dpmsolver++", 1): "ddim", ("dpmsolver++", 2): "dpmpp_2m",
+        ("sde-dpmsolver++", 2): "dpmpp_2m_sde",
+    }.get((kind, order))  # fmt: skip
+    if found is None:
+        raise ScheduleError(f"algorithm_type {kind!r} of solver_order {order} is not served")
+    return found
+
+
+def _ends_at_first(name: str, family: Family, kinds: list[str], config: Mapping[str, Any]) -> bool:
+    if name in ("DDIMScheduler", "PNDMScheduler"):
+        return not config.get("set_alpha_to_one", name == "DDIMScheduler")
+    ends = (
+        config.get("final_sigmas_type", "zero") == "sigma_min" or name == "DEISMultistepScheduler"
+    )
+    if ends and (family == "euler" or kinds):
+        if name == "DEISMultistepScheduler":
+            return False  # diffusers repeats the last level there and never reaches the image
+        raise ScheduleError("final_sigmas_type 'sigma_min' repeats the last level: not served here")
+    return ends

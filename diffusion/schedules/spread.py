@@ -1,0 +1,37 @@
+"""Spacings of the noise level itself."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+SPREADS = ("karras", "exponential")
+RHO = 7.0
+
+
+def spread(name: str, high: float, low: float, count: int) -> Array:
+    """Return ``count`` levels from ``high`` to ``low``.
+
+    ``karras`` is Karras et al. 2022, equation 5; ``exponential`` is even in ln σ; ``beta`` takes
+    quantiles of Beta(0.6, 0.6) (Lee et al. 2024), here of σ.
+    """
+    ramp: Array = np.linspace(0, 1, count)
+    if name == "karras":
+        root: Array = high ** (1 / RHO) + ramp * (low ** (1 / RHO) - high ** (1 / RHO))
+        return np.asarray(root**RHO, np.float64)
+    if name == "exponential":
+        return np.asarray(np.exp(np.log(high) + ramp * (np.log(low) - np.log(high))))
+    return np.asarray(low + np.interp(1 - ramp, *beta_distribution()) * (high - low))
+
+
+@lru_cache(maxsize=1)
+def beta_distribution(alpha: float = 0.6, points: int = 200_001) -> tuple[Array, Array]:
+    """Return (cumulative probability, quantile) of Beta(α, α) on a fine grid.
+
+    With x = sin²θ the density becomes (sin θ·cos θ)^(2α−1), which has no poles.
+    """
+    theta = np.linspace(0, np.pi / 2, points)
+    density = (np.sin(theta) * np.cos(theta)) ** (2 * alpha - 1)
+    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return cumulative / cumulative[-1], np.sin(theta) ** 2
