@@ -19,7 +19,7 @@ class Inside:
     store: RedisStore
     threads: ThreadPoolExecutor
 
-    async def submit(self, job_id: str, **fields: object) -> None:
+    async def submit(self, job_id: str, tenant: str = PUBLIC, **fields: object) -> None:
         """Store a job and have its ring answered."""
         await self.create(job_id, **fields)
         self.threads.submit(self.host.answer, job_id)
