@@ -40,7 +40,10 @@ def bind_host(host: str) -> str:
 
 def family_of(host: str) -> socket.AddressFamily:
     """Return the address family of a host to listen on. Raises: OSError."""
-    return socket.getaddrinfo(bind_host(host), 0, type=socket.SOCK_STREAM)[0][0]
+    try:
+        return socket.getaddrinfo(bind_host(host), 0, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:
+        raise OSError(f"{host!r} is not a host to listen on: {error}") from error
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:

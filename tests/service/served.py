@@ -1,6 +1,7 @@
 """A door behind a real socket, in a thread of its own, for streams and disconnects."""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from service.http.connection import ConnectionLimits
 from service.processes.redis_server import free_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import DoorServer, server
+
+
+def ipv6_hosts() -> tuple[str, ...]:
+    """Return this machine's IPv6 loopback address; a container may have none."""
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return ("::1",)
+    return ()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from service.client.client import Client
 from service.client.errors import ServiceUnavailable
+from tests.service.served import ipv6_hosts
 from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -43,7 +44,7 @@ def up(tiny: Path, tmp_path: Path) -> Iterator[Start]:
 
 
 def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) -> None:
-    stack = up("data")
+    stack = up("data", *(word for host in ipv6_hosts() for word in ("--host", host)))
     with Client(stack.ready()) as client:
         job = client.wait(client.submit("a red apple", seed=3).id)
         assert job.status == "succeeded"

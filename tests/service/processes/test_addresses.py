@@ -13,8 +13,10 @@ from service.processes.redis_server import free_port
 from service.processes.worker_process import own_metrics_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import server
-from tests.service.served import running_door
+from tests.service.served import ipv6_hosts, running_door
 from workers.ops.probes import Probes
+
+BOTH = ("::1", "::") if ipv6_hosts() else ()
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_a_server_is_reached_where_it_listens(host: str, reached: str) -> None:
     assert reachable(host) == reached
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::", "localhost", "*", ""])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "*", "", *BOTH])
 def test_a_port_in_use_is_not_free_on_either_family(host: str) -> None:
     port = free_port()
     check_free(host, port)
@@ -55,9 +57,12 @@ def test_a_port_in_use_is_not_free_on_either_family(host: str) -> None:
 def test_families() -> None:
     assert family_of("::1") is family_of("::") is socket.AF_INET6
     assert family_of("127.0.0.1") is family_of("0.0.0.0") is socket.AF_INET
+    for host in ("nowhere.invalid", "300.1.1.1", "a" * 70):
+        with pytest.raises(OSError, match=host):
+            family_of(host)
 
 
-@pytest.mark.parametrize("host", ["::1", "127.0.0.1", "::", "localhost", "*"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "*", *BOTH])
 def test_the_door_serves_on_both_families(
     host: str, jobs_settings: JobsSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,11 +73,11 @@ def test_the_door_serves_on_both_families(
         with Client(f"http://{reachable(host)}:{port}") as client:
             assert client.ready()
         if host in ("*", "::"):
-            for other in ("127.0.0.1", "[::1]"):
+            for other in ("127.0.0.1", *map(url_host, ipv6_hosts())):
                 assert httpx.get(f"http://{other}:{port}/healthz", trust_env=False).is_success
 
 
-@pytest.mark.parametrize("host", ["::1", "::", "127.0.0.1", "*"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "*", *BOTH])
 def test_a_worker_s_probes_and_metrics_are_on_both_families(host: str) -> None:
     from prometheus_client import CollectorRegistry
 
