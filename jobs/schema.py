@@ -80,7 +80,10 @@ class JobRequest(BoundedRequest):
         None, max_length=64, description="A sampler from `/v1/samplers`. Defaults to the model's."
     )
     schedule: str | None = Field(
-        None, max_length=64, description="Spacing of the noise levels. Defaults to the sampler's."
+        None,
+        max_length=64,
+        description="Spacing of the noise levels; `model` is what the model's own scheduler does. "
+        "Defaults to the sampler's.",
     )
     eta: FiniteFloat | None = Field(
         None, ge=0.0, le=1.0, description="Share of fresh noise, for samplers that use it."
