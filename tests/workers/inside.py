@@ -19,7 +19,7 @@ class Inside:
     store: RedisStore
     threads: ThreadPoolExecutor
 
-    async def submit(self, job_id: str, tenant: str = PUBLIC, **fields: object) -> None:
+    async def submit(self, job_id: str, **fields: object) -> None:
         """Store a job and have its ring answered."""
         await self.create(job_id, **fields)
         self.threads.submit(self.host.answer, job_id)
@@ -28,6 +28,7 @@ class Inside:
         """Store a job whose ring nobody answers."""
         (model,) = await until("the model", self.store.models)
         values = {"prompt": "a red apple", "seed": 5} | fields
+        tenant = str(values.pop("tenant", PUBLIC))
         tenant = str(values.pop("tenant", PUBLIC))
         spec = resolve(JobRequest.model_validate(values), model, tenant)
         await self.store.create(job_id, spec, units(spec, model))
