@@ -98,7 +98,7 @@ def slow(every: int, seconds: float) -> Fault:
 
 def weak(call: int, prediction: Tensor) -> Tensor:
     """Be slow now and then, give NaN now and then, and hold no more than three rows."""
-    for fault in (out_of_memory(3), non_finite(7), slow(11, 0.05)):
+    for fault in (out_of_memory(3), non_finite(13), slow(11, 0.05)):
         prediction = fault(call, prediction)
     return prediction
 

@@ -48,9 +48,10 @@ class Slot:
         return Admitted(*self.request.key, self.row, refused, guidance.cond.truncations, unread)
 
     def doubt(self) -> None:
-        """Have the row that has just been evaluated evaluated again."""
+        """Have the row that has just been evaluated evaluated again, and soon."""
         self.doubted = True
         self.candidate.remaining += 1
+        self.candidate.started = False  # as a new image, ahead of those that are under way
         log.warning("a non-finite value; the row is evaluated again", job_id=self.request.job_id)
 
     def progress(self) -> ImageProgress:
