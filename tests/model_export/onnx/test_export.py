@@ -289,4 +289,4 @@ def test_the_command_exports(folder: Path, tmp_path: Path) -> None:
     assert ours.backend.name == "onnx-int8"
     assert nearly_the_same(theirs, ours)
     wrong = CliRunner().invoke(app, ["models", "export", str(tmp_path / "nothing")])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
