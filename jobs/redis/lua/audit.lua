@@ -14,7 +14,10 @@ local function kept(id)
 end
 
 local function count_share(id, who)
-  if redis.call('HEXISTS', key('open', who), id) == 0 then charge_quota(id, remaining(id)) end
+  if redis.call('HEXISTS', key('open', who), id) == 0 then
+    if parsed(get(id, 'spec')).tenant ~= who then return end  -- damaged
+    charge_quota(id, remaining(id))
+  end
   if not summed[who] and redis.call('HEXISTS', key('outstanding'), who) == 0 then
     local units = 0
     for _, share in ipairs(redis.call('HVALS', key('open', who))) do
@@ -40,6 +43,7 @@ local function mend(id)
   local status, model, who = job[1], job[2] or '', job[3] or 'public'
   if not status then return kept(id) end
   if status ~= 'queued' and status ~= 'running' or not readable(id) then return true end
+  if redis.call('HEXISTS', key('models'), model) == 0 then return true end  -- damaged, or forgotten
   if not redis.call('ZSCORE', key('jobs', status), id) then set_status(id, status) end
   if status == 'running' then
     local added = redis.call('SADD', key('running', model), id)
@@ -65,11 +69,17 @@ end
 
 -- Jobs that claims find and nothing else counts: the list of all that wait is gone.
 local function audit_lanes(model)
-  local uncounted = redis.call('HLEN', key('lined_up', model))
-    - redis.call('ZCARD', key('pending', model))
-  if uncounted <= 0 then return end
-  for _, id in ipairs(redis.call('HKEYS', key('lined_up', model))) do
-    if not redis.call('ZSCORE', key('pending', model), id) then mend(id) end
+  local counted_jobs = redis.call('ZCARD', key('pending', model))
+  if redis.call('HLEN', key('lined_up', model)) > counted_jobs then
+    for _, id in ipairs(redis.call('HKEYS', key('lined_up', model))) do
+      if not redis.call('ZSCORE', key('pending', model), id) then mend(id) end
+    end
+  end
+  for rank = 0, counted_jobs == 0 and 2 or -1 do
+    for _, who in ipairs(redis.call('ZRANGE', key('lanes', model, rank), 0, -1)) do
+      local ids = redis.call('ZRANGE', key('lane', model, rank, who), 0, -1)
+      for _, id in ipairs(ids) do mend(id) end
+    end
   end
 end
 
@@ -101,7 +111,7 @@ local function audit_shares()
   local page = redis.call('HSCAN', key('open', who), cursor, 'COUNT', PART)
   local units, whole = 0, cursor == '0' and page[1] == '0'
   for i = 1, #page[2], 2 do
-    if kept(page[2][i]) then units = units + (tonumber(page[2][i + 1]) or 0) end
+    if mend(page[2][i]) then units = units + (tonumber(page[2][i + 1]) or 0) end
   end
   if whole and units > 0 then redis.call('HSET', key('outstanding'), who, stamp(units)) end
   redis.call('HSET', key('audit'), 'tenant', who, 'cursor', page[1])
