@@ -21,6 +21,9 @@ from jobs.schema import (
 
 T = TypeVar("T")
 
+LATER_START = {"leading", "model"}
+"""Schedules that need not begin at the highest noise level."""
+
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
 
 
@@ -136,9 +139,9 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
     sampler = model.sampler(spec.sampler)
     steps = spec.num_inference_steps
     unguided, one_step = spec.guidance_scale == 1.0, steps == 1
-    spaced = request.schedule is not None and "leading" not in (
+    spaced = request.schedule is not None and not LATER_START & {
         request.schedule, sampler.default_schedule
-    )  # fmt: skip
+    }  # fmt: skip
     found = (
         (
             unguided and spec.negative_prompt != "",

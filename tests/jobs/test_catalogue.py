@@ -32,7 +32,14 @@ def test_a_clients_seeds_go_up_to_the_last_image(num_images: int) -> None:
         assert (refused.value.field, refused.value.others) == ("seed", ("num_images",))
 
 
-EULER_A = EULER.model_copy(update={"name": "euler_ancestral", "uses_eta": True, "max_steps": 30})
+EULER_A = EULER.model_copy(
+    update={
+        "name": "euler_ancestral",
+        "uses_eta": True,
+        "max_steps": 30,
+        "schedules": ("karras", "trailing", "leading"),
+    }
+)
 GUIDED = MODEL.model_copy(
     update={"samplers": (EULER, EULER_A), "default_steps": 50, "default_guidance_scale": 3.0}
 )
@@ -48,6 +55,7 @@ GUIDED = MODEL.model_copy(
         ({"guidance_rescale": 0.7, "guidance_scale": 1}, ["guidance_rescale_ignored"]),
         ({"eta": 0.0, "num_inference_steps": 1}, ["eta_ignored"]),
         ({"schedule": "trailing", "num_inference_steps": 1}, ["schedule_ignored"]),
+        ({"schedule": "leading", "num_inference_steps": 1}, []),
         ({"num_inference_steps": 1}, []),
         ({"preview": 0, "num_inference_steps": 1}, []),
         ({"preview": 9, "num_inference_steps": 10}, []),

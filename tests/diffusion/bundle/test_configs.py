@@ -54,7 +54,7 @@ def with_values(folder: Path, name: str, values: dict[str, Any], *dropped: str) 
         ("scheduler", {"use_dynamic_shifting": True}, "use_dynamic_shifting True"),
         ("scheduler", {"shift": 3.0}, "shift 3.0"),
         ("scheduler", {"sigma_data": 0.5}, "sigma_data 0.5"),
-        ("scheduler", {"sigma_max": 80.0}, "sigma_max 80.0"),
+        ("scheduler", {"sigma_max": "high"}, "sigma_max 'high'"),
         ("scheduler", {"timestep_type": "continuous"}, "timestep_type 'continuous'"),
         ("scheduler", {"timestep_scaling": 1.0}, "timestep_scaling 1.0"),
         ("scheduler", {"clip_sample": True}, "clip_sample True"),

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
+from diffusion.schedules.own import OWN
 from diffusion.schedules.vp import SAMPLING_SCHEDULES
 from jobs.schema import JobSpec
 from tests.jobs.examples import spec
@@ -113,7 +114,7 @@ def test_the_text_is_in_the_chunk_that_every_reader_takes() -> None:
 def test_samplers_and_schedules_have_the_names_of_image_tools() -> None:
     values = parameters(drawn(sampler="dpmpp_2m"), 0, "ab" * 32)
     assert "Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 1, Seed: 7" in infotext(values)
-    assert SCHEDULE_TYPES.keys() == set(SAMPLING_SCHEDULES)
+    assert SCHEDULE_TYPES.keys() == {*SAMPLING_SCHEDULES, OWN}
     names = {"euler_ancestral": "Euler a", "dpmpp_3m_sde": "DPM++ 3M SDE", "dpm2": "DPM2"}
     assert {name: SAMPLERS[name].title for name in names} == names
 
