@@ -209,7 +209,7 @@ async def test_whatever_redis_evicts_what_is_counted_is_drawn(
     records = [await store.get(name) for name in names]
     queued = {record.id for record in records if record.status is JobStatus.QUEUED}
     backlog = await store.backlog("toy")
-    assert backlog.pending_jobs in (len(queued), 0)  # 0: every list of them is gone
+    assert backlog.pending_jobs <= len(queued)  # less if no list names them any more
     assert backlog.pending_units == pytest.approx(10.0 * backlog.pending_jobs)
     assert backlog.running_units == pytest.approx(10.0 * backlog.running_jobs)
     loads = await store.tenants.all()
@@ -220,7 +220,8 @@ async def test_whatever_redis_evicts_what_is_counted_is_drawn(
     while (held := await store.claim("toy", "w", idle=True)) is not None:
         drawn.add(held.record.id)
         await store.finish(held.lease, 1)
-    assert drawn == (queued if backlog.pending_jobs else set())
+    assert len(drawn) == backlog.pending_jobs
+    assert drawn <= queued
 
 
 async def test_a_backlog_of_any_size_is_mended_a_part_at_a_time(
