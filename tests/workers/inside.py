@@ -29,7 +29,6 @@ class Inside:
         (model,) = await until("the model", self.store.models)
         values = {"prompt": "a red apple", "seed": 5} | fields
         tenant = str(values.pop("tenant", PUBLIC))
-        tenant = str(values.pop("tenant", PUBLIC))
         spec = resolve(JobRequest.model_validate(values), model, tenant)
         await self.store.create(job_id, spec, units(spec, model))
 
