@@ -50,7 +50,7 @@ def main(program: str, *words: str) -> None:
         text = config.read_text()
         if "timeout http-request" not in text:
             config.write_text(rebound(bounded(text), os.environ.get(BIND, "")))
-    os.execv(program, [program, *words])
+    os.execv(program, [program, *words])  # nosec B606 # as Ray called it
 
 
 if __name__ == "__main__":
