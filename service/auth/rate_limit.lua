@@ -8,6 +8,7 @@ for i, name in ipairs(KEYS) do
   local window = tonumber(ARGV[2 * i])
   local step = window / tonumber(ARGV[2 * i - 1])
   local full_at = math.max(tonumber(redis.call('GET', name) or '0'), now)
+  full_at = math.min(full_at, now + window)  -- beyond it only if the clock was set back
   buckets[i] = {name = name, window = window, step = step, full_at = full_at}
   if full_at + step - now > window + 1e-6 then fits = false end
 end

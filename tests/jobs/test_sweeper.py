@@ -83,6 +83,14 @@ async def test_a_sweeper_that_stalls_is_replaced_and_comes_back_as_one_of_many(
     assert not await store.take_sweep("a", 0.1)
 
 
+async def test_a_clock_that_is_set_back_prolongs_no_right_to_sweep(
+    store: RedisStore, redis: Any, prefix: str
+) -> None:
+    assert await store.take_sweep("a", 0.1)
+    redis.pexpire(f"{prefix}:sweeper", 3_600_000)  # what an hour back makes of 0.1 s
+    assert await store.take_sweep("b", 0.1)
+
+
 async def test_rings_of_cancelled_jobs_do_not_pile_up(
     jobs_settings: JobsSettings, opened: Opened[Any]
 ) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -14,6 +14,7 @@ import pytest
 
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
+from jobs.store import WorkerEntry
 from service.processes.redis_server import free_port
 from tests.faults.client import Client, until
 from tests.processes import door_answers, process, wait
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(300)]
 
 WORKERS = 2
 REPLICAS = 2
-STEPS = 60
+STEPS = 1000
 AFTER_THE_LOSS = 30
 BACK_S = 90.0  # Ray notices, Serve starts replicas elsewhere, workers load their model
 
@@ -121,11 +122,11 @@ async def loses_a_node(client: Client, url: str, nodes: list[int]) -> None:
     with_workers = [node for node in nodes if set(descendants(node)) & pids_of(before.values())]
     submitter = Submitter(url)
     submitting = asyncio.create_task(submitter.run())
-    await until("jobs under way", lambda: running(client, 4))
-    killed = set(lose(with_workers[0]))
-    lost_at = monotonic()
-    lost = {name for name, worker in before.items() if worker.pid in killed}
+    lost = {n for n, w in before.items() if w.pid in set(descendants(with_workers[0]))}
     assert lost
+    await until("jobs under way there", lambda: running(client, lost))
+    lose(with_workers[0])
+    lost_at = monotonic()
 
     async def back() -> bool:
         live = {worker.id for worker in await client.store.workers()}
@@ -149,12 +150,14 @@ async def loses_a_node(client: Client, url: str, nodes: list[int]) -> None:
     assert submitter.last_error_at - lost_at < BACK_S
 
 
-def pids_of(workers: object) -> set[int]:
-    return {worker.pid for worker in workers}  # type: ignore[attr-defined]
+def pids_of(workers: Iterable[WorkerEntry]) -> set[int]:
+    return {worker.pid for worker in workers}
 
 
-async def running(client: Client, count: int) -> bool:
-    return len((await client.store.list(status=JobStatus.RUNNING, limit=50)).records) >= count
+async def running(client: Client, workers: set[str]) -> bool:
+    """Return whether one of these workers is in the middle of a job."""
+    held = [job for worker in workers for job in await client.held_by(worker)]
+    return any(0 < job.step < STEPS / 2 for job in held)
 
 
 async def reaches(submitter: Submitter, count: int) -> bool:

@@ -18,17 +18,18 @@ end
 
 -- Whether this worker must become idle for a suspect job that has waited too long. Only one must.
 local function makes_room(id)
-  if t - num(id, 'queued_at') < S.suspect_wait_s then return false end
-  local k = key('making_room', a.model)
+  if waited_s(id, t) < S.suspect_wait_s then return false end
+  local hold_ms = math.floor(S.lease_s * 2000)
+  local k = brief(key('making_room', a.model), hold_ms)
   local worker = redis.call('GET', k)
   if worker and worker ~= a.worker then return false end
-  redis.call('SET', k, a.worker, 'PX', math.floor(S.lease_s * 2000))
+  redis.call('SET', k, a.worker, 'PX', hold_ms)
   return true
 end
 
 -- Whether this worker must leave a job that failed on it to another one.
 local function failed_here(id)
-  return get(id, 'failed_on') == a.worker and t - num(id, 'queued_at') < S.suspect_wait_s
+  return get(id, 'failed_on') == a.worker and waited_s(id, t) < S.suspect_wait_s
 end
 
 local function may(id)

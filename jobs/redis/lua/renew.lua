@@ -18,8 +18,8 @@ local function rank_to_preempt_for()
   for rank = 0, a.preemptible - 1 do
     local id = first_of_class(model, rank, t, safe)
     if id then
-      if t - num(id, 'queued_at') < S.park_after_s then return end
-      local k, bound = key('called', model), '(' .. precise((rank + 1) * 2e12)
+      if waited_s(id, t) < S.park_after_s then return end
+      local k, bound = brief(key('called', model), 1000), '(' .. precise((rank + 1) * 2e12)
       local calls = redis.call('INCR', k)
       if calls == 1 then redis.call('PEXPIRE', k, 1000) end
       return calls <= redis.call('ZCOUNT', key('pending', model), '-inf', bound) and rank or nil
@@ -60,7 +60,7 @@ local function share_to_give()
   local rank, by_tenant, from = a.preemptible, holdings(), nil
   local to = first_that(key('lanes', model, rank), 16, function(who)
     local id = first_of_lane(model, rank, who, t, safe, {})
-    if not id or t - num(id, 'queued_at') < S.park_after_s then return false end
+    if not id or waited_s(id, t) < S.park_after_s then return false end
     local slots, most = by_tenant[who] and by_tenant[who].slots or 0, 0
     for holder, holding in pairs(by_tenant) do
       local density = holding.slots / weight(holder)
@@ -72,7 +72,7 @@ local function share_to_give()
     return from
   end)
   if not to then return end
-  local k = key('called', model, to)
+  local k = brief(key('called', model, to), 1000)
   local calls = redis.call('INCR', k)
   if calls == 1 then redis.call('PEXPIRE', k, 1000) end
   if calls <= redis.call('ZCARD', key('lane', model, rank, to)) then return to, from end

@@ -138,6 +138,17 @@ async def test_a_full_worker_learns_that_a_higher_class_waits(open_store: OpenSt
     assert (await store.renew([lease], preemptible=1)).higher_waiting == 0
 
 
+async def test_a_clock_that_is_set_back_holds_up_no_preemption(
+    open_store: OpenStore, redis: Any, prefix: str
+) -> None:
+    store = open_store(park_after_s=0.0)
+    await submit(store, "low", priority=Priority.LOW)
+    lease = (await claim(store)).lease
+    await submit(store, "high", priority=Priority.HIGH)
+    redis.set(f"{prefix}:called:toy", 99, px=3_600_000)  # what an hour back makes of a second
+    assert (await store.renew([lease], preemptible=2)).higher_waiting == 0
+
+
 async def test_no_more_workers_preempt_than_jobs_wait(open_store: OpenStore) -> None:
     store = open_store(park_after_s=0.0)
     for i in range(5):

@@ -1,7 +1,8 @@
 """Rate limits: by key, tenant, address and link, with their headers."""
 
 import asyncio
-from time import monotonic
+from time import monotonic, time
+from typing import Any
 
 import pytest
 from httpx import AsyncClient
@@ -44,6 +45,15 @@ async def test_a_bucket_refills_evenly(limiter: RateLimiter) -> None:
         while taken < 13:
             taken += (await limiter.take([bucket]))[0]
             assert taken <= 10 + (monotonic() - began) / 0.1 + 0.1
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_out(limiter: RateLimiter, redis: Any) -> None:
+    bucket = Bucket("key", "a", 1, 1.0)
+    assert (await limiter.take([bucket]))[0]
+    (name,) = redis.keys("*:rate:*")
+    redis.set(name, time() + 3600)  # what an hour back makes of it
+    _, (level,) = await limiter.take([bucket])
+    assert level.wait_s <= 1.0
 
 
 async def test_a_request_is_taken_from_all_buckets_or_from_none(limiter: RateLimiter) -> None:

@@ -11,6 +11,12 @@ local function now()
   return tonumber(t[1]) + tonumber(t[2]) / 1e6
 end
 
+-- A key that lives for so long at most, deleted if it would live longer: the clock was set back.
+local function brief(k, ms)
+  if redis.call('PTTL', k) > ms then redis.call('DEL', k) end
+  return k
+end
+
 local function stamp(t) return string.format('%.6f', t) end
 
 local function get(id, field) return redis.call('HGET', key('job', id), field) or nil end
@@ -20,6 +26,12 @@ local function num(id, field)
   local n = tonumber(get(id, field) or '0')
   if not n or n ~= n or n == math.huge or n == -math.huge then return 0 end
   return n
+end
+
+-- How long a job has been queued; for ever, if the clock was set back meanwhile.
+local function waited_s(id, t)
+  local seconds = t - num(id, 'queued_at')
+  return seconds < 0 and math.huge or seconds
 end
 
 -- A JSON object as a table; a missing or damaged one is empty.
