@@ -47,10 +47,12 @@ async def test_a_bucket_refills_evenly(limiter: RateLimiter) -> None:
             assert taken <= 10 + (monotonic() - began) / 0.1 + 0.1
 
 
-async def test_a_clock_that_is_set_back_keeps_nobody_out(limiter: RateLimiter, redis: Any) -> None:
+async def test_a_clock_that_is_set_back_keeps_nobody_out(
+    limiter: RateLimiter, redis: Any, jobs_settings: JobsSettings
+) -> None:
     bucket = Bucket("key", "a", 1, 1.0)
     assert (await limiter.take([bucket]))[0]
-    (name,) = redis.keys("*:rate:*")
+    (name,) = redis.keys(f"*{jobs_settings.key_prefix}*:rate:*")
     redis.set(name, time() + 3600)  # what an hour back makes of it
     _, (level,) = await limiter.take([bucket])
     assert level.wait_s <= 1.0
