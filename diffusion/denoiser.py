@@ -78,7 +78,7 @@ class ForwardPass:
     timesteps: Tensor  # c_noise, (N,)
     embeddings: Tensor  # (N, L, D)
     added: dict[str, Tensor] | None
-    skipped: Tensor  # c_skip·x, (N, C, h, w)
+    skipped: Tensor | None  # c_skip·x, (N, C, h, w); None: the network returns D itself
     c_out: Tensor  # (N, 1, 1, 1)
     rows: int  # B
     guided: int  # G
@@ -90,8 +90,13 @@ class ForwardPass:
         return backend.predict(self.sample, self.timesteps, self.embeddings, self.added)
 
     def denoised(self, prediction: Tensor) -> Tensor:
-        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level."""
-        denoised = torch.addcmul(self.skipped, self.c_out, prediction)
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
+
+        It may overwrite the prediction.
+        """
+        denoised = prediction
+        if self.skipped is not None:
+            denoised = torch.addcmul(self.skipped, self.c_out, prediction)
         if self.guided:
             self._guide(denoised[: self.guided], denoised[self.rows : self.rows + self.guided])
         return denoised[: self.rows]
@@ -106,7 +111,8 @@ class ForwardPass:
         if self.rescale is None:
             torch.lerp(uncond, cond, self.scale, out=cond)
             return
-        mixed, skipped = torch.lerp(uncond, cond, self.scale), self.skipped[: self.guided]
+        mixed = torch.lerp(uncond, cond, self.scale)
+        skipped = torch.zeros_like(mixed) if self.skipped is None else self.skipped[: self.guided]
         output = mixed - skipped
         factor = (cond - skipped).std((1, 2, 3), keepdim=True) / output.std((1, 2, 3), keepdim=True)
         factor = self.rescale * factor + (1 - self.rescale)
@@ -145,6 +151,7 @@ def prepare(
     )
     columns = torch.from_numpy(numbers).to(latents.device, non_blocking=True)[..., None, None, None]
     c_noise, c_in, c_skip, c_out, guidance_scale, rescale = columns.unbind()
+    direct = all(level.c_skip == 0 and level.c_out == 1 for level in levels)
     x = torch.cat([latents, latents[:guided], latents[:1].expand(padding, -1, -1, -1)])
     sides = spread([g.cond for g in guidance])
     sides[rows : rows + guided] = [g.uncond for g in guidance[:guided]]
@@ -153,7 +160,7 @@ def prepare(
         timesteps=c_noise.view(-1),
         embeddings=torch.stack([side.embeddings for side in sides]),
         added=_added(sides, spread([g.size for g in guidance])),
-        skipped=x * c_skip,
+        skipped=None if direct else x * c_skip,
         c_out=c_out,
         rows=rows,
         guided=guided,
