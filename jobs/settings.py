@@ -43,7 +43,7 @@ class JobsSettings(BaseSettings):
     redis_ca_file: FilePath | None = None  # CA certificates (PEM); default: the system's
     redis_cert_file: FilePath | None = None  # client certificate (PEM), if Redis requires one
     redis_key_file: FilePath | None = None  # its private key (PEM)
-    # with another `maxmemory-policy` than `noeviction`, Redis deletes jobs when it is full;
+    # with any `maxmemory-policy` but `noeviction`, Redis deletes jobs when it is full;
     # "refuse": do not start, and accept no job meanwhile; "warn": only log it
     redis_eviction: Literal["refuse", "warn"] = "refuse"
     # prefix of every key and queue; each service on one Redis needs its own

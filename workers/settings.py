@@ -35,9 +35,8 @@ class WorkerSettings(JobsSettings):
     # "auto": the one for the device
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     device: str = "auto"  # "auto": the first CUDA device, else the CPU
-    threads: int = Field(
-        0, ge=0, le=256
-    )  # CPU threads for inference; 0: those the container may use
+    # CPU threads for inference; 0: those the container may use
+    threads: int = Field(0, ge=0, le=256)
     slots: int = Field(20, ge=1, le=1024)  # pictures held at once
     # maximum rows per forward pass; 0: measured at start
     rows_per_tick: int = Field(0, ge=0, le=4096)

@@ -50,17 +50,6 @@ from jobs.store import (
 AUDITS = 20  # of a sweep
 
 
-def parse_cursor(cursor: str) -> int:
-    """Return the number of the job below which the next page starts.
-
-    Raises:
-        InvalidCursor: the cursor is malformed.
-    """
-    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
-        raise InvalidCursor(f"{cursor!r} is not a valid cursor")
-    return int(cursor)
-
-
 class RedisStore:
     """A :class:`jobs.store.JobStore` on Redis 6.2, Valkey 7.2 or newer. Bound to one event loop."""
 

@@ -31,7 +31,7 @@ class ConnectionLimits:
 
     connections: int
     head_s: float = 10.0  # for a request's head to arrive, from its first byte or the connection's
-    body_s: float = 65.0  # for its body; the application's own deadline is shorter
+    body_s: float = 65.0  # for its body; longer than the application's own deadline
     stall_s: float = 30.0  # for a client to read on once the buffers are full
 
 

