@@ -29,12 +29,12 @@ def failure(tmp_path: Path, program: str) -> ChildFailed:
     "reason", ["bad settings: SFUMATO_SLOTS: no", "no separator \u2028 ends a line"]
 )
 def test_a_reason_is_said_in_one_line(tmp_path: Path, reason: str) -> None:
-    program = f'import sys; print(\'{{"event": "starting"}}\'); sys.exit({reason!r})'
+    program = f'import sys; print(\'{{"event": "starting"}}\', flush=True); sys.exit({reason!r})'
     failed = failure(tmp_path, program)
     assert (str(failed), list(failed.output)) == (f"worker-1: {reason}", [])
 
 
-@pytest.mark.parametrize("program", ["1/0", DEEP, "import os; print('x'); os._exit(3)"])
+@pytest.mark.parametrize("program", ["1/0", DEEP, "import os; print('x', flush=True); os._exit(3)"])
 def test_a_crash_comes_with_the_end_of_this_start_s_log(tmp_path: Path, program: str) -> None:
     failed = failure(tmp_path, program)
     assert "worker-1 ended with code" in str(failed)
