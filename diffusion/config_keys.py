@@ -24,14 +24,12 @@ VP_SCHEDULERS = (
 # The job chooses the sampler and its levels: these say what the model's own would be.
 _JOBS_CHOICE = dict.fromkeys(
     (
-        "algorithm_type", "clip_sample_range", "corrector_order", "disable_corrector",
-        "dynamic_thresholding_ratio", "euler_at_final", "eta", "final_sigmas_type", "flow_shift",
-        "interpolation_type", "lambda_min_clipped", "lower_order_final", "noise_sampler_seed",
-        "original_inference_steps", "predict_x0", "predictor_order", "rho", "sample_max_value",
-        "set_alpha_to_one", "skip_prk_steps", "solver_order", "solver_p", "solver_type", "tau_func",
-        "time_shift_type", "timestep_spacing", "use_beta_sigmas", "use_exponential_sigmas",
-        "use_karras_sigmas",
-    ),
+        "clip_sample_range", "corrector_order", "disable_corrector",
+        "dynamic_thresholding_ratio", "euler_at_final", "eta", "flow_shift",
+        "lower_order_final", "noise_sampler_seed",
+        "predict_x0", "predictor_order", "rho", "sample_max_value",
+        "solver_p", "solver_type", "tau_func",
+        "time_shift_type",             ),
     HARMLESS,
 )  # fmt: skip
 
@@ -45,6 +43,23 @@ SCHEDULER: Table = {
     "prediction_type": WORD,
     "steps_offset": whole(0, 1000),
     **_JOBS_CHOICE,
+    # Of the model's own levels (diffusion/schedules/own.py), which a job may ask for.
+    **dict.fromkeys(
+        ("algorithm_type", "final_sigmas_type", "interpolation_type", "timestep_spacing"), WORD
+    ),
+    **dict.fromkeys(
+        (
+            "set_alpha_to_one",
+            "skip_prk_steps",
+            "use_beta_sigmas",
+            "use_exponential_sigmas",
+            "use_karras_sigmas",
+        ),
+        FLAG.nullable,
+    ),
+    "lambda_min_clipped": number(float("-inf"), float("inf")),
+    "original_inference_steps": whole(1, 1000),
+    "solver_order": whole(1, 3),
     # Not linear in what a sampler holds, or another process than the one above.
     "clip_sample": OFF,
     "thresholding": OFF,
@@ -54,8 +69,8 @@ SCHEDULER: Table = {
     "use_lu_lambdas": OFF,
     "invert_sigmas": OFF,
     "stochastic_sampling": OFF,
-    "sigma_min": number(0, 1e6).nullable,
-    "sigma_max": number(0, 1e6).nullable,
+    "sigma_min": number(1e-6, 1e6).nullable,
+    "sigma_max": number(1e-6, 1e6).nullable,
     "sigma_data": NONE,
     "shift": only(1, 1.0, None),
     "shift_terminal": NONE,

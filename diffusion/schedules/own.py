@@ -135,17 +135,17 @@ def _trailing(total: int, top: int, steps: int) -> Array:
     return np.round(top - np.arange(steps) * (total / steps)) - 1
 
 
-def own_schedule(config: Mapping[str, Any]) -> OwnSchedule | None:
-    """Read a configuration; None if it names no scheduler whose steps we can take.
+def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
+    """Read a configuration.
 
     Raises:
-        ScheduleError: a scheduler, or a key's value, that is not served.
+        ScheduleError: a scheduler, or a key's value, whose levels or steps we have not.
     """
     name = config.get("_class_name")
-    if name is None:
-        return None
-    if name not in FAMILIES:  # another solver of the same process: a job may choose one of ours
-        return None
+    if name not in FAMILIES:
+        raise ScheduleError(
+            "the model names no scheduler" if name is None else f"{name} has no sampler of ours"
+        )
     family, sampler = FAMILIES[name]
     default = "leading" if family in ("ddim", "lcm") else "linspace"
     spacing = config.get("timestep_spacing", default)

@@ -71,6 +71,7 @@ class NoiseSchedule:
     prediction_type: PredictionType = "epsilon"
     steps_offset: int = 0  # added to timesteps by "leading" spacing; Stable Diffusion has 1
     own: OwnSchedule | None = None  # the levels that the model's own scheduler visits
+    not_own: str = "the model names no scheduler"  # why there are none
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> "NoiseSchedule":
@@ -107,8 +108,12 @@ class NoiseSchedule:
                     "first level is noise alone, of which noise says nothing"
                 )
             alphas_cumprod = zero_terminal_snr(alphas_cumprod)
-        own = own_schedule(config)
-        return cls(alphas_cumprod, prediction, offset, own)
+        own, not_own = None, ""
+        try:
+            own = own_schedule(config)
+        except ScheduleError as error:  # a job may still choose a sampler and levels of ours
+            not_own = str(error)
+        return cls(alphas_cumprod, prediction, offset, own, not_own)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -169,7 +174,7 @@ def sampling_levels(noise_schedule: NoiseSchedule, schedule: str, steps: int) ->
         raise ScheduleError(f"num_inference_steps {steps} is not in 1..{last + 1}")
     if schedule == OWN:
         if noise_schedule.own is None:
-            raise ScheduleError("the model has no schedule of its own")
+            raise ScheduleError(f"schedule {OWN!r} is not offered: {noise_schedule.not_own}")
         return noise_schedule.own.levels(noise_schedule, steps)
     if schedule in SPREADS:
         sigmas = _spread(noise_schedule, schedule, steps)

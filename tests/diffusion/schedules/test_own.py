@@ -131,17 +131,38 @@ def test_zero_terminal_snr_begins_at_infinity() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"_class_name": "IPNDMScheduler"}, "IPNDMScheduler"),
+        ({"_class_name": "SASolverScheduler"}, "SASolverScheduler"),
         ({"_class_name": "PNDMScheduler"}, "skip_prk_steps"),
         ({"timestep_spacing": "random"}, "timestep_spacing 'random'"),
         ({"interpolation_type": "log_linear"}, "interpolation_type"),
         ({"use_karras_sigmas": True, "use_beta_sigmas": True}, "only one of use_karras_sigmas"),
         ({"final_sigmas_type": "sigma_min"}, "final_sigmas_type 'sigma_min'"),
-        ({"rescale_betas_zero_snr": True}, "prediction_type 'epsilon'"),
         ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3}, "solver_order 3"),
     ],
 )
-def test_what_is_not_served_is_refused_by_name(options: dict[str, Any], said: str) -> None:
+def test_levels_that_we_have_not_are_not_offered_and_said_by_name(
+    options: dict[str, Any], said: str
+) -> None:
     config = {"_class_name": "EulerDiscreteScheduler", **TRAINING, **options}
+    noise_schedule = NoiseSchedule.from_config(config)
+    assert noise_schedule.own is None
+    assert len(sampling_levels(noise_schedule, "karras", 5).timesteps) == 5
     with pytest.raises(ScheduleError, match=said):
+        sampling_levels(noise_schedule, OWN, 5)
+
+
+def test_noise_alone_says_nothing_of_noise() -> None:
+    config = {"_class_name": "EulerDiscreteScheduler", **TRAINING, "rescale_betas_zero_snr": True}
+    with pytest.raises(ScheduleError, match="prediction_type 'epsilon'"):
+        NoiseSchedule.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("original_inference_steps", "50"), ("lambda_min_clipped", "low"), ("solver_order", None),
+     ("timestep_spacing", ["leading"]), ("sigma_min", 0), ("use_karras_sigmas", "yes")],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_by_name(key: str, value: Any) -> None:
+    config = {"_class_name": "LCMScheduler", **TRAINING, key: value}
+    with pytest.raises(ScheduleError, match=key):
         NoiseSchedule.from_config(config)
