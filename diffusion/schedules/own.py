@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffusion.errors import ScheduleError
 from diffusion.schedules.levels import Levels
-from diffusion.schedules.spread import spread
+from diffusion.schedules.spread import TIMESTEP_SPACINGS, spaced_timesteps, spread
 
 if TYPE_CHECKING:
     from diffusion.schedules.vp import NoiseSchedule
@@ -39,7 +39,6 @@ FAMILIES: Mapping[str, tuple[Family, str]] = {
     "LCMScheduler": ("lcm", "lcm"),
 }
 """diffusers' schedulers: how they space their levels, and our sampler that takes their steps."""
-SPACINGS = ("leading", "linspace", "trailing")
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,8 @@ class OwnSchedule:
             return self._distilled(total, steps)
         if self.family == "solver":
             return self._of_a_solver(noise_schedule, steps)
-        last = total - 1
-        if self.spacing == "leading":
-            times: Array = np.arange(steps, dtype=np.float64)[::-1] * (total // steps)
-            return np.asarray(times + min(self.offset, last - times[0]))
-        if self.spacing == "linspace":
-            times = np.linspace(last, 0, steps)
-            return np.round(times) if self.family == "ddim" else times
-        return _trailing(total, total, steps)
+        times = spaced_timesteps(self.spacing, steps, total, self.offset)
+        return np.round(times) if self.family == "ddim" else times
 
     def _of_a_solver(self, noise_schedule: "NoiseSchedule", steps: int) -> Array:
         """Solvers space n + 1 timesteps and leave the last one out."""
@@ -141,16 +134,16 @@ def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
     Raises:
         ScheduleError: a scheduler, or a key's value, whose levels or steps we have not.
     """
-    name = config.get("_class_name")
+    name = str(config.get("_class_name", "a scheduler without a name"))
     if name not in FAMILIES:
-        raise ScheduleError(
-            "the model names no scheduler" if name is None else f"{name} has no sampler of ours"
-        )
+        raise ScheduleError(f"{name} has no sampler of ours")
     family, sampler = FAMILIES[name]
     default = "leading" if family in ("ddim", "lcm") else "linspace"
     spacing = config.get("timestep_spacing", default)
-    if spacing not in SPACINGS:
-        raise ScheduleError(f"timestep_spacing {spacing!r} is not served: {', '.join(SPACINGS)}")
+    if spacing not in TIMESTEP_SPACINGS:
+        raise ScheduleError(
+            f"timestep_spacing {spacing!r} is not served: {', '.join(TIMESTEP_SPACINGS)}"
+        )
     if name == "PNDMScheduler" and not config.get("skip_prk_steps"):
         raise ScheduleError("PNDMScheduler without skip_prk_steps is not served")
     if config.get("interpolation_type", "linear") != "linear":

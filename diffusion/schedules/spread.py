@@ -1,4 +1,4 @@
-"""Spacings of the noise level itself."""
+"""Spacings of training timesteps, and of the noise level itself."""
 
 from functools import lru_cache
 
@@ -8,6 +8,23 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 SPREADS = ("karras", "exponential")
 RHO = 7.0
+
+
+TIMESTEP_SPACINGS = ("leading", "linspace", "trailing")
+
+
+def spaced_timesteps(name: str, count: int, total: int, offset: int) -> Array:
+    """Return ``count`` of ``total`` timesteps, falling (Lin et al. 2023, table 2).
+
+    ``leading`` adds ``offset`` to each.
+    """
+    last = total - 1
+    if name == "linspace":
+        return np.linspace(last, 0, count)
+    if name == "trailing":
+        return np.asarray(np.round(total * (1 - np.arange(count) / count)) - 1)
+    times: Array = np.arange(count, dtype=np.float64)[::-1] * (total // count)
+    return np.asarray(times + min(offset, last - times[0]))
 
 
 def spread(name: str, high: float, low: float, count: int) -> Array:

@@ -18,7 +18,13 @@ from diffusion.schedules.precondition import (
     PredictionType,
     precondition,
 )
-from diffusion.schedules.spread import SPREADS, beta_distribution, spread
+from diffusion.schedules.spread import (
+    SPREADS,
+    TIMESTEP_SPACINGS,
+    beta_distribution,
+    spaced_timesteps,
+    spread,
+)
 
 Array = NDArray[np.float64]
 ZERO_SNR_SIGMA = 14.6  # the finite level where spaced ones begin after an infinite one
@@ -193,14 +199,8 @@ def _spread(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Array:
 
 
 def _timesteps(schedule: str, steps: int, last: int, offset: int) -> Array:
-    if schedule == "leading":
-        ratio = (last + 1) // steps
-        top = (steps - 1) * ratio
-        return np.arange(steps, dtype=np.float64)[::-1] * ratio + min(offset, last - top)
-    if schedule == "linspace":
-        return np.linspace(last, 0, steps)
-    if schedule == "trailing":
-        return np.round((last + 1) * (1 - np.arange(steps) / steps)) - 1
+    if schedule in TIMESTEP_SPACINGS:
+        return spaced_timesteps(schedule, steps, last + 1, offset)
     if schedule == "sgm_uniform":
         return np.linspace(last, 0, steps + 1)[:-1]
     if schedule == "beta":

@@ -290,7 +290,7 @@ def test_an_image_alone_does_not_make_the_engine_look_slow(bundle: Bundle) -> No
 
 
 def test_full_batches_measure_the_speed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some time or other: on a busy machine a tick may take several times as long as another."""
+    """Measured anew if need be: on a busy machine, one tick may take several times another's."""
     monkeypatch.setattr("workers.engine.throughput.SETTLED_S", 0.0)
     ratios: list[float] = []
     while not ratios or (ratios[-1] != pytest.approx(1, rel=0.3) and len(ratios) < 20):
