@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.processes.redis_server import free_port, redis_command, wait_ready
+from service.processes.ports import free_port
+from service.processes.redis_server import redis_command, wait_ready
 from tests.processes import process
 
 

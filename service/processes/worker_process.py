@@ -10,7 +10,7 @@ import httpx
 
 from jobs.host.addresses import bind_host, family_of, reachable
 from service.processes import keeper
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 
 POLL_S = 0.1
 PROBE_TIMEOUT_S = 5.0

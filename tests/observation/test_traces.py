@@ -17,7 +17,7 @@ from jobs.settings import JobsSettings
 from jobs.telemetry.otlp import CLOSE_S, door_sampler, provider, worker_sampler
 from jobs.telemetry.otlp import close as close_provider
 from jobs.telemetry.tracing import OFF, open_tracing, parent, recorded_id, traceparent
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.observation.collector import KeptSpan
 from tests.observation.live import CALLER, TRACE, TRACEPARENT, Live
 from tests.processes import wait

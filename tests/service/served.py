@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from service.application import create_app
 from service.http.connection import ConnectionLimits
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import DoorServer, server
 

@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError
 
 from service.client.client import Client
 from service.client.errors import Unauthorized
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.redis_server import redis_server
 from tests.stack.up import Up, sfumato
 

@@ -15,7 +15,7 @@ from redis import Redis
 
 from jobs.queue import TASK, queue_name
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.conftest import Opened
 from tests.faults.client import Client, until
 from tests.faults.processes import Worker

@@ -15,7 +15,7 @@ import pytest
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.faults.client import Client, until
 from tests.processes import door_answers, process, wait
 from tests.stack.up import MARK, marked

@@ -10,7 +10,8 @@ import pytest
 from redis import Redis
 
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port, redis_command
+from service.processes.ports import free_port
+from service.processes.redis_server import redis_command
 from tests.conftest import Opened
 from tests.faults.client import Client
 from tests.faults.processes import Door, Worker

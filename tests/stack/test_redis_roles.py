@@ -21,7 +21,8 @@ from jobs.settings import JobsSettings
 from service.api.tenant_purge import purge_tenant
 from service.auth.key_store import KeyStore
 from service.auth.scope import Scope
-from service.processes.redis_server import free_port, redis_command
+from service.processes.ports import free_port
+from service.processes.redis_server import redis_command
 from service.settings import ServiceSettings
 from tests.conftest import Opened
 from tests.deploy.tools import CHART

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.processes import door_answers, process, wait
 
 START_S = 120

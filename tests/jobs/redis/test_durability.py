@@ -9,7 +9,8 @@ from jobs.errors import JobNotFound, NotDurable
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import Idempotency
-from service.processes.redis_server import free_port, wheel_binary
+from service.processes.ports import free_port
+from service.processes.redis_server import wheel_binary
 from tests.conftest import Opened
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess

@@ -15,7 +15,7 @@ from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from jobs.store import WorkerEntry
 from service.metrics.replica import DoorCounters
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.jobs.examples import MODEL, claim, spec, work
 from tests.redis_server import redis_server
 from tests.service.doors import open_door, submit

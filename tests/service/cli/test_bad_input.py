@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.settings import JobsSettings
 from service.cli.main import app
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.service.client.test_connection import web_server
 
 NOWHERE = "/proc/sfumato"  # where nobody can make a folder

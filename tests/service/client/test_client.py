@@ -22,7 +22,7 @@ from service.client.errors import (
     StreamLost,
     TooBusy,
 )
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from service.resources.representations import JobView
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL, claim

@@ -13,7 +13,7 @@ from jobs.host.addresses import is_loopback
 from service.client.client import Client
 from service.client.connection import door_address, shown
 from service.client.errors import ConnectionFailed, InvalidArgument, UnexpectedResponse
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 
 MODELS = b'{"models": []}'
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

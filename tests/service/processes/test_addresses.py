@@ -9,7 +9,7 @@ from jobs.host.addresses import bind_host, check_free, family_of, reachable, url
 from jobs.settings import JobsSettings
 from service.application import create_app
 from service.client.client import Client
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from service.processes.worker_process import own_metrics_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import server

@@ -10,7 +10,7 @@ from jobs.errors import StartError
 from jobs.host.addresses import reachable
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from service.processes.worker_process import own_metrics_port
 from service.ray_serve.autoscaling import BacklogPolicy
 from service.ray_serve.backlog_watch import BacklogWatch

@@ -18,7 +18,7 @@ from httpx import AsyncClient
 from jobs.host.addresses import check_free
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.jobs.examples import MODEL, claim
 from tests.service.api.stream import frames
 from tests.service.worker import PNG, advance, draw, finish

