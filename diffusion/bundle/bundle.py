@@ -23,16 +23,16 @@ from diffusion.backends.onnx.files import (
     read_manifest,
 )
 from diffusion.backends.onnx.session import SessionSettings
-from diffusion.bundle.parts import OnnxParts, TorchParts, codec_config
-from diffusion.bundle.prompt import TextEncoder
-from diffusion.bundle.unet_config import unet_config
-from diffusion.bundle.upcast import decoder_name
 from diffusion.codec import Decoder, to_pixels
 from diffusion.config import fault
 from diffusion.config_keys import MODEL_INDEX
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, read_json
 from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
+from diffusion.parts.open import OnnxParts, TorchParts, codec_config
+from diffusion.parts.prompt import TextEncoder
+from diffusion.parts.unet_config import unet_config
+from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
 from diffusion.schedules.vp import NoiseSchedule
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from diffusion.bundle.bundle import Bundle
-from diffusion.bundle.parts import load_codec
 from diffusion.codec import to_pixels
 from diffusion.files import digest
+from diffusion.parts.open import load_codec
 from model_export.bundle import EVALUATION
 from model_export.errors import ExportError, GalleryError
 from model_export.evaluation.gallery import Gallery

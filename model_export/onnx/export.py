@@ -28,9 +28,9 @@ from diffusion.backends.onnx.files import (
 )
 from diffusion.backends.onnx.session import Session, SessionSettings
 from diffusion.bundle.bundle import assemble
-from diffusion.bundle.parts import OnnxParts, TorchParts
 from diffusion.errors import DiffusionError
 from diffusion.files import check_files, digest
+from diffusion.parts.open import OnnxParts, TorchParts
 from model_export.errors import ExportError
 from model_export.fresh_folder import fresh_folder
 from model_export.onnx.graphs import OPSET, Network, export_graph, networks, share_weights

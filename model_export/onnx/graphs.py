@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from diffusion.backends.onnx.files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from diffusion.backends.torch import Positional, unet_example
-from diffusion.bundle.parts import codec_config, load_decoder, load_unet
-from diffusion.bundle.prompt import TorchEncoder, text_config, torch_encoder
-from diffusion.bundle.unet_config import unet_config
+from diffusion.parts.open import codec_config, load_decoder, load_unet
+from diffusion.parts.prompt import TorchEncoder, text_config, torch_encoder
+from diffusion.parts.unet_config import unet_config
 from model_export.errors import ExportError
 
 OPSET = 20

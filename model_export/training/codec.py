@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffusion.bundle.parts import CODEC_WEIGHTS
 from diffusion.codec import PatchPCACodec
+from diffusion.parts.open import CODEC_WEIGHTS
 
 
 def to_tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -19,7 +19,7 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
 
 
 def save_codec(folder: Path, codec: PatchPCACodec) -> None:
-    """Write the codec as :func:`diffusion.bundle.parts.load_codec` reads it."""
+    """Write the codec as :func:`diffusion.parts.open.load_codec` reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.contiguous() for key, value in codec.state_dict().items()}
     save_file(state, folder / CODEC_WEIGHTS, {"format": "pt"})

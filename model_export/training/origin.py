@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from diffusion.bundle.parts import load_codec
 from diffusion.codec import PatchPCACodec
 from diffusion.files import read_json
+from diffusion.parts.open import load_codec
 from model_export.errors import CheckpointError
 from model_export.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from model_export.training.network import NETWORKS

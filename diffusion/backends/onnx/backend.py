@@ -90,7 +90,7 @@ class OnnxBackend:
 
 
 class OnnxEncoder:
-    """A text encoder; see :class:`diffusion.bundle.prompt.Encoder`."""
+    """A text encoder; see :class:`diffusion.parts.prompt.Encoder`."""
 
     def __init__(self, session: Session, width: int, pooled_width: int) -> None:
         self._session = session

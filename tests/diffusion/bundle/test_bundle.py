@@ -18,11 +18,11 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from numpy.typing import NDArray
 
 from diffusion.bundle.bundle import Bundle, load_bundle
-from diffusion.bundle.parts import load_decoder
 from diffusion.codec import KLDecoder
 from diffusion.errors import BundleError, DiffusionError
 from diffusion.files import digest
 from diffusion.model import MAX_NAME_CHARS
+from diffusion.parts.open import load_decoder
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from jobs.schema import JobRequest
 from model_export.evaluation.sampling import SamplingSettings, draw

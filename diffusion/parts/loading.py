@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from diffusion.bundle.weights import check_loaded, check_weights, read_weights, stored_dtype
 from diffusion.errors import BundleError
+from diffusion.parts.weights import check_loaded, check_weights, read_weights, stored_dtype
 
 DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
 

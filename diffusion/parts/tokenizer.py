@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffusion.bundle.loading import one_line
 from diffusion.errors import BundleError
 from diffusion.files import MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES, read_json
+from diffusion.parts.loading import one_line
 
 SPECIAL = "<|"  # CLIP's marks of a prompt's start and end
 WORD_END = "</w>"

@@ -8,16 +8,16 @@ import torch
 
 from diffusion.backends.onnx.backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
 from diffusion.backends.torch import TorchBackend
-from diffusion.bundle.loading import DIFFUSERS_STEM, described, load_part, one_line
-from diffusion.bundle.prompt import PROJECTION_DIM, Encoder, TorchEncoder, torch_encoder
-from diffusion.bundle.unet_config import unet_config
-from diffusion.bundle.upcast import UpcastDecoder
-from diffusion.bundle.weights import check_weights, read_weights, stored_dtype
 from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
 from diffusion.config import fault, shown
 from diffusion.config_keys import CODEC, VAE
 from diffusion.errors import BundleError
 from diffusion.files import read_json
+from diffusion.parts.loading import DIFFUSERS_STEM, described, load_part, one_line
+from diffusion.parts.prompt import PROJECTION_DIM, Encoder, TorchEncoder, torch_encoder
+from diffusion.parts.unet_config import unet_config
+from diffusion.parts.upcast import UpcastDecoder
+from diffusion.parts.weights import check_weights, read_weights, stored_dtype
 from diffusion.tensor_file import read_header
 
 CODEC_WEIGHTS = f"{DIFFUSERS_STEM}.safetensors"

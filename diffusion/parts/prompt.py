@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from diffusion.bundle.loading import load_part
-from diffusion.bundle.tokenizer import load_tokenizer
 from diffusion.config import fault
 from diffusion.config_keys import TEXT_ENCODER
 from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.model import Conditioning, Truncation
+from diffusion.parts.loading import load_part
+from diffusion.parts.tokenizer import load_tokenizer
 
 PROJECTION_DIM = 512
 """transformers' default of ``projection_dim``."""

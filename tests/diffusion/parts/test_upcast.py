@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from diffusion.bundle.bundle import load_bundle
-from diffusion.bundle.parts import TorchParts, load_decoder
-from diffusion.bundle.upcast import UpcastDecoder
 from diffusion.errors import NonFiniteError
+from diffusion.parts.open import TorchParts, load_decoder
+from diffusion.parts.upcast import UpcastDecoder
 from tests.bundles import tiny_bundle
 from tests.layouts import sd15
 
