@@ -1,5 +1,7 @@
 """Every key of the configurations in a bundle, and what we do with it."""
 
+from collections.abc import Sequence
+
 from diffusion.config import FLAG, HARMLESS, WORD, Key, Table, each, either, number, only, whole
 
 CHANNELS = whole(1, 16384)
@@ -212,23 +214,36 @@ TEXT_ENCODER: Table = {
 _PART = Key(lambda v: isinstance(v, list) and len(v) == 2, "a pair of library and class")
 _ABSENT = Key(lambda v: v in (None, [None, None]), "null")
 
-MODEL_INDEX: Table = {
-    "_class_name": only(
-        "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline",
-        "StableDiffusionInpaintPipeline", "StableDiffusionXLPipeline",
-        "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline",
+
+def index_keys(*parts: str, optional: Sequence[str] = ()) -> Table:
+    """Return the keys of a model_index.json with these parts beside the pipeline's name.
+
+    Parts that look at finished images, or at images that a request brings, change none.
+    """
+    looking = (
+        "add_watermarker", "feature_extractor", "image_encoder", "requires_safety_checker",
+        "safety_checker",
+    )  # fmt: skip
+    named = {part: _PART for part in ("scheduler", *parts)}
+    return (
+        {"_class_name": WORD}
+        | dict.fromkeys(OTHER_PARTS, _ABSENT)
+        | dict.fromkeys(optional, either(_PART, _ABSENT))
+        | named
+        | dict.fromkeys(looking, HARMLESS)
+    )
+
+
+OTHER_PARTS = (
+    "controlnet", "prior", "text_encoder_2", "text_encoder_3", "tokenizer_2", "tokenizer_3",
+    "transformer", "unet", "unet_2", "vae",
+)  # fmt: skip
+"""Parts that some pipelines have; where they are not of a layout they have to be null."""
+
+UNET_INDEX: Table = {
+    **index_keys(
+        "unet", "vae", "text_encoder", "tokenizer", optional=("text_encoder_2", "tokenizer_2")
     ),
-    **dict.fromkeys(("unet", "vae", "text_encoder", "tokenizer", "scheduler"), _PART),
-    **dict.fromkeys(("text_encoder_2", "tokenizer_2"), either(_PART, _ABSENT)),
     "force_zeros_for_empty_prompt": FLAG.nullable,
-    # Parts that look at finished images, or at images that a request brings.
-    **dict.fromkeys(
-        ("add_watermarker", "feature_extractor", "image_encoder", "requires_safety_checker",
-         "safety_checker"),
-        HARMLESS,
-    ),
     "requires_aesthetics_score": OFF,
-    **dict.fromkeys(
-        ("controlnet", "prior", "text_encoder_3", "tokenizer_3", "transformer", "unet_2"), _ABSENT
-    ),
-}  # fmt: skip
+}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.backends.backend import Backend
+from diffusion.backbones.backbone import Backbone, Condition
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
 from diffusion.samplers.table import SamplerTable
@@ -40,18 +40,23 @@ class Guidance:
 
     cond: Conditioning
     uncond: Conditioning
-    size: tuple[int, int]  # (width, height) in pixels, SDXL's micro-conditioning
+    size: tuple[int, int]  # (width, height) of the image, in pixels
     scale: float = 1.0  # 1: the unconditional pass is not run
     rescale: float = 0.0
+    embedded: bool = False  # the network takes the scale as an input instead
 
     @property
     def passes(self) -> int:
         """The number of forward rows this row takes."""
-        return 1 if self.scale == 1.0 else 2
+        return 1 if self.scale == 1.0 or self.embedded else 2
+
+    def condition(self, prompt: Conditioning) -> Condition:
+        """Return what a forward row with one of its prompts is conditioned on."""
+        return Condition(prompt, self.size, self.scale)
 
 
 def denoise(
-    backend: Backend,
+    backbone: Backbone,
     latents: Tensor,
     levels: Sequence[Level],
     guidance: Sequence[Guidance],
@@ -63,7 +68,7 @@ def denoise(
     Arguments and errors are those of :func:`prepare`.
     """
     inputs = prepare(latents, levels, guidance, pad_to=pad_to)
-    return inputs.denoised(inputs.predict(backend))
+    return inputs.denoised(inputs.predict(backbone))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +81,7 @@ class ForwardPass:
 
     sample: Tensor  # the network's input c_in·x, (N, C, h, w)
     timesteps: Tensor  # c_noise, (N,)
-    embeddings: Tensor  # (N, L, D)
-    added: dict[str, Tensor] | None
+    conditions: Sequence[Condition]  # N
     skipped: Tensor | None  # c_skip·x, (N, C, h, w); None: the network returns D itself
     c_out: Tensor  # (N, 1, 1, 1)
     rows: int  # B
@@ -85,9 +89,9 @@ class ForwardPass:
     scale: Tensor  # (G, 1, 1, 1)
     rescale: Tensor | None  # (G, 1, 1, 1); None: zero everywhere
 
-    def predict(self, backend: Backend) -> Tensor:
+    def predict(self, backbone: Backbone) -> Tensor:
         """Return the network's output F (N, C, h, w)."""
-        return backend.predict(self.sample, self.timesteps, self.embeddings, self.added)
+        return backbone.predict(self.sample, self.timesteps, self.conditions)
 
     def denoised(self, prediction: Tensor) -> Tensor:
         """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
@@ -153,13 +157,12 @@ def prepare(
     c_noise, c_in, c_skip, c_out, guidance_scale, rescale = columns.unbind()
     direct = all(level.c_skip == 0 and level.c_out == 1 for level in levels)
     x = torch.cat([latents, latents[:guided], latents[:1].expand(padding, -1, -1, -1)])
-    sides = spread([g.cond for g in guidance])
-    sides[rows : rows + guided] = [g.uncond for g in guidance[:guided]]
+    conditions = spread([g.condition(g.cond) for g in guidance])
+    conditions[rows : rows + guided] = [g.condition(g.uncond) for g in guidance[:guided]]
     return ForwardPass(
         sample=x * c_in,
         timesteps=c_noise.view(-1),
-        embeddings=torch.stack([side.embeddings for side in sides]),
-        added=_added(sides, spread([g.size for g in guidance])),
+        conditions=conditions,
         skipped=None if direct else x * c_skip,
         c_out=c_out,
         rows=rows,
@@ -176,18 +179,3 @@ def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> i
     if pad_to is not None and needed > pad_to:
         raise DenoiseError(f"{needed} forward rows do not fit a batch of {pad_to}")
     return 0 if pad_to is None else pad_to - needed
-
-
-def _added(
-    sides: Sequence[Conditioning], sizes: Sequence[tuple[int, int]]
-) -> dict[str, Tensor] | None:
-    pooled = [side.pooled for side in sides if side.pooled is not None]
-    if not pooled:
-        return None
-    # SDXL: original size, crop corner and target size (Podell et al. 2023, section 2.2).
-    ids = [[h, w, 0, 0, h, w] for w, h in sizes]
-    text_embeds = torch.stack(pooled)
-    return {
-        "text_embeds": text_embeds,
-        "time_ids": torch.tensor(ids, dtype=torch.float32).to(text_embeds.device),
-    }

@@ -12,7 +12,10 @@ from diffusion.tensor_file import has_header
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
 CODE = frozenset({".py", ".pyc", ".so"})
 INDEX = "model_index.json"
-PARTS = ("unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae", "scheduler")
+PARTS = (
+    "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer",
+    "tokenizer_2", "tokenizer_3", "vae", "scheduler",
+)  # fmt: skip
 
 
 MAX_JSON_BYTES = 4 * 2**20

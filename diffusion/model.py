@@ -34,12 +34,14 @@ class ModelInfo:
     max_side: int
     side_multiple: int
     max_pixels: int
+    embeds_guidance: bool = False  # guidance is an input of the network, and no second pass
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
 
 
 OVERRIDES = frozenset(field.name for field in fields(ModelInfo)) - {
     "sha256", "prediction_type", "num_train_timesteps", "latent_channels", "latent_scale_factor",
+    "embeds_guidance",
 }  # fmt: skip
 
 
@@ -127,8 +129,9 @@ class Conditioning:
     embeddings: Tensor  # (L, D) float32
     pooled: Tensor | None = None  # (P,) float32, where the model has it (SDXL)
     truncations: tuple[Truncation, ...] = ()  # by the encoders that did not read all of it
+    tokens: int | None = None  # the first ones of L that are the prompt's; None: all
 
     def zeros(self) -> "Conditioning":
         """Return zeros of the same shapes."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
-        return Conditioning(torch.zeros_like(self.embeddings), pooled)
+        return Conditioning(torch.zeros_like(self.embeddings), pooled, tokens=self.tokens)

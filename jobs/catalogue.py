@@ -69,6 +69,10 @@ class ModelEntry(BaseModel):
     default_steps: Positive
     default_sampler: str
     default_guidance_scale: float
+    embeds_guidance: bool = Field(
+        default=False,
+        description="The network takes guidance_scale as an input: negative_prompt has no effect.",
+    )
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     samplers: tuple[SamplerEntry, ...]
@@ -138,7 +142,13 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
     """Return what of a request has no effect on the job that it became, or was lowered."""
     sampler = model.sampler(spec.sampler)
     steps = spec.num_inference_steps
-    unguided, one_step = spec.guidance_scale == 1.0, steps == 1
+    unguided = forward_passes(spec, embeds_guidance=model.embeds_guidance) == 1
+    why = (
+        "this model takes guidance_scale as an input"
+        if model.embeds_guidance
+        else ("guidance_scale 1 disables guidance")
+    )
+    one_step = steps == 1
     spaced = request.schedule is not None and not LATER_START & {
         request.schedule, sampler.default_schedule
     }  # fmt: skip
@@ -146,12 +156,12 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
         (
             unguided and spec.negative_prompt != "",
             WarningCode.NEGATIVE_PROMPT_IGNORED,
-            "guidance_scale 1 disables guidance, so negative_prompt has no effect",
+            f"{why}, so negative_prompt has no effect",
         ),
         (
             unguided and spec.guidance_rescale > 0,
             WarningCode.GUIDANCE_RESCALE_IGNORED,
-            "guidance_scale 1 disables guidance, so guidance_rescale has no effect",
+            f"{why}, so guidance_rescale has no effect",
         ),
         (
             one_step and spec.eta is not None,
@@ -203,10 +213,15 @@ def _side(field: str, value: int, model: ModelEntry) -> int:
     return value
 
 
+def forward_passes(spec: JobSpec, *, embeds_guidance: bool) -> int:
+    """Return the forward rows of one evaluation: without guidance and where it is an input, 1."""
+    return 1 if spec.guidance_scale == 1.0 or embeds_guidance else 2
+
+
 def units(spec: JobSpec, model: ModelEntry) -> float:
     """Return a job's work in units; one unit is one UNet row at the model's base resolution."""
     rows = (
         model.sampler(spec.sampler).rows(spec.num_inference_steps, spec.schedule) * spec.num_images
     )
-    passes = 1 if spec.guidance_scale == 1.0 else 2
+    passes = forward_passes(spec, embeds_guidance=model.embeds_guidance)
     return rows * passes * (spec.width * spec.height) / (model.width * model.height)

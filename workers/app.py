@@ -88,7 +88,7 @@ def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
         log.info(
             "worker ready",
             model=bundle.info.name,
-            backend=bundle.backend.name,
+            backend=bundle.backbone.name,
             device=str(bundle.device),
             slots=chosen.slots,
         )

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     except (BundleError, StartError) as error:
         print(shown(error), file=sys.stderr)
         return 1
-    print(f"{shown(bundle.info.name)}: {bundle.backend.name} on {bundle.device}")
+    print(f"{shown(bundle.info.name)}: {bundle.backbone.name} on {bundle.device}")
     return 0
 
 

@@ -178,7 +178,7 @@ class WorkerHost:
             host=socket.gethostname(),
             pid=os.getpid(),
             model=self._bundle.info.name,
-            backend=self._bundle.backend.name,
+            backend=self._bundle.backbone.name,
             slots=settings.slots,
             jobs=self._runtime.job_count,
             rows_per_s=self.engine.stats.rows_per_s,

@@ -1,7 +1,7 @@
-"""A loaded model: UNet, text encoder, codec and schedule from the diffusers directory layout."""
+"""A loaded model: network, text encoders, codec and schedule from the diffusers layout."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from math import isfinite
@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion.backends.backend import Backend
+from diffusion.backbones.backbone import Backbone
+from diffusion.backbones.layout import Layout, Loaded, PromptEncoder
+from diffusion.backbones.layouts import layout_of
 from diffusion.backends.onnx.backend import OnnxExport
 from diffusion.backends.onnx.files import (
     MANIFEST,
@@ -24,20 +26,17 @@ from diffusion.backends.onnx.files import (
 )
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.codec import Decoder, to_pixels
-from diffusion.config import fault
-from diffusion.config_keys import MODEL_INDEX
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, read_json
 from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
-from diffusion.parts.prompt import TextEncoder
-from diffusion.parts.unet_config import unet_config
 from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
 from diffusion.schedules.vp import NoiseSchedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
+FURTHER_PARTS = ("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
 
 
 class Bundle:
@@ -47,14 +46,14 @@ class Bundle:
         self,
         info: ModelInfo,
         noise_schedule: NoiseSchedule,
-        backend: Backend,
-        text: TextEncoder,
+        backbone: Backbone,
+        text: PromptEncoder,
         decoder: Decoder,
         device: torch.device,
     ) -> None:
         self.info = info
         self.noise_schedule = noise_schedule
-        self.backend = backend
+        self.backbone = backbone
         self.device = device
         self._text = text
         self._decoder = decoder
@@ -118,11 +117,11 @@ def load_bundle(
         asked = precision != "fp32" or sessions.provider != "auto"
         backend = "onnx" if asked or _prefers_onnx(folder, precision, sha256, place) else "torch"
     if backend == "torch":
-        return assemble(folder, TorchParts(folder, place), place, sha256, name)
+        return assemble(folder, TorchParts(folder, place), sha256, name)
     manifest = read_manifest(folder, precision, sha256)
     path = export_folder(folder, precision)
     export = OnnxExport(folder, path, manifest, place, sessions)
-    return assemble(folder, OnnxParts(folder, export, place), place, sha256, name)
+    return assemble(folder, OnnxParts(folder, export, place), sha256, name)
 
 
 def usable_device(name: str) -> torch.device:
@@ -142,7 +141,6 @@ def usable_device(name: str) -> torch.device:
 def assemble(
     folder: Path,
     parts: TorchParts | OnnxParts,
-    device: torch.device,
     sha256: str,
     name: str | None = None,
 ) -> Bundle:
@@ -152,36 +150,32 @@ def assemble(
         BundleError: a part is missing, broken or not served.
     """
     index = _index(folder)
-    config = unet_config(folder)
+    layout = layout_of(index)
     schedule = _noise_schedule(folder)
-    zeros = bool(index.get("force_zeros_for_empty_prompt", False))
-    text = TextEncoder.load(folder, device, parts.encoder, zeros_for_empty_prompt=zeros)
+    if isinstance(parts, TorchParts):
+        loaded = layout.load(folder, index, parts)
+    elif layout.load_export is not None:
+        loaded = layout.load_export(folder, index, parts)
+    else:
+        raise BundleError(f"{layout.pipelines[0]} is not served from ONNX exports, only in torch")
     decoder, factor = parts.decoder()
     channels = codec_config(folder / "vae").get("latent_channels", 4)
-    if channels != config["in_channels"]:
+    if channels != loaded.channels:
         raise BundleError(
             f"vae/config.json: the codec gives {channels} channels, "
-            f"the unet takes {config['in_channels']}"
+            f"the {layout.network} takes {loaded.channels}"
         )
-    info = _info(folder, schedule, config, factor, sha256)
+    info = _info(folder, schedule, layout, loaded, factor, sha256)
     if name is not None:
         info = replace(info, name=name)
     check_name(info.name)
-    if config["cross_attention_dim"] != text.width:
-        raise BundleError(
-            f"unet/config.json: the unet wants embeddings of {config['cross_attention_dim']}, "
-            f"the text encoders give {text.width}"
-        )
-    _check_added(config, text)
-    return Bundle(info, schedule, parts.backend(), text, decoder, device)
+    return Bundle(info, schedule, loaded.backbone(), loaded.text, decoder, parts.device)
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    """Return the bundle's index; its second text encoder, if it names one, has to be there."""
+    """Return the bundle's index; further text encoders, if it names any, have to be there."""
     index = read_json(folder / INDEX)
-    if wrong := fault(index, MODEL_INDEX):
-        raise BundleError(f"{INDEX}: {wrong}")
-    for part in ("text_encoder_2", "tokenizer_2") if "unet" in index else ():
+    for part in FURTHER_PARTS if "_class_name" in index or "unet" in index else ():
         named = index.get(part) not in (None, [None, None])
         if named != (folder / part).is_dir():
             state = "there, but not named" if not named else "named, but not there"
@@ -196,21 +190,6 @@ def _noise_schedule(folder: Path) -> NoiseSchedule:
         raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
 
 
-def _check_added(unet: Mapping[str, Any], text: TextEncoder) -> None:
-    """Compare what the UNet takes beside states with what the text encoders give (SDXL)."""
-    if unet.get("addition_embed_type") != "text_time":
-        return
-    if text.pooled_width is None:
-        raise BundleError("unet/config.json: text_time needs a second text encoder that projects")
-    sines = unet.get("addition_time_embed_dim") or 0
-    given, wanted = 6 * sines + text.pooled_width, unet.get("projection_class_embeddings_input_dim")
-    if given != wanted:
-        raise BundleError(
-            f"unet/config.json: projection_class_embeddings_input_dim is {wanted}, "
-            f"the pooled prompt and 6 numbers of {sines} sines make {given}"
-        )
-
-
 def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.device) -> bool:
     if device.type != "cpu" or not (export_folder(folder, precision) / MANIFEST).exists():
         return False
@@ -223,29 +202,30 @@ def _prefers_onnx(folder: Path, precision: str, sha256: str, device: torch.devic
 def _info(
     folder: Path,
     schedule: NoiseSchedule,
-    unet: Mapping[str, Any],
+    layout: Layout,
+    loaded: Loaded,
     factor: int,
     sha256: str,
 ) -> ModelInfo:
-    side = int(unet["sample_size"]) * factor
-    downsampling = 2 ** (len(unet["block_out_channels"]) - 1)
+    side, multiple = loaded.side * factor, loaded.multiple * factor
     values: dict[str, Any] = {
         "name": folder.absolute().name,
         "title": folder.absolute().name,
         "width": side,
         "height": side,
-        "latent_channels": int(unet["in_channels"]),
+        "latent_channels": loaded.channels,
         "latent_scale_factor": factor,
         "prediction_type": schedule.prediction_type,
         "num_train_timesteps": schedule.num_train_timesteps,
         "sha256": sha256,
-        "default_steps": 25,
+        "default_steps": layout.steps,
         "default_sampler": "dpmpp_2m",
-        "default_guidance_scale": 7.0,
-        "min_side": factor * downsampling,
+        "default_guidance_scale": layout.guidance_scale,
+        "min_side": multiple,
         "max_side": 2 * side,
-        "side_multiple": factor * downsampling,
+        "side_multiple": multiple,
         "max_pixels": 2 * side * side,
+        "embeds_guidance": loaded.embeds_guidance,
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})

@@ -28,23 +28,23 @@ class TorchParts:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self._folder = folder
-        self._device = device
-        self._dtype = torch.float32 if device.type == "cpu" else None
+        self.device = device
+        self.dtype = torch.float32 if device.type == "cpu" else None  # None: as it is stored
 
     def backend(self) -> TorchBackend:
         """Load the UNet."""
-        return TorchBackend(load_unet(self._folder, self._dtype), self._device)
+        return TorchBackend(load_unet(self._folder, self.dtype), self.device)
 
     def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Load a text encoder."""
-        encoder = torch_encoder(self._folder / part, config, self._dtype).to(self._device)
+        encoder = torch_encoder(self._folder / part, config, self.dtype).to(self.device)
         return TorchEncoder(encoder, penultimate=penultimate)
 
     def decoder(self) -> tuple[Decoder, int]:
         """Load the codec; return it and the number of pixels per latent."""
-        decoder, factor = load_decoder(self._folder, self._device, self._dtype)
+        decoder, factor = load_decoder(self._folder, self.device, self.dtype)
         if isinstance(decoder, KLDecoder) and decoder.vae.dtype == torch.float16:
-            return upcast(decoder, self._folder, self._device), factor
+            return upcast(decoder, self._folder, self.device), factor
         return decoder, factor
 
 
@@ -54,7 +54,7 @@ class OnnxParts:
     def __init__(self, folder: Path, export: OnnxExport, device: torch.device) -> None:
         self._folder = folder
         self._export = export
-        self._device = device
+        self.device = device
 
     def backend(self) -> OnnxBackend:
         """Open the UNet."""
@@ -71,7 +71,7 @@ class OnnxParts:
         factor = codec_factor(codec_config(self._folder / "vae"))
         decoder = OnnxDecoder(self._export, factor)
         if self._export.precision == "fp16":
-            return upcast(decoder, self._folder, self._device), factor
+            return upcast(decoder, self._folder, self.device), factor
         return decoder, factor
 
 

@@ -57,7 +57,7 @@ def trajectory(
     state = torch.zeros((size, table.registers, *shape), device=bundle.device)
     state[:, 0] = _noise(seeds, INITIAL_ROW, shape, bundle.device) * table.initial_scale
     for row, level in enumerate(levels_of(table)):
-        denoised = denoise(bundle.backend, state[:, 0], [level] * size, guidance)
+        denoised = denoise(bundle.backbone, state[:, 0], [level] * size, guidance)
         yield state[:, 0] * level.c_in, denoised
         noise = _noise(seeds, row, shape, bundle.device) if table.noise[row].any() else None
         mix, b, c = (

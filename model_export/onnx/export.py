@@ -152,9 +152,9 @@ class _Export:
     def _verify_images(self, manifest: dict[str, Any]) -> None:
         self.report("drawing images with both")
         sha256 = manifest["model_sha256"]
-        theirs = assemble(self.bundle, TorchParts(self.bundle, CPU), CPU, sha256)
+        theirs = assemble(self.bundle, TorchParts(self.bundle, CPU), sha256)
         export = OnnxExport(self.bundle, self.work, manifest, CPU, SessionSettings())
-        ours = assemble(self.bundle, OnnxParts(self.bundle, export, CPU), CPU, sha256)
+        ours = assemble(self.bundle, OnnxParts(self.bundle, export, CPU), sha256)
         manifest["verified"]["pictures"] = compare_images(theirs, ours, self.bounds)
         self.report("measuring speed")
         manifest["speed"] = {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion.backbones.backbone import Condition
 from diffusion.backends.onnx.files import DECODER, UNET
 from diffusion.backends.onnx.session import Session
 from diffusion.bundle.bundle import Bundle
@@ -156,22 +157,15 @@ def speeds(theirs: Bundle, ours: Bundle) -> dict[str, dict[str, float]]:
     cond = theirs.encode_prompts(["a picture"])[0]
     for rows in SPEED_ROWS:
         latents = torch.randn(rows, *theirs.latent_shape(info.width, info.height))
-        embeddings = cond.embeddings.expand(rows, -1, -1).contiguous()
-        added = None
-        if cond.pooled is not None:
-            ids = torch.tensor([[info.height, info.width, 0, 0, info.height, info.width]])
-            added = {
-                "text_embeds": cond.pooled.expand(rows, -1).contiguous(),
-                "time_ids": ids.float().expand(rows, -1).contiguous(),
-            }
-        inputs = latents, torch.linspace(1, 999, rows), embeddings, added
-        first = _seconds(lambda: theirs.backend.predict(*inputs))  # noqa: B023 - called at once
+        conditions = [Condition(cond, (info.width, info.height))] * rows
+        inputs = latents, torch.linspace(1, 999, rows), conditions
+        first = _seconds(lambda: theirs.backbone.predict(*inputs))  # noqa: B023 - called at once
         if first > LONGEST_S:
             break
         taken = [
             (
-                _seconds(lambda: theirs.backend.predict(*inputs)),  # noqa: B023
-                _seconds(lambda: ours.backend.predict(*inputs)),  # noqa: B023
+                _seconds(lambda: theirs.backbone.predict(*inputs)),  # noqa: B023
+                _seconds(lambda: ours.backbone.predict(*inputs)),  # noqa: B023
             )
             for _ in range(SPEED_ROUNDS)
         ]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffusion.backbones.unet import UNet
 from diffusion.denoiser import Guidance, Level, denoise
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
@@ -76,7 +77,7 @@ def estimate(
     seam = precondition("vp", network.kind, np.array(SIGMAS))
     columns = np.stack([TIMESTEPS, seam.c_in, seam.c_skip, seam.c_out], 1)
     levels = [Level(*values) for values in columns[: len(given)]]
-    return denoise(network, given, levels, guidance, **options)
+    return denoise(UNet(network), given, levels, guidance, **options)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

@@ -9,7 +9,7 @@ from celery.__main__ import main as celery
 
 from diffusion.bundle.bundle import Bundle
 from service import uvicorn_door
-from tests.faults.devices import FAULTS, FaultyBackend, switched
+from tests.faults.devices import FAULTS, Faulty, switched
 from workers import app
 from workers.engine.admission import SlotAdmission
 from workers.engine.messages import ImageRequest
@@ -44,7 +44,7 @@ def faulty_worker(words: list[str]) -> None:
 
     def loading(settings: WorkerSettings) -> Bundle:
         bundle = load(settings)
-        bundle.backend = FaultyBackend(bundle.backend, fault)
+        bundle.backbone = Faulty(bundle.backbone, fault)
         return bundle
 
     vars(app)["load"] = loading

@@ -1,15 +1,15 @@
-"""A backend that fails as devices do: on CUDA's terms, without CUDA."""
+"""A network that fails as devices do: on CUDA's terms, without CUDA."""
 
-import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import sleep
 
 import torch
 from torch import Tensor
 
-from diffusion.backends.backend import Backend
+from diffusion.backbones.backbone import Backbone, Condition
+from tests.backbones import Wrapped
 
 ILLEGAL_ACCESS = (
     "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be "
@@ -19,25 +19,16 @@ Fault = Callable[[int, Tensor], Tensor]
 """Takes a call's number, from 0, and its prediction; returns another, raises or hangs."""
 
 
-class FaultyBackend:
-    """A backend with a fault between it and the engine."""
+class Faulty(Wrapped):
+    """A network with a fault between it and the engine."""
 
-    def __init__(self, inner: Backend, fault: Fault) -> None:
-        self.name = inner.name
+    def __init__(self, inner: Backbone, fault: Fault) -> None:
+        super().__init__(inner)
         self.fault = fault
-        self._inner = inner
-        self._calls = itertools.count()
 
-    def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
-    ) -> Tensor:
-        """Return the prediction (N, C, h, w), unless the fault has it otherwise."""
-        prediction = self._inner.predict(sample, timesteps, embeddings, added)
-        return self.fault(next(self._calls), prediction)
+    def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Return the prediction, unless the fault has it otherwise."""
+        return self.fault(len(self.calls) - 1, prediction)
 
 
 def illegal_access(after: int, *, plain: bool = False) -> Fault:

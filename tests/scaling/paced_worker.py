@@ -4,12 +4,14 @@ A forward pass takes ``fixed + row · rows`` seconds in all; the rest of the tim
 as one does that waits for an accelerator, so that several workers do not compete for the processor.
 """
 
+from collections.abc import Sequence
 from time import perf_counter, sleep
-from typing import Any
 
 from torch import Tensor
 
+from diffusion.backbones.backbone import Backbone, Condition
 from diffusion.bundle.bundle import Bundle
+from tests.backbones import Wrapped
 from tests.benchmarks.engine.policy import Cost
 from tests.faults import children
 from workers import app as worker_app
@@ -17,18 +19,17 @@ from workers.host import load
 from workers.settings import WorkerSettings
 
 
-class PacedBackend:
-    """A backend whose passes take no less than the stated time."""
+class Paced(Wrapped):
+    """A network whose passes take no less than the stated time."""
 
-    def __init__(self, bundle: Bundle, cost: Cost) -> None:
-        self.name = bundle.backend.name
-        self._predict = bundle.backend.predict
+    def __init__(self, inner: Backbone, cost: Cost) -> None:
+        super().__init__(inner)
         self._cost = cost
 
-    def predict(self, sample: Tensor, *conditioning: Any) -> Tensor:
-        """Return the backend's prediction, in time."""
+    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Return the network's output, in time."""
         due = perf_counter() + self._cost.tick(len(sample))
-        prediction = self._predict(sample, *conditioning)
+        prediction = super().predict(sample, c_noise, conditions)
         sleep(max(0.0, due - perf_counter()))
         return prediction
 
@@ -38,7 +39,7 @@ def paced_worker(words: list[str], cost: Cost) -> None:
 
     def paced(settings: WorkerSettings) -> Bundle:
         bundle = load(settings)
-        bundle.backend = PacedBackend(bundle, cost)
+        bundle.backbone = Paced(bundle.backbone, cost)
         return bundle
 
     worker_app.load = paced  # type: ignore[attr-defined]

@@ -73,14 +73,14 @@ async def test_a_job_past_its_deadline_leaves(inside: Inside) -> None:
 
 
 async def test_non_finite_values_fail_one_job_with_reason(inside: Inside, bundle: Bundle) -> None:
-    original = bundle.backend
-    bundle.backend = Poisoned(bundle, "poison")
+    original = bundle.backbone
+    bundle.backbone = Poisoned(bundle, "poison")
     try:
         await inside.submit("bad", prompt="poison", num_images=3)
         await inside.submit("good", num_inference_steps=30)
         bad, good = await inside.ended("bad"), await inside.ended("good")
     finally:
-        bundle.backend = original
+        bundle.backbone = original
     assert (good.status, bad.status) == (JobStatus.SUCCEEDED, JobStatus.FAILED)
     assert bad.error is not None
     assert bad.error.code == "non_finite"

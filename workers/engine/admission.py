@@ -1,5 +1,6 @@
 """Admission to a slot: the prompt encoded, the sampler compiled, the first noise drawn."""
 
+from collections.abc import Hashable
 from functools import lru_cache, partial
 
 import torch
@@ -20,8 +21,10 @@ PROMPTS_KEPT = 64
 class SlotAdmission:
     """Opens slots for one bundle and caches the conditionings of recent prompts."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, deterministic: bool = False) -> None:
+        """``deterministic`` keeps prompts of different lengths out of one forward pass."""
         self._bundle = bundle
+        self._deterministic = deterministic
         self._conditioning = lru_cache(PROMPTS_KEPT)(partial(_encode, bundle))
 
     def open(self, request: ImageRequest) -> tuple[Slot, bool]:
@@ -31,15 +34,20 @@ class SlotAdmission:
             SamplerError, ScheduleError: the request cannot be compiled.
         """
         cond = self._conditioning(request.prompt)
-        unguided = request.guidance_scale == 1.0
+        embedded = self._bundle.info.embeds_guidance
+        unguided = request.guidance_scale == 1.0 or embedded
         guidance = Guidance(
             cond,
             cond if unguided else self._conditioning(request.negative_prompt),
             size=(request.width, request.height),
             scale=request.guidance_scale,
             rescale=request.guidance_rescale,
+            embedded=embedded,
         )
-        return open_slot(self._bundle, request, guidance)
+        lengths = (len(guidance.cond.embeddings), len(guidance.uncond.embeddings))
+        return open_slot(
+            self._bundle, request, guidance, group=lengths if self._deterministic else ()
+        )
 
 
 def _encode(bundle: Bundle, prompt: str) -> Conditioning:
@@ -47,8 +55,12 @@ def _encode(bundle: Bundle, prompt: str) -> Conditioning:
     return bundle.encode_prompts([prompt])[0]
 
 
-def open_slot(bundle: Bundle, request: ImageRequest, guidance: Guidance) -> tuple[Slot, bool]:
+def open_slot(
+    bundle: Bundle, request: ImageRequest, guidance: Guidance, *, group: Hashable = ()
+) -> tuple[Slot, bool]:
     """Return a slot and whether an earlier state had to be refused.
+
+    It shares forward passes with slots of latents of the same shape and an equal ``group``.
 
     Raises:
         SamplerError, ScheduleError: the request cannot be compiled.
@@ -56,7 +68,7 @@ def open_slot(bundle: Bundle, request: ImageRequest, guidance: Guidance) -> tupl
     plan = sampling_plan(
         request.sampler, bundle.noise_schedule, request.schedule, request.steps, request.eta
     )
-    identity = f"{bundle.info.sha256}:{bundle.backend.name}:{plan.fingerprint}"
+    identity = f"{bundle.info.sha256}:{bundle.backbone.name}:{plan.fingerprint}"
     shape = bundle.latent_shape(request.width, request.height)
     registers = plan.table.registers
     state = torch.zeros((MAX_REGISTERS, *shape))
@@ -75,7 +87,7 @@ def open_slot(bundle: Bundle, request: ImageRequest, guidance: Guidance) -> tupl
         state[0] = torch.from_numpy(first) * plan.table.initial_scale
     candidate = Candidate(
         key=request.key,
-        group=shape,
+        group=(shape, group),
         rank=request.rank,
         arrived=0.0,  # set by the engine on admission
         passes=guidance.passes,

@@ -57,7 +57,7 @@ class Engine:
         self._failed = failed
         self._settings = settings
         self._overlap = Overlap(bundle.device)
-        self._admission = SlotAdmission(bundle)
+        self._admission = SlotAdmission(bundle, deterministic=settings.deterministic)
         self._postprocess = Postprocess(bundle, report, settings.preview_s)
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}

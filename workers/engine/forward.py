@@ -124,7 +124,7 @@ def evaluate(
     # Not submitted earlier: until the pass runs two threads would only take turns with the GIL.
     precomputed = overlap.submit(lambda: _precompute(state, slots, postprocess), first=True)
     try:
-        prediction = inputs.predict(bundle.backend)
+        prediction = inputs.predict(bundle.backbone)
     finally:
         modelled = perf_counter()
         linear_part, weight = precomputed()

@@ -54,6 +54,7 @@ def model_entry(
         max_side=info.max_side,
         side_multiple=info.side_multiple,
         max_pixels=info.max_pixels,
+        embeds_guidance=info.embeds_guidance,
         default_steps=info.default_steps,
         default_sampler=info.default_sampler,
         default_guidance_scale=info.default_guidance_scale,

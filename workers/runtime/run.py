@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 from structlog.typing import FilteringBoundLogger as BoundLogger
 
+from jobs.catalogue import forward_passes
 from jobs.latency import traced_id
 from jobs.store import Claim, Progress, RequeueReason
 from workers.engine.messages import ImageProgress, ImageRequest, Previewed, Resume, Saved
@@ -24,6 +25,7 @@ class Run:
     claim: Claim
     waiting: deque[ImageRequest]  # images without a slot
     unit: float  # units of one forward row
+    passes: int  # forward rows of one evaluation
     done: asyncio.Future[None]
     attempt: Attempt
     log: BoundLogger  # with the job's id and its trace's
@@ -42,11 +44,6 @@ class Run:
     def id(self) -> str:
         """The job's id."""
         return self.claim.record.id
-
-    @property
-    def passes(self) -> int:
-        """Forward rows of one evaluation."""
-        return 1 if self.claim.record.spec.guidance_scale == 1.0 else 2
 
     @property
     def evaluations(self) -> int:
@@ -75,7 +72,7 @@ class Run:
         )
 
 
-def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
+def open_run(claim: Claim, unit: float, attempt: Attempt, *, embeds_guidance: bool = False) -> Run:
     """Return a run with a request for each image that no earlier attempt has finished."""
     record = claim.record
     resumes = {
@@ -113,7 +110,10 @@ def open_run(claim: Claim, unit: float, attempt: Attempt) -> Run:
         if image not in claim.finished
     )
     done = asyncio.get_running_loop().create_future()
-    return Run(claim, requests, unit, done, attempt, log_of(claim), stored=set(claim.finished))
+    passes = forward_passes(spec, embeds_guidance=embeds_guidance)
+    return Run(
+        claim, requests, unit, passes, done, attempt, log_of(claim), stored=set(claim.finished)
+    )
 
 
 def log_of(claim: Claim) -> BoundLogger:

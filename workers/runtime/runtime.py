@@ -132,7 +132,8 @@ class Runtime:
             await asyncio.wait([leaving.done])
         spec, info = claim.record.spec, self._info
         unit = spec.width * spec.height / (info.width * info.height)
-        run = open_run(claim, unit, Attempt(self._tracing, claim, began_ns))
+        attempt = Attempt(self._tracing, claim, began_ns)
+        run = open_run(claim, unit, attempt, embeds_guidance=info.embeds_guidance)
         self._jobs.runs[run.id] = run
         run.done.add_done_callback(lambda _: self._fill())  # a claim may have waited for it
         self._counters.claimed(claim)

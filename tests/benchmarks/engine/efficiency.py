@@ -87,7 +87,7 @@ def measure(bundle: Bundle, *, windows: int = WINDOWS) -> dict[str, Any]:
         "raw_rows_per_s_by_batch": speeds,
         "bound_rows_per_tick": rows_per_tick,
         "tick": breakdown(found),
-        "backend": bundle.backend.name,
+        "backend": bundle.backbone.name,
         "threads": torch.get_num_threads(),
     }
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from jobs.schema import JobRequest
+from tests.backbones import backend_of
 from tests.benchmarks.doors.stack import Inside
 from workers.engine.throughput import EngineStats
 
@@ -36,7 +37,7 @@ class RawPasses:
             embeddings = bundle.encode_prompts(["a red apple"])[0].embeddings
             embeddings = embeddings.expand(rows, -1, -1).contiguous()
             inputs = (torch.randn(rows, *shape), torch.linspace(1, 999, rows), embeddings)
-        self._pass: Callable[[], Tensor] = lambda: bundle.backend.predict(*inputs, None)
+        self._pass: Callable[[], Tensor] = lambda: backend_of(bundle).predict(*inputs, None)
 
     @torch.inference_mode()
     def rows_per_second(self, seconds: float) -> float:

@@ -25,6 +25,7 @@ from diffusion.errors import BundleError
 from diffusion.samplers.registry import SAMPLERS
 from model_export.evaluation.measures import psnr_db
 from model_export.evaluation.sampling import SamplingSettings, draw
+from tests.backbones import backend_of
 from tests.bundles import tiny_bundle
 from tests.exports import both, exported
 from tests.layouts import sd15, sdxl
@@ -72,11 +73,13 @@ def test_a_row_is_the_same_in_any_batch(
     sample = torch.randn(17, *shape, generator=generator)
     timesteps = torch.linspace(1, 999, 17)
     embeddings = cond * torch.linspace(0.5, 1.5, 17)[:, None, None]
-    whole = bundle.backend.predict(sample, timesteps, embeddings, None)
+    whole = backend_of(bundle).predict(sample, timesteps, embeddings, None)
     for rows in (1, 2, 3, 5, 8):
         for first in (0, 17 - rows):
             part = slice(first, first + rows)
-            found = bundle.backend.predict(sample[part], timesteps[part], embeddings[part], None)
+            found = backend_of(bundle).predict(
+                sample[part], timesteps[part], embeddings[part], None
+            )
             assert torch.equal(found, whole[part]), (rows, first)
 
 
@@ -98,14 +101,14 @@ def test_sizes_other_than_the_base_are_drawn(pair: tuple[Bundle, Bundle]) -> Non
     sample = torch.randn(2, 4, 8, 12, generator=generator)
     timesteps = torch.tensor([10.0, 700.5])
     embeddings = torch.stack([c.embeddings for c in pair[0].encode_prompts(["a", "b"])])
-    wanted, found = (b.backend.predict(sample, timesteps, embeddings, None) for b in pair)
+    wanted, found = (backend_of(b).predict(sample, timesteps, embeddings, None) for b in pair)
     assert torch.allclose(wanted, found, atol=1e-4)
 
 
 def test_auto_takes_the_export_where_there_is_one(exported_tiny: Path, tmp_path: Path) -> None:
-    assert load_bundle(exported_tiny, backend="auto").backend.name == "onnx-fp32"
+    assert load_bundle(exported_tiny, backend="auto").backbone.name == "onnx-fp32"
     plain = tiny_bundle(tmp_path / "plain")
-    assert load_bundle(plain, backend="auto").backend.name == "torch"
+    assert load_bundle(plain, backend="auto").backbone.name == "torch"
     assert (
         load_bundle(exported_tiny).info.sha256
         == load_bundle(exported_tiny, backend="auto").info.sha256
@@ -117,7 +120,7 @@ def test_auto_takes_no_export_of_other_weights_and_says_so(
 ) -> None:
     folder = tiny_bundle(tmp_path / "other", seed=1)
     shutil.copytree(exported_tiny / "onnx", folder / "onnx")
-    assert load_bundle(folder, backend="auto").backend.name == "torch"
+    assert load_bundle(folder, backend="auto").backbone.name == "torch"
     assert "onnx/fp32 was exported from other weights; torch runs instead" in caplog.text
 
 

@@ -86,7 +86,7 @@ def test_large_halves_lie_beside_their_graph_and_draw_nearly_the_same(
     files = {path.name for path in export_folder(folder, "fp16").iterdir()}
     assert {"unet.onnx", "unet.onnx_data"} <= files
     theirs, ours = both(folder, "fp16")
-    assert ours.backend.name == "onnx-fp16"
+    assert ours.backbone.name == "onnx-fp16"
     assert nearly_the_same(theirs, ours)
     (export_folder(folder, "fp16") / "unet.onnx_data").write_bytes(b"other weights")
     with pytest.raises(BundleError, match=r"unet\.onnx_data is not the file that was verified"):
@@ -145,7 +145,7 @@ def test_an_export_of_other_weights_is_refused(folder: Path) -> None:
     save_file(weights, path)
     with pytest.raises(BundleError, match="exported from other weights; export it again"):
         load_bundle(folder, backend="onnx")
-    assert load_bundle(folder, backend="auto").backend.name == "torch"
+    assert load_bundle(folder, backend="auto").backbone.name == "torch"
 
 
 def test_a_graph_that_was_changed_is_refused(folder: Path) -> None:
@@ -286,7 +286,7 @@ def test_the_command_exports(folder: Path, tmp_path: Path) -> None:
     assert json.loads((made / MANIFEST).read_text())["speed"]["threads"] == 2
     assert manifest_of(folder)["precision"] == "fp32", "another export was touched"
     theirs, ours = both(folder, "int8")
-    assert ours.backend.name == "onnx-int8"
+    assert ours.backbone.name == "onnx-int8"
     assert nearly_the_same(theirs, ours)
     wrong = CliRunner().invoke(app, ["models", "export", str(tmp_path / "nothing")])
     assert wrong.exit_code == 2

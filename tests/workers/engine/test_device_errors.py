@@ -13,7 +13,7 @@ from diffusion.errors import BundleError, DiffusionError, NonFiniteError
 from tests.faults.devices import (
     ILLEGAL_ACCESS,
     Fault,
-    FaultyBackend,
+    Faulty,
     illegal_access,
     non_finite,
     out_of_memory,
@@ -78,7 +78,7 @@ def test_a_broken_device_is_no_reason_to_fail_an_image() -> None:
 
 
 def faulty(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    monkeypatch.setattr(bundle, "backend", FaultyBackend(bundle.backend, fault))
+    monkeypatch.setattr(bundle, "backbone", Faulty(bundle.backbone, fault))
 
 
 def raising(error: Exception) -> Any:

@@ -1,7 +1,7 @@
 """The engine: mixing, resuming, leaving, and keeping one image's fault from the others."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import monotonic, sleep
 
@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffusion.backbones.backbone import Condition
 from diffusion.bundle.bundle import Bundle
 from diffusion.samplers import table
 from diffusion.samplers.registry import SAMPLERS, compile_table
+from tests.backbones import Wrapped
 from tests.workers.harness import Bench, image_request, solo
 from workers.engine.engine import EngineSettings
 from workers.engine.messages import (
@@ -144,38 +146,16 @@ def test_release_gives_the_last_states_and_frees_the_slot(bundle: Bundle) -> Non
     assert second == Released("second")
 
 
-class Wrapped:
-    """The tiny model's backend with something done to some of its calls."""
-
-    name = "torch"
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.inner = bundle.backend
-        self.calls: list[int] = []
-
-    def predict(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        embeddings: Tensor,
-        added: Mapping[str, Tensor] | None,
-    ) -> Tensor:
-        self.calls.append(len(sample))
-        return self.spoil(self.inner.predict(sample, timesteps, embeddings, added), embeddings)
-
-    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
-        return prediction
-
-
 class Poisoned(Wrapped):
     """Gives NaN for rows of one prompt."""
 
     def __init__(self, bundle: Bundle, prompt: str, *, raises: bool = False) -> None:
-        super().__init__(bundle)
+        super().__init__(bundle.backbone)
         self.poison = bundle.encode_prompts([prompt])[0].embeddings
         self.raises = raises
 
-    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+    def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        embeddings = torch.stack([each.prompt.embeddings for each in conditions])
         hit = torch.isclose(embeddings, self.poison, atol=1e-4).flatten(1).all(1)
         if self.raises and hit.any():
             raise RuntimeError("shape mismatch")
@@ -186,28 +166,28 @@ class Small(Wrapped):
     """Holds so many rows and no more."""
 
     def __init__(self, bundle: Bundle, most: int) -> None:
-        super().__init__(bundle)
+        super().__init__(bundle.backbone)
         self.most = most
 
-    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+    def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
         if len(prediction) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return prediction
 
 
 @pytest.fixture
-def with_backend(bundle: Bundle) -> Iterator[Bundle]:
-    original = bundle.backend
+def with_backbone(bundle: Bundle) -> Iterator[Bundle]:
+    original = bundle.backbone
     yield bundle
-    bundle.backend = original
+    bundle.backbone = original
 
 
 @pytest.mark.parametrize(("raises", "code"), [(False, "non_finite"), (True, "internal")])
-def test_a_failing_row_fails_its_job_alone(with_backend: Bundle, raises: bool, code: str) -> None:
+def test_a_failing_row_fails_its_job_alone(with_backbone: Bundle, raises: bool, code: str) -> None:
     good = [image_request(f"job{i}", seed=i) for i in range(4)]
-    expected = solo(with_backend, good, EngineSettings())
-    with_backend.backend = Poisoned(with_backend, "poison", raises=raises)
-    bench = Bench(with_backend)
+    expected = solo(with_backbone, good, EngineSettings())
+    with_backbone.backbone = Poisoned(with_backbone, "poison", raises=raises)
+    bench = Bench(with_backbone)
     finished = bench.draw(*good, image_request("bad", prompt="poison"))
     assert finished.keys() == expected.keys()
     for key, pixels in expected.items():
@@ -219,19 +199,19 @@ def test_a_failing_row_fails_its_job_alone(with_backend: Bundle, raises: bool, c
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_out_of_memory_halves_the_batch_and_goes_on(
-    with_backend: Bundle, deterministic: bool
+    with_backbone: Bundle, deterministic: bool
 ) -> None:
-    with_backend.backend = Small(with_backend, 5)
+    with_backbone.backbone = Small(with_backbone, 5)
     settings = EngineSettings(rows_per_tick=16, deterministic=deterministic)
-    bench = Bench(with_backend, settings)
+    bench = Bench(with_backbone, settings)
     assert len(bench.draw(*(image_request(f"job{i}", seed=i) for i in range(8)))) == 8
     assert bench.engine.rows_per_tick == 4
     assert not bench.of(Failed)
 
 
-def test_an_image_too_large_for_the_device_fails_alone(with_backend: Bundle) -> None:
-    with_backend.backend = Small(with_backend, 1)
-    bench = Bench(with_backend)
+def test_an_image_too_large_for_the_device_fails_alone(with_backbone: Bundle) -> None:
+    with_backbone.backbone = Small(with_backbone, 1)
+    bench = Bench(with_backbone)
     requests = image_request("guided"), image_request("unguided", guidance_scale=1.0)
     assert set(bench.draw(*requests)) == {("unguided", 0)}
     (failed,) = bench.of(Failed)

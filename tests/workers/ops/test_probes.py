@@ -3,7 +3,7 @@
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -12,15 +12,16 @@ import pytest
 from redis.asyncio import Redis
 from torch import Tensor
 
+from diffusion.backbones.backbone import Condition
 from diffusion.bundle.bundle import Bundle
 from jobs.catalogue import resolve, units
 from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
 from service.processes.ports import free_port
+from tests.backbones import Wrapped
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess
-from tests.workers.engine.test_engine import Wrapped
 from tests.workers.harness import Bench
 from workers.host import WorkerHost
 from workers.ops.health import Pulse, why_not_live, why_not_ready
@@ -97,25 +98,25 @@ class Hanging(Wrapped):
     """Does not come back from a forward pass until ``go_on`` is set."""
 
     def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle)
+        super().__init__(bundle.backbone)
         self.go_on = threading.Event()
 
-    def spoil(self, prediction: Tensor, embeddings: Tensor) -> Tensor:
+    def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
         self.go_on.wait(30)
         return prediction
 
 
 @stalling
 async def test_an_engine_that_hangs_in_a_pass_is_not_live(probed: Probed, bundle: Bundle) -> None:
-    original, hanging = bundle.backend, Hanging(bundle)
-    bundle.backend = hanging
+    original, hanging = bundle.backbone, Hanging(bundle)
+    bundle.backbone = hanging
     try:
         await probed.submit("job")
         await probed.says("/livez", 503, "not ticked")
         await probed.says("/readyz", 503, "not ticked")
     finally:
         hanging.go_on.set()
-        bundle.backend = original
+        bundle.backbone = original
     await probed.says("/livez", 200, "ok")
 
 

@@ -14,7 +14,7 @@ from jobs.errors import StoreUnavailable
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.faults.client import until
-from tests.faults.devices import FaultyBackend
+from tests.faults.devices import Faulty
 from tests.workers.inside import Inside
 
 SHORT_S = 1.5
@@ -112,7 +112,7 @@ async def test_a_drain_waits_for_a_tick_that_takes_longer_than_a_lease(
         sleep(1.5 * SHORT_S)
         return prediction
 
-    monkeypatch.setattr(bundle, "backend", FaultyBackend(bundle.backend, long_tick))
+    monkeypatch.setattr(bundle, "backbone", Faulty(bundle.backbone, long_tick))
     await asyncio.to_thread(ticking.wait, 30)
     await drained(inside)
     record = await inside.store.get("job")

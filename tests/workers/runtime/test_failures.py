@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion.bundle.bundle import Bundle
 from jobs.schema import JobRecord, JobStatus
 from jobs.store import WorkerEntry
-from tests.faults.devices import FaultyBackend, out_of_memory
+from tests.faults.devices import Faulty, out_of_memory
 from tests.workers.inside import Inside
 from workers.runtime import runtime
 
@@ -31,7 +31,7 @@ def broken(inside: Inside, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> N
     def fault(_call: int, prediction: Tensor) -> Tensor:
         raise RuntimeError("no kernel for this shape")
 
-    monkeypatch.setattr(bundle, "backend", FaultyBackend(bundle.backend, fault))
+    monkeypatch.setattr(bundle, "backbone", Faulty(bundle.backbone, fault))
 
 
 async def failed(inside: Inside, job_id: str, code: str) -> JobRecord:
@@ -101,7 +101,7 @@ async def test_the_second_failure_is_final_whoever_has_it(broken: None, inside: 
 async def test_what_fits_on_no_device_here_may_fit_on_another(
     inside: Inside, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "backend", FaultyBackend(bundle.backend, out_of_memory(1)))
+    monkeypatch.setattr(bundle, "backbone", Faulty(bundle.backbone, out_of_memory(1)))
     await other_worker(inside)
     await inside.submit("job", num_inference_steps=3)
     await returned(inside, "job")

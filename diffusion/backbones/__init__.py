@@ -1,0 +1,1 @@
+"""The networks that are served, each behind one interface."""

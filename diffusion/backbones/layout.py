@@ -1,0 +1,46 @@
+"""What a family of checkpoints is: its pipelines, and how its network and prompts are loaded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from diffusion.backbones.backbone import Backbone
+from diffusion.config import Table
+from diffusion.model import Conditioning
+from diffusion.parts.open import OnnxParts, TorchParts
+
+
+class PromptEncoder(Protocol):
+    """Turns prompts into what the network takes."""
+
+    def encode(self, prompts: list[str]) -> list[Conditioning]:
+        """Return one conditioning per prompt."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model's prompts and network, and what its configuration says of its latents."""
+
+    backbone: Callable[[], Backbone]  # called last: the network is the largest part
+    text: PromptEncoder
+    channels: int  # of the latents
+    side: int  # of the base resolution, in latents
+    multiple: int  # of each side, in latents
+    embeds_guidance: bool = False  # the network takes the guidance scale as an input
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A family of checkpoints, in the diffusers directory layout."""
+
+    network: str  # the network's folder
+    pipelines: Sequence[str]  # class names in model_index.json
+    index: Table  # every key of model_index.json
+    load: Callable[[Path, Mapping[str, Any], TorchParts], Loaded]
+    """(folder, index, parts) → loaded; raises BundleError for what is not served."""
+    load_export: Callable[[Path, Mapping[str, Any], OnnxParts], Loaded] | None = None
+    """Likewise from an ONNX export; None if none are made of this family."""
+    steps: int = 25  # the default number
+    guidance_scale: float = 7.0  # the default
