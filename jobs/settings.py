@@ -99,7 +99,7 @@ class JobsSettings(BaseSettings):
 
     @property
     def beat_s(self) -> float:
-        """Seconds between sweeps and between renewals; several fit into a lease.
+        """Seconds between renewals, and twice those between sweeps; several fit into a lease.
 
         If sweeps were more than half a lease apart, each gap would pass for an outage of the store.
         """

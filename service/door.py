@@ -166,7 +166,7 @@ async def opened(
         log.warning("SFUMATO_AUTH is off: anyone who reaches this door can see and end every job")
     door = _door(settings, counters, tracing)
     webhooks = WebhookClient(settings)
-    sweeping = Sweeper(door.store, door.doorbell).run(min(settings.sweep_s, settings.beat_s))
+    sweeping = Sweeper(door.store, door.doorbell).run(min(settings.sweep_s, settings.beat_s / 2))
     background = [asyncio.create_task(sweeping)]
     if settings.webhooks_at_once:
         deliverer = Deliverer(

@@ -71,7 +71,7 @@ class ServiceSettings(JobsSettings):
     # interval between comments on a silent event stream
     keep_alive_s: float = Field(15.0, gt=0, le=300)
     disconnect_grace_s: float = Field(2.0, gt=0)  # time to reconnect before "on_disconnect" cancels
-    sweep_s: float = Field(1.0, gt=0)  # interval between sweeps for expired leases and deadlines
+    sweep_s: float = Field(0.5, gt=0)  # interval between sweeps for expired leases and deadlines
     door_replicas: int = Field(1, ge=1, le=256)  # replicas of the Ray Serve deployment
     door_metrics_host: str = "127.0.0.1"  # address of the replica's metrics
     door_metrics_port: int = Field(0, ge=0, le=65535)  # port of the replica's metrics; 0: none

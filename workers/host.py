@@ -121,7 +121,7 @@ class WorkerHost:
                 self._runtime.renew(),
                 self._announce(),
                 self._beat(),
-                sweeper.run(settings.beat_s, self.counters.redis_errors.inc),
+                sweeper.run(settings.beat_s / 2, self.counters.redis_errors.inc),
             )
         ]
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
