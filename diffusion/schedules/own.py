@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.errors import ScheduleError
+from diffusion.schedules.clip import check_clipped
 from diffusion.schedules.levels import Levels
 from diffusion.schedules.spread import TIMESTEP_SPACINGS, spaced_timesteps, spread
 
@@ -138,6 +139,8 @@ def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
     if name not in FAMILIES:
         raise ScheduleError(f"{name} has no sampler of ours")
     family, sampler = FAMILIES[name]
+    check_clipped(config)
+    _check_variance(config)
     default = "leading" if family in ("ddim", "lcm") else "linspace"
     spacing = config.get("timestep_spacing", default)
     if spacing not in TIMESTEP_SPACINGS:
@@ -164,6 +167,12 @@ def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
         lambda_min=float(config.get("lambda_min_clipped", -np.inf)),
         original_steps=int(config.get("original_inference_steps", 50)),
     )
+
+
+def _check_variance(config: Mapping[str, Any]) -> None:
+    kind = config.get("variance_type") or "fixed_small"
+    if config["_class_name"] == "DDPMScheduler" and not kind.startswith("fixed_small"):
+        raise ScheduleError(f"variance_type {kind!r} adds other noise than our ddpm")
 
 
 def _sampler(sampler: str, config: Mapping[str, Any]) -> str:

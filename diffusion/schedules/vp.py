@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from diffusion.config import fault, shown
 from diffusion.config_keys import SCHEDULER
 from diffusion.errors import ScheduleError
+from diffusion.schedules.clip import estimate_bound
 from diffusion.schedules.levels import Levels
 from diffusion.schedules.own import OWN, OwnSchedule, own_schedule
 from diffusion.schedules.precondition import (
@@ -78,6 +79,7 @@ class NoiseSchedule:
     steps_offset: int = 0  # added to timesteps by "leading" spacing; Stable Diffusion has 1
     own: OwnSchedule | None = None  # the levels that the model's own scheduler visits
     not_own: str = "the model names no scheduler"  # why there are none
+    clip: float | None = None  # the estimate is kept within ± this
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> "NoiseSchedule":
@@ -119,7 +121,7 @@ class NoiseSchedule:
             own = own_schedule(config)
         except ScheduleError as error:  # a job may still choose a sampler and levels of ours
             not_own = str(error)
-        return cls(alphas_cumprod, prediction, offset, own, not_own)
+        return cls(alphas_cumprod, prediction, offset, own, not_own, estimate_bound(config))
 
     @property
     def num_train_timesteps(self) -> int:

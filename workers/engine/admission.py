@@ -34,15 +34,16 @@ class SlotAdmission:
             SamplerError, ScheduleError: the request cannot be compiled.
         """
         cond = self._conditioning(request.prompt)
-        embedded = self._bundle.info.embeds_guidance
-        unguided = request.guidance_scale == 1.0 or embedded
+        info = self._bundle.info
+        scale = request.guidance_scale if info.prompt == "text" else 1.0
+        unguided = scale == 1.0 or info.embeds_guidance
         guidance = Guidance(
             cond,
             cond if unguided else self._conditioning(request.negative_prompt),
             size=(request.width, request.height),
-            scale=request.guidance_scale,
+            scale=scale,
             rescale=request.guidance_rescale,
-            embedded=embedded,
+            embedded=info.embeds_guidance,
         )
         lengths = (len(guidance.cond.embeddings), len(guidance.uncond.embeddings))
         return open_slot(

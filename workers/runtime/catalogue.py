@@ -55,6 +55,7 @@ def model_entry(
         side_multiple=info.side_multiple,
         max_pixels=info.max_pixels,
         embeds_guidance=info.embeds_guidance,
+        prompt=info.prompt,
         default_steps=info.default_steps,
         default_sampler=info.default_sampler,
         default_guidance_scale=info.default_guidance_scale,

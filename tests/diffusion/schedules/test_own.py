@@ -23,7 +23,7 @@ def theirs(name: str, steps: int, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return diffusers' scheduler, set to these steps, and its configuration as it is saved."""
     scheduler = getattr(diffusers, name)(**TRAINING | options)
     scheduler.set_timesteps(steps)
-    return scheduler, {"_class_name": name, **TRAINING, **options}
+    return scheduler, {"_class_name": name, "clip_sample": False, **TRAINING, **options}
 
 
 def ours(config: dict[str, Any], steps: int) -> Levels:
