@@ -34,7 +34,8 @@ from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, read_json
 from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.schedule import NoiseSchedule
+from diffusion.schedules.scheduler_config import read_schedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
@@ -191,7 +192,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 def _noise_schedule(folder: Path) -> NoiseSchedule:
     try:
-        return NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
+        return read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"))
     except ScheduleError as error:
         raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
 
