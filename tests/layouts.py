@@ -22,6 +22,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 )
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_edm_dpmsolver_multistep import EDMDPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
@@ -159,6 +160,12 @@ def vega(folder: Path) -> Path:
         transformer_layers_per_block=[1, [2]],
         reverse_transformer_layers_per_block=[[1, 2], 1],
     )
+
+
+def playground(folder: Path) -> Path:
+    """Write Playground v2.5: SDXL's network with the preconditioning of Karras et al. 2022."""
+    options = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "solver_order": 2}
+    return sdxl(folder, scheduler=EDMDPMSolverMultistepScheduler(**options))
 
 
 def lcm_xl(folder: Path) -> Path:

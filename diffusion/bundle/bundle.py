@@ -32,7 +32,10 @@ from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
 from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.clip import estimate_bound
+from diffusion.schedules.schedule import NoiseSchedule
+from diffusion.schedules.scheduler_config import read_schedule
+from diffusion.schedules.vp import VPSchedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
@@ -51,11 +54,14 @@ class Bundle:
         text: PromptEncoder,
         decoder: Decoder,
         device: torch.device,
+        clip: float | None = None,
     ) -> None:
+        """``clip`` bounds the denoised estimate to ± this."""
         self.info = info
         self.noise_schedule = noise_schedule
         self.backbone = backbone
         self.device = device
+        self.clip = clip
         self._text = text
         self._decoder = decoder
 
@@ -152,7 +158,7 @@ def assemble(
     """
     index = _index(folder)
     layout = layout_of(index)
-    schedule = _noise_schedule(folder, layout, index)
+    schedule, clip = _noise_schedule(folder, layout, index)
     if isinstance(parts, TorchParts):
         loaded = layout.load(folder, index, parts)
     elif layout.load_export is not None:
@@ -166,7 +172,7 @@ def assemble(
     if name is not None:
         info = replace(info, name=name)
     check_name(info.name)
-    return Bundle(info, schedule, loaded.backbone(), loaded.text, decoder, parts.device)
+    return Bundle(info, schedule, loaded.backbone(), loaded.text, decoder, parts.device, clip)
 
 
 def _check_codec(folder: Path, layout: Layout, loaded: Loaded) -> None:
@@ -189,13 +195,22 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _noise_schedule(folder: Path, layout: Layout, index: Mapping[str, Any]) -> NoiseSchedule:
+def _noise_schedule(
+    folder: Path, layout: Layout, index: Mapping[str, Any]
+) -> tuple[NoiseSchedule, float | None]:
+    """Return the noise schedule, and the bound that the scheduler keeps the estimate within.
+
+    ``leading`` keeps the offset that is written; the model's own schedule has the amended one.
+    """
     place = part_folder(folder, "scheduler", SCHEDULER_CONFIG)
-    config = read_json(place / SCHEDULER_CONFIG)
+    config: Mapping[str, Any] = read_json(place / SCHEDULER_CONFIG)
     try:
-        written = NoiseSchedule.from_config(config)
-        amended = NoiseSchedule.from_config(layout.scheduler(index, config))
-        return replace(amended, steps_offset=written.steps_offset)
+        written = read_schedule(config)
+        config = layout.scheduler(index, config)
+        schedule = read_schedule(config)
+        if isinstance(written, VPSchedule) and isinstance(schedule, VPSchedule):
+            schedule = replace(schedule, steps_offset=written.steps_offset)
+        return schedule, estimate_bound(config)
     except ScheduleError as error:
         raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
 

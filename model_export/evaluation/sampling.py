@@ -65,8 +65,7 @@ def trajectory(
     state = torch.zeros((size, table.registers, *shape), device=bundle.device)
     state[:, 0] = _noise(seeds, INITIAL_ROW, shape, bundle.device) * table.initial_scale
     for row, level in enumerate(levels_of(table)):
-        clip = bundle.noise_schedule.clip
-        denoised = denoise(bundle.backbone, state[:, 0], [level] * size, guidance, clip=clip)
+        denoised = denoise(bundle.backbone, state[:, 0], [level] * size, guidance, clip=bundle.clip)
         yield state[:, 0] * level.c_in, denoised
         noise = _noise(seeds, row, shape, bundle.device) if table.noise[row].any() else None
         mix, b, c = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
-from diffusion.schedules.own import OWN
+from diffusion.schedules.levels import OWN
 from jobs.catalogue import resolve
 from jobs.schema import JobRequest
 from tests.parity.entry import Entry, Sampler

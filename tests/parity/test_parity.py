@@ -13,6 +13,8 @@ from diffusion.bundle.bundle import load_bundle
 from tests.parity.entry import Entry
 from tests.parity.table import ALL, cases, compared, ours
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+
 
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.full)])

@@ -15,6 +15,8 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_edm_dpmsolver_multistep import EDMDPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
@@ -26,6 +28,7 @@ from tests.layouts import (
     lcm,
     lcm_xl,
     lightning,
+    playground,
     sd15,
     sd21,
     sd21_base,
@@ -48,6 +51,8 @@ DDIM = Sampler("ddim", "trailing", DDIMScheduler, TRAILING | TO_ZERO)
 DPMPP_2M = Sampler("dpmpp_2m", "trailing", DPMSolverMultistepScheduler, TRAILING)
 DPMPP_2M_SDE = Sampler("dpmpp_2m_sde", "trailing", DPMSolverMultistepScheduler, TRAILING | SDE)
 UNIPC = Sampler("unipc", "trailing", UniPCMultistepScheduler, TRAILING)
+EDM_EULER = Sampler("euler", "karras", EDMEulerScheduler)
+EDM_SDE = Sampler("dpmpp_2m_sde", "karras", EDMDPMSolverMultistepScheduler, SDE)
 FEW = (1, 2, 4)
 
 
@@ -126,6 +131,7 @@ ENTRIES: tuple[Entry, ...] = (
         steps=(2, 4, 8),
         guidance_scale=1.0,
     ),
+    Entry("Playground v2.5, EDM", playground, StableDiffusionXLPipeline, (EDM_EULER, EDM_SDE)),
     Entry(
         "LCM of SDXL",
         lcm_xl,

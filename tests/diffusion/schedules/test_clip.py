@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusion.denoiser import Guidance, Level, denoise
 from diffusion.model import Conditioning
 from diffusion.schedules.clip import estimate_bound
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.scheduler_config import read_schedule
 
 
 @pytest.mark.parametrize(
@@ -30,23 +30,13 @@ from diffusion.schedules.vp import NoiseSchedule
 )
 def test_the_bound_is_the_scheduler_s(config: dict[str, Any], bound: float | None) -> None:
     assert estimate_bound(config) == bound
-    if config:
-        assert NoiseSchedule.from_config(config).clip == bound
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
-    [
-        ({"_class_name": "DDIMScheduler"}, "clips the estimate but not the noise"),
-        ({"_class_name": "DDPMScheduler", "variance_type": "fixed_large"}, "'fixed_large' adds"),
-    ],
-)
-def test_a_scheduler_of_other_steps_has_no_levels_of_its_own(
-    config: dict[str, Any], reason: str
-) -> None:
-    schedule = NoiseSchedule.from_config(config)
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDIMParallelScheduler"])
+def test_a_scheduler_that_steps_with_other_noise_has_no_levels_of_its_own(name: str) -> None:
+    schedule = read_schedule({"_class_name": name})
     assert schedule.own is None
-    assert reason in schedule.not_own
+    assert f"{name} with clip_sample True has no sampler of ours" in schedule.not_own
 
 
 class Fixed:
