@@ -41,6 +41,16 @@ class KLDecoder(nn.Module):
         return images.float()
 
 
+class PixelDecoder:
+    """The decoder of models of pixels, which need none."""
+
+    name = "pixels"
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images (B, 3, H, W): grey ones in colour, those in colour as they are."""
+        return latents.expand(-1, 3, -1, -1)
+
+
 class PatchPCACodec(nn.Module):
     """Turns images (B, 3, H, W) in [−1, 1] into latents (B, C, H/p, W/p) and back.
 

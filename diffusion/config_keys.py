@@ -1,4 +1,4 @@
-"""Every key of the configurations in a bundle, and what we do with it."""
+"""Every key of a bundle's configurations but its scheduler's, and what we do with it."""
 
 from collections.abc import Sequence
 
@@ -12,75 +12,6 @@ DEPTHS = each(either(DEPTH, each(DEPTH)))
 BLOCKS = each(WORD)
 OFF = only(False, None)
 NONE = only(None)
-
-VP_SCHEDULERS = (
-    "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler",
-    "DEISMultistepScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler",
-    "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler",
-    "LCMScheduler", "LMSDiscreteScheduler", "PNDMScheduler", "SASolverScheduler", "TCDScheduler",
-    "UniPCMultistepScheduler",
-)  # fmt: skip
-"""diffusers' schedulers of the process x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
-
-# The job chooses the sampler and its levels: these say what the model's own would be.
-_JOBS_CHOICE = dict.fromkeys(
-    (
-        "clip_sample_range", "corrector_order", "disable_corrector",
-        "dynamic_thresholding_ratio", "euler_at_final", "eta", "flow_shift",
-        "lower_order_final", "noise_sampler_seed",
-        "predict_x0", "predictor_order", "rho", "sample_max_value",
-        "solver_p", "solver_type", "tau_func",
-        "time_shift_type",             ),
-    HARMLESS,
-)  # fmt: skip
-
-SCHEDULER: Table = {
-    "_class_name": only(*VP_SCHEDULERS),
-    "num_train_timesteps": whole(2, 100_000),
-    "beta_schedule": WORD,
-    "beta_start": number(-1, 1),
-    "beta_end": number(-1, 1),
-    "trained_betas": each(number(-10, 10), 100_000).nullable,
-    "prediction_type": WORD,
-    "steps_offset": whole(0, 1000),
-    **_JOBS_CHOICE,
-    # Of the model's own levels (diffusion/schedules/own.py), which a job may ask for.
-    **dict.fromkeys(
-        ("algorithm_type", "final_sigmas_type", "interpolation_type", "timestep_spacing"), WORD
-    ),
-    **dict.fromkeys(
-        (
-            "set_alpha_to_one",
-            "skip_prk_steps",
-            "use_beta_sigmas",
-            "use_exponential_sigmas",
-            "use_karras_sigmas",
-        ),
-        FLAG.nullable,
-    ),
-    "lambda_min_clipped": number(float("-inf"), float("inf")),
-    "original_inference_steps": whole(1, 1000),
-    "solver_order": whole(1, 3),
-    # Not linear in what a sampler holds, or another process than the one above.
-    "clip_sample": OFF,
-    "thresholding": OFF,
-    "rescale_betas_zero_snr": FLAG,
-    "use_flow_sigmas": OFF,
-    "use_dynamic_shifting": OFF,
-    "use_lu_lambdas": OFF,
-    "invert_sigmas": OFF,
-    "stochastic_sampling": OFF,
-    "sigma_min": number(1e-6, 1e6).nullable,
-    "sigma_max": number(1e-6, 1e6).nullable,
-    "sigma_data": NONE,
-    "shift": only(1, 1.0, None),
-    "shift_terminal": NONE,
-    "snr_shift_scale": only(1, 1.0, None),
-    "timestep_scaling": only(10, 10.0),
-    "timestep_type": only("discrete"),
-    "variance_type": only("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", None),
-}
 
 UNET: Table = {
     "_class_name": only("UNet2DConditionModel").needed,
@@ -107,7 +38,7 @@ UNET: Table = {
     "reverse_transformer_layers_per_block": DEPTHS.nullable,
     "attention_head_dim": either(HEADS, each(HEADS)),
     "num_attention_heads": either(HEADS, each(HEADS)).nullable,
-    "dual_cross_attention": FLAG,
+    "dual_cross_attention": OFF,  # diffusers' own blocks cannot run it
     "use_linear_projection": FLAG,
     "addition_embed_type": only(None, "text", "text_time"),
     "addition_embed_type_num_heads": HEADS,
@@ -131,8 +62,40 @@ UNET: Table = {
     "num_class_embeds": NONE,
     "encoder_hid_dim": NONE,
     "encoder_hid_dim_type": NONE,
-    "time_cond_proj_dim": NONE,
+    "time_cond_proj_dim": whole(4, 16384).nullable,
     "attention_type": only("default"),
+}
+
+PIXEL_UNET: Table = {
+    "_class_name": only("UNet2DModel").needed,
+    "sample_size": either(whole(1, 4096), each(whole(1, 4096), 2)).needed,
+    "in_channels": CHANNELS,
+    "out_channels": CHANNELS,
+    "center_input_sample": FLAG,
+    "time_embedding_type": only("positional"),
+    "time_embedding_dim": CHANNELS.nullable,
+    "freq_shift": number(-1000, 1000),
+    "flip_sin_to_cos": FLAG,
+    "down_block_types": BLOCKS,
+    "mid_block_type": WORD.nullable,
+    "up_block_types": BLOCKS,
+    "block_out_channels": each(CHANNELS).needed,
+    "layers_per_block": LAYERS,
+    "mid_block_scale_factor": number(-1e6, 1e6),
+    "downsample_padding": whole(0, 16),
+    "downsample_type": only("conv", "resnet"),
+    "upsample_type": only("conv", "resnet"),
+    "dropout": HARMLESS,  # of training
+    "act_fn": WORD,
+    "attention_head_dim": CHANNELS.nullable,
+    "norm_num_groups": CHANNELS,
+    "attn_norm_num_groups": CHANNELS.nullable,
+    "norm_eps": number(0, 1),
+    "resnet_time_scale_shift": WORD,
+    "add_attention": FLAG,
+    "class_embed_type": only(None, "timestep"),
+    "num_class_embeds": whole(1, 2**20).nullable,
+    "num_train_timesteps": HARMLESS,  # of a time embedding that is not served
 }
 
 VAE: Table = {
@@ -246,4 +209,12 @@ UNET_INDEX: Table = {
     ),
     "force_zeros_for_empty_prompt": FLAG.nullable,
     "requires_aesthetics_score": OFF,
+}
+
+PIXEL_INDEX: Table = {
+    **index_keys("unet"),
+    "id2label": Key(
+        lambda v: isinstance(v, dict) and all(k.isdecimal() and WORD.fits(w) for k, w in v.items()),
+        "a word by class number",
+    ),
 }

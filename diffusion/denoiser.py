@@ -62,12 +62,13 @@ def denoise(
     guidance: Sequence[Guidance],
     *,
     pad_to: int | None = None,
+    clip: float | None = None,
 ) -> Tensor:
     """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
 
     Arguments and errors are those of :func:`prepare`.
     """
-    inputs = prepare(latents, levels, guidance, pad_to=pad_to)
+    inputs = prepare(latents, levels, guidance, pad_to=pad_to, clip=clip)
     return inputs.denoised(inputs.predict(backbone))
 
 
@@ -88,6 +89,7 @@ class ForwardPass:
     guided: int  # G
     scale: Tensor  # (G, 1, 1, 1)
     rescale: Tensor | None  # (G, 1, 1, 1); None: zero everywhere
+    clip: float | None  # D is kept within ± this
 
     def predict(self, backbone: Backbone) -> Tensor:
         """Return the network's output F (N, C, h, w)."""
@@ -103,7 +105,8 @@ class ForwardPass:
             denoised = torch.addcmul(self.skipped, self.c_out, prediction)
         if self.guided:
             self._guide(denoised[: self.guided], denoised[self.rows : self.rows + self.guided])
-        return denoised[: self.rows]
+        denoised = denoised[: self.rows]
+        return denoised if self.clip is None else _clipped(denoised, self.clip)
 
     def _guide(self, cond: Tensor, uncond: Tensor) -> None:
         """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, 3.4).
@@ -123,17 +126,25 @@ class ForwardPass:
         cond.copy_(torch.where(self.rescale > 0, skipped + factor * output, mixed))
 
 
+def _clipped(denoised: Tensor, bound: float) -> Tensor:
+    """Return an estimate within bounds; an infinite one, which is a fault, is NaN."""
+    denoised = denoised.masked_fill(denoised.isinf(), torch.nan)
+    return denoised.clamp_(-bound, bound)
+
+
 def prepare(
     latents: Tensor,
     levels: Sequence[Level],
     guidance: Sequence[Guidance],
     *,
     pad_to: int | None = None,
+    clip: float | None = None,
 ) -> ForwardPass:
     """Return the inputs of one forward pass over latents (B, C, h, w), each at its own level.
 
     A guided row takes a second forward row; guided rows come first. ``pad_to`` pads the pass to a
     fixed number of rows: a row's bits then depend neither on its neighbours nor on its place.
+    ``clip`` bounds the denoised estimate, once it is guided.
 
     Raises:
         DenoiseError: more forward rows than ``pad_to``, or a guided row after an unguided one.
@@ -169,6 +180,7 @@ def prepare(
         guided=guided,
         scale=guidance_scale[:guided],
         rescale=rescale[:guided] if any(g.rescale for g in guidance[:guided]) else None,
+        clip=clip,
     )
 
 

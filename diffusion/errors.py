@@ -5,6 +5,7 @@ DiffusionError
 ├── SamplerError      a sampler that does not exist or cannot take these steps
 ├── NoiseError        a noise key out of range
 ├── DenoiseError      a batch that does not fit the denoiser
+├── PromptError       a prompt that is not what the model takes
 ├── NonFiniteError    a network returned NaN or infinity
 └── BundleError       a model directory that cannot be loaded
 """
@@ -28,6 +29,10 @@ class NoiseError(DiffusionError):
 
 class DenoiseError(DiffusionError):
     """A batch does not fit the denoiser."""
+
+
+class PromptError(DiffusionError):
+    """A prompt is not what the model takes."""
 
 
 class NonFiniteError(DiffusionError):

@@ -12,10 +12,14 @@ from diffusion.tensor_file import has_header
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
 CODE = frozenset({".py", ".pyc", ".so"})
 INDEX = "model_index.json"
+DESCRIPTION = "sfumato.json"  # what of the model is said otherwise; it affects no image
 PARTS = (
     "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer",
     "tokenizer_2", "tokenizer_3", "vae", "scheduler",
 )  # fmt: skip
+
+
+BESIDE = frozenset({".json", ".safetensors"})  # files of a network beside the index
 
 
 MAX_JSON_BYTES = 4 * 2**20
@@ -109,10 +113,21 @@ def read_json(path: Path, most_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     return value
 
 
+def part_folder(folder: Path, part: str, config: str) -> Path:
+    """Return where a part is: in its folder or, as in bundles of one network, beside the index.
+
+    ``config`` is the name of its configuration.
+    """
+    alone = not (folder / part).is_dir() and (folder / config).is_file()
+    return folder if alone else folder / part
+
+
 def digest(folder: Path) -> str:
     """Return a sha256 over the names and bytes of every file that affects the images."""
     total = hashlib.sha256()
-    for part in (INDEX, *PARTS):
+    alone = part_folder(folder, "unet", "config.json") == folder
+    beside = sorted(p.name for p in folder.iterdir() if p.suffix in BESIDE) if alone else []
+    for part in (INDEX, *PARTS, *(name for name in beside if name not in (INDEX, DESCRIPTION))):
         for path in [folder / part, *sorted((folder / part).rglob("*"))]:
             if path.is_file():
                 with path.open("rb") as file:

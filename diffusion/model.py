@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from diffusion.errors import BundleError
 
 MAX_NAME_CHARS = 64
 LEAST_GUIDANCE, MOST_GUIDANCE = 1, 30  # that a request may ask for
+PromptKind = Literal["text", "class", "none"]
+"""What a prompt is: text, a class's number or name, or without effect. Only text is guided."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,20 @@ class ModelInfo:
     side_multiple: int
     max_pixels: int
     embeds_guidance: bool = False  # guidance is an input of the network, and no second pass
+    prompt: PromptKind = "text"
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    token_side: int | None = None  # pixels an image token, of models that have tokens
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        """Return how many tokens an image has, where its noise levels may depend on them."""
+        side = self.token_side
+        return None if side is None else (width // side) * (height // side)
 
 
 OVERRIDES = frozenset(field.name for field in fields(ModelInfo)) - {
     "sha256", "prediction_type", "num_train_timesteps", "latent_channels", "latent_scale_factor",
-    "embeds_guidance",
+    "embeds_guidance", "prompt", "token_side",
 }  # fmt: skip
 
 
@@ -100,7 +109,7 @@ def _check_sizes(info: ModelInfo, multiple: int) -> None:
     if info.side_multiple % multiple:
         raise BundleError(
             f"sfumato.json: side_multiple {info.side_multiple} is not a multiple of {multiple}, "
-            "which this UNet's downsampling requires"
+            "which the network requires"
         )
     for name in ("width", "height"):
         side = getattr(info, name)

@@ -4,7 +4,7 @@ The catalogue outlives the workers, so the door can validate requests while none
 """
 
 import secrets
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
@@ -73,6 +73,11 @@ class ModelEntry(BaseModel):
         default=False,
         description="The network takes guidance_scale as an input: negative_prompt has no effect.",
     )
+    prompt: Literal["text", "class", "none"] = Field(
+        default="text",
+        description="What a prompt is: text, the number or name of a class, or without effect. "
+        "Only text is guided.",
+    )
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     samplers: tuple[SamplerEntry, ...]
@@ -125,7 +130,7 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         "sampler": sampler.name,
         "schedule": schedule,
         "num_inference_steps": steps,
-        "guidance_scale": _given(request.guidance_scale, model.default_guidance_scale),
+        "guidance_scale": _guidance_scale(request, model),
         "seed": _seed(request),
         "width": width,
         "height": height,
@@ -143,16 +148,22 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
     sampler = model.sampler(spec.sampler)
     steps = spec.num_inference_steps
     unguided = forward_passes(spec, embeds_guidance=model.embeds_guidance) == 1
-    why = (
-        "this model takes guidance_scale as an input"
-        if model.embeds_guidance
-        else ("guidance_scale 1 disables guidance")
-    )
+    why = _why_unguided(model)
     one_step = steps == 1
     spaced = request.schedule is not None and not LATER_START & {
         request.schedule, sampler.default_schedule
     }  # fmt: skip
     found = (
+        (
+            model.prompt == "none" and spec.prompt != "",
+            WarningCode.PROMPT_IGNORED,
+            "this model draws without a prompt, so prompt has no effect",
+        ),
+        (
+            model.prompt != "text" and request.guidance_scale not in (None, 1.0),
+            WarningCode.GUIDANCE_SCALE_IGNORED,
+            f"{why}, so guidance_scale has no effect",
+        ),
         (
             unguided and spec.negative_prompt != "",
             WarningCode.NEGATIVE_PROMPT_IGNORED,
@@ -186,6 +197,20 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
         ),
     )
     return tuple(JobWarning(code=code, detail=detail) for true, code, detail in found if true)
+
+
+def _guidance_scale(request: JobRequest, model: ModelEntry) -> float:
+    if model.prompt != "text":
+        return 1.0
+    return _given(request.guidance_scale, model.default_guidance_scale)
+
+
+def _why_unguided(model: ModelEntry) -> str:
+    if model.prompt != "text":
+        return "this model takes no text to be guided by"
+    if model.embeds_guidance:
+        return "this model takes guidance_scale as an input"
+    return "guidance_scale 1 disables guidance"
 
 
 def _seed(request: JobRequest) -> int:

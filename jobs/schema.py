@@ -210,7 +210,9 @@ class WarningCode(StrEnum):
 
     PROMPT_TRUNCATED = "prompt_truncated"
     NEGATIVE_PROMPT_TRUNCATED = "negative_prompt_truncated"
+    PROMPT_IGNORED = "prompt_ignored"
     NEGATIVE_PROMPT_IGNORED = "negative_prompt_ignored"
+    GUIDANCE_SCALE_IGNORED = "guidance_scale_ignored"
     GUIDANCE_RESCALE_IGNORED = "guidance_rescale_ignored"
     ETA_IGNORED = "eta_ignored"
     SCHEDULE_IGNORED = "schedule_ignored"

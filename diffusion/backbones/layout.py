@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from diffusion.backbones.backbone import Backbone
 from diffusion.config import Table
-from diffusion.model import Conditioning
+from diffusion.model import Conditioning, PromptKind
 from diffusion.parts.open import OnnxParts, TorchParts
 
 
@@ -26,9 +26,17 @@ class Loaded:
     backbone: Callable[[], Backbone]  # called last: the network is the largest part
     text: PromptEncoder
     channels: int  # of the latents
-    side: int  # of the base resolution, in latents
+    side: int | tuple[int, int]  # of the base resolution, in latents; or (height, width)
     multiple: int  # of each side, in latents
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
+    prompt: PromptKind = "text"
+    pixels: bool = False  # the latents are the image itself: there is no VAE
+    steps: int | None = None  # the default number, where it is not the layout's
+    guidance_scale: float | None = None  # likewise
+
+
+def _as_written(index: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return config
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +52,5 @@ class Layout:
     """Likewise from an ONNX export; None if none are made of this family."""
     steps: int = 25  # the default number
     guidance_scale: float = 7.0  # the default
+    scheduler: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = _as_written
+    """(index, scheduler_config.json) → what the pipeline makes of its scheduler's configuration."""

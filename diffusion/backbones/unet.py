@@ -1,4 +1,4 @@
-"""``UNet2DConditionModel``: Stable Diffusion 1.5, SDXL and their kin."""
+"""``UNet2DConditionModel``: Stable Diffusion 1.5, 2.1, SDXL and their kin, LCM among them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
@@ -16,12 +17,19 @@ from diffusion.parts.open import OnnxParts, TorchParts
 from diffusion.parts.prompt import TextEncoder
 from diffusion.parts.unet_config import unet_config
 
+LCM_STEPS, LCM_GUIDANCE_SCALE = 4, 8.5  # diffusers' defaults
+AMENDING = (
+    "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline",
+)  # fmt: skip
+
 
 class UNet:
     """A UNet behind one of its backends."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, guidance_dim: int | None = None) -> None:
+        """``guidance_dim`` is the width at which the UNet takes the guidance scale (LCM)."""
         self.backend = backend
+        self._guidance_dim = guidance_dim
 
     @property
     def name(self) -> str:
@@ -31,25 +39,44 @@ class UNet:
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
         embeddings = torch.stack([each.prompt.embeddings for each in conditions])
-        return self.backend.predict(sample, c_noise, embeddings, _added(conditions))
+        added = _added(conditions, embeddings.device)
+        if self._guidance_dim is not None:
+            scales = [each.guidance_scale for each in conditions]
+            embedded = guidance_embedding(scales, self._guidance_dim)
+            added["timestep_cond"] = embedded.to(embeddings.device)
+        return self.backend.predict(sample, c_noise, embeddings, added or None)
 
 
-def _added(conditions: Sequence[Condition]) -> dict[str, Tensor] | None:
+def guidance_embedding(scales: Sequence[float], dim: int) -> Tensor:
+    """Return the sines that stand for N guidance scales, (N, dim) float32 (Luo et al. 2023).
+
+    The network was distilled with w = scale − 1, in float32: in float64 the sines of 1000·w differ
+    by 3e-4.
+    """
+    half = dim // 2
+    spacing = torch.log(torch.tensor(10_000.0)) / (half - 1)
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -spacing)
+    w = torch.tensor([scale - 1 for scale in scales], dtype=torch.float32)
+    angles = (w * 1000.0)[:, None] * frequencies
+    return functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, dim % 2))
+
+
+def _added(conditions: Sequence[Condition], device: torch.device) -> dict[str, Tensor]:
     pooled = [each.prompt.pooled for each in conditions if each.prompt.pooled is not None]
     if not pooled:
-        return None
+        return {}
     # SDXL: original size, crop corner and target size (Podell et al. 2023, section 2.2).
     ids = [[h, w, 0, 0, h, w] for w, h in (each.size for each in conditions)]
-    text_embeds = torch.stack(pooled)
     return {
-        "text_embeds": text_embeds,
-        "time_ids": torch.tensor(ids, dtype=torch.float32).to(text_embeds.device),
+        "text_embeds": torch.stack(pooled),
+        "time_ids": torch.tensor(ids, dtype=torch.float32).to(device),
     }
 
 
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts | OnnxParts) -> Loaded:
     config = unet_config(folder)
-    zeros = bool(index.get("force_zeros_for_empty_prompt", False))
+    xl = str(index.get("_class_name")).startswith("StableDiffusionXL")
+    zeros = bool(index.get("force_zeros_for_empty_prompt", xl))
     text = TextEncoder.load(folder, parts.device, parts.encoder, zeros_for_empty_prompt=zeros)
     if config["cross_attention_dim"] != text.width:
         raise BundleError(
@@ -57,12 +84,16 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts | OnnxParts)
             f"the text encoders give {text.width}"
         )
     _check_added(config, text)
+    guidance_dim = config.get("time_cond_proj_dim")
     return Loaded(
-        backbone=lambda: UNet(parts.backend()),
+        backbone=lambda: UNet(parts.backend(), guidance_dim),
         text=text,
         channels=int(config["in_channels"]),
         side=int(config["sample_size"]),
         multiple=2 ** (len(config["block_out_channels"]) - 1),
+        embeds_guidance=guidance_dim is not None,
+        steps=None if guidance_dim is None else LCM_STEPS,
+        guidance_scale=None if guidance_dim is None else LCM_GUIDANCE_SCALE,
     )
 
 
@@ -81,14 +112,23 @@ def _check_added(unet: Mapping[str, Any], text: TextEncoder) -> None:
         )
 
 
+def _scheduler(index: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration as diffusers' pipelines of Stable Diffusion 1 and 2 amend it."""
+    if index.get("_class_name") not in AMENDING:
+        return config
+    return {**config, "steps_offset": 1, "clip_sample": False}
+
+
 UNET = Layout(
     network="unet",
     pipelines=(
         "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline",
         "StableDiffusionInpaintPipeline", "StableDiffusionXLPipeline",
         "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline",
+        "LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline",
     ),
     index=UNET_INDEX,
     load=_load,
     load_export=_load,
+    scheduler=_scheduler,
 )  # fmt: skip

@@ -5,7 +5,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-Added = Mapping[str, Tensor]  # SDXL's ``text_embeds`` (N, P) and ``time_ids`` (N, 6)
+Added = Mapping[str, Tensor]
+"""LCM's ``timestep_cond`` (N, G), SDXL's ``text_embeds`` (N, P) and ``time_ids`` (N, 6)."""
+EXTRAS = ("timestep_cond", "text_embeds", "time_ids")
+"""Their order after the inputs that every UNet has."""
 
 
 class Backend(Protocol):
@@ -22,6 +25,6 @@ class Backend(Protocol):
             sample: x_t at the training process' scale, (N, C, h, w) float32.
             timesteps: (N,) float32, possibly fractional.
             embeddings: (N, L, D) float32.
-            added: what SDXL needs besides, for other models None.
+            added: what LCM and SDXL need besides, for other models None.
         """
         ...

@@ -1,7 +1,7 @@
 """A loaded model: network, text encoders, codec and schedule from the diffusers layout."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from math import isfinite
@@ -25,17 +25,21 @@ from diffusion.backends.onnx.files import (
     read_manifest,
 )
 from diffusion.backends.onnx.session import SessionSettings
-from diffusion.codec import Decoder, to_pixels
+from diffusion.codec import Decoder, PixelDecoder, to_pixels
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
-from diffusion.files import INDEX, check_files, digest, read_json
+from diffusion.files import INDEX, check_files, digest, part_folder, read_json
 from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
 from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.clip import estimate_bound
+from diffusion.schedules.schedule import NoiseSchedule
+from diffusion.schedules.scheduler_config import read_schedule
+from diffusion.schedules.vp import VPSchedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
+SCHEDULER_CONFIG = "scheduler_config.json"
 FURTHER_PARTS = ("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
 
 
@@ -50,11 +54,14 @@ class Bundle:
         text: PromptEncoder,
         decoder: Decoder,
         device: torch.device,
+        clip: float | None = None,
     ) -> None:
+        """``clip`` bounds the denoised estimate to ± this."""
         self.info = info
         self.noise_schedule = noise_schedule
         self.backbone = backbone
         self.device = device
+        self.clip = clip
         self._text = text
         self._decoder = decoder
 
@@ -151,25 +158,30 @@ def assemble(
     """
     index = _index(folder)
     layout = layout_of(index)
-    schedule = _noise_schedule(folder)
+    schedule, clip = _noise_schedule(folder, layout, index)
     if isinstance(parts, TorchParts):
         loaded = layout.load(folder, index, parts)
     elif layout.load_export is not None:
         loaded = layout.load_export(folder, index, parts)
     else:
         raise BundleError(f"{layout.pipelines[0]} is not served from ONNX exports, only in torch")
-    decoder, factor = parts.decoder()
+    decoder, factor = (PixelDecoder(), 1) if loaded.pixels else parts.decoder()
+    if not loaded.pixels:
+        _check_codec(folder, layout, loaded)
+    info = _info(folder, schedule, layout, loaded, factor, sha256)
+    if name is not None:
+        info = replace(info, name=name)
+    check_name(info.name)
+    return Bundle(info, schedule, loaded.backbone(), loaded.text, decoder, parts.device, clip)
+
+
+def _check_codec(folder: Path, layout: Layout, loaded: Loaded) -> None:
     channels = codec_config(folder / "vae").get("latent_channels", 4)
     if channels != loaded.channels:
         raise BundleError(
             f"vae/config.json: the codec gives {channels} channels, "
             f"the {layout.network} takes {loaded.channels}"
         )
-    info = _info(folder, schedule, layout, loaded, factor, sha256)
-    if name is not None:
-        info = replace(info, name=name)
-    check_name(info.name)
-    return Bundle(info, schedule, loaded.backbone(), loaded.text, decoder, parts.device)
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -183,9 +195,22 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _noise_schedule(folder: Path) -> NoiseSchedule:
+def _noise_schedule(
+    folder: Path, layout: Layout, index: Mapping[str, Any]
+) -> tuple[NoiseSchedule, float | None]:
+    """Return the noise schedule, and the bound that the scheduler keeps the estimate within.
+
+    ``leading`` keeps the offset that is written; the model's own schedule has the amended one.
+    """
+    place = part_folder(folder, "scheduler", SCHEDULER_CONFIG)
+    config: Mapping[str, Any] = read_json(place / SCHEDULER_CONFIG)
     try:
-        return NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
+        written = read_schedule(config)
+        config = layout.scheduler(index, config)
+        schedule = read_schedule(config)
+        if isinstance(written, VPSchedule) and isinstance(schedule, VPSchedule):
+            schedule = replace(schedule, steps_offset=written.steps_offset)
+        return schedule, estimate_bound(config)
     except ScheduleError as error:
         raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
 
@@ -207,25 +232,28 @@ def _info(
     factor: int,
     sha256: str,
 ) -> ModelInfo:
-    side, multiple = loaded.side * factor, loaded.multiple * factor
+    sides = (loaded.side, loaded.side) if isinstance(loaded.side, int) else loaded.side
+    height, width = (side * factor for side in sides)
+    multiple = loaded.multiple * factor
     values: dict[str, Any] = {
         "name": folder.absolute().name,
         "title": folder.absolute().name,
-        "width": side,
-        "height": side,
+        "width": width,
+        "height": height,
         "latent_channels": loaded.channels,
         "latent_scale_factor": factor,
         "prediction_type": schedule.prediction_type,
         "num_train_timesteps": schedule.num_train_timesteps,
         "sha256": sha256,
-        "default_steps": layout.steps,
+        "default_steps": loaded.steps or layout.steps,
         "default_sampler": "dpmpp_2m",
-        "default_guidance_scale": layout.guidance_scale,
+        "default_guidance_scale": loaded.guidance_scale or layout.guidance_scale,
         "min_side": multiple,
-        "max_side": 2 * side,
+        "max_side": 2 * max(width, height),
         "side_multiple": multiple,
-        "max_pixels": 2 * side * side,
+        "max_pixels": 2 * width * height,
         "embeds_guidance": loaded.embeds_guidance,
+        "prompt": loaded.prompt,
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})

@@ -19,7 +19,7 @@ HARMLESS = re.compile(
     r"(.*\.)?position_ids|logit_scale|(text|visual)_projection\.weight|vision_model\..*"
 )
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Names of a decoder's attention until 2022, which diffusers still translates."""
+"""Names of attention over pixels until 2022, which diffusers still translates."""
 
 
 def read_weights(folder: Path, stem: str) -> dict[str, TensorEntry]:
@@ -99,7 +99,7 @@ def _plain(name: str) -> str:
     """Return a name without what libraries have changed in it over the years."""
     name = name.removeprefix("text_model.")
     return re.sub(
-        r"(mid_block\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)",
+        r"(attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)$",
         lambda found: f"{found[1]}.{LEGACY[found[2]]}.{found[3]}",
         name,
     )

@@ -35,14 +35,22 @@ def draw(
     table = compile_table(
         settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
     )
-    uncond = bundle.encode_prompts([""])[0]
-    size = bundle.info.width, bundle.info.height
     for first in range(0, len(prompts), settings.batch):
         part = slice(first, first + settings.batch)
-        cond = bundle.encode_prompts(prompts[part])
-        guidance = [Guidance(c, uncond, size, settings.guidance_scale) for c in cond]
+        guidance = guided(bundle, prompts[part], settings.guidance_scale)
         *_, (latents, _) = trajectory(bundle, table, guidance, seeds[part])
         yield from bundle.decode(latents)
+
+
+def guided(bundle: Bundle, prompts: Sequence[str], scale: float) -> list[Guidance]:
+    """Return how images of the bundle's base size with these prompts are conditioned."""
+    info = bundle.info
+    size, embedded = (info.width, info.height), info.embeds_guidance
+    cond = bundle.encode_prompts(prompts)
+    if info.prompt != "text" or embedded:
+        return [Guidance(c, c, size, scale if embedded else 1.0, embedded=embedded) for c in cond]
+    (uncond,) = bundle.encode_prompts([""])
+    return [Guidance(c, uncond, size, scale) for c in cond]
 
 
 def trajectory(
@@ -57,7 +65,7 @@ def trajectory(
     state = torch.zeros((size, table.registers, *shape), device=bundle.device)
     state[:, 0] = _noise(seeds, INITIAL_ROW, shape, bundle.device) * table.initial_scale
     for row, level in enumerate(levels_of(table)):
-        denoised = denoise(bundle.backbone, state[:, 0], [level] * size, guidance)
+        denoised = denoise(bundle.backbone, state[:, 0], [level] * size, guidance, clip=bundle.clip)
         yield state[:, 0] * level.c_in, denoised
         noise = _noise(seeds, row, shape, bundle.device) if table.noise[row].any() else None
         mix, b, c = (

@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 
 from diffusion.bundle.bundle import Bundle
-from diffusion.denoiser import Guidance
 from diffusion.samplers.registry import compile_table
 from model_export.evaluation.gallery import Gallery, tile
-from model_export.evaluation.sampling import SamplingSettings, draw, trajectory
+from model_export.evaluation.sampling import SamplingSettings, draw, guided, trajectory
 
 
 def write_sheet(
@@ -64,9 +63,7 @@ def write_steps(
     table = compile_table(
         settings.sampler, bundle.noise_schedule, schedule=settings.schedule, steps=settings.steps
     )
-    uncond, *cond = bundle.encode_prompts(["", *prompts])
-    size = bundle.info.width, bundle.info.height
-    guidance = [Guidance(c, uncond, size, settings.guidance_scale) for c in cond]
+    guidance = guided(bundle, prompts, settings.guidance_scale)
     seeds = list(range(seed, seed + len(prompts)))
     frames = [
         (bundle.decode(noisy), bundle.decode(estimate))

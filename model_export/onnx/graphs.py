@@ -12,7 +12,7 @@ from onnxscript import opset20 as op
 from torch import Tensor, nn
 
 from diffusion.backends.onnx.files import DECODER, SHARED, TEXT_ENCODER, TEXT_ENCODER_2, UNET
-from diffusion.backends.torch import Positional, unet_example
+from diffusion.backends.torch import positional, unet_example
 from diffusion.parts.open import codec_config, load_decoder, load_unet
 from diffusion.parts.prompt import TorchEncoder, text_config, torch_encoder
 from diffusion.parts.unet_config import unet_config
@@ -159,24 +159,21 @@ def _unet(folder: Path, dtype: torch.dtype, side: int) -> Network:
     unet = load_unet(folder, dtype)
     example = unet_example(unet, 2, 2, 7)
     length = int(text_config(folder / TEXT_ENCODER)["max_position_embeddings"])
-    names = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")[: len(example)]
     rows: Axes = {0: "rows"}
-    dynamic = {name: rows for name in names} | {
+    dynamic = {name: rows for name in example} | {
         "sample": rows | {2: "height", 3: "width"},
         "embeddings": rows | {1: "tokens"},
     }
     return Network(
         part=UNET,
-        module=Positional(unet.eval().requires_grad_(False)),
-        inputs=dict(zip(names, example, strict=True)),
+        module=positional(unet.eval().requires_grad_(False)),
+        inputs=example,
         outputs=("prediction",),
         dynamic=dynamic,
         prefix="unet.",
-        base_size={
-            name: tuple(tensor.shape[1:]) for name, tensor in zip(names, example, strict=True)
-        }
-        | {"sample": (example[0].shape[1], side, side)}
-        | {"embeddings": (length, example[2].shape[2])},
+        base_size={name: tuple(tensor.shape[1:]) for name, tensor in example.items()}
+        | {"sample": (example["sample"].shape[1], side, side)}
+        | {"embeddings": (length, example["embeddings"].shape[2])},
     )
 
 

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from jobs.catalogue import resolve, warnings
+from jobs.catalogue import resolve, units, warnings
 from jobs.errors import InvalidRequest
 from jobs.schema import MAX_DRAWN_SEED, MAX_SEED, JobRequest
 from tests.jobs.examples import EULER, MODEL, spec
@@ -75,6 +75,43 @@ def test_what_has_no_effect_is_said(fields: dict[str, object], codes: list[str])
     found = warnings(request, resolve(request, GUIDED), GUIDED)
     assert sorted(warning.code for warning in found) == codes
     assert all(warning.detail for warning in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "codes"),
+    [
+        ("none", {"prompt": ""}, []),
+        ("none", {"prompt": "", "guidance_scale": 1}, []),
+        ("none", {}, ["prompt_ignored"]),
+        ("class", {"prompt": "7"}, []),
+        ("class", {"guidance_scale": 3}, ["guidance_scale_ignored"]),
+        (
+            "none",
+            {"guidance_scale": 3, "negative_prompt": "blurry", "guidance_rescale": 0.7},
+            ["guidance_rescale_ignored", "guidance_scale_ignored", "negative_prompt_ignored",
+             "prompt_ignored"],
+        ),
+    ],
+)  # fmt: skip
+def test_only_text_guides(kind: str, fields: dict[str, object], codes: list[str]) -> None:
+    model = GUIDED.model_copy(update={"prompt": kind})
+    request = JobRequest.model_validate({"prompt": "3", "num_inference_steps": 20} | fields)
+    drawn = resolve(request, model)
+    assert drawn.guidance_scale == 1.0
+    assert units(drawn, model) == 20
+    assert sorted(warning.code for warning in warnings(request, drawn, model)) == codes
+
+
+def test_a_scale_that_the_network_takes_is_one_pass_and_no_negative_prompt() -> None:
+    model = GUIDED.model_copy(update={"embeds_guidance": True})
+    request = JobRequest.model_validate(
+        {"prompt": "a", "negative_prompt": "b", "guidance_scale": 8.5, "num_inference_steps": 4}
+    )
+    drawn = resolve(request, model)
+    assert (drawn.guidance_scale, units(drawn, model)) == (8.5, 4)
+    (warning,) = warnings(request, drawn, model)
+    assert warning.code == "negative_prompt_ignored"
+    assert "as an input" in warning.detail
 
 
 @pytest.mark.parametrize("field", ["sampler", "schedule"])

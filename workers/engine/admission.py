@@ -34,15 +34,16 @@ class SlotAdmission:
             SamplerError, ScheduleError: the request cannot be compiled.
         """
         cond = self._conditioning(request.prompt)
-        embedded = self._bundle.info.embeds_guidance
-        unguided = request.guidance_scale == 1.0 or embedded
+        info = self._bundle.info
+        scale = request.guidance_scale if info.prompt == "text" else 1.0
+        unguided = scale == 1.0 or info.embeds_guidance
         guidance = Guidance(
             cond,
             cond if unguided else self._conditioning(request.negative_prompt),
             size=(request.width, request.height),
-            scale=request.guidance_scale,
+            scale=scale,
             rescale=request.guidance_rescale,
-            embedded=embedded,
+            embedded=info.embeds_guidance,
         )
         lengths = (len(guidance.cond.embeddings), len(guidance.uncond.embeddings))
         return open_slot(
@@ -66,7 +67,12 @@ def open_slot(
         SamplerError, ScheduleError: the request cannot be compiled.
     """
     plan = sampling_plan(
-        request.sampler, bundle.noise_schedule, request.schedule, request.steps, request.eta
+        request.sampler,
+        bundle.noise_schedule,
+        request.schedule,
+        request.steps,
+        request.eta,
+        bundle.info.image_tokens(request.width, request.height),
     )
     identity = f"{bundle.info.sha256}:{bundle.backbone.name}:{plan.fingerprint}"
     shape = bundle.latent_shape(request.width, request.height)

@@ -161,7 +161,7 @@ def full_engine(
         request = ImageRequest(
             job_id="calibration",
             image=image,
-            prompt="",
+            prompt="0" if info.prompt == "class" else "",
             seed=0,
             sampler="euler",
             schedule="karras",

@@ -120,6 +120,7 @@ def evaluate(
         [slot.plan.levels[slot.row] for slot in slots],
         [slot.guidance for slot in slots],
         pad_to=pad_to,
+        clip=bundle.clip,
     )
     # Not submitted earlier: until the pass runs two threads would only take turns with the GIL.
     precomputed = overlap.submit(lambda: _precompute(state, slots, postprocess), first=True)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion.backends.backend import Added
+from diffusion.backends.backend import EXTRAS, Added
 from diffusion.backends.onnx.files import DECODER, UNET, graphs
 from diffusion.backends.onnx.session import Session, SessionSettings
 from diffusion.errors import BundleError
 
 log = logging.getLogger(__name__)
-UNET_INPUTS = ("sample", "timesteps", "embeddings", "text_embeds", "time_ids")
+UNET_INPUTS = ("sample", "timesteps", "embeddings", *EXTRAS)
 
 
 class OnnxExport:

@@ -9,13 +9,15 @@ from typing import Any
 import diffusers
 import pytest
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers import CLIPTextConfig
 
 from diffusion.bundle.bundle import load_bundle
 from diffusion.config import Table, fault
-from diffusion.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE, VP_SCHEDULERS
+from diffusion.config_keys import PIXEL_UNET, TEXT_ENCODER, UNET, VAE
 from diffusion.errors import BundleError
+from diffusion.schedules.keys import VP, VP_SCHEDULERS
 from tests.bundles import tiny_bundle
 from tests.layouts import sdxl
 
@@ -44,26 +46,26 @@ def with_values(folder: Path, name: str, values: dict[str, Any], *dropped: str) 
 @pytest.mark.parametrize(
     ("name", "values", "named"),
     [
-        ("scheduler", {"_class_name": "EDMEulerScheduler"}, "_class_name 'EDMEulerScheduler'"),
-        ("scheduler", {"_class_name": "EDMDPMSolverMultistepScheduler"}, "_class_name"),
-        ("scheduler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "_class_name"),
+        ("scheduler", {"_class_name": "VQDiffusionScheduler"}, "_class_name 'VQDiffusionSched"),
+        ("scheduler", {"_class_name": "RePaintScheduler"}, "_class_name"),
         ("scheduler", {"_class_name": "CosineDPMSolverMultistepScheduler"}, "_class_name"),
         ("scheduler", {"prediction_type": "flow_prediction"}, "'flow_prediction'"),
         ("scheduler", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
-        ("scheduler", {"use_flow_sigmas": True}, "use_flow_sigmas True"),
+        ("scheduler", {"use_flow_sigmas": True}, "use_flow_sigmas with prediction_type 'epsilon'"),
         ("scheduler", {"use_dynamic_shifting": True}, "use_dynamic_shifting True"),
         ("scheduler", {"shift": 3.0}, "shift 3.0"),
         ("scheduler", {"sigma_data": 0.5}, "sigma_data 0.5"),
         ("scheduler", {"sigma_max": "high"}, "sigma_max 'high'"),
-        ("scheduler", {"timestep_type": "continuous"}, "timestep_type 'continuous'"),
+        ("scheduler", {"timestep_type": "random"}, "timestep_type 'random'"),
         ("scheduler", {"timestep_scaling": 1.0}, "timestep_scaling 1.0"),
-        ("scheduler", {"clip_sample": True}, "clip_sample True"),
+        ("scheduler", {"clip_sample": 1}, "clip_sample 1"),
+        ("scheduler", {"clip_sample_range": -1.0}, "clip_sample_range -1.0"),
         ("scheduler", {"thresholding": True}, "thresholding True"),
         ("scheduler", {"variance_type": "learned_range"}, "variance_type 'learned_range'"),
         ("scheduler", {"invert_sigmas": True}, "invert_sigmas True"),
         ("scheduler", {"zigzag": 1}, "the key 'zigzag' is unknown"),
         ("scheduler", {"num_train_timesteps": 10**9}, "num_train_timesteps 1000000000"),
-        ("unet", {"time_cond_proj_dim": 256}, "time_cond_proj_dim 256"),
+        ("unet", {"time_cond_proj_dim": 2}, "time_cond_proj_dim 2"),
         ("unet", {"attention_type": "gated"}, "attention_type 'gated'"),
         ("unet", {"class_embeddings_concat": True}, "class_embeddings_concat True"),
         ("unet", {"guidance_embeds": True}, "the key 'guidance_embeds' is unknown"),
@@ -148,17 +150,18 @@ def test_schedulers_that_only_choose_a_sampler_are_taken(name: str) -> None:
     made = inspect.signature(kind.__init__).parameters
     config = {key: p.default for key, p in made.items() if key != "self"}
     config = json.loads(json.dumps(config)) | {"_class_name": name, "clip_sample": False}
-    assert fault(config, SCHEDULER) is None
+    assert fault(config, VP) is None
 
 
 @pytest.mark.parametrize(
     ("table", "library"),
     [
         (UNET, set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}),
+        (PIXEL_UNET, set(inspect.signature(UNet2DModel.__init__).parameters) - {"self"}),
         (VAE, set(inspect.signature(AutoencoderKL.__init__).parameters) - {"self"}),
         (TEXT_ENCODER, {k for k in CLIPTextConfig().to_dict() if not k.startswith("_")}),
     ],
-    ids=["unet", "vae", "text_encoder"],
+    ids=["unet", "pixel_unet", "vae", "text_encoder"],
 )
 def test_the_tables_have_every_key_of_the_libraries(table: Table, library: set[str]) -> None:
     assert library - table.keys() == set()
