@@ -100,7 +100,7 @@ def _check_sizes(info: ModelInfo, multiple: int) -> None:
     if info.side_multiple % multiple:
         raise BundleError(
             f"sfumato.json: side_multiple {info.side_multiple} is not a multiple of {multiple}, "
-            "which this UNet's downsampling requires"
+            "which the network requires"
         )
     for name in ("width", "height"):
         side = getattr(info, name)

@@ -28,6 +28,7 @@ class Loaded:
     channels: int  # of the latents
     side: int  # of the base resolution, in latents
     multiple: int  # of each side, in latents
+    max_side: int | None = None  # in latents, where the network has positions for no more
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffusion.backbones.layout import Layout
+from diffusion.backbones.pixart import PIXART
+from diffusion.backbones.sd3 import SD3
 from diffusion.backbones.unet import UNET
 from diffusion.config import fault, shown
 from diffusion.errors import BundleError
 from diffusion.files import INDEX
 
-LAYOUTS: tuple[Layout, ...] = (UNET,)
+LAYOUTS: tuple[Layout, ...] = (UNET, PIXART, SD3)
 
 
 def layout_of(index: Mapping[str, Any]) -> Layout:

@@ -208,6 +208,7 @@ def _info(
     sha256: str,
 ) -> ModelInfo:
     side, multiple = loaded.side * factor, loaded.multiple * factor
+    largest = 2 * side if loaded.max_side is None else loaded.max_side * factor
     values: dict[str, Any] = {
         "name": folder.absolute().name,
         "title": folder.absolute().name,
@@ -222,13 +223,18 @@ def _info(
         "default_sampler": "dpmpp_2m",
         "default_guidance_scale": layout.guidance_scale,
         "min_side": multiple,
-        "max_side": 2 * side,
+        "max_side": min(2 * side, largest),
         "side_multiple": multiple,
         "max_pixels": 2 * side * side,
         "embeds_guidance": loaded.embeds_guidance,
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})
+    if loaded.max_side is not None and info.max_side > largest:
+        raise BundleError(
+            f"sfumato.json: max_side {info.max_side} is above {largest}, "
+            f"the most that the {layout.network} has positions for"
+        )
     if info.default_sampler not in SAMPLERS:
         known = ", ".join(SAMPLERS)
         raise BundleError(

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from diffusion.backbones.layouts import layout_of
 from diffusion.backends.onnx.backend import OnnxExport
 from diffusion.backends.onnx.files import (
     FORMAT,
@@ -28,8 +29,8 @@ from diffusion.backends.onnx.files import (
 )
 from diffusion.backends.onnx.session import Session, SessionSettings
 from diffusion.bundle.bundle import assemble
-from diffusion.errors import DiffusionError
-from diffusion.files import check_files, digest
+from diffusion.errors import BundleError, DiffusionError
+from diffusion.files import INDEX, check_files, digest, read_json
 from diffusion.parts.open import OnnxParts, TorchParts
 from model_export.errors import ExportError
 from model_export.fresh_folder import fresh_folder
@@ -71,6 +72,9 @@ def export_bundle(
         OutputError: there is something else at ``out``, or another process is exporting there.
     """
     check_files(bundle)
+    layout = layout_of(read_json(bundle / INDEX))
+    if layout.load_export is None:
+        raise BundleError(f"{INDEX}: {layout.pipelines[0]} is not exported to ONNX, only UNets are")
     ours = fresh_folder(export_folder(bundle, precision))
     with ours if out is None else fresh_folder(out, _is_export) as work:
         allowed = bounds or BOUNDS[precision]
