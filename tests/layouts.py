@@ -4,6 +4,7 @@ The pipelines of diffusers write them, so their files and keys are the real ones
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,12 @@ from transformers import (
     T5EncoderModel,
     T5Tokenizer,
 )
+from transformers.convert_slow_tokenizer import import_protobuf
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 TOKENS = 77
+NORMAL = 1  # of SentencePiece's kinds of pieces
+KINDS = {"<pad>": 3, "</s>": 3, "<unk>": 2}  # others of its kinds
 
 
 def sd15(folder: Path) -> Path:
@@ -245,3 +249,15 @@ def t5_pieces() -> list[tuple[str, float]]:
 def _t5_tokenizer() -> T5Tokenizer:
     sentinels = [(f"<extra_id_{n}>", 0.0) for n in reversed(range(20))]
     return T5Tokenizer(vocab=t5_pieces() + sentinels, extra_ids=20)
+
+
+def pieces_instead(folder: Path, pieces: Sequence[tuple[str, float]] = (), kind: int = 1) -> Path:
+    """Replace a bundle's tokenizer.json by SentencePiece's file, of a unigram model or another."""
+    model = import_protobuf().ModelProto()
+    for piece, score in pieces or t5_pieces():
+        model.pieces.add(piece=piece, score=score, type=KINDS.get(piece, NORMAL))
+    model.trainer_spec.model_type = kind
+    model.normalizer_spec.name = "identity"
+    (folder / "tokenizer/tokenizer.json").unlink()
+    (folder / "tokenizer/spiece.model").write_bytes(model.SerializeToString())
+    return folder

@@ -8,18 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5EncoderModel
-from transformers.convert_slow_tokenizer import import_protobuf
 
 from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.model import Truncation
 from diffusion.parts.t5 import T5, T5Encoder, load_t5_tokenizer
-from tests.layouts import pixart, t5_pieces
+from tests.layouts import pieces_instead, pixart, t5_pieces
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red apple", "", "Straße, apple\n apple?", "re re <extra_id_7> </s> e"]
-CONTROL, UNKNOWN, NORMAL = 3, 2, 1  # SentencePiece's kinds of pieces
-BPE = 2  # of its kinds of models
+BPE = 2  # of SentencePiece's kinds of models
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +34,9 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, *, masked: bool = Tru
     return T5Encoder.load(folder, "", CPU, dtype, length=30, masked=masked)
 
 
-def as_pieces(folder: Path, pieces: list[tuple[str, float]], kind: int = 1) -> Path:
-    """Replace a bundle's tokenizer.json by SentencePiece's file; return it."""
-    model = import_protobuf().ModelProto()
-    kinds = {"<pad>": CONTROL, "</s>": CONTROL, "<unk>": UNKNOWN}
-    for piece, score in pieces:
-        model.pieces.add(piece=piece, score=score, type=kinds.get(piece, NORMAL))
-    model.trainer_spec.model_type = kind
-    model.normalizer_spec.name = "identity"
-    (folder / "tokenizer/tokenizer.json").unlink()
-    path = folder / "tokenizer/spiece.model"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
 def test_both_files_of_a_tokenizer_give_the_same_tokens(folder: Path) -> None:
     wanted = load_t5_tokenizer(folder / "tokenizer", 30, 256)(PROMPTS)
-    as_pieces(folder, t5_pieces())
+    pieces_instead(folder)
     found = load_t5_tokenizer(folder / "tokenizer", 30, 256)(PROMPTS)
     assert found.input_ids == wanted.input_ids
     (folder / "tokenizer/tokenizer_config.json").unlink()
@@ -130,7 +114,7 @@ def test_embeddings_under_no_name_are_missing(folder: Path) -> None:
 
 
 def test_pieces_that_are_no_t5_s_are_refused(folder: Path) -> None:
-    path = as_pieces(folder, t5_pieces())
+    path = pieces_instead(folder) / "tokenizer/spiece.model"
     content = path.read_bytes()
     for cut in (0, len(content) // 2, len(content) - 12, len(content) - 1):
         path.write_bytes(content[:cut])
@@ -155,14 +139,14 @@ def test_pieces_that_are_no_t5_s_are_refused(folder: Path) -> None:
 def test_pieces_of_another_model_are_refused(
     folder: Path, pieces: list[tuple[str, float]], kind: int, named: str
 ) -> None:
-    as_pieces(folder, pieces, kind)
+    pieces_instead(folder, pieces, kind)
     with pytest.raises(BundleError, match=f"tokenizer/spiece.model.*{named}"):
         load(folder)
 
 
 @pytest.mark.parametrize("extra", [-1, "many", 10**9, None])
 def test_a_number_of_sentinels_that_is_none_is_refused(folder: Path, extra: object) -> None:
-    as_pieces(folder, t5_pieces())
+    pieces_instead(folder)
     (folder / "tokenizer/tokenizer_config.json").write_text(json.dumps({"extra_ids": extra}))
     with pytest.raises(BundleError, match=r"tokenizer/tokenizer_config.json: extra_ids"):
         load(folder)
