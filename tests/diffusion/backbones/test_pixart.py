@@ -16,10 +16,12 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
 from diffusion.backbones.backbone import Condition
-from diffusion.backbones.pixart import TRANSFORMER
+from diffusion.backbones.pixart import PIXART, TRANSFORMER
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
+from diffusion.files import INDEX, read_json
 from diffusion.model import Truncation
+from diffusion.parts.open import TorchParts
 from diffusion.samplers.registry import SAMPLERS
 from model_export.onnx.export import export_bundle
 from tests.diffusion.backbones.drawing import (
@@ -131,6 +133,23 @@ def test_each_row_is_the_transformer_s_own_whatever_is_beside_it(sigma: Path, al
                     },
                 ).sample[0, :4]
                 assert torch.allclose(found[row], wanted, atol=1e-5), (folder.name, row)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_near(bundle: Bundle, sigma: Path, dtype: torch.dtype) -> None:
+    half = TorchParts(sigma, torch.device("cpu"))
+    half.dtype = dtype  # as on an accelerator, where the weights say it
+    loaded = PIXART.load(sigma, read_json(sigma / INDEX), half)
+    sample = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    timesteps = torch.tensor([999.0, 500.25])
+    with torch.inference_mode():
+        prompts = loaded.text.encode([*PROMPTS[:2]])
+        conditions = [Condition(prompt, (32, 32)) for prompt in prompts]
+        found = loaded.backbone().predict(sample, timesteps, conditions)
+        exact = [Condition(prompt, (32, 32)) for prompt in bundle.encode_prompts(PROMPTS[:2])]
+        wanted = bundle.backbone.predict(sample, timesteps, exact)
+    assert found.dtype == torch.float32
+    assert (found - wanted).abs().max() < 0.05 * wanted.abs().max()
 
 
 @pytest.mark.parametrize(
