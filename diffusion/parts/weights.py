@@ -17,6 +17,8 @@ FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 HARMLESS = re.compile(
     # A constant of older versions; the other half of CLIP, and how the two were compared.
     r"(.*\.)?position_ids|logit_scale|(text|visual)_projection\.weight|vision_model\..*"
+    # What stood for a caption in training where PixArt-α was given none.
+    r"|caption_projection\.y_embedding"
 )
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of a decoder's attention until 2022, which diffusers still translates."""

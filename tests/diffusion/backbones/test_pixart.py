@@ -14,6 +14,7 @@ from diffusers.pipelines.pixart_alpha.pipeline_pixart_alpha import PixArtAlphaPi
 from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.pixart import PIXART, TRANSFORMER
@@ -197,7 +198,7 @@ def test_a_state_taken_up_at_any_row_ends_in_the_same_image(bundle: Bundle) -> N
     assert_resumes(bundle, image_request(prompt=LONG, sampler="dpmpp_2m_sde", steps=5))
 
 
-def test_the_class_that_published_files_name_is_taken(sigma: Path, tmp_path: Path) -> None:
+def test_what_published_files_say_beside_is_taken(sigma: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(sigma, tmp_path / "m"))
     legacy = {
         "_class_name": "Transformer2DModel",
@@ -207,6 +208,9 @@ def test_the_class_that_published_files_name_is_taken(sigma: Path, tmp_path: Pat
         "use_linear_projection": False,
     }
     changed(folder / "transformer/config.json", legacy)
+    path = folder / "transformer/diffusion_pytorch_model.safetensors"
+    unused = {"caption_projection.y_embedding": torch.zeros(120, 32)}
+    save_file(load_file(path) | unused, path, {"format": "pt"})
     assert load_bundle(folder).info.width == 32
 
 
