@@ -1,4 +1,4 @@
-"""Every key of the configurations in a bundle, and what we do with it."""
+"""Every key of a bundle's configurations but its scheduler's, and what we do with it."""
 
 from collections.abc import Sequence
 
@@ -12,75 +12,6 @@ DEPTHS = each(either(DEPTH, each(DEPTH)))
 BLOCKS = each(WORD)
 OFF = only(False, None)
 NONE = only(None)
-
-VP_SCHEDULERS = (
-    "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler",
-    "DEISMultistepScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler",
-    "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler",
-    "LCMScheduler", "LMSDiscreteScheduler", "PNDMScheduler", "SASolverScheduler", "TCDScheduler",
-    "UniPCMultistepScheduler",
-)  # fmt: skip
-"""diffusers' schedulers of the process x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
-
-# The job chooses the sampler and its levels: these say what the model's own would be.
-_JOBS_CHOICE = dict.fromkeys(
-    (
-        "clip_sample_range", "corrector_order", "disable_corrector",
-        "dynamic_thresholding_ratio", "euler_at_final", "eta", "flow_shift",
-        "lower_order_final", "noise_sampler_seed",
-        "predict_x0", "predictor_order", "rho", "sample_max_value",
-        "solver_p", "solver_type", "tau_func",
-        "time_shift_type",             ),
-    HARMLESS,
-)  # fmt: skip
-
-SCHEDULER: Table = {
-    "_class_name": only(*VP_SCHEDULERS),
-    "num_train_timesteps": whole(2, 100_000),
-    "beta_schedule": WORD,
-    "beta_start": number(-1, 1),
-    "beta_end": number(-1, 1),
-    "trained_betas": each(number(-10, 10), 100_000).nullable,
-    "prediction_type": WORD,
-    "steps_offset": whole(0, 1000),
-    **_JOBS_CHOICE,
-    # Of the model's own levels (diffusion/schedules/own.py), which a job may ask for.
-    **dict.fromkeys(
-        ("algorithm_type", "final_sigmas_type", "interpolation_type", "timestep_spacing"), WORD
-    ),
-    **dict.fromkeys(
-        (
-            "set_alpha_to_one",
-            "skip_prk_steps",
-            "use_beta_sigmas",
-            "use_exponential_sigmas",
-            "use_karras_sigmas",
-        ),
-        FLAG.nullable,
-    ),
-    "lambda_min_clipped": number(float("-inf"), float("inf")),
-    "original_inference_steps": whole(1, 1000),
-    "solver_order": whole(1, 3),
-    # Not linear in what a sampler holds, or another process than the one above.
-    "clip_sample": OFF,
-    "thresholding": OFF,
-    "rescale_betas_zero_snr": FLAG,
-    "use_flow_sigmas": OFF,
-    "use_dynamic_shifting": OFF,
-    "use_lu_lambdas": OFF,
-    "invert_sigmas": OFF,
-    "stochastic_sampling": OFF,
-    "sigma_min": number(1e-6, 1e6).nullable,
-    "sigma_max": number(1e-6, 1e6).nullable,
-    "sigma_data": NONE,
-    "shift": only(1, 1.0, None),
-    "shift_terminal": NONE,
-    "snr_shift_scale": only(1, 1.0, None),
-    "timestep_scaling": only(10, 10.0),
-    "timestep_type": only("discrete"),
-    "variance_type": only("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", None),
-}
 
 UNET: Table = {
     "_class_name": only("UNet2DConditionModel").needed,

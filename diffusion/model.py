@@ -37,11 +37,17 @@ class ModelInfo:
     embeds_guidance: bool = False  # guidance is an input of the network, and no second pass
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    token_side: int | None = None  # pixels an image token, of models that have tokens
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        """Return how many tokens an image has, where its noise levels may depend on them."""
+        side = self.token_side
+        return None if side is None else (width // side) * (height // side)
 
 
 OVERRIDES = frozenset(field.name for field in fields(ModelInfo)) - {
     "sha256", "prediction_type", "num_train_timesteps", "latent_channels", "latent_scale_factor",
-    "embeds_guidance",
+    "embeds_guidance", "token_side",
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class Loaded:
     side: int  # of the base resolution, in latents
     multiple: int  # of each side, in latents
     max_side: int | None = None  # in latents, where the network has positions for no more
+    token: int | None = None  # latents a side of an image token, which levels may depend on
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
 
 

@@ -128,6 +128,7 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
         channels=config["in_channels"],
         side=config["sample_size"],
         multiple=patch,
+        token=patch,
         max_side=patch * config["pos_embed_max_size"],
     )
 

@@ -32,7 +32,8 @@ from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
 from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.schedule import NoiseSchedule
+from diffusion.schedules.scheduler_config import read_schedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
@@ -185,7 +186,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 def _noise_schedule(folder: Path) -> NoiseSchedule:
     try:
-        return NoiseSchedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json"))
+        return read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"))
     except ScheduleError as error:
         raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
 
@@ -227,6 +228,7 @@ def _info(
         "side_multiple": multiple,
         "max_pixels": 2 * side * side,
         "embeds_guidance": loaded.embeds_guidance,
+        "token_side": loaded.token and loaded.token * factor,
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})

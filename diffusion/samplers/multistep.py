@@ -79,7 +79,7 @@ def deis(rows: Rows) -> None:
     last: Interval | None = None
     for at in rows.intervals:
         slope = (rows.x - rows.d) / at.s
-        if last is None or at.t == 0:
+        if last is None or at.first_order:
             state = rows.x + (at.t - at.s) * slope
         else:
             integral = at.t * (np.log(at.q) - 1) + at.s  # ∫ ln(σ/s) dσ from s to t
@@ -94,7 +94,7 @@ def dpmpp_2m(rows: Rows) -> None:
     last: Interval | None = None
     for at in rows.intervals:
         estimate = rows.d
-        if last is not None and at.t > 0:
+        if last is not None and not at.first_order:
             estimate = rows.d + at.h / (2 * last.h) * (rows.d - rows.s[1])
         rows.add(at, at.q * rows.x + (1 - at.q) * estimate, rows.d)
         last = at

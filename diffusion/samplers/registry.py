@@ -12,9 +12,9 @@ from diffusion.samplers import multistep, single_step, stochastic, two_stage
 from diffusion.samplers.rows import Compile, Rows
 from diffusion.samplers.table import SamplerTable
 from diffusion.samplers.unipc import unipc
-from diffusion.schedules.levels import Levels
-from diffusion.schedules.own import OWN
-from diffusion.schedules.vp import SAMPLING_SCHEDULES, NoiseSchedule, sampling_levels
+from diffusion.schedules.levels import OWN, Levels
+from diffusion.schedules.schedule import NoiseSchedule, offered_schedules, sampling_levels
+from diffusion.schedules.spread import SAMPLING_SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,32 @@ class SamplerInfo:
     rows_per_step: int = 1
     rows_offset: int = 0
     eta: float | None = None  # its default; None where the method has none
+    in_time: Compile | None = None  # the same in a flow's time
     default_schedule: str = "karras"
-    schedules: tuple[str, ...] = SAMPLING_SCHEDULES
+    schedules: tuple[str, ...] = SAMPLING_SCHEDULES  # of ours, where the model has them
     max_steps: int = 1000
 
     def rows(self, steps: int) -> int:
         """UNet evaluations of ``steps`` steps; one step is always one evaluation."""
         return 1 if steps == 1 else self.rows_per_step * steps + self.rows_offset
+
+    def offered(self, noise_schedule: NoiseSchedule) -> tuple[str, ...]:
+        """Return the schedules that it takes for a model; none: the model does not take it."""
+        taken = (*self.schedules, OWN)
+        available = offered_schedules(noise_schedule)
+        return tuple(schedule for schedule in taken if schedule in available)
+
+    def usual_schedule(self, noise_schedule: NoiseSchedule) -> str:
+        """Return its default among those.
+
+        Raises:
+            SamplerError: there are none.
+        """
+        offered = self.offered(noise_schedule)
+        if not offered:
+            raise SamplerError(f"sampler {self.name!r} takes none of the model's schedules")
+        default = noise_schedule.default_schedule or self.default_schedule
+        return default if default in offered else offered[0]
 
 
 _two_stage = partial(SamplerInfo, order=2, registers=2, rows_per_step=2, rows_offset=-1)
@@ -48,7 +67,8 @@ _ALL = (
     SamplerInfo(name="euler", title="Euler", compile=single_step.euler),
     SamplerInfo(name="euler_ancestral", title="Euler a", compile=single_step.ancestral,
                 stochastic=True, eta=1.0),
-    _two_stage(name="heun", title="Heun", compile=two_stage.heun),
+    _two_stage(name="heun", title="Heun", compile=two_stage.heun,
+               in_time=two_stage.heun_in_time),
     _two_stage(name="dpm2", title="DPM2", compile=two_stage.dpm2),
     _two_stage(name="dpm2_ancestral", title="DPM2 a", compile=two_stage.dpm2,
                stochastic=True, eta=1.0),
@@ -102,10 +122,13 @@ def compile_levels(
         raise SamplerError(f"sampler {sampler!r} does not take eta {eta}")
     eta = info.eta or 0.0 if eta is None else eta
     rows = Rows(levels, noise_schedule, registers=info.registers, eta=eta)
-    if np.isinf(levels.sigmas[0]):
-        rows.add_from_noise(1.0 if info.stochastic and info.eta is None else eta)
-    if rows.intervals:
-        info.compile(rows)
+    if levels.in_time and info.in_time is not None:
+        info.in_time(rows)
+    else:
+        if rows.from_noise:
+            rows.add_from_noise(1.0 if info.stochastic and info.eta is None else eta)
+        if rows.intervals:
+            info.compile(rows)
     table = rows.table(sampler)
     if not all(np.isfinite(a).all() for a in (table.mix, table.denoised, table.noise)):
         raise SamplerError(f"sampler {sampler!r} has no finite table for these levels")
@@ -119,20 +142,20 @@ def compile_table(
     schedule: str | None = None,
     steps: int,
     eta: float | None = None,
+    image_tokens: int | None = None,
 ) -> SamplerTable:
-    """Compile a job's table.
+    """Compile a job's table; ``image_tokens`` is how many the image has, where levels depend on it.
 
     Raises:
         SamplerError: an unknown sampler, or a schedule, number of steps or eta it does not take.
         ScheduleError: levels that cannot be made.
     """
     info = sampler_info(sampler)
-    schedule = schedule or info.default_schedule
-    offered = info.schedules if noise_schedule.own is None else (*info.schedules, OWN)
-    if schedule not in offered:
+    schedule = schedule or info.usual_schedule(noise_schedule)
+    if schedule not in (offered := info.offered(noise_schedule)):
         known = ", ".join(offered)
         raise SamplerError(f"sampler {sampler!r} takes schedules {known}, not {schedule!r}")
     if not 1 <= steps <= info.max_steps:
         raise SamplerError(f"sampler {sampler!r} takes 1 to {info.max_steps} steps, not {steps}")
-    levels = sampling_levels(noise_schedule, schedule, steps)
+    levels = sampling_levels(noise_schedule, schedule, steps, image_tokens=image_tokens)
     return compile_levels(sampler, noise_schedule, levels, eta=eta)

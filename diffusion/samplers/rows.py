@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from diffusion.samplers.table import SamplerTable
 from diffusion.schedules.levels import Levels
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.precondition import Process
+from diffusion.schedules.schedule import NoiseSchedule
 
 Array = NDArray[np.float64]
 
@@ -21,6 +22,7 @@ class Interval:
     s: float
     t: float
     timestep: float  # of s
+    first_order: bool = False  # whether a multistep method forgets its past here
 
     @property
     def q(self) -> float:
@@ -55,14 +57,13 @@ class Rows:
         self.levels = levels
         self.eta = eta
         sigmas, timesteps = levels.sigmas.tolist(), levels.timesteps.tolist()
-        skipped = int(np.isinf(sigmas[0]))
-        self._steps_before = skipped  # by rows that no interval stands for
-        self.intervals = [
-            Interval(i, *interval)
-            for i, interval in enumerate(
-                zip(sigmas[skipped:-1], sigmas[skipped + 1 :], timesteps[skipped:], strict=True)
-            )
+        self.from_noise = int(np.isinf(sigmas[0]))  # steps, before the intervals
+        simple = levels.steps - 1 if sigmas[-1] == 0 or levels.first_order_end else None
+        self.every_interval = [
+            Interval(i - self.from_noise, *interval, first_order=i == simple)
+            for i, interval in enumerate(zip(sigmas[:-1], sigmas[1:], timesteps, strict=True))
         ]
+        self.intervals = self.every_interval[self.from_noise :]
         unit = np.eye(registers + 2)
         self.s = unit[:registers]
         self.x, self.d, self.noise = unit[0], unit[-2], unit[-1]
@@ -71,6 +72,11 @@ class Rows:
         self._timesteps: list[float] = []
         self._finished: list[int] = []
         self._states: list[Array] = []
+
+    @property
+    def process(self) -> Process:
+        """The process that the model was trained on."""
+        return self._noise_schedule.process
 
     def add(
         self, at: Interval, *state: Array, sigma: float | None = None, finished: int | None = None
@@ -84,7 +90,7 @@ class Rows:
         self._sigmas.append(at.s if sigma is None else sigma)
         self._timesteps.append(at.timestep if sigma is None else self._timestep_of(sigma))
         done = at.index + 1 if finished is None else finished
-        self._finished.append(self._steps_before + done)
+        self._finished.append(self.from_noise + done)
         self._states.append(np.stack([*state, *padding]))
 
     def add_from_noise(self, eta: float) -> None:
@@ -92,9 +98,8 @@ class Rows:
 
         It is the limit of :meth:`Interval.ancestral` steps from ever larger levels.
         """
-        first = float(self.levels.sigmas[1])
-        down, up = first * np.sqrt(1 - eta * eta), eta * first
-        at = Interval(-1, np.inf, first, float(self.levels.timesteps[0]))
+        at = self.every_interval[0]
+        down, up = at.t * np.sqrt(1 - eta * eta), eta * at.t
         self.add(at, self.d + down * self.x + up * self.noise)
 
     def _timestep_of(self, sigma: float) -> float:
@@ -122,17 +127,16 @@ class Rows:
             mix=rows[:, :, :k],
             denoised=rows[:, :, k],
             noise=rows[:, :, k + 1],
-            initial_scale=_initial_scale(self.levels),
+            initial_scale=self._initial_scale(),
             step_of_row=np.array(self._finished, dtype=np.int64),
         )
 
-
-def _initial_scale(levels: Levels) -> float:
-    if np.isinf(levels.sigmas[0]):
-        return 1.0
-    if levels.initial_scale is not None:
-        return levels.initial_scale
-    return float(np.sqrt(1 + levels.sigmas[0] ** 2))
+    def _initial_scale(self) -> float:
+        if self.from_noise:
+            return 1.0
+        if self.levels.initial_scale is not None:
+            return self.levels.initial_scale
+        return self._noise_schedule.initial_scale(float(self.levels.sigmas[0]))
 
 
 Compile = Callable[[Rows], None]

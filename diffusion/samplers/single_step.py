@@ -33,9 +33,13 @@ def ddpm(rows: Rows) -> None:
 def lcm(rows: Rows) -> None:
     """Latent consistency sampling: jump to the image, noise it again (Luo et al. 2023).
 
-    The boundary conditions c_skip and c_out are functions of the timestep.
+    The boundary conditions c_skip and c_out are functions of the timestep; only the process that
+    latent consistency models are distilled from has them.
     """
     for at in rows.intervals:
+        if rows.process != "vp":
+            rows.add(at, rows.d + at.t * rows.noise)
+            continue
         scaled = at.timestep * LCM_TIMESTEP_SCALING
         norm = scaled**2 + LCM_SIGMA_DATA**2
         c_skip, c_out = LCM_SIGMA_DATA**2 / norm, scaled / norm**0.5

@@ -22,7 +22,7 @@ def dpmpp_2m_sde(rows: Rows) -> None:
         else:
             gain = -np.expm1(-(1 + rows.eta) * at.h)
             state = (1 - gain) * rows.x + gain * rows.d + _noise_level(at, rows.eta) * rows.noise
-            if last is not None:
+            if last is not None and not at.first_order:
                 state = state + gain * at.h / (2 * last.h) * (rows.d - rows.s[1])
         rows.add(at, state, rows.d)
         last = at

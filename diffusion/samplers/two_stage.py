@@ -22,6 +22,28 @@ def heun(rows: Rows) -> None:
         rows.add(at, rows.s[1] + length / 2 * slope, sigma=at.t)
 
 
+def heun_in_time(rows: Rows) -> None:
+    """Heun's method for a flow, in its time t = σ/(1 + σ). S[1]: x_t + (t' − t)/2·d.
+
+    dx_t/dt = (x_t − D)/t, so that a first step from noise alone, t = 1, has a slope as well.
+    """
+    for at in rows.every_interval:
+        s, t = _time(at.s), _time(at.t)
+        x = rows.x if s == 1 else (1 - s) * rows.x
+        if t == 0:
+            rows.add(at, rows.d)
+            continue
+        slope = (x - rows.d) / s
+        predicted, half = x + (t - s) * slope, x + (t - s) / 2 * slope
+        rows.add(at, predicted / (1 - t), half, finished=at.index)
+        slope = ((1 - t) * rows.x - rows.d) / t
+        rows.add(at, (rows.s[1] + (t - s) / 2 * slope) / (1 - t), sigma=at.t)
+
+
+def _time(sigma: float) -> float:
+    return 1.0 if np.isinf(sigma) else sigma / (1 + sigma)
+
+
 def dpm2(rows: Rows) -> None:
     """DPM-Solver-2 with the geometric midpoint (Lu et al. 2022a; k-diffusion). S[1]: x.
 

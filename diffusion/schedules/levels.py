@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from diffusion.errors import ScheduleError
 
 Array = NDArray[np.float64]
+OWN = "model"
+"""The schedule of the model's own scheduler."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +23,10 @@ class Levels:
     schedule: str
     sigmas: Array  # (n + 1,) strictly decreasing
     timesteps: Array  # (n,) c_noise of the first n levels
-    initial_scale: float | None = None  # S[0] starts as this times unit noise; None: sqrt(1 + σ²)
+    initial_scale: float | None = None  # S[0] starts as this times unit noise; None: the process'
     final_scale: float = 1.0  # the image is this times S[0]
+    first_order_end: bool = False  # of the last step, if it ends above 0
+    in_time: bool = False  # Heun's steps are taken in t = σ/(1 + σ)
 
     def __post_init__(self) -> None:
         """Refuse levels that do not strictly decrease."""

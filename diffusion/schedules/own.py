@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.errors import ScheduleError
-from diffusion.schedules.levels import Levels
+from diffusion.schedules.keys import completed
+from diffusion.schedules.levels import OWN, Levels
 from diffusion.schedules.spread import TIMESTEP_SPACINGS, spaced_timesteps, spread
+from diffusion.schedules.steps import check_steps, first_order_below, only_spread, solver_sampler
 
 if TYPE_CHECKING:
-    from diffusion.schedules.vp import NoiseSchedule
+    from diffusion.schedules.vp import VPSchedule
 
 Array = NDArray[np.float64]
-OWN = "model"
-"""The name under which a job asks for these levels."""
 Family = Literal["euler", "ddim", "solver", "lcm"]
 FAMILIES: Mapping[str, tuple[Family, str]] = {
     "EulerDiscreteScheduler": ("euler", "euler"),
@@ -31,7 +31,9 @@ FAMILIES: Mapping[str, tuple[Family, str]] = {
     "KDPM2AncestralDiscreteScheduler": ("euler", "dpm2_ancestral"),
     "LMSDiscreteScheduler": ("euler", "lms"),
     "DDIMScheduler": ("ddim", "ddim"),
+    "DDIMParallelScheduler": ("ddim", "ddim"),
     "DDPMScheduler": ("ddim", "ddpm"),
+    "DDPMParallelScheduler": ("ddim", "ddpm"),
     "PNDMScheduler": ("ddim", "plms"),
     "DPMSolverMultistepScheduler": ("solver", "dpmpp_2m"),
     "UniPCMultistepScheduler": ("solver", "unipc"),
@@ -56,8 +58,9 @@ class OwnSchedule:
     rounded: bool = True  # timesteps of a solver's spread levels
     lambda_min: float = -np.inf  # levels above σ = exp(−λ) are left out
     original_steps: int = 50  # of LCM's distillation
+    first_order_below: float = 0  # steps: there the last one is first order, where it ends above 0
 
-    def levels(self, noise_schedule: "NoiseSchedule", steps: int) -> Levels:
+    def levels(self, noise_schedule: "VPSchedule", steps: int) -> Levels:
         """Return the levels of ``steps`` steps.
 
         Raises:
@@ -79,9 +82,10 @@ class OwnSchedule:
             timesteps,
             initial_scale=float(sigmas[0]) if starts_lower else None,
             final_scale=1.0 if self.family == "euler" else float(1 / np.sqrt(1 + last**2)),
+            first_order_end=steps < self.first_order_below,
         )
 
-    def _timesteps(self, noise_schedule: "NoiseSchedule", steps: int) -> Array:
+    def _timesteps(self, noise_schedule: "VPSchedule", steps: int) -> Array:
         total = noise_schedule.num_train_timesteps
         if self.family == "lcm":
             return self._distilled(total, steps)
@@ -90,7 +94,7 @@ class OwnSchedule:
         times = spaced_timesteps(self.spacing, steps, total, self.offset)
         return np.round(times) if self.family == "ddim" else times
 
-    def _of_a_solver(self, noise_schedule: "NoiseSchedule", steps: int) -> Array:
+    def _of_a_solver(self, noise_schedule: "VPSchedule", steps: int) -> Array:
         """Solvers space n + 1 timesteps and leave the last one out."""
         total = noise_schedule.num_train_timesteps
         top = total - int(np.sum(-np.log(noise_schedule.sigmas) < self.lambda_min))
@@ -111,7 +115,7 @@ class OwnSchedule:
         )
 
     def _spread(
-        self, noise_schedule: "NoiseSchedule", spaced: Array, steps: int
+        self, noise_schedule: "VPSchedule", spaced: Array, steps: int
     ) -> tuple[Array, Array]:
         ends = spaced if self.family == "euler" else noise_schedule.sigmas[::-1]
         finite = ends[np.isfinite(ends)]
@@ -138,57 +142,36 @@ def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
     if name not in FAMILIES:
         raise ScheduleError(f"{name} has no sampler of ours")
     family, sampler = FAMILIES[name]
-    default = "leading" if family in ("ddim", "lcm") else "linspace"
-    spacing = config.get("timestep_spacing", default)
+    config = completed(config)
+    check_steps(name, config)
+    spacing = config["timestep_spacing"]
     if spacing not in TIMESTEP_SPACINGS:
         raise ScheduleError(
             f"timestep_spacing {spacing!r} is not served: {', '.join(TIMESTEP_SPACINGS)}"
         )
-    if name == "PNDMScheduler" and not config.get("skip_prk_steps"):
-        raise ScheduleError("PNDMScheduler without skip_prk_steps is not served")
-    if config.get("interpolation_type", "linear") != "linear":
-        raise ScheduleError("interpolation_type is not served, only 'linear'")
-    kinds = [n for n in ("karras", "exponential", "beta") if config.get(f"use_{n}_sigmas")]
-    if len(kinds) > 1:
-        raise ScheduleError(f"only one of use_{'_sigmas and use_'.join(kinds)}_sigmas may be true")
+    kind = only_spread(config)
     return OwnSchedule(
-        sampler=_sampler(sampler, config),
+        sampler=solver_sampler(config) if sampler == "dpmpp_2m" else sampler,
         family=family,
         spacing=spacing,
-        offset=0 if family == "lcm" else int(config.get("steps_offset", 0)),
-        spread=kinds[0] if kinds else None,
+        offset=0 if family == "lcm" else config["steps_offset"],
+        spread=kind,
         sigma_min=config.get("sigma_min"),
         sigma_max=config.get("sigma_max"),
-        ends_at_first=_ends_at_first(name, family, kinds, config),
-        rounded=config.get("beta_schedule") != "squaredcos_cap_v2" or kinds != ["karras"],
+        ends_at_first=_ends_at_first(name, family, kind, config),
+        rounded=config["beta_schedule"] != "squaredcos_cap_v2" or kind != "karras",
         lambda_min=float(config.get("lambda_min_clipped", -np.inf)),
-        original_steps=int(config.get("original_inference_steps", 50)),
+        original_steps=config.get("original_inference_steps", 50),
+        first_order_below=first_order_below(config),
     )
 
 
-def _sampler(sampler: str, config: Mapping[str, Any]) -> str:
-    """Return our sampler for the variant of a solver that the configuration asks for."""
-    if sampler != "dpmpp_2m":
-        return sampler
-    kind = config.get("algorithm_type", "dpmsolver++")
-    order = config.get("solver_order", 2)
-    found = {
-        ("dpmsolver++", 1): "ddim", ("dpmsolver++", 2): "dpmpp_2m",
-        ("sde-dpmsolver++", 2): "dpmpp_2m_sde",
-    }.get((kind, order))  # fmt: skip
-    if found is None:
-        raise ScheduleError(f"algorithm_type {kind!r} of solver_order {order} is not served")
-    return found
-
-
-def _ends_at_first(name: str, family: Family, kinds: list[str], config: Mapping[str, Any]) -> bool:
-    if name in ("DDIMScheduler", "PNDMScheduler"):
-        return not config.get("set_alpha_to_one", name == "DDIMScheduler")
-    ends = (
-        config.get("final_sigmas_type", "zero") == "sigma_min" or name == "DEISMultistepScheduler"
-    )
-    if ends and (family == "euler" or kinds):
-        if name == "DEISMultistepScheduler":
-            return False  # diffusers repeats the last level there and never reaches the image
+def _ends_at_first(name: str, family: Family, kind: str | None, config: Mapping[str, Any]) -> bool:
+    if name in ("DDIMScheduler", "DDIMParallelScheduler", "PNDMScheduler"):
+        return config["set_alpha_to_one"] is not True
+    if name == "DEISMultistepScheduler":
+        return kind is None  # else diffusers repeats the last level and never reaches the image
+    ends = bool(config.get("final_sigmas_type", "zero") == "sigma_min")
+    if ends and (family == "euler" or kind is not None):
         raise ScheduleError("final_sigmas_type 'sigma_min' repeats the last level: not served here")
     return ends

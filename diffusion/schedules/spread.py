@@ -5,12 +5,35 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.errors import ScheduleError
+
 Array = NDArray[np.float64]
 SPREADS = ("karras", "exponential")
+TIMESTEP_SPACINGS = ("leading", "linspace", "trailing")
+SAMPLING_SCHEDULES = (*TIMESTEP_SPACINGS, *SPREADS, "beta", "sgm_uniform")
+"""The schedules that we space levels by."""
 RHO = 7.0
 
 
-TIMESTEP_SPACINGS = ("leading", "linspace", "trailing")
+def timesteps_of(schedule: str, steps: int, total: int, offset: int = 0) -> Array:
+    """Return the timesteps, of 0..total−1, of those schedules that space them.
+
+    ``leading``, ``linspace`` and ``trailing`` are Lin et al. 2023, table 2; ``beta`` takes
+    quantiles of Beta(0.6, 0.6) in time (Lee et al. 2024); ``sgm_uniform`` is linspace without its
+    last point (Stability's generative-models).
+
+    Raises:
+        ScheduleError: an unknown name.
+    """
+    last = total - 1
+    if schedule in TIMESTEP_SPACINGS:
+        return spaced_timesteps(schedule, steps, total, offset)
+    if schedule == "sgm_uniform":
+        return np.linspace(last, 0, steps + 1)[:-1]
+    if schedule == "beta":
+        return last * np.interp(1 - np.arange(steps) / steps, *beta_distribution())
+    known = ", ".join(SAMPLING_SCHEDULES)
+    raise ScheduleError(f"unknown schedule {schedule!r}; available: {known}")
 
 
 def spaced_timesteps(name: str, count: int, total: int, offset: int) -> Array:
@@ -27,7 +50,7 @@ def spaced_timesteps(name: str, count: int, total: int, offset: int) -> Array:
     return np.asarray(times + min(offset, last - times[0]))
 
 
-def spread(name: str, high: float, low: float, count: int) -> Array:
+def spread(name: str, high: float, low: float, count: int, rho: float = RHO) -> Array:
     """Return ``count`` levels from ``high`` to ``low``.
 
     ``karras`` is Karras et al. 2022, equation 5; ``exponential`` is even in ln σ; ``beta`` takes
@@ -35,8 +58,8 @@ def spread(name: str, high: float, low: float, count: int) -> Array:
     """
     ramp: Array = np.linspace(0, 1, count)
     if name == "karras":
-        root: Array = high ** (1 / RHO) + ramp * (low ** (1 / RHO) - high ** (1 / RHO))
-        return np.asarray(root**RHO, np.float64)
+        root: Array = high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))
+        return np.asarray(root**rho, np.float64)
     if name == "exponential":
         return np.asarray(np.exp(np.log(high) + ramp * (np.log(low) - np.log(high))))
     return np.asarray(low + np.interp(1 - ramp, *beta_distribution()) * (high - low))

@@ -1,42 +1,31 @@
-"""Noise schedules: the one a model was trained with, and the levels that a sampler visits."""
+"""The variance-preserving process: Stable Diffusion and its kin."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.config import fault, shown
-from diffusion.config_keys import SCHEDULER
 from diffusion.errors import ScheduleError
-from diffusion.schedules.levels import Levels
-from diffusion.schedules.own import OWN, OwnSchedule, own_schedule
+from diffusion.schedules.keys import VP, completed
+from diffusion.schedules.levels import OWN, Levels
+from diffusion.schedules.own import OwnSchedule, own_schedule
 from diffusion.schedules.precondition import (
     PREDICTIONS,
     Preconditioning,
     PredictionType,
+    Process,
     precondition,
 )
-from diffusion.schedules.spread import (
-    SPREADS,
-    TIMESTEP_SPACINGS,
-    beta_distribution,
-    spaced_timesteps,
-    spread,
-)
+from diffusion.schedules.spread import SAMPLING_SCHEDULES, SPREADS, spread, timesteps_of
 
 Array = NDArray[np.float64]
+BETAS = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
+"""Of a configuration that names no scheduler."""
 ZERO_SNR_SIGMA = 14.6  # the finite level where spaced ones begin after an infinite one
-SAMPLING_SCHEDULES = (
-    "leading",
-    "linspace",
-    "trailing",
-    "karras",
-    "exponential",
-    "beta",
-    "sgm_uniform",
-)
 
 
 def training_betas(kind: str, timesteps: int, start: float, end: float) -> Array:
@@ -70,7 +59,7 @@ def zero_terminal_snr(alphas_cumprod: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseSchedule:
+class VPSchedule:
     """The forward process a model was trained on: x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
 
     alphas_cumprod: Array  # ᾱ, (T,) float64, decreasing
@@ -78,9 +67,12 @@ class NoiseSchedule:
     steps_offset: int = 0  # added to timesteps by "leading" spacing; Stable Diffusion has 1
     own: OwnSchedule | None = None  # the levels that the model's own scheduler visits
     not_own: str = "the model names no scheduler"  # why there are none
+    process: Process = field(default="vp", init=False)
+    schedules: tuple[str, ...] = field(default=SAMPLING_SCHEDULES, init=False)
+    default_schedule: str | None = field(default=None, init=False)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, object]) -> "NoiseSchedule":
+    def from_config(cls, config: Mapping[str, Any]) -> "VPSchedule":
         """Read diffusers' ``scheduler_config.json``.
 
         Raises:
@@ -89,25 +81,22 @@ class NoiseSchedule:
         prediction = str(config.get("prediction_type", "epsilon"))
         if prediction not in PREDICTIONS["vp"]:
             raise ScheduleError(f"unknown prediction_type {shown(prediction)}")
-        if wrong := fault(config, SCHEDULER):
+        if wrong := fault(config, VP):
             raise ScheduleError(wrong)
-        try:
-            timesteps = int(str(config.get("num_train_timesteps", 1000)))
-            offset = int(str(config.get("steps_offset", 0)))
-            start = float(str(config.get("beta_start", 0.0001)))
-            end = float(str(config.get("beta_end", 0.02)))
-            trained = config.get("trained_betas")
-            betas = (
-                training_betas(str(config.get("beta_schedule", "linear")), timesteps, start, end)
-                if trained is None
-                else np.asarray(trained, dtype=np.float64)
+        whole: dict[str, Any] = BETAS | completed(config)
+        timesteps = whole.get("num_train_timesteps", 1000)
+        trained = whole.get("trained_betas")
+        betas = (
+            training_betas(
+                whole["beta_schedule"], timesteps, whole["beta_start"], whole["beta_end"]
             )
-        except (TypeError, ValueError) as error:
-            raise ScheduleError(f"scheduler config: {error}") from error
-        if betas.ndim != 1 or len(betas) < 2 or not np.all((betas > 0) & (betas < 1)):
+            if trained is None
+            else np.asarray(trained, dtype=np.float64)
+        )
+        if len(betas) < 2 or not np.all((betas > 0) & (betas < 1)):
             raise ScheduleError("trained_betas are not a list of numbers within (0, 1)")
         alphas_cumprod: Array = np.cumprod(1 - betas).astype(np.float64)
-        if config.get("rescale_betas_zero_snr"):
+        if whole.get("rescale_betas_zero_snr"):
             if prediction == "epsilon":
                 raise ScheduleError(
                     "rescale_betas_zero_snr with prediction_type 'epsilon': the "
@@ -119,7 +108,7 @@ class NoiseSchedule:
             own = own_schedule(config)
         except ScheduleError as error:  # a job may still choose a sampler and levels of ours
             not_own = str(error)
-        return cls(alphas_cumprod, prediction, offset, own, not_own)
+        return cls(alphas_cumprod, prediction, whole.get("steps_offset", 0), own, not_own)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -161,49 +150,28 @@ class NoiseSchedule:
         times = np.interp(np.log(sigmas), self.log_sigmas, grid)
         return np.where(np.isinf(sigmas), self.num_train_timesteps - 1, times)
 
+    def initial_scale(self, sigma: float) -> float:
+        """Return what unit noise is multiplied by at the first level, sqrt(1 + σ²)."""
+        return float(np.sqrt(1 + sigma**2))
 
-def sampling_levels(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Levels:
-    """Return the levels of ``steps`` sampling steps under one of :data:`SAMPLING_SCHEDULES`.
+    def levels(self, schedule: str, steps: int, image_tokens: int | None) -> Levels:
+        """Return the levels of a job.
 
-    ``leading``, ``linspace`` and ``trailing`` space the model's own timesteps (Lin et al. 2023,
-    table 2); ``karras`` and ``exponential`` space sigma (Karras et al. 2022, eq. 5; k-diffusion);
-    ``beta`` takes quantiles of Beta(0.6, 0.6) in time (Lee et al. 2024); ``sgm_uniform`` is
-    linspace without its last point (Stability's generative-models).
+        ``karras`` and ``exponential`` space σ (Karras et al. 2022, eq. 5; k-diffusion), the others
+        the model's own timesteps.
+        """
+        if schedule == OWN and self.own is not None:
+            return self.own.levels(self, steps)
+        if schedule in SPREADS:
+            sigmas = self._spread(schedule, steps)
+            return Levels(schedule, np.append(sigmas, 0.0), self.timestep_of(sigmas))
+        timesteps = timesteps_of(schedule, steps, self.num_train_timesteps, self.steps_offset)
+        return Levels(schedule, np.append(self.sigma_of(timesteps), 0.0), timesteps)
 
-    ``model`` is what the model's own ``scheduler_config.json`` says (:class:`OwnSchedule`).
-
-    Raises:
-        ScheduleError: an unknown name, or a number of steps outside 1..T.
-    """
-    last = noise_schedule.num_train_timesteps - 1
-    if not 1 <= steps <= last + 1:
-        raise ScheduleError(f"num_inference_steps {steps} is not in 1..{last + 1}")
-    if schedule == OWN:
-        if noise_schedule.own is None:
-            raise ScheduleError(f"schedule {OWN!r} is not offered: {noise_schedule.not_own}")
-        return noise_schedule.own.levels(noise_schedule, steps)
-    if schedule in SPREADS:
-        sigmas = _spread(noise_schedule, schedule, steps)
-        return Levels(schedule, np.append(sigmas, 0.0), noise_schedule.timestep_of(sigmas))
-    timesteps = _timesteps(schedule, steps, last, noise_schedule.steps_offset)
-    return Levels(schedule, np.append(noise_schedule.sigma_of(timesteps), 0.0), timesteps)
-
-
-def _spread(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Array:
-    high, low = noise_schedule.sigmas[-1], noise_schedule.sigmas[0]
-    if np.isfinite(high):
-        return spread(schedule, high, low, steps)
-    # From ∞ there is no way to space σ: one level there, the others from where SD's betas start.
-    rest = spread(schedule, ZERO_SNR_SIGMA, low, steps - 1) if steps > 1 else np.empty(0)
-    return np.concatenate([[np.inf], rest])
-
-
-def _timesteps(schedule: str, steps: int, last: int, offset: int) -> Array:
-    if schedule in TIMESTEP_SPACINGS:
-        return spaced_timesteps(schedule, steps, last + 1, offset)
-    if schedule == "sgm_uniform":
-        return np.linspace(last, 0, steps + 1)[:-1]
-    if schedule == "beta":
-        return last * np.interp(1 - np.arange(steps) / steps, *beta_distribution())
-    known = ", ".join(SAMPLING_SCHEDULES)
-    raise ScheduleError(f"unknown schedule {schedule!r}; available: {known}")
+    def _spread(self, schedule: str, steps: int) -> Array:
+        high, low = self.sigmas[-1], self.sigmas[0]
+        if np.isfinite(high):
+            return spread(schedule, high, low, steps)
+        # From ∞ no spacing of σ starts: one level there, the others from where SD's betas start.
+        rest = spread(schedule, ZERO_SNR_SIGMA, low, steps - 1) if steps > 1 else np.empty(0)
+        return np.concatenate([[np.inf], rest])

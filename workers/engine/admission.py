@@ -66,7 +66,12 @@ def open_slot(
         SamplerError, ScheduleError: the request cannot be compiled.
     """
     plan = sampling_plan(
-        request.sampler, bundle.noise_schedule, request.schedule, request.steps, request.eta
+        request.sampler,
+        bundle.noise_schedule,
+        request.schedule,
+        request.steps,
+        request.eta,
+        bundle.info.image_tokens(request.width, request.height),
     )
     identity = f"{bundle.info.sha256}:{bundle.backbone.name}:{plan.fingerprint}"
     shape = bundle.latent_shape(request.width, request.height)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from diffusion.denoiser import Level, levels_of
 from diffusion.samplers.registry import MAX_REGISTERS, compile_table
 from diffusion.samplers.table import SamplerTable
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +31,21 @@ class SamplingPlan:
 
 @lru_cache(maxsize=256)
 def sampling_plan(
-    sampler: str, noise_schedule: NoiseSchedule, schedule: str, steps: int, eta: float | None
+    sampler: str,
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    steps: int,
+    eta: float | None,
+    image_tokens: int | None = None,
 ) -> SamplingPlan:
     """Return the plan of these sampling settings.
 
     Raises:
         SamplerError, ScheduleError: the settings cannot be compiled.
     """
-    table = compile_table(sampler, noise_schedule, schedule=schedule, steps=steps, eta=eta)
+    table = compile_table(
+        sampler, noise_schedule, schedule=schedule, steps=steps, eta=eta, image_tokens=image_tokens
+    )
     padded = table.padded(MAX_REGISTERS)
     parts = [a.reshape(table.rows, -1) for a in (padded.mix, padded.denoised, padded.noise)]
     return SamplingPlan(

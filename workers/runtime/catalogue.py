@@ -2,18 +2,19 @@
 
 from diffusion.model import ModelInfo
 from diffusion.samplers.registry import SAMPLERS, SamplerInfo, compile_table, sampler_info
-from diffusion.schedules.own import OWN
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.schedule import NoiseSchedule
 from jobs.catalogue import ModelEntry, SamplerEntry
 
 COUNTED_STEPS = 6
 
 
-def sampler_entry(name: str, noise_schedule: NoiseSchedule) -> SamplerEntry:
+def sampler_entry(
+    name: str, noise_schedule: NoiseSchedule, image_tokens: int | None = None
+) -> SamplerEntry:
     """Return a sampler as the catalogue lists it for a model of this schedule."""
     info = sampler_info(name)
-    schedules = info.schedules if noise_schedule.own is None else (*info.schedules, OWN)
-    offsets = {schedule: _rows_offset(info, noise_schedule, schedule) for schedule in schedules}
+    schedules = info.offered(noise_schedule)
+    offsets = {s: _rows_offset(info, noise_schedule, s, image_tokens) for s in schedules}
     return SamplerEntry(
         name=info.name,
         title=info.title,
@@ -22,17 +23,21 @@ def sampler_entry(name: str, noise_schedule: NoiseSchedule) -> SamplerEntry:
         rows_per_step=info.rows_per_step,
         rows_offset=info.rows_offset,
         uses_eta=info.eta is not None,
-        default_schedule=info.default_schedule,
+        default_schedule=info.usual_schedule(noise_schedule),
         rows_offsets={s: offset for s, offset in offsets.items() if offset != info.rows_offset},
-        schedules=tuple(schedules),
+        schedules=schedules,
         max_steps=min(info.max_steps, noise_schedule.num_train_timesteps),
     )
 
 
-def _rows_offset(info: SamplerInfo, noise_schedule: NoiseSchedule, schedule: str) -> int:
+def _rows_offset(
+    info: SamplerInfo, noise_schedule: NoiseSchedule, schedule: str, image_tokens: int | None
+) -> int:
     """Count the rows of a table: where levels begin or end decides about them."""
     steps = min(COUNTED_STEPS, info.max_steps, noise_schedule.num_train_timesteps)
-    table = compile_table(info.name, noise_schedule, schedule=schedule, steps=steps)
+    table = compile_table(
+        info.name, noise_schedule, schedule=schedule, steps=steps, image_tokens=image_tokens
+    )
     return table.rows - info.rows_per_step * steps
 
 
@@ -60,7 +65,11 @@ def model_entry(
         default_guidance_scale=info.default_guidance_scale,
         languages=info.languages,
         examples=info.examples,
-        samplers=tuple(sampler_entry(name, noise_schedule) for name in SAMPLERS),
+        samplers=tuple(
+            sampler_entry(name, noise_schedule, info.image_tokens(info.width, info.height))
+            for name, sampler in SAMPLERS.items()
+            if sampler.offered(noise_schedule)
+        ),
         units_per_s=round(units_per_s, 3),
         cold_start_s=round(cold_start_s, 3),
     )

@@ -14,8 +14,9 @@ from transformers import CLIPTextConfig
 
 from diffusion.bundle.bundle import load_bundle
 from diffusion.config import Table, fault
-from diffusion.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE, VP_SCHEDULERS
+from diffusion.config_keys import TEXT_ENCODER, UNET, VAE
 from diffusion.errors import BundleError
+from diffusion.schedules.keys import VP, VP_SCHEDULERS
 from tests.bundles import tiny_bundle
 from tests.layouts import sdxl
 
@@ -44,18 +45,17 @@ def with_values(folder: Path, name: str, values: dict[str, Any], *dropped: str) 
 @pytest.mark.parametrize(
     ("name", "values", "named"),
     [
-        ("scheduler", {"_class_name": "EDMEulerScheduler"}, "_class_name 'EDMEulerScheduler'"),
-        ("scheduler", {"_class_name": "EDMDPMSolverMultistepScheduler"}, "_class_name"),
-        ("scheduler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "_class_name"),
+        ("scheduler", {"_class_name": "VQDiffusionScheduler"}, "_class_name 'VQDiffusionSched"),
+        ("scheduler", {"_class_name": "RePaintScheduler"}, "_class_name"),
         ("scheduler", {"_class_name": "CosineDPMSolverMultistepScheduler"}, "_class_name"),
         ("scheduler", {"prediction_type": "flow_prediction"}, "'flow_prediction'"),
         ("scheduler", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
-        ("scheduler", {"use_flow_sigmas": True}, "use_flow_sigmas True"),
+        ("scheduler", {"use_flow_sigmas": True}, "use_flow_sigmas with prediction_type 'epsilon'"),
         ("scheduler", {"use_dynamic_shifting": True}, "use_dynamic_shifting True"),
         ("scheduler", {"shift": 3.0}, "shift 3.0"),
         ("scheduler", {"sigma_data": 0.5}, "sigma_data 0.5"),
         ("scheduler", {"sigma_max": "high"}, "sigma_max 'high'"),
-        ("scheduler", {"timestep_type": "continuous"}, "timestep_type 'continuous'"),
+        ("scheduler", {"timestep_type": "random"}, "timestep_type 'random'"),
         ("scheduler", {"timestep_scaling": 1.0}, "timestep_scaling 1.0"),
         ("scheduler", {"clip_sample": True}, "clip_sample True"),
         ("scheduler", {"thresholding": True}, "thresholding True"),
@@ -148,7 +148,7 @@ def test_schedulers_that_only_choose_a_sampler_are_taken(name: str) -> None:
     made = inspect.signature(kind.__init__).parameters
     config = {key: p.default for key, p in made.items() if key != "self"}
     config = json.loads(json.dumps(config)) | {"_class_name": name, "clip_sample": False}
-    assert fault(config, SCHEDULER) is None
+    assert fault(config, VP) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from diffusion.errors import SamplerError
 from diffusion.samplers.registry import SAMPLERS, compile_levels, compile_table
 from diffusion.samplers.table import SamplerTable
 from diffusion.schedules.levels import Levels
-from diffusion.schedules.vp import NoiseSchedule, sampling_levels
+from diffusion.schedules.schedule import sampling_levels
+from diffusion.schedules.vp import VPSchedule
 from tests.diffusion.samplers.k_diffusion import Loop
 from tests.diffusion.samplers.papers import ddim, lcm
 from tests.diffusion.samplers.textbook import LOOPS
@@ -153,7 +154,7 @@ def test_bad_argument_is_named(
         compile_table(name, SCHEDULE, schedule=schedule, steps=steps, eta=eta)
 
 
-VELOCITY = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
+VELOCITY = VPSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
 
 
 def from_noise(steps: int, first: float) -> Levels:

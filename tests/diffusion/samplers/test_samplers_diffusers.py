@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from diffusion.samplers.registry import compile_levels, compile_table
-from diffusion.schedules.levels import Levels
-from diffusion.schedules.own import OWN
-from diffusion.schedules.vp import NoiseSchedule
+from diffusion.schedules.levels import OWN, Levels
+from diffusion.schedules.vp import VPSchedule
 from tests.diffusion.samplers.toy import SCHEDULE, SHAPE, Array, difference, run_table, toy_denoise
 
 TRAINING = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -201,7 +200,7 @@ def test_a_model_s_own_schedule_equals_diffusers(name: str, steps: int) -> None:
     case = OWN_CASES[name]
     scheduler = case.make(steps)
     config = {"_class_name": case.scheduler, **TRAINING, **case.options}
-    noise_schedule = NoiseSchedule.from_config(config)
+    noise_schedule = VPSchedule.from_config(config)
     assert noise_schedule.own is not None
     assert noise_schedule.own.sampler == case.sampler
     table = compile_table(case.sampler, noise_schedule, schedule=OWN, steps=steps, eta=case.eta)

@@ -11,12 +11,12 @@ from diffusion.samplers.noise import standard_noise
 from diffusion.samplers.step import linear_part, step
 from diffusion.samplers.table import SamplerTable
 from diffusion.schedules.levels import Levels
-from diffusion.schedules.vp import NoiseSchedule, training_betas
+from diffusion.schedules.vp import VPSchedule, training_betas
 
 Array = NDArray[np.float64]
 SHAPE = (2, 4, 4)
 BETAS = training_betas("scaled_linear", 1000, 0.00085, 0.012)
-SCHEDULE = NoiseSchedule(np.cumprod(1 - BETAS).astype(np.float64))
+SCHEDULE = VPSchedule(np.cumprod(1 - BETAS).astype(np.float64))
 
 
 def toy_denoise(x: Array, sigma: float) -> Array:

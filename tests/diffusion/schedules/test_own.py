@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from diffusion.errors import ScheduleError
-from diffusion.schedules.levels import Levels
-from diffusion.schedules.own import FAMILIES, OWN
-from diffusion.schedules.vp import NoiseSchedule, sampling_levels
+from diffusion.schedules.levels import OWN, Levels
+from diffusion.schedules.own import FAMILIES
+from diffusion.schedules.schedule import sampling_levels
+from diffusion.schedules.vp import VPSchedule
 
 TRAINING: dict[str, Any] = {
     "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
@@ -27,7 +28,7 @@ def theirs(name: str, steps: int, **options: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def ours(config: dict[str, Any], steps: int) -> Levels:
-    return sampling_levels(NoiseSchedule.from_config(config), OWN, steps)
+    return sampling_levels(VPSchedule.from_config(config), OWN, steps)
 
 
 def visited(scheduler: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -144,7 +145,7 @@ def test_levels_that_we_have_not_are_not_offered_and_said_by_name(
     options: dict[str, Any], said: str
 ) -> None:
     config = {"_class_name": "EulerDiscreteScheduler", **TRAINING, **options}
-    noise_schedule = NoiseSchedule.from_config(config)
+    noise_schedule = VPSchedule.from_config(config)
     assert noise_schedule.own is None
     assert len(sampling_levels(noise_schedule, "karras", 5).timesteps) == 5
     with pytest.raises(ScheduleError, match=said):
@@ -154,7 +155,7 @@ def test_levels_that_we_have_not_are_not_offered_and_said_by_name(
 def test_noise_alone_says_nothing_of_noise() -> None:
     config = {"_class_name": "EulerDiscreteScheduler", **TRAINING, "rescale_betas_zero_snr": True}
     with pytest.raises(ScheduleError, match="prediction_type 'epsilon'"):
-        NoiseSchedule.from_config(config)
+        VPSchedule.from_config(config)
 
 
 @pytest.mark.parametrize(
@@ -165,4 +166,4 @@ def test_noise_alone_says_nothing_of_noise() -> None:
 def test_a_value_of_another_type_is_refused_by_name(key: str, value: Any) -> None:
     config = {"_class_name": "LCMScheduler", **TRAINING, key: value}
     with pytest.raises(ScheduleError, match=key):
-        NoiseSchedule.from_config(config)
+        VPSchedule.from_config(config)

@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from diffusion.errors import ScheduleError
 from diffusion.schedules.levels import Levels
-from diffusion.schedules.vp import (
-    SAMPLING_SCHEDULES,
-    NoiseSchedule,
-    sampling_levels,
-    training_betas,
-)
+from diffusion.schedules.schedule import sampling_levels
+from diffusion.schedules.spread import SAMPLING_SCHEDULES
+from diffusion.schedules.vp import VPSchedule, training_betas
 from tests.diffusion.samplers.toy import SCHEDULE
 
 TRAINING = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -36,7 +33,7 @@ def test_training_betas_are_those_of_diffusers(kind: str) -> None:
 def test_timesteps_are_those_of_diffusers(spacing: str, offset: int, steps: int) -> None:
     scheduler = EulerDiscreteScheduler(**TRAINING, timestep_spacing=spacing, steps_offset=offset)
     scheduler.set_timesteps(steps)
-    schedule = NoiseSchedule(SCHEDULE.alphas_cumprod, steps_offset=offset)
+    schedule = VPSchedule(SCHEDULE.alphas_cumprod, steps_offset=offset)
     levels = sampling_levels(schedule, spacing, steps)
     if steps == 1 and spacing == "linspace":
         assert levels.timesteps.tolist() == [999]  # diffusers starts a single step at 0: no noise
@@ -114,7 +111,7 @@ def test_levels_outside_training_take_its_ends() -> None:
 
 
 def test_config_of_stable_diffusion_is_read() -> None:
-    schedule = NoiseSchedule.from_config({**TRAINING, "steps_offset": 1})
+    schedule = VPSchedule.from_config({**TRAINING, "steps_offset": 1})
     assert schedule.sigmas[0] == pytest.approx(0.0292, abs=1e-4)
     assert schedule.sigmas[-1] == pytest.approx(14.6146, abs=1e-3)
     assert (schedule.prediction_type, schedule.steps_offset) == ("epsilon", 1)
@@ -134,7 +131,7 @@ def test_config_of_stable_diffusion_is_read() -> None:
 )
 def test_config_we_cannot_serve_is_refused(config: dict[str, object], message: str) -> None:
     with pytest.raises(ScheduleError, match=message):
-        NoiseSchedule.from_config(config)
+        VPSchedule.from_config(config)
 
 
 @pytest.mark.parametrize(

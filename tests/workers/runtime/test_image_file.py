@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
-from diffusion.schedules.own import OWN
-from diffusion.schedules.vp import SAMPLING_SCHEDULES
+from diffusion.schedules.levels import OWN
+from diffusion.schedules.spread import SAMPLING_SCHEDULES
 from jobs.schema import JobSpec
 from tests.jobs.examples import spec
 from workers.runtime.image_file import (
