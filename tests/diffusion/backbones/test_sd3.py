@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Loaded
 from diffusion.backbones.sd3 import SD3, TRANSFORMER
 from diffusion.bundle.bundle import load_bundle
+from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.files import INDEX, read_json
 from diffusion.parts.open import TorchParts
@@ -39,6 +41,7 @@ from tests.diffusion.backbones.drawing import (
     noise,
 )
 from tests.diffusion.backbones.flows import by_the_book, decoded
+from tests.diffusion.bundle.bad_bundles import WRONG
 from tests.diffusion.samplers.textbook import LOOPS
 from tests.layouts import sd3
 from tests.workers.harness import Pixels, image_request
@@ -249,6 +252,13 @@ def test_what_would_draw_something_else_is_refused_by_name(
     message = str(refused.value)
     assert "\n" not in message
     assert message.startswith((file, "transformer"))
+
+
+def test_no_key_takes_a_value_of_another_kind(folders: dict[bool, Path]) -> None:
+    config = read_json(folders[True] / "transformer/config.json")
+    assert fault(config, TRANSFORMER) is None
+    for key, value in product(TRANSFORMER, WRONG):
+        assert fault(config | {key: value}, TRANSFORMER), (key, value)
 
 
 def test_the_table_has_every_key_of_the_library() -> None:
