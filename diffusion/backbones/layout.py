@@ -9,6 +9,7 @@ from diffusion.backbones.backbone import Backbone
 from diffusion.config import Table
 from diffusion.model import Conditioning
 from diffusion.parts.open import OnnxParts, TorchParts
+from diffusion.schedules.flow_own import Ends
 
 
 class PromptEncoder(Protocol):
@@ -31,6 +32,8 @@ class Loaded:
     max_side: int | None = None  # in latents, where the network has positions for no more
     token: int | None = None  # latents a side of an image token, which levels may depend on
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
+    steps: int | None = None  # the default number, where it is not the layout's
+    guidance_scale: float | None = None  # likewise
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,3 +49,4 @@ class Layout:
     """Likewise from an ONNX export; None if none are made of this family."""
     steps: int = 25  # the default number
     guidance_scale: float = 7.0  # the default
+    ends: Ends = "twice_shifted"  # where a flow's levels end, which the pipeline decides

@@ -152,7 +152,7 @@ def assemble(
     """
     index = _index(folder)
     layout = layout_of(index)
-    schedule = _noise_schedule(folder)
+    schedule = _noise_schedule(folder, layout)
     if isinstance(parts, TorchParts):
         loaded = layout.load(folder, index, parts)
     elif layout.load_export is not None:
@@ -184,9 +184,10 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _noise_schedule(folder: Path) -> NoiseSchedule:
+def _noise_schedule(folder: Path, layout: Layout) -> NoiseSchedule:
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
     try:
-        return read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"))
+        return read_schedule(config, ends=layout.ends)
     except ScheduleError as error:
         raise BundleError(f"scheduler/scheduler_config.json: {error}") from error
 
@@ -220,9 +221,9 @@ def _info(
         "prediction_type": schedule.prediction_type,
         "num_train_timesteps": schedule.num_train_timesteps,
         "sha256": sha256,
-        "default_steps": layout.steps,
+        "default_steps": loaded.steps or layout.steps,
         "default_sampler": "dpmpp_2m",
-        "default_guidance_scale": layout.guidance_scale,
+        "default_guidance_scale": loaded.guidance_scale or layout.guidance_scale,
         "min_side": multiple,
         "max_side": min(2 * side, largest),
         "side_multiple": multiple,
