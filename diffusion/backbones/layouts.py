@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion.backbones.flux import FLUX
 from diffusion.backbones.layout import Layout
 from diffusion.backbones.pixart import PIXART
 from diffusion.backbones.sd3 import SD3
@@ -11,7 +12,7 @@ from diffusion.config import fault, shown
 from diffusion.errors import BundleError
 from diffusion.files import INDEX
 
-LAYOUTS: tuple[Layout, ...] = (UNET, PIXART, SD3)
+LAYOUTS: tuple[Layout, ...] = (UNET, PIXART, SD3, FLUX)
 
 
 def layout_of(index: Mapping[str, Any]) -> Layout:
