@@ -8,11 +8,12 @@ from diffusion.backbones.layout import Layout
 from diffusion.backbones.pixart import PIXART
 from diffusion.backbones.sd3 import SD3
 from diffusion.backbones.unet import UNET
+from diffusion.backbones.z_image import Z_IMAGE
 from diffusion.config import fault, shown
 from diffusion.errors import BundleError
 from diffusion.files import INDEX
 
-LAYOUTS: tuple[Layout, ...] = (UNET, PIXART, SD3, FLUX)
+LAYOUTS: tuple[Layout, ...] = (UNET, PIXART, SD3, FLUX, Z_IMAGE)
 
 
 def layout_of(index: Mapping[str, Any]) -> Layout:

@@ -10,6 +10,7 @@ from diffusion.config import Table, fault
 from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.parts.weights import check_loaded, check_weights, read_weights, stored_dtype
+from diffusion.tensor_file import TensorEntry
 
 DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
 
@@ -42,7 +43,8 @@ def load_part(
     """
     diffusers = kind.__module__.startswith("diffusers")
     weights = read_weights(folder, DIFFUSERS_STEM if diffusers else TRANSFORMERS_STEM)
-    check_weights(weights, _untied(kind, weights, described(folder, lambda: _build(kind, config))))
+    state = _untied(kind, weights, described(folder, lambda: _build(kind, config)))
+    check_weights(_of_base(kind, weights), state)
     variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
     try:
         part, info = kind.from_pretrained(
@@ -58,6 +60,12 @@ def load_part(
         raise BundleError(f"{folder.name}: {one_line(error)}") from error
     check_loaded(folder, info)
     return part
+
+
+def _of_base(kind: Any, weights: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """Return weights under the names of a base network, whose file may be that of a whole one."""
+    prefix = f"{kind.base_model_prefix}." if hasattr(kind, "base_model_prefix") else ""
+    return {name.removeprefix(prefix): entry for name, entry in weights.items()}
 
 
 def _untied(kind: Any, weights: Collection[str], state: dict[str, Any]) -> dict[str, Any]:

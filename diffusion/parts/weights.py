@@ -19,6 +19,8 @@ HARMLESS = re.compile(
     r"(.*\.)?position_ids|logit_scale|(text|visual)_projection\.weight|vision_model\..*"
     # What stood for a caption in training where PixArt-α was given none.
     r"|caption_projection\.y_embedding"
+    # What makes words of the states of a language model.
+    r"|lm_head\.weight"
 )
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of a decoder's attention until 2022, which diffusers still translates."""
