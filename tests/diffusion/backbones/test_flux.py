@@ -17,6 +17,7 @@ from diffusion.backbones.backbone import Condition
 from diffusion.backbones.flux import FLUX, TRANSFORMER
 from diffusion.backbones.layout import Loaded
 from diffusion.bundle.bundle import load_bundle
+from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.parts.open import TorchParts
@@ -246,6 +247,20 @@ def test_what_would_draw_something_else_is_refused_by_name(
         loaded(folder).backbone()
     assert str(refused.value).startswith(file)
     assert "\n" not in str(refused.value)
+
+
+@BOTH
+def test_the_published_configuration_is_taken(dev: bool) -> None:
+    config = {
+        "_class_name": "FluxTransformer2DModel", "_diffusers_version": "0.30.0.dev0",
+        "_name_or_path": "../checkpoints/flux/transformer", "attention_head_dim": 128,
+        "guidance_embeds": dev, "in_channels": 64, "joint_attention_dim": 4096,
+        "num_attention_heads": 24, "num_layers": 19, "num_single_layers": 38, "patch_size": 1,
+        "pooled_projection_dim": 768,
+    }  # fmt: skip
+    later = {"axes_dims_rope": [16, 56, 56], "out_channels": None}
+    assert fault(config, TRANSFORMER) is None
+    assert fault(config | later, TRANSFORMER) is None
 
 
 def test_the_table_has_every_key_of_the_library() -> None:

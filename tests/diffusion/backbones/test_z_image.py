@@ -17,6 +17,7 @@ from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Loaded
 from diffusion.backbones.z_image import TRANSFORMER, Z_IMAGE
 from diffusion.bundle.bundle import load_bundle
+from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.parts.open import TorchParts
@@ -197,6 +198,17 @@ def test_what_would_draw_something_else_is_refused_by_name(
         loaded(copy).backbone()
     assert str(refused.value).startswith(file)
     assert "\n" not in str(refused.value)
+
+
+def test_the_published_configuration_is_taken() -> None:
+    config = {
+        "_class_name": "ZImageTransformer2DModel", "_diffusers_version": "0.36.0.dev0",
+        "all_f_patch_size": [1], "all_patch_size": [2], "axes_dims": [32, 48, 48],
+        "axes_lens": [1536, 512, 512], "cap_feat_dim": 2560, "dim": 3840, "in_channels": 16,
+        "n_heads": 30, "n_kv_heads": 30, "n_layers": 30, "n_refiner_layers": 2, "norm_eps": 1e-05,
+        "qk_norm": True, "rope_theta": 256.0, "t_scale": 1000.0,
+    }  # fmt: skip
+    assert fault(config, TRANSFORMER) is None
 
 
 def test_the_table_has_every_key_of_the_library() -> None:

@@ -12,6 +12,7 @@ from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config
 
+from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.parts.qwen3 import AFTER, BEFORE, QWEN3, Qwen3
 from tests.diffusion.backbones.folders import changed
@@ -119,6 +120,21 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -
     changed(copy / "text_encoder/config.json", {"vocab_size": 200})
     with pytest.raises(BundleError, match="the text encoder knows 200"):
         loaded(copy)
+
+
+def test_the_published_configuration_is_taken() -> None:
+    config = {
+        "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": 151643, "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu",
+        "hidden_size": 2560, "initializer_range": 0.02, "intermediate_size": 9728,
+        "max_position_embeddings": 40960, "max_window_layers": 36, "model_type": "qwen3",
+        "num_attention_heads": 32, "num_hidden_layers": 36, "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 1000000,
+        "sliding_window": None, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+        "transformers_version": "4.51.0", "use_cache": True, "use_sliding_window": False,
+        "vocab_size": 151936,
+    }  # fmt: skip
+    assert fault(config, QWEN3) is None
 
 
 def test_the_table_has_every_key_of_the_library() -> None:
