@@ -126,8 +126,7 @@ CODEC: Table = {
     "latent_channels": CHANNELS.needed,
 }
 
-# What every transformers configuration may carry, and older ones did; a text encoder reads none.
-_TRANSFORMERS = dict.fromkeys(
+TRANSFORMERS = dict.fromkeys(
     (
         "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward",
         "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
@@ -145,10 +144,11 @@ _TRANSFORMERS = dict.fromkeys(
     ),
     HARMLESS,
 )  # fmt: skip
-_TOKEN: Key = whole(0, 2**20).nullable
+"""What any transformers configuration may carry, or once did; a text encoder reads none of it."""
+TOKEN: Key = whole(0, 2**20).nullable
 
 TEXT_ENCODER: Table = {
-    **_TRANSFORMERS,
+    **TRANSFORMERS,
     "architectures": Key(
         lambda v: v in (["CLIPTextModel"], ["CLIPTextModelWithProjection"]),
         "CLIPTextModel and CLIPTextModelWithProjection",
@@ -165,9 +165,9 @@ TEXT_ENCODER: Table = {
     "vocab_size": whole(1, 2**20).needed,
     "hidden_act": WORD,
     "layer_norm_eps": number(0, 1),
-    "bos_token_id": _TOKEN,
-    "eos_token_id": _TOKEN,
-    "pad_token_id": _TOKEN,
+    "bos_token_id": TOKEN,
+    "eos_token_id": TOKEN,
+    "pad_token_id": TOKEN,
     "is_decoder": OFF,
     "add_cross_attention": OFF,
     "pruned_heads": only({}, None),

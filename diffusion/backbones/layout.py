@@ -9,6 +9,7 @@ from diffusion.backbones.backbone import Backbone
 from diffusion.config import Table
 from diffusion.model import Conditioning, PromptKind
 from diffusion.parts.open import OnnxParts, TorchParts
+from diffusion.schedules.flow_own import Ends
 
 
 class PromptEncoder(Protocol):
@@ -28,6 +29,8 @@ class Loaded:
     channels: int  # of the latents
     side: int | tuple[int, int]  # of the base resolution, in latents; or (height, width)
     multiple: int  # of each side, in latents
+    max_side: int | None = None  # in latents, where the network has positions for no more
+    token: int | None = None  # latents a side of an image token, which levels may depend on
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
     prompt: PromptKind = "text"
     pixels: bool = False  # the latents are the image itself: there is no VAE
@@ -54,3 +57,4 @@ class Layout:
     guidance_scale: float = 7.0  # the default
     scheduler: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = _as_written
     """(index, scheduler_config.json) → what the pipeline makes of its scheduler's configuration."""
+    ends: Ends = "twice_shifted"  # where a flow's levels end, which the pipeline decides

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion.backbones.flux import FLUX
 from diffusion.backbones.layout import Layout
+from diffusion.backbones.pixart import PIXART
+from diffusion.backbones.sd3 import SD3
 from diffusion.backbones.unconditional import UNCONDITIONAL
 from diffusion.backbones.unet import UNET
+from diffusion.backbones.z_image import Z_IMAGE
 from diffusion.config import fault, shown
 from diffusion.errors import BundleError
 from diffusion.files import INDEX
 
-LAYOUTS: tuple[Layout, ...] = (UNET, UNCONDITIONAL)
+LAYOUTS: tuple[Layout, ...] = (UNET, UNCONDITIONAL, PIXART, SD3, FLUX, Z_IMAGE)
 
 
 def layout_of(index: Mapping[str, Any]) -> Layout:

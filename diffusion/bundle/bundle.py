@@ -205,9 +205,9 @@ def _noise_schedule(
     place = part_folder(folder, "scheduler", SCHEDULER_CONFIG)
     config: Mapping[str, Any] = read_json(place / SCHEDULER_CONFIG)
     try:
-        written = read_schedule(config)
+        written = read_schedule(config, ends=layout.ends)
         config = layout.scheduler(index, config)
-        schedule = read_schedule(config)
+        schedule = read_schedule(config, ends=layout.ends)
         if isinstance(written, VPSchedule) and isinstance(schedule, VPSchedule):
             schedule = replace(schedule, steps_offset=written.steps_offset)
         return schedule, estimate_bound(config)
@@ -234,7 +234,9 @@ def _info(
 ) -> ModelInfo:
     sides = (loaded.side, loaded.side) if isinstance(loaded.side, int) else loaded.side
     height, width = (side * factor for side in sides)
-    multiple = loaded.multiple * factor
+    multiple, largest = loaded.multiple * factor, 2 * max(width, height)
+    if loaded.max_side is not None:
+        largest = min(largest, loaded.max_side * factor)
     values: dict[str, Any] = {
         "name": folder.absolute().name,
         "title": folder.absolute().name,
@@ -249,14 +251,20 @@ def _info(
         "default_sampler": "dpmpp_2m",
         "default_guidance_scale": loaded.guidance_scale or layout.guidance_scale,
         "min_side": multiple,
-        "max_side": 2 * max(width, height),
+        "max_side": largest,
         "side_multiple": multiple,
         "max_pixels": 2 * width * height,
         "embeds_guidance": loaded.embeds_guidance,
         "prompt": loaded.prompt,
+        "token_side": loaded.token and loaded.token * factor,
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})
+    if loaded.max_side is not None and info.max_side > largest:
+        raise BundleError(
+            f"sfumato.json: max_side {info.max_side} is above {largest}, "
+            f"the most that the {layout.network} has positions for"
+        )
     if info.default_sampler not in SAMPLERS:
         known = ", ".join(SAMPLERS)
         raise BundleError(

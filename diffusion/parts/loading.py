@@ -1,15 +1,30 @@
 """Loading one part with the library that defines it, from local safetensors only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from diffusion.config import Table, fault
 from diffusion.errors import BundleError
+from diffusion.files import read_json
 from diffusion.parts.weights import check_loaded, check_weights, read_weights, stored_dtype
+from diffusion.tensor_file import TensorEntry
 
 DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
+
+
+def read_config(folder: Path, table: Table) -> dict[str, Any]:
+    """Return the configuration of a part, of which every key is in its table.
+
+    Raises:
+        BundleError: it is missing or broken, or asks for what is not served; it names the file.
+    """
+    config = read_json(folder / "config.json")
+    if wrong := fault(config, table):
+        raise BundleError(f"{folder.name}/config.json: {wrong}")
+    return config
 
 
 def load_part(
@@ -28,7 +43,8 @@ def load_part(
     """
     diffusers = kind.__module__.startswith("diffusers")
     weights = read_weights(folder, DIFFUSERS_STEM if diffusers else TRANSFORMERS_STEM)
-    check_weights(weights, described(folder, lambda: _build(kind, config)))
+    state = _untied(kind, weights, described(folder, lambda: _build(kind, config)))
+    check_weights(_of_base(kind, weights), state)
     variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
     try:
         part, info = kind.from_pretrained(
@@ -44,6 +60,21 @@ def load_part(
         raise BundleError(f"{folder.name}: {one_line(error)}") from error
     check_loaded(folder, info)
     return part
+
+
+def _of_base(kind: Any, weights: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """Return weights under the names of a base network, whose file may be that of a whole one."""
+    prefix = f"{kind.base_model_prefix}." if hasattr(kind, "base_model_prefix") else ""
+    return {name.removeprefix(prefix): entry for name, entry in weights.items()}
+
+
+def _untied(kind: Any, weights: Collection[str], state: dict[str, Any]) -> dict[str, Any]:
+    """Return a network's state without the second names of tensors that are stored once."""
+    for pair in (getattr(kind, "_tied_weights_keys", None) or {}).items():
+        absent = [name for name in pair if name not in weights]
+        if len(absent) == 1:
+            del state[absent[0]]
+    return state
 
 
 def described(folder: Path, build: Callable[[], Any]) -> dict[str, Any]:

@@ -35,6 +35,15 @@ class TorchParts:
         """Load the UNet."""
         return TorchBackend(load_unet(self._folder, self.dtype), self.device)
 
+    def network(self, kind: Any, part: str, config: Mapping[str, Any]) -> Any:
+        """Load a network of diffusers' class ``kind``.
+
+        Raises:
+            BundleError: it is broken.
+        """
+        network = load_part(kind, self._folder / part, config, self.dtype)
+        return network.to(self.device).eval().requires_grad_(False)
+
     def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Load a text encoder."""
         encoder = torch_encoder(self._folder / part, config, self.dtype).to(self.device)

@@ -8,13 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from diffusion.config import fault
 from diffusion.config_keys import TEXT_ENCODER
-from diffusion.errors import BundleError
-from diffusion.files import read_json
 from diffusion.model import Conditioning, Truncation
-from diffusion.parts.loading import load_part
-from diffusion.parts.tokenizer import load_tokenizer
+from diffusion.parts.loading import load_part, read_config
+from diffusion.parts.tokenizer import load_tokenizer, truncation
 
 PROJECTION_DIM = 512
 """transformers' default of ``projection_dim``."""
@@ -52,14 +49,7 @@ class Part:
             max_length=self.length,
             return_tensors="pt",
         )
-        return tokenized.input_ids, [self._truncation(each) for each in tokenized.encodings]
-
-    def _truncation(self, encoding: Any) -> Truncation | None:
-        """Return how much of a prompt is read, None for all; its own tokens count, no others."""
-        read, *rest = (
-            piece.special_tokens_mask.count(0) for piece in (encoding, *encoding.overflowing)
-        )
-        return Truncation(self.name, read, read + sum(rest)) if sum(rest) else None
+        return tokenized.input_ids, [truncation(self.name, each) for each in tokenized.encodings]
 
 
 class TextEncoder:
@@ -87,7 +77,7 @@ class TextEncoder:
             BundleError: a part is missing, broken or not served.
         """
         two = (folder / "text_encoder_2").is_dir()
-        parts = [_load(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
+        parts = [load_clip(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
         return cls(parts, device, zeros_for_empty_prompt=zeros_for_empty_prompt)
 
     @property
@@ -158,13 +148,15 @@ def text_config(folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: it is broken, or of a kind that is not served.
     """
-    config = read_json(folder / "config.json")
-    if wrong := fault(config, TEXT_ENCODER):
-        raise BundleError(f"{folder.name}/config.json: {wrong}")
-    return config
+    return read_config(folder, TEXT_ENCODER)
 
 
-def _load(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -> Part:
+def load_clip(folder: Path, suffix: str, encoders: OpenEncoder, penultimate: bool) -> Part:
+    """Load ``text_encoder`` and ``tokenizer`` with this suffix.
+
+    Raises:
+        BundleError: a part is missing, broken or not served.
+    """
     name = f"text_encoder{suffix}"
     config = text_config(folder / name)
     length, known = int(config["max_position_embeddings"]), int(config["vocab_size"])

@@ -17,6 +17,10 @@ FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 HARMLESS = re.compile(
     # A constant of older versions; the other half of CLIP, and how the two were compared.
     r"(.*\.)?position_ids|logit_scale|(text|visual)_projection\.weight|vision_model\..*"
+    # What stood for a caption in training where PixArt-α was given none.
+    r"|caption_projection\.y_embedding"
+    # What makes words of the states of a language model.
+    r"|lm_head\.weight"
 )
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of attention over pixels until 2022, which diffusers still translates."""

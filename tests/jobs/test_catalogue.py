@@ -4,9 +4,9 @@ import secrets
 
 import pytest
 
-from jobs.catalogue import resolve, units, warnings
+from jobs.catalogue import ModelEntry, resolve, units, warnings
 from jobs.errors import InvalidRequest
-from jobs.schema import MAX_DRAWN_SEED, MAX_SEED, JobRequest
+from jobs.schema import MAX_DRAWN_SEED, MAX_SEED, JobRequest, JobWarning
 from tests.jobs.examples import EULER, MODEL, spec
 
 
@@ -102,16 +102,40 @@ def test_only_text_guides(kind: str, fields: dict[str, object], codes: list[str]
     assert sorted(warning.code for warning in warnings(request, drawn, model)) == codes
 
 
-def test_a_scale_that_the_network_takes_is_one_pass_and_no_negative_prompt() -> None:
-    model = GUIDED.model_copy(update={"embeds_guidance": True})
-    request = JobRequest.model_validate(
-        {"prompt": "a", "negative_prompt": "b", "guidance_scale": 8.5, "num_inference_steps": 4}
+EMBEDDING = GUIDED.model_copy(update={"embeds_guidance": True, "default_guidance_scale": 3.5})
+
+
+@pytest.mark.parametrize("scale", [None, 1.0, 7.0])
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_guidance_that_is_an_input_costs_one_pass_a_row(sampler: str, scale: float | None) -> None:
+    request = JobRequest(
+        prompt="a", sampler=sampler, num_inference_steps=6, guidance_scale=scale, num_images=2
     )
-    drawn = resolve(request, model)
-    assert (drawn.guidance_scale, units(drawn, model)) == (8.5, 4)
-    (warning,) = warnings(request, drawn, model)
-    assert warning.code == "negative_prompt_ignored"
-    assert "as an input" in warning.detail
+    model = MODEL.model_copy(update={"embeds_guidance": True, "default_guidance_scale": 3.5})
+    spec = resolve(request, model)
+    assert spec.guidance_scale == (scale or 3.5)
+    rows = {"euler": 6, "heun": 11}[sampler]
+    assert units(spec, model) == 2 * rows
+    plain = MODEL.model_copy(update={"default_guidance_scale": 3.5})
+    assert units(spec, plain) == 2 * rows * (1 if scale == 1.0 else 2)
+
+
+def test_what_embedded_guidance_leaves_without_effect_is_said_why() -> None:
+    fields = {"negative_prompt": "blurry", "guidance_rescale": 0.7, "guidance_scale": 5.0}
+    request = JobRequest.model_validate({"prompt": "a", "num_inference_steps": 20} | fields)
+    found = {each.code: each.detail for each in said(request, EMBEDDING)}
+    assert found == {
+        "negative_prompt_ignored": "this model takes guidance_scale as an input, "
+        "so negative_prompt has no effect",
+        "guidance_rescale_ignored": "this model takes guidance_scale as an input, "
+        "so guidance_rescale has no effect",
+    }
+    plain = JobRequest(prompt="a", num_inference_steps=20, guidance_scale=5.0)
+    assert said(plain, EMBEDDING) == ()
+
+
+def said(request: JobRequest, model: ModelEntry) -> tuple[JobWarning, ...]:
+    return warnings(request, resolve(request, model), model)
 
 
 @pytest.mark.parametrize("field", ["sampler", "schedule"])

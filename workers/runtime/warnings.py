@@ -25,6 +25,6 @@ def warnings(report: Admitted) -> dict[str, JobWarning]:
 def _cut(field: str, truncations: Sequence[Truncation]) -> str:
     return "; ".join(
         f"{each.encoder} read {each.read} of the {each.tokens} tokens of {field}, "
-        f"the last {each.tokens - each.read} have no effect"
+        f"not the last {each.tokens - each.read}"
         for each in truncations
     )

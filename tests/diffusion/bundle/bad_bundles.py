@@ -28,6 +28,14 @@ TOKENIZERS = {
     "tiny": ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),
     "clip": ("tokenizer/vocab.json", "tokenizer/merges.txt"),
 }
+OTHERS = {
+    "pixart": (
+        "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json", "text_encoder/model.safetensors", "tokenizer/tokenizer.json",
+    ),
+    "pieces": ("tokenizer/spiece.model",),
+}  # fmt: skip
+"""Files of other families that are like none of a UNet's."""
 EXPORT = tuple(
     f"onnx/fp32/{name}" for name in (MANIFEST, "unet.onnx", "text_encoder.onnx", "vae_decoder.onnx")
 )
@@ -37,7 +45,7 @@ EXPORT = tuple(
 class BadBundle:
     """A way to break a bundle."""
 
-    base: str  # the sound one: tiny, clip, or exported
+    base: str  # the sound one: tiny, clip, exported, or one of OTHERS
     file: str  # what the refusal has to name, below the bundle
     harm: str
     do: Harm
@@ -130,6 +138,11 @@ TYPES: dict[str, tuple[str, ...]] = {
         "layers_per_block", "down_block_types", "up_block_types", "cross_attention_dim",
         "attention_head_dim", "norm_num_groups", "act_fn", "addition_embed_type",
         "transformer_layers_per_block", "time_cond_proj_dim",
+    ),
+    "transformer/config.json": (
+        "_class_name", "norm_type", "sample_size", "in_channels", "out_channels", "patch_size",
+        "num_attention_heads", "attention_head_dim", "cross_attention_dim", "caption_channels",
+        "num_layers", "activation_fn",
     ),
     "vae/config.json": ("_class_name", "latent_channels"),
     "text_encoder/config.json": (
@@ -232,8 +245,11 @@ def bad_bundles() -> Iterator[BadBundle]:
         yield from _of_file("tiny", file)
     for file in TOKENIZERS["clip"]:
         yield from _of_file("clip", file)
+    for base, files in OTHERS.items():
+        for file in files:
+            yield from _of_file(base, file)
     for file, keys in TYPES.items():
-        yield from _of_values(file, keys)
+        yield from _of_values("pixart" if file.startswith("transformer") else "tiny", file, keys)
     yield BadBundle("tiny", "sfumato.json", "name a path", partial(_set, "name", "../../etc"))
     yield BadBundle("tiny", "sfumato.json", "name too long", partial(_set, "name", "n" * 65))
     for file in EXPORT:
@@ -252,11 +268,11 @@ def _of_file(base: str, file: str) -> Iterator[BadBundle]:
         yield BadBundle(base, file, harm, do)
 
 
-def _of_values(file: str, keys: tuple[str, ...]) -> Iterator[BadBundle]:
+def _of_values(base: str, file: str, keys: tuple[str, ...]) -> Iterator[BadBundle]:
     for key, value in product(keys, WRONG):
         if not (key == "title" and isinstance(value, str)):
             shown = re.sub(r"\W", "", str(value)[:8]) or "zeros"
-            yield BadBundle("tiny", file, f"{key} {shown}", partial(_set, key, value))
+            yield BadBundle(base, file, f"{key} {shown}", partial(_set, key, value))
 
 
 def _of_export(file: str) -> Iterator[BadBundle]:

@@ -15,7 +15,7 @@ from diffusion.bundle.bundle import load_bundle
 from diffusion.errors import BundleError
 from tests.bundles import tiny_bundle
 from tests.diffusion.bundle.bad_bundles import BadBundle, bad_bundles
-from tests.layouts import sd15
+from tests.layouts import pieces_instead, pixart, sd15
 
 MOST_S = 30.0  # far more than any takes, however busy the machine
 MOST_KIB = 2**20  # more than before: 1 GiB
@@ -39,6 +39,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory, exported_tiny: Path) -> dict
         "tiny": tiny_bundle(folder / "tiny"),
         "clip": clip_bundle(folder / "clip"),
         "exported": exported_tiny,
+        "pixart": pixart(folder / "pixart"),
+        "pieces": pieces_instead(pixart(folder / "pieces")),
     }
 
 

@@ -1,0 +1,142 @@
+"""``PixArtTransformer2DModel``: PixArt-Σ and PixArt-α, which attend to T5's states of a prompt."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion.backbones.backbone import Condition
+from diffusion.backbones.layout import Layout, Loaded
+from diffusion.config import FLAG, HARMLESS, WORD, Table, number, only, whole
+from diffusion.config_keys import CHANNELS, HEADS, LAYERS, NONE, OFF, index_keys
+from diffusion.errors import BundleError
+from diffusion.model import Conditioning
+from diffusion.parts.loading import read_config
+from diffusion.parts.open import TorchParts
+from diffusion.parts.t5 import T5Encoder
+
+TOKENS = {"PixArtSigmaPipeline": 300, "PixArtAlphaPipeline": 120}
+"""How much of a prompt each pipeline reads."""
+
+TRANSFORMER: Table = {
+    # The published files name the class that the network was part of at first.
+    "_class_name": only("PixArtTransformer2DModel", "Transformer2DModel").needed,
+    "norm_type": only("ada_norm_single").needed,
+    "sample_size": whole(1, 1024).needed,
+    "in_channels": CHANNELS.needed,
+    "out_channels": CHANNELS.needed,
+    "num_attention_heads": HEADS.needed,
+    "attention_head_dim": whole(1, 4096).needed,
+    "cross_attention_dim": CHANNELS.needed,
+    "caption_channels": CHANNELS.nullable.needed,
+    "num_layers": LAYERS,
+    "patch_size": whole(1, 32).needed,
+    "attention_bias": FLAG,
+    "activation_fn": WORD,
+    "upcast_attention": FLAG,
+    "norm_elementwise_affine": FLAG,
+    "norm_eps": number(0, 1),
+    "interpolation_scale": number(1e-3, 1e3).nullable,
+    "use_additional_conditions": FLAG.nullable,
+    # Of training, or of other networks of the same class.
+    **dict.fromkeys(("dropout", "norm_num_groups", "num_embeds_ada_norm"), HARMLESS),
+    "attention_type": only("default"),
+    "double_self_attention": OFF,
+    "only_cross_attention": OFF,
+    "use_linear_projection": OFF,
+    "num_vector_embeds": NONE,
+}
+
+
+class PixArt:
+    """The transformer; a row attends to its own prompt's tokens, whatever the others' lengths."""
+
+    name = "torch"
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Return the prediction (N, C, h, w) float32, without the variances it comes with."""
+        dtype, device = self.transformer.dtype, sample.device
+        states = torch.stack([each.prompt.embeddings for each in conditions]).to(dtype)
+        read = torch.tensor([[each.prompt.tokens] for each in conditions]).to(device)
+        output: Tensor = self.transformer(
+            sample.to(dtype),
+            encoder_hidden_states=states,
+            encoder_attention_mask=torch.arange(states.shape[1], device=device) < read,
+            timestep=c_noise,
+            added_cond_kwargs=self._sizes(conditions, device),
+            return_dict=False,
+        )[0]
+        return output[:, : sample.shape[1]].float()
+
+    def _sizes(
+        self, conditions: Sequence[Condition], device: torch.device
+    ) -> dict[str, Tensor] | None:
+        if not self.transformer.use_additional_conditions:
+            return None
+        sizes = [(h, w, h / w) for w, h in (each.size for each in conditions)]
+        numbers = torch.tensor(sizes, dtype=torch.float32).to(device)
+        return {"resolution": numbers[:, :2], "aspect_ratio": numbers[:, 2:]}
+
+
+class Prompts:
+    """T5's states of a prompt in lower case without blanks around it, as in training."""
+
+    def __init__(self, t5: T5Encoder) -> None:
+        self._t5 = t5
+
+    def encode(self, prompts: list[str]) -> list[Conditioning]:
+        """Return one conditioning per prompt."""
+        return self._t5.encode([prompt.lower().strip() for prompt in prompts])
+
+
+def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
+    config = read_config(folder / "transformer", TRANSFORMER)
+    t5 = T5Encoder.load(
+        folder, "", parts.device, parts.dtype, length=TOKENS[index["_class_name"]], masked=True
+    )
+    if wrong := _wrong(config, t5.width):
+        raise BundleError(f"transformer/config.json: {wrong}")
+
+    def backbone() -> PixArt:
+        from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+
+        return PixArt(parts.network(PixArtTransformer2DModel, "transformer", config))
+
+    return Loaded(
+        backbone=backbone,
+        text=Prompts(t5),
+        channels=config["in_channels"],
+        side=config["sample_size"],
+        multiple=config["patch_size"],
+    )
+
+
+def _wrong(config: Mapping[str, Any], width: int) -> str | None:
+    """Return what does not fit, in the network or between it and the prompts' states."""
+    given, taken = config["out_channels"], config["in_channels"]
+    if given not in (taken, 2 * taken):  # twice: with the variances, learned beside ε
+        return f"the transformer takes {taken} channels and gives {given}"
+    inner = config["num_attention_heads"] * config["attention_head_dim"]
+    captions, attended = config["caption_channels"], config["cross_attention_dim"]
+    if captions is not None and attended != inner:
+        return f"cross_attention_dim is {attended}, and captions are projected to {inner}"
+    if width != (captions or attended):
+        return f"the transformer wants states of {captions or attended}, the encoder gives {width}"
+    if config["sample_size"] % config["patch_size"]:
+        return f"sample_size {config['sample_size']} is no multiple of {config['patch_size']}"
+    return None
+
+
+PIXART = Layout(
+    network="transformer",
+    pipelines=tuple(TOKENS),
+    index=index_keys("transformer", "vae", "text_encoder", "tokenizer"),
+    load=_load,
+    steps=20,
+    guidance_scale=4.5,
+)
