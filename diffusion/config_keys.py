@@ -133,7 +133,15 @@ UNET: Table = {
     "encoder_hid_dim_type": NONE,
     "time_cond_proj_dim": NONE,
     "attention_type": only("default"),
-}
+    # Of a moving average of the weights that was saved as a network.
+    **dict.fromkeys(
+        (
+            "decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step",
+            "use_ema_warmup",
+        ),
+        HARMLESS,
+    ),
+}  # fmt: skip
 
 VAE: Table = {
     "_class_name": only("AutoencoderKL").needed,
@@ -153,8 +161,9 @@ VAE: Table = {
     "use_quant_conv": FLAG,
     "use_post_quant_conv": FLAG,
     "mid_block_add_attention": FLAG,
-    "latents_mean": NONE,
-    "latents_std": NONE,
+    # Of SDXL's pipelines alone (diffusion/parts/open.py).
+    "latents_mean": each(number(-1e6, 1e6), 256).nullable,
+    "latents_std": each(number(1e-6, 1e6), 256).nullable,
 }
 
 CODEC: Table = {
