@@ -220,7 +220,10 @@ TEXT_ENCODER: Table = {
     "quantization_config": NONE,
 }
 
-_PART = Key(lambda v: isinstance(v, list) and len(v) == 2, "a pair of library and class")
+_PART = Key(
+    lambda v: isinstance(v, list) and len(v) == 2 and all(isinstance(each, str) for each in v),
+    "a pair of library and class",
+)
 _ABSENT = Key(lambda v: v in (None, [None, None]), "null")
 
 

@@ -55,7 +55,7 @@ def test_a_decoder_stored_in_float16_gets_a_second_try(tmp_path: Path) -> None:
     folder = sd15(tmp_path / "sd15")
     parts = TorchParts(folder, CPU)
     assert not isinstance(parts.decoder()[0], UpcastDecoder)
-    vars(parts)["_dtype"] = torch.float16  # as on an accelerator, where the weights say it
+    vars(parts)["dtype"] = torch.float16  # as on an accelerator, where the weights say it
     decoder, _ = parts.decoder()
     assert isinstance(decoder, UpcastDecoder)
     assert decoder.name == "AutoencoderKL in float16, and again in float32"
