@@ -109,7 +109,7 @@ def load_decoder(
     if _of_sdxl(folder) and config.get("force_upcast") and wanted == torch.float16:
         wanted = torch.float32  # SDXL's overflows float16: images came out black
     vae = load_part(AutoencoderKL, folder / "vae", config, wanted).to(device).eval()
-    return KLDecoder(vae.requires_grad_(False)), factor
+    return KLDecoder(vae.requires_grad_(False)).to(device), factor
 
 
 def load_codec(folder: Path) -> PatchPCACodec:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from diffusion.errors import BundleError
@@ -28,7 +29,8 @@ class SafetyChecker:
     @torch.inference_mode()
     def flags(self, images: NDArray[np.uint8]) -> Sequence[bool]:
         """Return for each of the images (N, H, W, 3) whether it is to be filtered."""
-        pixels: Tensor = self._processor(list(images), return_tensors="pt").pixel_values
+        pictures = [Image.fromarray(each) for each in images]
+        pixels: Tensor = self._processor(pictures, return_tensors="pt").pixel_values
         # The checker blackens flagged images in this list itself; ours are not in it.
         blanks = [np.zeros(1) for _ in images]
         _, flagged = self._network(pixels.to(self._device, self._network.dtype), blanks)
