@@ -1,5 +1,6 @@
 """Codecs turn latents into images. Ours is linear: the principal components of patches."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +24,16 @@ class Decoder(Protocol):
 class KLDecoder(nn.Module):
     """The decoder of diffusers' ``AutoencoderKL``."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, vae: Any) -> None:
         super().__init__()
         self.vae = vae
+        self.standardised = bool(vae.config.latents_mean and vae.config.latents_std)
+        if self.standardised:
+            self.register_buffer("mean", _by_channel(vae.config.latents_mean), persistent=False)
+            self.register_buffer("std", _by_channel(vae.config.latents_std), persistent=False)
 
     @property
     def name(self) -> str:
@@ -35,10 +43,18 @@ class KLDecoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (B, 3, H, W) float32 in [−1, 1]."""
         config = self.vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        scaled = (latents / config.scaling_factor + shift).to(self.vae.dtype)
+        if self.standardised:
+            scaled = latents * self.std / config.scaling_factor + self.mean
+        else:
+            shift = getattr(config, "shift_factor", None) or 0.0
+            scaled = latents / config.scaling_factor + shift
+        scaled = scaled.to(self.vae.dtype)
         images: Tensor = self.vae.decode(scaled, return_dict=False)[0]
         return images.float()
+
+
+def _by_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 class PixelDecoder:

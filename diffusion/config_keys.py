@@ -64,7 +64,15 @@ UNET: Table = {
     "encoder_hid_dim_type": NONE,
     "time_cond_proj_dim": whole(4, 16384).nullable,
     "attention_type": only("default"),
-}
+    # Of a moving average of the weights that was saved as a network.
+    **dict.fromkeys(
+        (
+            "decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step",
+            "use_ema_warmup",
+        ),
+        HARMLESS,
+    ),
+}  # fmt: skip
 
 PIXEL_UNET: Table = {
     "_class_name": only("UNet2DModel").needed,
@@ -116,8 +124,9 @@ VAE: Table = {
     "use_quant_conv": FLAG,
     "use_post_quant_conv": FLAG,
     "mid_block_add_attention": FLAG,
-    "latents_mean": NONE,
-    "latents_std": NONE,
+    # Of SDXL's pipelines alone (diffusion/parts/open.py).
+    "latents_mean": each(number(-1e6, 1e6), 256).nullable,
+    "latents_std": each(number(1e-6, 1e6), 256).nullable,
 }
 
 CODEC: Table = {
@@ -174,7 +183,10 @@ TEXT_ENCODER: Table = {
     "quantization_config": NONE,
 }
 
-_PART = Key(lambda v: isinstance(v, list) and len(v) == 2, "a pair of library and class")
+_PART = Key(
+    lambda v: isinstance(v, list) and len(v) == 2 and all(isinstance(each, str) for each in v),
+    "a pair of library and class",
+)
 _ABSENT = Key(lambda v: v in (None, [None, None]), "null")
 
 

@@ -14,10 +14,11 @@ from diffusion.errors import BundleError
 
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_TENSORS = 65_536
+LFS_POINTER = b"version "
 BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8,
     "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
-    "C64": 64,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "C64": 64,
 }  # fmt: skip
 
 
@@ -44,9 +45,24 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
     Raises:
         BundleError: it is not a sound safetensors file, or larger than any model's needs to be.
     """
+    return read_file(path)[0]
+
+
+def read_file(path: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """Return a file's tensors by name, and what its author wrote beside them.
+
+    Raises:
+        BundleError: as ``read_header``.
+    """
     name = f"{path.parent.name}/{path.name}"
     try:
-        return _entries(_header(path), path.stat().st_size, name)
+        header, at = _header(path)
+        notes = header.pop("__metadata__", None) or {}
+        if not isinstance(notes, dict):
+            raise ValueError("its __metadata__ is no object")
+        if len(header) > MAX_TENSORS:
+            raise ValueError(f"{len(header)} tensors, more than {MAX_TENSORS}")
+        return _entries((header, at), path.stat().st_size, name), notes
     except FileNotFoundError:
         raise BundleError(f"{name} is missing") from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
@@ -57,15 +73,15 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     """Return the header and the number of bytes before the tensors."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        begin = file.read(8)
+        if begin == LFS_POINTER:
+            raise ValueError("a pointer of Git LFS, whose file was not fetched")
+        length = int.from_bytes(begin, "little")
         if not 2 <= length <= size - 8:
             raise ValueError(f"a header of {length} bytes in a file of {size}")
         if length > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {length} bytes, more than {MAX_HEADER_BYTES}")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    if len(header) > MAX_TENSORS:
-        raise ValueError(f"{len(header)} tensors, more than {MAX_TENSORS}")
+        header: dict[str, Any] = json.loads(file.read(length))
     return header, 8 + length
 
 
@@ -77,6 +93,8 @@ def _entries(read: tuple[dict[str, Any], int], size: int, file: str) -> dict[str
         begin, end = entry["data_offsets"]
         if any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
             raise ValueError(f"the shape or place of {name[:80]!r} is not of whole numbers")
+        if entry["dtype"] not in BITS:
+            raise ValueError(f"{name[:80]!r} is of {entry['dtype']!r:.20}, which is unknown")
         if (end - begin) * 8 != prod(shape) * BITS[entry["dtype"]]:
             raise ValueError(f"{name[:80]!r} takes {end - begin} bytes, which its shape does not")
         found[name] = TensorEntry(entry["dtype"], shape, file)

@@ -192,7 +192,9 @@ class ImageRecord(BaseModel):
     sha256: str | None = None  # of the bytes; None: stored before it was kept
 
 
-FAILURE_CODES = ("non_finite", "out_of_memory", "invalid_request", "internal", "worker_died")
+FAILURE_CODES = (
+    "non_finite", "out_of_memory", "invalid_request", "content_filtered", "internal", "worker_died",
+)  # fmt: skip
 """Why jobs fail, as metrics count it."""
 
 
@@ -206,7 +208,7 @@ class JobError(BaseModel):
 
 
 class WarningCode(StrEnum):
-    """What of a request was cut, ignored, lowered or repeated."""
+    """What of a request was cut, ignored, lowered, repeated or blurred."""
 
     PROMPT_TRUNCATED = "prompt_truncated"
     NEGATIVE_PROMPT_TRUNCATED = "negative_prompt_truncated"
@@ -219,6 +221,7 @@ class WarningCode(StrEnum):
     PREVIEW_IGNORED = "preview_ignored"
     STEPS_LOWERED = "num_inference_steps_lowered"
     STARTED_OVER = "started_over"
+    CONTENT_BLURRED = "content_blurred"
 
 
 class JobWarning(BaseModel):

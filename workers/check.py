@@ -16,7 +16,7 @@ from jobs.settings import read_environment
 from jobs.telemetry.text import shown
 from workers.app import set_up_logging
 from workers.engine.calibrate import draw_once
-from workers.host import load
+from workers.host import load, load_safety
 from workers.settings import WorkerSettings
 
 
@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
         settings = read_environment(WorkerSettings)
         set_up_logging(settings)
         bundle = load(settings)
+        load_safety(settings, bundle)
         draw_once(bundle)
     except (BundleError, StartError) as error:
         print(shown(error), file=sys.stderr)

@@ -17,6 +17,7 @@ import uvloop
 
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.bundle import Bundle, load_bundle
+from diffusion.parts.safety import SafetyChecker, load_safety_checker
 from jobs.cancelling import end
 from jobs.errors import TransientStoreError
 from jobs.host.cpus import usable_cpus
@@ -74,6 +75,17 @@ def load(settings: WorkerSettings) -> Bundle:
     )
 
 
+def load_safety(settings: WorkerSettings, bundle: Bundle) -> SafetyChecker | None:
+    """Load the model's safety checker if the settings ask for it.
+
+    Raises:
+        BundleError: they do, and the model has none.
+    """
+    if settings.safety == "off":
+        return None
+    return load_safety_checker(settings.model, bundle.device)
+
+
 class WorkerHost:
     """A running worker of one model: an engine thread and the event loop that serves it.
 
@@ -89,13 +101,18 @@ class WorkerHost:
         self._started_at = time()
         self._tracing = open_tracing(settings, "sfumato-worker", settings.worker_id, behind=True)
         sys.setswitchinterval(SWITCH_S)
+        safety = load_safety(settings, bundle)
         calibration = _calibrate(bundle, settings)
         self._loop = uvloop.new_event_loop()
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
         mailbox = Mailbox(self._loop)
         self.engine = Engine(
-            bundle, _engine_settings(settings, calibration), mailbox.put, self._engine_failed
+            bundle,
+            _engine_settings(settings, calibration),
+            mailbox.put,
+            self._engine_failed,
+            safety,
         )
         self.counters = Counters(bundle.info.name, self.engine, settings.slots)
         self._runtime = Runtime(

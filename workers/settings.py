@@ -34,6 +34,8 @@ class WorkerSettings(JobsSettings):
     onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # which of the model's exports
     # "auto": the one for the device
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    # what the model's own safety checker flags: not checked, blurred, or the job refused
+    safety: Literal["off", "blur", "refuse"] = "off"
     device: str = "auto"  # "auto": the first CUDA device, else the CPU
     # CPU threads for inference; 0: those the container may use
     threads: int = Field(0, ge=0, le=256)

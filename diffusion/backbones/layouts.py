@@ -28,6 +28,7 @@ def layout_of(index: Mapping[str, Any]) -> Layout:
     if layout is None:
         known = ", ".join(pipeline for each in LAYOUTS for pipeline in each.pipelines)
         raise BundleError(f"{INDEX}: _class_name {shown(name)} is not served, only {known}")
-    if wrong := fault(index, layout.index):
+    absent = {name for name, part in index.items() if part == [None, None]} - layout.index.keys()
+    if wrong := fault({k: v for k, v in index.items() if k not in absent}, layout.index):
         raise BundleError(f"{INDEX}: {wrong}")
     return layout

@@ -25,6 +25,7 @@ from diffusion.backends.onnx.files import (
     read_manifest,
 )
 from diffusion.backends.onnx.session import SessionSettings
+from diffusion.bundle.contents import notes
 from diffusion.codec import Decoder, PixelDecoder, to_pixels
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, part_folder, read_json
@@ -117,6 +118,8 @@ def load_bundle(
     if precision not in PRECISIONS:
         raise BundleError(f"unknown precision {precision!r}; available: {', '.join(PRECISIONS)}")
     check_files(folder)
+    for note in notes(folder):
+        log.info("%s", note)
     place = usable_device(device)
     sha256 = digest(folder)
     sessions = sessions or SessionSettings()

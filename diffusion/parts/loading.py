@@ -9,7 +9,13 @@ import torch
 from diffusion.config import Table, fault
 from diffusion.errors import BundleError
 from diffusion.files import read_json
-from diffusion.parts.weights import check_loaded, check_weights, read_weights, stored_dtype
+from diffusion.parts.weights import (
+    check_loaded,
+    check_weights,
+    read_weights,
+    stored_dtype,
+    weight_files,
+)
 from diffusion.tensor_file import TensorEntry
 
 DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
@@ -42,16 +48,16 @@ def load_part(
         BundleError: the weights are not the network's, or the loader failed; it names the file.
     """
     diffusers = kind.__module__.startswith("diffusers")
-    weights = read_weights(folder, DIFFUSERS_STEM if diffusers else TRANSFORMERS_STEM)
+    stem = DIFFUSERS_STEM if diffusers else TRANSFORMERS_STEM
+    weights = read_weights(folder, stem)
     state = _untied(kind, weights, described(folder, lambda: _build(kind, config)))
     check_weights(_of_base(kind, weights), state)
-    variant = None if list(folder.glob("*model.safetensors*")) else "fp16"
     try:
         part, info = kind.from_pretrained(
             str(folder),
             local_files_only=True,
             use_safetensors=True,
-            variant=variant,
+            variant=weight_files(folder, stem).variant,
             torch_dtype=dtype or stored_dtype(weights),
             output_loading_info=True,
             **({"low_cpu_mem_usage": False} if diffusers else {}),

@@ -12,7 +12,7 @@ from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
 from diffusion.config import fault, shown
 from diffusion.config_keys import CODEC, VAE
 from diffusion.errors import BundleError
-from diffusion.files import read_json
+from diffusion.files import INDEX, read_json
 from diffusion.parts.loading import DIFFUSERS_STEM, described, load_part, one_line
 from diffusion.parts.prompt import PROJECTION_DIM, Encoder, TorchEncoder, torch_encoder
 from diffusion.parts.unet_config import unet_config
@@ -115,11 +115,10 @@ def load_decoder(
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     wanted = dtype or stored_dtype(read_weights(folder / "vae", DIFFUSERS_STEM))
-    sdxl = (folder / "text_encoder_2").is_dir()
-    if sdxl and config.get("force_upcast") and wanted == torch.float16:
+    if _of_sdxl(folder) and config.get("force_upcast") and wanted == torch.float16:
         wanted = torch.float32  # SDXL's overflows float16: images came out black
     vae = load_part(AutoencoderKL, folder / "vae", config, wanted).to(device).eval()
-    return KLDecoder(vae.requires_grad_(False)), factor
+    return KLDecoder(vae.requires_grad_(False)).to(device), factor
 
 
 def load_codec(folder: Path) -> PatchPCACodec:
@@ -156,7 +155,30 @@ def codec_config(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder.name}/config.json: {shown(kind)} is not served")
     if wrong := fault(config, CODEC if kind == "PatchPCACodec" else VAE):
         raise BundleError(f"{folder.name}/config.json: {wrong}")
+    if wrong := _latents_fault(folder, config):
+        raise BundleError(f"{folder.name}/config.json: {wrong}")
     return config
+
+
+def _latents_fault(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the mean and deviation of a codec's latents (SDXL's kin)."""
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        return "latents_mean and latents_std are of use together only"
+    channels = config.get("latent_channels", 4)
+    if (len(mean), len(std)) != (channels, channels):
+        return f"latents_mean and latents_std are not of {channels} channels"
+    if config.get("shift_factor"):
+        return "shift_factor beside latents_mean is not served"
+    if (folder.parent / INDEX).exists() and not _of_sdxl(folder.parent):
+        return "latents_mean is served in models of Stable Diffusion XL alone"
+    return None
+
+
+def _of_sdxl(folder: Path) -> bool:
+    return (folder / "unet").is_dir() and (folder / "text_encoder_2").is_dir()
 
 
 def codec_factor(config: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,59 @@ from diffusion.files import read_json
 from diffusion.tensor_file import TensorEntry, read_header
 
 NAMED = 3  # names in a message
+VARIANTS = ("", "fp16", "bf16")
+"""The words in names of weights by which some are taken before others."""
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 HARMLESS = re.compile(
     # A constant of older versions; the other half of CLIP, and how the two were compared.
+    # And the averages that training kept beside the weights.
     r"(.*\.)?position_ids|logit_scale|(text|visual)_projection\.weight|vision_model\..*"
     # What stood for a caption in training where PixArt-α was given none.
     r"|caption_projection\.y_embedding"
     # What makes words of the states of a language model.
     r"|lm_head\.weight"
+    r"|model_ema\..*"
 )
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of attention over pixels until 2022, which diffusers still translates."""
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The files that hold a part's weights."""
+
+    paths: tuple[Path, ...]  # several if they are in shards
+    variant: str | None  # the word in their names, like "fp16"; None: they have none
+    others: tuple[str, ...]  # the variants that lie beside it, "" for the one without a word
+
+
+def weight_files(folder: Path, stem: str) -> WeightFiles:
+    """Return the files that a part's weights are read from; ``stem`` is the library's.
+
+    Of several variants the one without a word is taken, else fp16, else bf16, else the first.
+
+    Raises:
+        BundleError: there are none, or it is not clear which.
+    """
+    word = r"(?:\.(\w+))?"
+    singles = _by_variant(folder, rf"{stem}{word}\.safetensors")
+    indices = _by_variant(folder, rf"{stem}\.safetensors\.index{word}\.json")
+    found = singles.keys() | indices.keys()
+    if not found:
+        index = ".index.json" if list(folder.glob(f"{stem}*-of-*.safetensors")) else ""
+        raise BundleError(f"{folder.name}/{stem}.safetensors{index} is missing")
+    chosen = min(found, key=lambda each: (VARIANTS.index(each) if each in VARIANTS else 9, each))
+    single, index_file = singles.get(chosen), indices.get(chosen)
+    if single is not None and index_file is not None:
+        raise BundleError(f"{folder.name} holds both {single.name} and {index_file.name}")
+    paths = _shards(index_file) if index_file is not None else [singles[chosen]]
+    return WeightFiles(tuple(paths), chosen or None, tuple(sorted(found - {chosen})))
+
+
+def _by_variant(folder: Path, pattern: str) -> dict[str, Path]:
+    """Return a folder's files of a pattern by the word that it captures."""
+    names = ((re.fullmatch(pattern, path.name), path) for path in folder.glob("*.*"))
+    return {match[1] or "": path for match, path in names if match}
 
 
 def read_weights(folder: Path, stem: str) -> dict[str, TensorEntry]:
@@ -32,16 +75,8 @@ def read_weights(folder: Path, stem: str) -> dict[str, TensorEntry]:
     Raises:
         BundleError: there are none, or a file is missing or broken.
     """
-    single, half = (folder / f"{stem}{kind}.safetensors" for kind in ("", ".fp16"))
-    index = folder / f"{stem}.safetensors.index.json"
-    if index.exists() and single.exists():
-        raise BundleError(f"{folder.name} holds both {single.name} and {index.name}")
-    if index.exists():
-        paths = _shards(index)
-    else:
-        paths = [half if half.exists() and not single.exists() else single]
     found: dict[str, TensorEntry] = {}
-    for path in paths:
+    for path in weight_files(folder, stem).paths:
         found |= read_header(path)
     return found
 

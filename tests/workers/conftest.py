@@ -37,11 +37,12 @@ def benches_stop(nothing_is_left_open: None) -> Iterator[None]:
 
 @pytest.fixture
 async def inside(
-    request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings
+    request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings, tmp_path: Path
 ) -> AsyncIterator[Inside]:
     # A lease that outlasts the worst wait for the processor: other processes run tests, too.
     options = {"slots": 2, "rows_per_tick": 4, "renew_s": 0.2, "lease_s": 20.0}
-    options |= getattr(request, "param", {})
+    given = getattr(request, "param", {})
+    options |= {key: v(tmp_path) if callable(v) else v for key, v in given.items()}
     settings = WorkerSettings.model_validate(jobs_settings.model_dump() | options)
     host = WorkerHost(bundle, settings)
     threads = ThreadPoolExecutor(32)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.bundle.bundle import Bundle
+from diffusion.parts.safety import SafetyChecker
 from workers.engine.engine import Engine, EngineSettings
 from workers.engine.messages import Finished, ImageRequest, Report
 
@@ -43,9 +44,11 @@ class Bench:
         bundle: Bundle,
         settings: EngineSettings | None = None,
         failed: Callable[[Exception], None] = lambda _: None,
+        safety: SafetyChecker | None = None,
     ) -> None:
         self.reports: list[Report] = []
-        self.engine = Engine(bundle, settings or EngineSettings(), self.reports.append, failed)
+        chosen = settings or EngineSettings()
+        self.engine = Engine(bundle, chosen, self.reports.append, failed, safety)
         Bench.running.append(self)
 
     def of(self, kind: type[R]) -> list[R]:

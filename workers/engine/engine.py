@@ -16,6 +16,7 @@ import structlog
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.errors import DiffusionError
+from diffusion.parts.safety import SafetyChecker
 from workers.engine.admission import SlotAdmission
 from workers.engine.batcher import Batcher
 from workers.engine.device_errors import failure_code, free_memory, is_out_of_memory
@@ -51,6 +52,7 @@ class Engine:
         settings: EngineSettings,
         report: Callable[[Report], None],
         failed: Callable[[Exception], None] = lambda _: None,
+        safety: SafetyChecker | None = None,
     ) -> None:
         """``failed`` is called on the engine's thread as its last act if it cannot go on."""
         self._bundle = bundle
@@ -58,7 +60,7 @@ class Engine:
         self._settings = settings
         self._overlap = Overlap(bundle.device)
         self._admission = SlotAdmission(bundle, deterministic=settings.deterministic)
-        self._postprocess = Postprocess(bundle, report, settings.preview_s)
+        self._postprocess = Postprocess(bundle, report, settings.preview_s, safety)
         self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}
         self._waiting: deque[tuple[ImageRequest, Pending[tuple[Slot, bool]]]] = deque()

@@ -116,6 +116,7 @@ class Finished:
     job_id: str
     image: int
     pixels: NDArray[np.uint8]
+    flagged: bool = False  # by the model's safety checker
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.errors import NonFiniteError
+from diffusion.parts.safety import SafetyChecker
 from workers.engine.device_errors import failure_code, free_memory, is_broken, is_out_of_memory
 from workers.engine.forward import Evaluated
 from workers.engine.messages import Advanced, Failed, Finished, Previewed, Released, Report
@@ -24,8 +25,16 @@ class Postprocess:
     Slots do not change in between, so a task may read them when it runs.
     """
 
-    def __init__(self, bundle: Bundle, report: Callable[[Report], None], preview_s: float) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        report: Callable[[Report], None],
+        preview_s: float,
+        safety: SafetyChecker | None = None,
+    ) -> None:
+        """``safety`` sees every picture that leaves the engine; None: none is checked."""
         self._bundle = bundle
+        self._safety = safety
         self._report = report
         self._preview_s = preview_s
         self._previewed_at = 0.0
@@ -89,8 +98,12 @@ class Postprocess:
         except NonFiniteError as error:
             log.warning("previews dropped", reason=str(error))
             return
-        for (_, slot), shown in zip(due, pixels, strict=True):
-            self._report(Previewed(*slot.request.key, slot.preview_step, shown))
+        for (_, slot), shown, flagged in zip(due, pixels, self._flags(pixels), strict=True):
+            if not flagged:
+                self._report(Previewed(*slot.request.key, slot.preview_step, shown))
+
+    def _flags(self, pixels: NDArray[np.uint8]) -> Sequence[bool]:
+        return [False] * len(pixels) if self._safety is None else self._safety.flags(pixels)
 
     def _due(self, evaluated: Evaluated) -> Sequence[tuple[int, Slot]]:
         """Return the slots to preview now, each with its place in the batch.
@@ -119,14 +132,15 @@ class Postprocess:
     def _finish(self, slot: Slot) -> None:
         """Decode a finished image by itself and report it."""
         try:
-            (pixels,) = self._decode(slot)
+            (pixels,) = images = self._decode(slot)
+            (flagged,) = self._flags(images)
         except Exception as error:  # it fails this image alone, unless the device is broken
             code = failure_code(error)
             log.exception("decoding failed", job_id=slot.request.job_id)
             detail = str(error) if code == "non_finite" else repr(error)
             self._report(Failed(*slot.request.key, code, detail))
             return
-        self._report(Finished(*slot.request.key, pixels))
+        self._report(Finished(*slot.request.key, pixels, flagged))
 
     def _decode(self, slot: Slot) -> NDArray[np.uint8]:
         """Return the image of a batch of one, (1, H, W, 3)."""

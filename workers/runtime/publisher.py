@@ -29,12 +29,15 @@ from workers.runtime.image_file import CONTENT_TYPES, encode, parameters
 from workers.runtime.mailbox import Mailbox
 from workers.runtime.previews import publish_previews
 from workers.runtime.run import Run
+from workers.runtime.safety import content_blurred, content_filtered
 from workers.runtime.warnings import warnings
 
 log = structlog.get_logger()
 T = TypeVar("T")
 NOT_OF_THE_JOB = ("internal", "out_of_memory")
 """Codes of failures that another worker may not have."""
+OF_THE_REQUEST = ("invalid_request", "content_filtered")
+"""Codes of failures that say nothing of this worker."""
 
 
 class Publisher:
@@ -51,6 +54,8 @@ class Publisher:
         publish_s: float,
         free: Callable[[Run, Iterable[int]], None],
         failed: Callable[[], None],
+        *,
+        refuse_flagged: bool = False,
     ) -> None:
         self._store = store
         self._doorbell = doorbell
@@ -61,6 +66,7 @@ class Publisher:
         self._publish_s = publish_s
         self._free = free  # called with images that have left the engine
         self._failed = failed  # called once a job has failed
+        self._refuse_flagged = refuse_flagged  # pictures, which are blurred otherwise
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -103,7 +109,10 @@ class Publisher:
         elif isinstance(report, Finished):
             self._jobs.failures = 0
             self._free(run, [report.image])
-            self.spawn(self._store_image(run, report), run)
+            if report.flagged and self._refuse_flagged:
+                self.spawn(self._fail(run, content_filtered(report)), run)
+            else:
+                self.spawn(self._store_image(run, report), run)
         elif isinstance(report, Failed):
             self._free(run, [report.image])
             self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)), run)
@@ -177,7 +186,7 @@ class Publisher:
             try:
                 with run.attempt.stage("encode"):
                     data = await asyncio.to_thread(
-                        encode, report.pixels, spec.output_format, values
+                        encode, report.pixels, spec.output_format, values, blur=report.flagged
                     )
             except Exception as error:  # Pillow raises whatever its encoders raise
                 self.spawn(self._fail(run, JobError(code="internal", detail=repr(error))), run)
@@ -192,6 +201,9 @@ class Publisher:
                 sha256=sha256(data).hexdigest(),
             )
             image = FinishedImage(record, data)
+            if report.flagged:
+                said = [content_blurred()]
+                await self._insist(run, lambda: self._store.warn(run.claim.lease, said))
             with run.attempt.stage("store picture"):
                 await self._insist(run, lambda: self._store.add_image(run.claim.lease, image))
             run.stored.add(report.image)
@@ -226,7 +238,7 @@ class Publisher:
                 run.log.info("job left to another worker")
                 self._jobs.counters.departed("failed")
                 await self.ring(run.id)
-        self._jobs.failures += error.code != "invalid_request"
+        self._jobs.failures += error.code not in OF_THE_REQUEST
         self._failed()
 
     async def _release(self, run: Run, report: Released) -> None:

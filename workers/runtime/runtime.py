@@ -60,7 +60,7 @@ class Runtime:
         self.pulse = Pulse()
         self._publisher = Publisher(
             store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
-            self._free, self._after_failure,
+            self._free, self._after_failure, refuse_flagged=settings.safety == "refuse",
         )  # fmt: skip
 
     @property

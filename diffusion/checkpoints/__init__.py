@@ -1,0 +1,1 @@
+"""Checkpoints in the layout of the code that trained them, turned into model directories."""
