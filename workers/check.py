@@ -31,16 +31,24 @@ def main(arguments: list[str]) -> int:
         print(f"{PROVIDERS[chosen]} is missing; the extra worker-gpu brings it", file=sys.stderr)
         return 1
     try:
-        settings = read_environment(WorkerSettings)
-        set_up_logging(settings)
-        bundle = load(settings)
-        load_safety(settings, bundle)
-        draw_once(bundle)
+        print(check(read_environment(WorkerSettings)))
     except (BundleError, StartError) as error:
         print(shown(error), file=sys.stderr)
         return 1
-    print(f"{shown(bundle.info.name)}: {bundle.backbone.name} on {bundle.device}")
     return 0
+
+
+def check(settings: WorkerSettings) -> str:
+    """Load the model and evaluate it once; return its name, its backend and its device.
+
+    Raises:
+        BundleError: a worker would refuse it, or it fails.
+    """
+    set_up_logging(settings)
+    bundle = load(settings)
+    load_safety(settings, bundle)
+    draw_once(bundle)
+    return f"{shown(bundle.info.name)}: {bundle.backbone.name} on {bundle.device}"
 
 
 if __name__ == "__main__":

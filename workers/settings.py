@@ -6,10 +6,11 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 import diffusion
+from jobs.host.models import default_models, find_model
 from jobs.settings import JobsSettings
 from jobs.telemetry.logs import LogFormat, LogLevel
 
@@ -26,7 +27,10 @@ class WorkerSettings(JobsSettings):
 
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
-    model: Path = DEFAULT_MODEL  # model directory in the diffusers layout
+    # where `sfumato models add` installs; default: `sfumato/models` in `XDG_DATA_HOME`
+    models: Path = Field(default_factory=default_models)
+    # a model directory in the diffusers layout, or an installed model's name
+    model: Path = DEFAULT_MODEL
     # name in requests; default: the model's own
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     # "auto": ONNX on a CPU if exported, or if a precision or provider is set
@@ -62,3 +66,9 @@ class WorkerSettings(JobsSettings):
     metrics_port: int = Field(0, ge=0, le=65535)  # their port; 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
     log_level: LogLevel = "INFO"  # least severity that is logged
+
+    @field_validator("model")
+    @classmethod
+    def _found(cls, model: Path, info: ValidationInfo) -> Path:
+        models = info.data.get("models")
+        return model if models is None else find_model(model, models, DEFAULT_MODEL)

@@ -109,9 +109,12 @@ def up(
     ] = 20,
     door: DoorOption = "serve",
     data: Annotated[Path, typer.Option(help="Folder for Redis' files and logs.")] = Path("var"),
+    model: Annotated[
+        Path | None, typer.Option(help="A name from `sfumato models installed`, or a folder.")
+    ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    options = StackOptions(data, host, port, workers, autoscale, slots, door)
+    options = StackOptions(data, host, port, workers, autoscale, slots, door, model)
     stop_on_signals()
     try:
         with start_errors(), running(options, report=_report) as stack:

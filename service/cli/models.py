@@ -1,7 +1,8 @@
-"""``sfumato models``: list models, export one for ONNX Runtime, forget one."""
+"""``sfumato models``: a service's models, and those that are installed on this machine."""
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,11 +19,12 @@ from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Precision = Literal["fp32", "fp16", "int8"]
 Weights = Literal["shared", "embedded"]
+Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
 @app.command("list")
 def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> None:
-    """List the models that a service offers."""
+    """List the models that a service offers; `installed` lists those of this machine."""
     with connected(url, api_key) as client:
         models = client.models().models
     print_table(
@@ -59,14 +61,118 @@ def export_command(
     ] = None,
 ) -> None:
     """Export a bundle to ONNX and verify it: `python -m model_export.onnx`."""
-    # The door's environment has neither torch nor the exporter, so another process exports.
-    if find_spec("onnxscript") is None or find_spec("torch") is None:
-        print_error("exporting needs the extra `export`: pip install '.[export]'")
+    options = {"--precision": precision, "--weights": weights, "--out": out, "--threads": threads}
+    _run("export", ["onnxscript", "torch"], ["model_export.onnx", str(model), *_words(options)])
+
+
+def _run(extra: str, modules: Sequence[str], command: Sequence[str]) -> None:
+    """Run a module in another process, since the door's environment need not have its libraries."""
+    if any(find_spec(module) is None for module in modules):
+        libraries = " and ".join(modules)
+        print_error(f"this needs {libraries} of the extra `{extra}`: pip install '.[{extra}]'")
         raise typer.Exit(1)
-    command = [sys.executable, "-m", "model_export.onnx", str(model), "--precision", precision]
-    for name, value in (("--weights", weights), ("--out", out), ("--threads", threads)):
-        command += [name, str(value)] if value is not None else []
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    with subprocess.Popen([sys.executable, "-m", *command]) as process:
+        while True:
+            try:
+                raise typer.Exit(process.wait())
+            except KeyboardInterrupt:  # the terminal has interrupted it, too
+                continue
+
+
+def _words(options: Mapping[str, object]) -> list[str]:
+    """Return options as words of a command line."""
+    words = []
+    for name, value in options.items():
+        if value is True:
+            words.append(name)
+        elif value is not None and value is not False:
+            words.append(f"{name}={value}")
+    return words
+
+
+def _here(verb: str, *words: str) -> None:
+    """Run a verb of ``python -m workers.models``."""
+    _run("worker", ["torch", "diffusers"], ["workers.models", verb, *words])
+
+
+@app.command("add")
+def add_command(
+    source: Annotated[
+        str, typer.Argument(help="PATH, https://…, or hf:OWNER/NAME[/FILE][@REVISION].")
+    ],
+    name: Annotated[str | None, typer.Option(help="Its name; default: the source's.")] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="FILE:WEIGHT", help="Fuse a LoRA; repeatable.")
+    ] = None,
+    vae: Annotated[
+        Path | None, typer.Option(help="A VAE's folder or file, in place of the model's.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Which of its weights, like fp16; default: the plain ones.")
+    ] = None,
+    prediction: Annotated[
+        Prediction | None, typer.Option(help="What it predicts, if its files do not say.")
+    ] = None,
+    zero_snr: Annotated[
+        bool, typer.Option("--zero-snr", help="It was trained with zero terminal SNR.")
+    ] = False,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="Take a single file's moving averages (EMA).")
+    ] = False,
+    sha256: Annotated[
+        str | None, typer.Option(help="Of the file or archive; of a folder, as `show` prints it.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an installed model of this name.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Install it without trying it.")
+    ] = False,
+) -> None:
+    """Install a model in the directory of `SFUMATO_MODELS`.
+
+    Broken off, the same command resumes it. Only safetensors are downloaded.
+    """
+    options = {
+        "--name": name, "--vae": vae, "--variant": variant, "--sha256": sha256,
+        "--prediction": prediction, "--zero-snr": zero_snr, "--ema": ema, "--replace": replace,
+        "--no-check": no_check,
+    }  # fmt: skip
+    _here("add", *_words(options), *(f"--lora={each}" for each in lora or ()), "--", source)
+
+
+@app.command("installed")
+def installed_command() -> None:
+    """List the models that are installed on this machine."""
+    _here("installed")
+
+
+@app.command("show")
+def show_command(
+    model: Annotated[str, typer.Argument(help="An installed model's name, or a folder.")],
+) -> None:
+    """Say what a model is: kind, schedule, size, memory, licence, source."""
+    _here("show", "--", model)
+
+
+@app.command("check")
+def check_command(
+    model: Annotated[str, typer.Argument(help="An installed model's name, or a folder.")],
+    sha256: Annotated[str | None, typer.Option(help="As `show` prints it.")] = None,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Compare files; do not load it.")
+    ] = False,
+) -> None:
+    """Compare a model with what was added, and draw with it once as a worker does."""
+    _here("check", *_words({"--sha256": sha256, "--files-only": files_only}), "--", model)
+
+
+@app.command("remove")
+def remove_command(
+    name: Annotated[str, typer.Argument(help="An installed model's name.")],
+) -> None:
+    """Remove an installed model, or what is left of an addition that broke off."""
+    _here("remove", "--", name)
 
 
 @app.command("forget")

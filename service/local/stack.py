@@ -50,6 +50,7 @@ class StackOptions:
     autoscale: int = 0  # let Ray start up to this many workers instead; 0: off
     slots: int = 20
     door: Door = "serve"
+    model: Path | None = None  # the workers', by path or by name; None: the environment's
 
 
 @dataclass
@@ -72,7 +73,7 @@ def running(options: StackOptions, report: Callable[[str], None]) -> Iterator[St
         ChildFailed: a process ended while starting.
         TimeoutError: it was not ready in time.
     """
-    check_environment(options)
+    chosen = check_environment(options)
     port = options.port or free_port()
     try:
         check_free(options.host, port)
@@ -83,7 +84,7 @@ def running(options: StackOptions, report: Callable[[str], None]) -> Iterator[St
         stack = Stack(f"http://{reachable(options.host)}:{port}", Supervisor(report))
         since = time.time()
         try:
-            redis_url = _start(options, port, stack.supervisor)
+            redis_url = _start(options, port, chosen, stack.supervisor)
             write_private(options.data / REDIS_URL, redis_url)
             if keys_wanted():
                 stack.api_key = operator_key(options.data, redis_url)
@@ -107,9 +108,11 @@ def locked(data: Path) -> Iterator[None]:
         yield
 
 
-def _start(options: StackOptions, port: int, supervisor: Supervisor) -> str:
+def _start(
+    options: StackOptions, port: int, chosen: Mapping[str, str], supervisor: Supervisor
+) -> str:
     """Start everything; return the URL of Redis."""
-    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"} | without_proxy(os.environ)
+    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"} | without_proxy(os.environ) | dict(chosen)
     given = given_redis()
     env["SFUMATO_REDIS_URL"] = redis_url = given or _start_redis(options.data, env, supervisor)
     env.setdefault("SFUMATO_LOG_FORMAT", "json")

@@ -7,10 +7,9 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from jobs.errors import StartError
+from jobs.host.models import INCLUDED, is_name
 from jobs.settings import JobsSettings, read_environment
 from jobs.telemetry.logs import LogFormat, LogLevel
-
-SHIPPED_MODEL = "emoji"
 
 
 class RayWorkerSettings(JobsSettings):
@@ -19,7 +18,7 @@ class RayWorkerSettings(JobsSettings):
     model_config = SettingsConfigDict(env_prefix="SFUMATO_", frozen=True, extra="ignore")
 
     model: Path | None = None  # `SFUMATO_MODEL` of the workers; default: the emoji model
-    # `SFUMATO_MODEL_NAME` of the workers; required with a model
+    # `SFUMATO_MODEL_NAME` of the workers; required with a path
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     metrics_host: str = "127.0.0.1"  # address of each worker's metrics
     # port of a machine's first worker; 0: any free one
@@ -44,14 +43,14 @@ class RayWorkerSettings(JobsSettings):
     def _consistent(self) -> Self:
         if self.ray_max_workers < self.ray_min_workers:
             raise ValueError("SFUMATO_RAY_MAX_WORKERS is less than SFUMATO_RAY_MIN_WORKERS")
-        if self.model is not None and self.model_name is None:
+        if self.model is not None and self.model_name is None and not is_name(str(self.model)):
             raise ValueError("SFUMATO_MODEL needs SFUMATO_MODEL_NAME beside it: what to scale by")
         return self
 
     @property
     def name(self) -> str:
         """The model's name in the catalogue."""
-        return self.model_name or SHIPPED_MODEL
+        return self.model_name or str(self.model or INCLUDED)
 
     @property
     def worker_env(self) -> dict[str, str]:

@@ -236,9 +236,9 @@ def test_certificates_are_mounted_where_the_settings_look() -> None:
 
 def test_weights_are_checked_before_a_worker_reads_them() -> None:
     fetched, kept = (pod_of(worker(name, PRODUCTION)) for name in ("sdxl", "sd15"))
-    for pod, verb in ((fetched, "fetch"), (kept, "check")):
+    for pod, verb in ((fetched, "add"), (kept, "check")):
         (init,) = pod["initContainers"]
-        assert init["command"][:4] == ["python", "-m", "workers.weights", verb]
+        assert init["command"][:4] == ["python", "-m", "workers.models", verb]
         assert re.fullmatch("[0-9a-f]{64}", init["command"][-1])
         (container,) = pod["containers"]
         (mount,) = (m for m in container["volumeMounts"] if m["name"] == "model")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.bundles import tiny_bundle
 from workers.check import main
+from workers.settings import DEFAULT_MODEL, WorkerSettings
 
 
 def test_the_check_names_model_backend_and_device(
@@ -25,3 +26,20 @@ def test_the_check_fails_on_a_missing_provider_and_on_a_missing_model(
     monkeypatch.setenv("SFUMATO_MODEL", str(tmp_path / "nowhere"))
     assert main([]) == 1
     assert "nowhere is not a directory" in capsys.readouterr().err
+    monkeypatch.setenv("SFUMATO_MODEL", "nothing-of-this-name")
+    assert main([]) == 1
+    assert "SFUMATO_MODEL: nothing-of-this-name is neither" in capsys.readouterr().err
+
+
+def test_a_model_is_named_by_its_path_or_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    tiny_bundle(models / "mine")
+    (models / "mine" / "added.json").write_text("{}")
+    monkeypatch.setenv("SFUMATO_MODELS", str(models))
+    for given, folder in (("mine", models / "mine"), ("emoji", DEFAULT_MODEL)):
+        monkeypatch.setenv("SFUMATO_MODEL", given)
+        assert WorkerSettings().model == folder
+    monkeypatch.delenv("SFUMATO_MODEL")
+    assert WorkerSettings().model == DEFAULT_MODEL

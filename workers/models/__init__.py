@@ -1,0 +1,1 @@
+"""Models on this machine: added, listed, described, checked and removed."""

@@ -1,0 +1,1 @@
+"""The models directory: what is installed, what is being added, and what was asked for."""

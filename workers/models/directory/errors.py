@@ -1,0 +1,42 @@
+"""Why a model is not added.
+
+BundleError
+├── Interrupted   it broke off, and the same command resumes it
+├── Unfinished    another option of the same addition would do; what was downloaded is kept
+└── DiskFull      no space is left; nothing is kept
+"""
+
+import errno
+
+from diffusion.errors import BundleError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+GB = 10**9
+
+
+class Interrupted(BundleError):
+    """A download broke off; the same command resumes it."""
+
+
+class Unfinished(BundleError):
+    """The addition would succeed with another option; its download is kept for that."""
+
+
+class DiskFull(BundleError):
+    """The disk of the models directory is full."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error, or what caused it, says that the disk is full."""
+    number = getattr(error, "errno", None)
+    told = f"(os error {errno.ENOSPC})" in str(error)  # by safetensors' writer
+    cause = error.__cause__ or error.__context__
+    return number in FULL or told or (cause is not None and is_full(cause))
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words: ``2.13 GB``."""
+    for unit, one in (("GB", GB), ("MB", 10**6), ("kB", 10**3)):
+        if count >= one:
+            return f"{count / one:.3g} {unit}"
+    return f"{count:.0f} bytes"
