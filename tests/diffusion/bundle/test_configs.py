@@ -82,7 +82,7 @@ def with_values(folder: Path, name: str, values: dict[str, Any], *dropped: str) 
         ("text", {"rope_theta": 10}, "the key 'rope_theta' is unknown"),
         ("text", {"num_hidden_layers": 10**6}, "num_hidden_layers 1000000"),
         ("text", {"vocab_size": 100}, "has a token 514, and the text encoder knows 100"),
-        ("index", {"_class_name": "FluxPipeline"}, "_class_name 'FluxPipeline'"),
+        ("index", {"_class_name": "HunyuanDiTPipeline"}, "_class_name 'HunyuanDiTPipeline'"),
         ("index", {"transformer": ["diffusers", "FluxTransformer2DModel"]}, "transformer"),
         ("index", {"requires_aesthetics_score": True}, "requires_aesthetics_score True"),
         ("index", {"text_encoder_2": None}, "text_encoder_2 is there, but not named"),
