@@ -28,12 +28,13 @@ from diffusion.bundle.prompt import TextEncoder
 from diffusion.bundle.unet_config import unet_config
 from diffusion.bundle.upcast import decoder_name
 from diffusion.codec import Decoder, to_pixels
-from diffusion.config import fault
+from diffusion.config import fault, shown
 from diffusion.config_keys import MODEL_INDEX
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, read_json
-from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
+from diffusion.model import OF_SAMPLER, Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.samplers.registry import SAMPLERS
+from diffusion.schedules.levels import OWN
 from diffusion.schedules.schedule import NoiseSchedule
 from diffusion.schedules.scheduler_config import read_schedule
 
@@ -241,7 +242,8 @@ def _info(
         "num_train_timesteps": schedule.num_train_timesteps,
         "sha256": sha256,
         "default_steps": 25,
-        "default_sampler": "dpmpp_2m",
+        "default_sampler": "dpmpp_2m" if schedule.own is None else schedule.own.sampler,
+        "default_schedule": OF_SAMPLER if schedule.own is None else OWN,
         "default_guidance_scale": 7.0,
         "min_side": factor * downsampling,
         "max_side": 2 * side,
@@ -250,9 +252,22 @@ def _info(
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})
-    if info.default_sampler not in SAMPLERS:
-        known = ", ".join(SAMPLERS)
-        raise BundleError(
-            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; available: {known}"
-        )
+    _check_defaults(info, schedule)
     return info
+
+
+def _check_defaults(info: ModelInfo, schedule: NoiseSchedule) -> None:
+    offered = {name: sampler.offered(schedule) for name, sampler in SAMPLERS.items()}
+    known = [name for name, schedules in offered.items() if schedules]
+    if info.default_sampler not in known:
+        raise BundleError(
+            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; "
+            f"available: {', '.join(known)}"
+        )
+    schedules = (*offered[info.default_sampler], OF_SAMPLER)
+    if info.default_schedule not in schedules:
+        raise BundleError(
+            f"sfumato.json: default_schedule {shown(info.default_schedule)} is not one of "
+            f"{', '.join(schedules)}, which sampler {info.default_sampler!r} takes"
+            + (f"; {OWN!r}: {schedule.not_own}" if info.default_schedule == OWN else "")
+        )

@@ -9,6 +9,8 @@ from diffusion.errors import ScheduleError
 from diffusion.schedules.keys import SPREAD_FLAGS
 
 MIDPOINT = ("midpoint", "bh1", "bh2", "logrho")  # diffusers takes the last three for the first
+POSTERIOR = ("fixed_small", "fixed_small_log", None)
+UNCLIPPED: Mapping[str, tuple[object, ...]] = {"clip_sample": (False,)}  # true where it is left out
 FOLLOWED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "DPMSolverMultistepScheduler": {"solver_type": MIDPOINT, "variance_type": (None,)},
     "EDMDPMSolverMultistepScheduler": {"solver_type": MIDPOINT},
@@ -21,8 +23,10 @@ FOLLOWED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "solver_p": (None,),
     },
     "DEISMultistepScheduler": {"solver_order": (2,)},
-    "DDPMScheduler": {"variance_type": ("fixed_small", "fixed_small_log", None)},
-    "DDPMParallelScheduler": {"variance_type": ("fixed_small", "fixed_small_log", None)},
+    "DDIMScheduler": UNCLIPPED,
+    "DDIMParallelScheduler": UNCLIPPED,
+    "DDPMScheduler": {**UNCLIPPED, "variance_type": POSTERIOR},
+    "DDPMParallelScheduler": {**UNCLIPPED, "variance_type": POSTERIOR},
     "PNDMScheduler": {"skip_prk_steps": (True,)},
     "EulerDiscreteScheduler": {"interpolation_type": ("linear",)},
 }
