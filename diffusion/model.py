@@ -11,6 +11,8 @@ from diffusion.config import number, shown
 from diffusion.errors import BundleError
 
 MAX_NAME_CHARS = 64
+OF_SAMPLER = "sampler"
+"""The default schedule of a model whose samplers have each their own."""
 LEAST_GUIDANCE, MOST_GUIDANCE = 1, 30  # that a request may ask for
 PromptKind = Literal["text", "class", "none"]
 """What a prompt is: text, a class's number or name, or without effect. Only text is guided."""
@@ -40,6 +42,7 @@ class ModelInfo:
     prompt: PromptKind = "text"
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    default_schedule: str = OF_SAMPLER
     token_side: int | None = None  # pixels an image token, of models that have tokens
 
     def image_tokens(self, width: int, height: int) -> int | None:

@@ -45,6 +45,13 @@ class SamplerEntry(BaseModel):
     default_schedule: str
     schedules: tuple[str, ...]
     max_steps: Positive
+    schedule_max_steps: dict[str, int] = Field(
+        default_factory=dict, description="Maxima of schedules where they are lower."
+    )
+
+    def most_steps(self, schedule: str) -> int:
+        """Return the most steps of a job."""
+        return self.schedule_max_steps.get(schedule, self.max_steps)
 
     def rows(self, steps: int, schedule: str) -> int:
         """Return the UNet evaluations for one image without guidance."""
@@ -68,6 +75,11 @@ class ModelEntry(BaseModel):
     max_pixels: Positive
     default_steps: Positive
     default_sampler: str
+    default_schedule: str | None = Field(  # entries of former versions have none
+        None,
+        description="The schedule of samplers that have it; null: each sampler's own default. "
+        "`model` is what the model's own scheduler does.",
+    )
     default_guidance_scale: float
     embeds_guidance: bool = Field(
         default=False,
@@ -96,6 +108,12 @@ class ModelEntry(BaseModel):
         known = ", ".join(entry.name for entry in self.samplers)
         raise InvalidRequest("sampler", f"unknown sampler {name!r}; available: {known}")
 
+    def usual_schedule(self, sampler: SamplerEntry) -> str:
+        """Return the schedule of a request that names none."""
+        if self.default_schedule in sampler.schedules:
+            return str(self.default_schedule)
+        return sampler.default_schedule
+
 
 def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> JobSpec:
     """Fill in the defaults and the tenant, and check the request against the model's limits.
@@ -104,19 +122,17 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         InvalidRequest: the model cannot serve this request; the error names the field.
     """
     sampler = model.sampler(_given(request.sampler, model.default_sampler))
-    schedule = _given(request.schedule, sampler.default_schedule)
+    schedule = _given(request.schedule, model.usual_schedule(sampler))
     if schedule not in sampler.schedules:
         known = ", ".join(sampler.schedules)
         raise InvalidRequest(
             "schedule",
             f"sampler {sampler.name!r} does not support schedule {schedule!r}; it has: {known}",
         )
-    steps = _given(request.num_inference_steps, min(model.default_steps, sampler.max_steps))
-    if steps > sampler.max_steps:
-        raise InvalidRequest(
-            "num_inference_steps",
-            f"sampler {sampler.name!r} supports at most {sampler.max_steps} steps",
-        )
+    most = sampler.most_steps(schedule)
+    steps = _given(request.num_inference_steps, min(model.default_steps, most))
+    if steps > most:
+        raise InvalidRequest("num_inference_steps", f"{_chosen(sampler, schedule)} {most} steps")
     if request.eta is not None and not sampler.uses_eta:
         raise InvalidRequest("eta", f"sampler {sampler.name!r} does not use eta")
     width = _side("width", _given(request.width, model.width), model)
@@ -138,6 +154,13 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
     return JobSpec.model_validate(fields)
 
 
+def _chosen(sampler: SamplerEntry, schedule: str) -> str:
+    """Return who limits the steps, for a message."""
+    if schedule in sampler.schedule_max_steps:
+        return f"schedule {schedule!r} supports at most"
+    return f"sampler {sampler.name!r} supports at most"
+
+
 def _given(value: T | None, default: T) -> T:
     """Return what a client gave, however empty, and the default only for what it left out."""
     return default if value is None else value
@@ -151,7 +174,7 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
     why = _why_unguided(model)
     one_step = steps == 1
     spaced = request.schedule is not None and not LATER_START & {
-        request.schedule, sampler.default_schedule
+        request.schedule, model.usual_schedule(sampler)
     }  # fmt: skip
     found = (
         (
@@ -192,8 +215,8 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
         (
             request.num_inference_steps is None and steps < model.default_steps,
             WarningCode.STEPS_LOWERED,
-            f"the model's default of {model.default_steps} steps was lowered to {steps}, "
-            f"the most that sampler {sampler.name!r} supports",
+            f"the model's default of {model.default_steps} steps was lowered: "
+            f"{_chosen(sampler, spec.schedule)} {steps} steps",
         ),
     )
     return tuple(JobWarning(code=code, detail=detail) for true, code, detail in found if true)

@@ -83,7 +83,7 @@ class JobRequest(BoundedRequest):
         None,
         max_length=64,
         description="Spacing of the noise levels; `model` is what the model's own scheduler does. "
-        "Defaults to the sampler's.",
+        "Defaults to the model's if the sampler has it, else to the sampler's.",
     )
     eta: FiniteFloat | None = Field(
         None, ge=0.0, le=1.0, description="Share of fresh noise, for samplers that use it."

@@ -35,6 +35,7 @@ class Defaults:
     name: str = "emoji"
     title: str = "Emoji"
     default_sampler: str = "dpmpp_2m"
+    default_schedule: str = "sampler"
     default_steps: int = 15
     default_guidance_scale: float = 2.0
     languages: tuple[str, ...] = ("en", "zh")

@@ -27,13 +27,15 @@ from diffusion.backends.onnx.files import (
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.contents import notes
 from diffusion.codec import Decoder, PixelDecoder, to_pixels
+from diffusion.config import shown
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, check_files, digest, part_folder, read_json
-from diffusion.model import Conditioning, ModelInfo, apply_overrides, check_name
+from diffusion.model import OF_SAMPLER, Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
 from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
 from diffusion.schedules.clip import estimate_bound
+from diffusion.schedules.levels import OWN
 from diffusion.schedules.schedule import NoiseSchedule
 from diffusion.schedules.scheduler_config import read_schedule
 from diffusion.schedules.vp import VPSchedule
@@ -251,7 +253,8 @@ def _info(
         "num_train_timesteps": schedule.num_train_timesteps,
         "sha256": sha256,
         "default_steps": loaded.steps or layout.steps,
-        "default_sampler": "dpmpp_2m",
+        "default_sampler": "dpmpp_2m" if schedule.own is None else schedule.own.sampler,
+        "default_schedule": OF_SAMPLER if schedule.own is None else OWN,
         "default_guidance_scale": loaded.guidance_scale or layout.guidance_scale,
         "min_side": multiple,
         "max_side": largest,
@@ -268,9 +271,22 @@ def _info(
             f"sfumato.json: max_side {info.max_side} is above {largest}, "
             f"the most that the {layout.network} has positions for"
         )
-    if info.default_sampler not in SAMPLERS:
-        known = ", ".join(SAMPLERS)
-        raise BundleError(
-            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; available: {known}"
-        )
+    _check_defaults(info, schedule)
     return info
+
+
+def _check_defaults(info: ModelInfo, schedule: NoiseSchedule) -> None:
+    offered = {name: sampler.offered(schedule) for name, sampler in SAMPLERS.items()}
+    known = [name for name, schedules in offered.items() if schedules]
+    if info.default_sampler not in known:
+        raise BundleError(
+            f"sfumato.json: unknown default_sampler {info.default_sampler!r}; "
+            f"available: {', '.join(known)}"
+        )
+    schedules = (*offered[info.default_sampler], OF_SAMPLER)
+    if info.default_schedule not in schedules:
+        raise BundleError(
+            f"sfumato.json: default_schedule {shown(info.default_schedule)} is not one of "
+            f"{', '.join(schedules)}, which sampler {info.default_sampler!r} takes"
+            + (f"; {OWN!r}: {schedule.not_own}" if info.default_schedule == OWN else "")
+        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from diffusion.schedules.vp import VPSchedule
 
 Array = NDArray[np.float64]
+CAP = float(np.sqrt(2**24 - 1))  # what diffusers spreads levels from instead of from ∞
 Family = Literal["euler", "ddim", "solver", "lcm"]
 FAMILIES: Mapping[str, tuple[Family, str]] = {
     "EulerDiscreteScheduler": ("euler", "euler"),
@@ -117,12 +118,12 @@ class OwnSchedule:
     def _spread(
         self, noise_schedule: "VPSchedule", spaced: Array, steps: int
     ) -> tuple[Array, Array]:
-        ends = spaced if self.family == "euler" else noise_schedule.sigmas[::-1]
-        finite = ends[np.isfinite(ends)]
-        high = finite[0] if self.sigma_max is None else self.sigma_max
-        low = finite[-1] if self.sigma_min is None else self.sigma_min
+        grid = np.minimum(noise_schedule.sigmas, CAP)
+        ends = np.minimum(spaced, CAP) if self.family == "euler" else grid[::-1]
+        high = ends[0] if self.sigma_max is None else self.sigma_max
+        low = ends[-1] if self.sigma_min is None else self.sigma_min
         sigmas = spread(self.spread or "", high, low, steps)
-        timesteps = noise_schedule.timestep_of(sigmas)
+        timesteps = np.interp(np.log(sigmas), np.log(grid), np.arange(len(grid)))
         if self.family == "solver" and self.rounded:
             timesteps = np.round(timesteps) if self.spread == "karras" else np.floor(timesteps)
         return timesteps, sigmas

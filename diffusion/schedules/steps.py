@@ -9,6 +9,8 @@ from diffusion.errors import ScheduleError
 from diffusion.schedules.keys import SPREAD_FLAGS
 
 MIDPOINT = ("midpoint", "bh1", "bh2", "logrho")  # diffusers takes the last three for the first
+POSTERIOR = ("fixed_small", "fixed_small_log", None)
+UNCLIPPED: Mapping[str, tuple[object, ...]] = {"clip_sample": (False,)}  # true where it is left out
 FOLLOWED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "DPMSolverMultistepScheduler": {"solver_type": MIDPOINT, "variance_type": (None,)},
     "EDMDPMSolverMultistepScheduler": {"solver_type": MIDPOINT},
@@ -22,10 +24,10 @@ FOLLOWED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     },
     "DEISMultistepScheduler": {"solver_order": (2,)},
     # They clip the estimate, but not the noise that they step with.
-    "DDIMScheduler": {"clip_sample": (False, None)},
-    "DDIMParallelScheduler": {"clip_sample": (False, None)},
-    "DDPMScheduler": {"variance_type": ("fixed_small", "fixed_small_log", None)},
-    "DDPMParallelScheduler": {"variance_type": ("fixed_small", "fixed_small_log", None)},
+    "DDIMScheduler": UNCLIPPED,
+    "DDIMParallelScheduler": UNCLIPPED,
+    "DDPMScheduler": {"variance_type": POSTERIOR},
+    "DDPMParallelScheduler": {"variance_type": POSTERIOR},
     "PNDMScheduler": {"skip_prk_steps": (True,)},
     "EulerDiscreteScheduler": {"interpolation_type": ("linear",)},
 }

@@ -58,6 +58,19 @@ def zero_terminal_snr(alphas_cumprod: Array) -> Array:
     return np.asarray(((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2)
 
 
+def _alphas_cumprod(config: Mapping[str, Any]) -> Array:
+    trained = config.get("trained_betas")
+    if trained is None:
+        total = config.get("num_train_timesteps", 1000)
+        start, end = config["beta_start"], config["beta_end"]
+        betas = training_betas(config["beta_schedule"], total, start, end)
+    else:
+        betas = np.asarray(trained, dtype=np.float64)
+    if len(betas) < 2 or not np.all((betas > 0) & (betas < 1)):
+        raise ScheduleError("trained_betas are not a list of numbers within (0, 1)")
+    return np.cumprod(1 - betas).astype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class VPSchedule:
     """The forward process a model was trained on: x_t = sqrt(ᾱ_t)·x_0 + sqrt(1 − ᾱ_t)·ε."""
@@ -84,18 +97,7 @@ class VPSchedule:
         if wrong := fault(config, VP):
             raise ScheduleError(wrong)
         whole: dict[str, Any] = BETAS | completed(config)
-        timesteps = whole.get("num_train_timesteps", 1000)
-        trained = whole.get("trained_betas")
-        betas = (
-            training_betas(
-                whole["beta_schedule"], timesteps, whole["beta_start"], whole["beta_end"]
-            )
-            if trained is None
-            else np.asarray(trained, dtype=np.float64)
-        )
-        if len(betas) < 2 or not np.all((betas > 0) & (betas < 1)):
-            raise ScheduleError("trained_betas are not a list of numbers within (0, 1)")
-        alphas_cumprod: Array = np.cumprod(1 - betas).astype(np.float64)
+        alphas_cumprod = _alphas_cumprod(whole)
         if whole.get("rescale_betas_zero_snr"):
             if prediction == "epsilon":
                 raise ScheduleError(
@@ -103,12 +105,14 @@ class VPSchedule:
                     "first level is noise alone, of which noise says nothing"
                 )
             alphas_cumprod = zero_terminal_snr(alphas_cumprod)
-        own, not_own = None, ""
+        offset = whole.get("steps_offset", 0)
         try:
             own = own_schedule(config)
+            schedule = cls(alphas_cumprod, prediction, offset, own, "")
+            own.levels(schedule, 2)
         except ScheduleError as error:  # a job may still choose a sampler and levels of ours
-            not_own = str(error)
-        return cls(alphas_cumprod, prediction, whole.get("steps_offset", 0), own, not_own)
+            return cls(alphas_cumprod, prediction, offset, None, str(error))
+        return schedule
 
     @property
     def num_train_timesteps(self) -> int:

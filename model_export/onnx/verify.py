@@ -14,6 +14,7 @@ from diffusion.backbones.backbone import Condition
 from diffusion.backends.onnx.files import DECODER, UNET
 from diffusion.backends.onnx.session import Session
 from diffusion.bundle.bundle import Bundle
+from diffusion.model import OF_SAMPLER
 from model_export.errors import VerificationError
 from model_export.evaluation.measures import psnr_db
 from model_export.evaluation.sampling import SamplingSettings, draw
@@ -125,6 +126,7 @@ def compare_images(theirs: Bundle, ours: Bundle, bounds: Bounds) -> dict[str, An
     prompts = [*info.examples, "a picture", "a face", "", "a red thing"][:IMAGES]
     settings = SamplingSettings(
         sampler=info.default_sampler,
+        schedule=None if info.default_schedule == OF_SAMPLER else info.default_schedule,
         steps=min(info.default_steps, 15),
         guidance_scale=info.default_guidance_scale,
         batch=1,

@@ -18,13 +18,20 @@ async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
 
 @router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))
 async def list_samplers(door: DoorDep, caller: AnyCaller) -> SamplerList:
-    """Return all samplers with the models that offer them."""
+    """Return all samplers with the models that offer them.
+
+    `schedules` are those that any of the models has; all else is as the first one has it.
+    """
     found: dict[str, SamplerView] = {}
     for model in await door.catalogue():
         for sampler in model.samplers:
-            before = found[sampler.name].models if sampler.name in found else ()
-            fields = sampler.model_dump() | {"models": (*before, model.name)}
-            found[sampler.name] = SamplerView.model_validate(fields)
+            first = found.get(sampler.name) or SamplerView(**sampler.model_dump(), models=())
+            found[sampler.name] = first.model_copy(
+                update={
+                    "models": (*first.models, model.name),
+                    "schedules": tuple(dict.fromkeys((*first.schedules, *sampler.schedules))),
+                }
+            )
     return SamplerList(samplers=tuple(found.values()))
 
 

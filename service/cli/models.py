@@ -28,13 +28,14 @@ def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> 
     with connected(url, api_key) as client:
         models = client.models().models
     print_table(
-        ("model", "size", "steps", "sampler", "languages"),
+        ("model", "size", "steps", "sampler", "schedule", "languages"),
         [
             (
                 model.name,
                 f"{model.width}x{model.height}",
                 model.default_steps,
                 model.default_sampler,
+                model.usual_schedule(model.sampler(model.default_sampler)),
                 " ".join(model.languages),
             )
             for model in models

@@ -143,3 +143,56 @@ def test_an_empty_name_is_not_the_default(field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         spec(**{field: ""})
     assert refused.value.field == field
+
+
+OWN = EULER.model_copy(update={"schedules": ("karras", "trailing", "model")})
+TRAILING = EULER_A.model_copy(update={"default_schedule": "trailing"})
+OWNED = MODEL.model_copy(update={"default_schedule": "model", "samplers": (OWN, TRAILING)})
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "chosen"),
+    [
+        (OWNED, {}, ("euler", "model")),
+        (OWNED, {"sampler": "euler"}, ("euler", "model")),
+        (OWNED, {"sampler": "euler_ancestral"}, ("euler_ancestral", "trailing")),
+        (OWNED, {"schedule": "karras"}, ("euler", "karras")),
+        (
+            OWNED,
+            {"sampler": "euler_ancestral", "schedule": "karras"},
+            ("euler_ancestral", "karras"),
+        ),
+        (MODEL, {}, ("euler", "karras")),
+        (MODEL, {"sampler": "heun"}, ("heun", "karras")),
+    ],
+)
+def test_what_a_request_leaves_open_is_the_model_s_then_the_sampler_s(
+    model: ModelEntry, fields: dict[str, str], chosen: tuple[str, str]
+) -> None:
+    found = resolve(JobRequest(prompt="a red apple", **fields), model)  # type: ignore[arg-type]
+    assert (found.sampler, found.schedule) == chosen
+
+
+def test_an_entry_of_a_former_worker_is_read() -> None:
+    stored = OWNED.model_dump()
+    del stored["default_schedule"]
+    for sampler in stored["samplers"]:
+        del sampler["schedule_max_steps"]
+    former = ModelEntry.model_validate(stored)
+    assert former.default_schedule is None
+    assert resolve(JobRequest(prompt="a red apple"), former).schedule == "karras"
+
+
+def test_a_schedule_s_maximum_is_below_the_sampler_s() -> None:
+    few = OWN.model_copy(update={"schedule_max_steps": {"model": 8}})
+    model = OWNED.model_copy(update={"samplers": (few,)})
+    request = JobRequest(prompt="a red apple", num_inference_steps=9)
+    with pytest.raises(
+        InvalidRequest, match="schedule 'model' supports at most 8 steps"
+    ) as refused:
+        resolve(request, model)
+    assert refused.value.field == "num_inference_steps"
+    assert resolve(request.model_copy(update={"schedule": "karras"}), model)
+    lowered = JobRequest(prompt="a red apple")
+    (warning,) = warnings(lowered, resolve(lowered, model), model)
+    assert warning.detail.endswith("schedule 'model' supports at most 8 steps")

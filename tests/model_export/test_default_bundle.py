@@ -49,6 +49,7 @@ def test_bundle_is_small_and_holds_its_licences() -> None:
 def test_defaults_are_those_measured(bundle: Bundle) -> None:
     info = bundle.info
     assert (info.default_sampler, info.default_steps) == ("dpmpp_2m", 15)
+    assert info.default_schedule == "sampler"
     assert info.languages == ("en", "zh")
     evaluation = read_evaluation(FOLDER)
     figures = {

@@ -1,8 +1,11 @@
 """A worker's model as the store's catalogue lists it."""
 
-from diffusion.model import ModelInfo
+from functools import lru_cache
+
+from diffusion.errors import ScheduleError
+from diffusion.model import OF_SAMPLER, ModelInfo
 from diffusion.samplers.registry import SAMPLERS, SamplerInfo, compile_table, sampler_info
-from diffusion.schedules.schedule import NoiseSchedule
+from diffusion.schedules.schedule import NoiseSchedule, sampling_levels
 from jobs.catalogue import ModelEntry, SamplerEntry
 
 COUNTED_STEPS = 6
@@ -15,6 +18,8 @@ def sampler_entry(
     info = sampler_info(name)
     schedules = info.offered(noise_schedule)
     offsets = {s: _rows_offset(info, noise_schedule, s, image_tokens) for s in schedules}
+    most = min(info.max_steps, noise_schedule.num_train_timesteps)
+    maxima = {s: _max_steps(noise_schedule, s, most, image_tokens) for s in schedules}
     return SamplerEntry(
         name=info.name,
         title=info.title,
@@ -26,15 +31,34 @@ def sampler_entry(
         default_schedule=info.usual_schedule(noise_schedule),
         rows_offsets={s: offset for s, offset in offsets.items() if offset != info.rows_offset},
         schedules=schedules,
-        max_steps=min(info.max_steps, noise_schedule.num_train_timesteps),
+        max_steps=most,
+        schedule_max_steps={s: steps for s, steps in maxima.items() if steps < most},
     )
+
+
+@lru_cache(maxsize=64)
+def _max_steps(
+    noise_schedule: NoiseSchedule, schedule: str, most: int, image_tokens: int | None
+) -> int:
+    """Return the most steps, up to ``most``, that a schedule has levels for: one at least."""
+    fits, fails = 1, most + 1
+    steps = most
+    while fails - fits > 1:
+        try:
+            sampling_levels(noise_schedule, schedule, steps, image_tokens=image_tokens)
+            fits = steps
+        except ScheduleError:
+            fails = steps
+        steps = (fits + fails) // 2
+    return fits
 
 
 def _rows_offset(
     info: SamplerInfo, noise_schedule: NoiseSchedule, schedule: str, image_tokens: int | None
 ) -> int:
     """Count the rows of a table: where levels begin or end decides about them."""
-    steps = min(COUNTED_STEPS, info.max_steps, noise_schedule.num_train_timesteps)
+    most = min(info.max_steps, noise_schedule.num_train_timesteps)
+    steps = min(COUNTED_STEPS, _max_steps(noise_schedule, schedule, most, image_tokens))
     table = compile_table(
         info.name, noise_schedule, schedule=schedule, steps=steps, image_tokens=image_tokens
     )
@@ -63,6 +87,7 @@ def model_entry(
         prompt=info.prompt,
         default_steps=info.default_steps,
         default_sampler=info.default_sampler,
+        default_schedule=None if info.default_schedule == OF_SAMPLER else info.default_schedule,
         default_guidance_scale=info.default_guidance_scale,
         languages=info.languages,
         examples=info.examples,

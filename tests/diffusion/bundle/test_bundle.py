@@ -245,6 +245,8 @@ def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> 
         ("default_steps", 0, "default_steps cannot be 0"),
         ("default_guidance_scale", True, "default_guidance_scale cannot be True"),
         ("default_sampler", "eulr", "unknown default_sampler 'eulr'; available: ddpm"),
+        ("default_schedule", "karas", "default_schedule 'karas' is not one of leading, "),
+        ("default_schedule", "model", "takes; 'model': DDIMScheduler with clip_sample True"),
         ("languages", "en", "languages cannot be 'en'"),
         ("title", "", "title cannot be ''"),
     ):
@@ -252,6 +254,21 @@ def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> 
         set_json(folder / "sfumato.json", **{key: value})
         with pytest.raises(BundleError, match=message):
             load_bundle(folder)
+
+
+def test_a_model_s_own_scheduler_is_the_default(sd15_folder: Path, tmp_path: Path) -> None:
+    def defaults(**values: object) -> tuple[str, str]:
+        (folder / "sfumato.json").write_text(json.dumps(values))
+        info = load_bundle(folder).info
+        return info.default_sampler, info.default_schedule
+
+    folder = Path(shutil.copytree(sd15_folder, tmp_path / "m"))
+    assert defaults() == ("plms", "model")
+    assert defaults(default_sampler="euler") == ("euler", "model")
+    assert defaults(default_schedule="sampler") == ("plms", "sampler")
+    assert defaults(default_schedule="karras") == ("plms", "karras")
+    set_json(folder / "scheduler" / "scheduler_config.json", _class_name="TCDScheduler")
+    assert defaults() == ("dpmpp_2m", "sampler")
 
 
 def test_only_a_decoder_of_sdxl_that_asks_for_it_is_kept_from_halves(

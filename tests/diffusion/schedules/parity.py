@@ -126,7 +126,10 @@ def ours(case: Case, steps: int, start: Array, model: Network) -> Array:
         case.sampler, noise_schedule, schedule=OWN, steps=steps, eta=case.eta,
         image_tokens=case.image_tokens,
     )  # fmt: skip
-    return run(table, start, model, unit_noise(table.rows))
+    # KDPM2 draws once a step, in its second stage.
+    drawn = [row // 2 if case.sampler == "dpm2_ancestral" else row for row in range(table.rows)]
+    draws = unit_noise(table.rows)
+    return run(table, start, model, [draws[row] for row in drawn])
 
 
 def run(table: SamplerTable, start: Array, model: Network, noise: list[Array]) -> Array:

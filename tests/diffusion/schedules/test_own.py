@@ -22,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
 def theirs(name: str, steps: int, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return diffusers' scheduler, set to these steps, and its configuration as it is saved."""
+    if name in ("DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler"):
+        options["clip_sample"] = False  # true where it is left out
     scheduler = getattr(diffusers, name)(**TRAINING | options)
     scheduler.set_timesteps(steps)
     return scheduler, {"_class_name": name, "clip_sample": False, **TRAINING, **options}
@@ -133,12 +135,31 @@ def test_zero_terminal_snr_begins_at_infinity() -> None:
     ("options", "said"),
     [
         ({"_class_name": "SASolverScheduler"}, "SASolverScheduler"),
+        ({"_class_name": "TCDScheduler"}, "TCDScheduler"),
+        ({"_class_name": "DPMSolverSDEScheduler"}, "DPMSolverSDEScheduler"),
+        ({"_class_name": "DPMSolverSinglestepScheduler"}, "DPMSolverSinglestepScheduler"),
+        ({"use_karras_sigmas": True, "sigma_min": 20.0}, "levels of schedule 'model' do not fall"),
+        ({"_class_name": "DDIMScheduler"}, "clip_sample True"),
+        (
+            {"_class_name": "DDPMScheduler", "clip_sample": False, "variance_type": "fixed_large"},
+            "variance_type 'fixed_large'",
+        ),
+        ({"_class_name": "DPMSolverMultistepScheduler", "solver_type": "heun"}, "solver_type"),
+        ({"_class_name": "UniPCMultistepScheduler", "solver_order": 3}, "solver_order 3"),
+        ({"_class_name": "UniPCMultistepScheduler", "solver_type": "bh1"}, "solver_type 'bh1'"),
+        ({"_class_name": "UniPCMultistepScheduler", "predict_x0": False}, "predict_x0 False"),
+        ({"_class_name": "UniPCMultistepScheduler", "disable_corrector": [0]}, "disable_corr"),
+        ({"_class_name": "DEISMultistepScheduler", "solver_order": 3}, "solver_order 3"),
         ({"_class_name": "PNDMScheduler"}, "skip_prk_steps"),
         ({"timestep_spacing": "random"}, "timestep_spacing 'random'"),
         ({"interpolation_type": "log_linear"}, "interpolation_type"),
         ({"use_karras_sigmas": True, "use_beta_sigmas": True}, "only one of use_karras_sigmas"),
         ({"final_sigmas_type": "sigma_min"}, "final_sigmas_type 'sigma_min'"),
         ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3}, "solver_order 3"),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"},
+            "algorithm_type 'dpmsolver'",
+        ),
     ],
 )
 def test_levels_that_we_have_not_are_not_offered_and_said_by_name(
@@ -167,3 +188,17 @@ def test_a_value_of_another_type_is_refused_by_name(key: str, value: Any) -> Non
     config = {"_class_name": "LCMScheduler", **TRAINING, key: value}
     with pytest.raises(ScheduleError, match=key):
         VPSchedule.from_config(config)
+
+
+def test_keys_that_a_scheduler_has_not_are_passed_over_as_diffusers_does() -> None:
+    """Schedulers made from another's configuration keep its keys."""
+    config = {"_class_name": "EulerAncestralDiscreteScheduler", **TRAINING}
+    left, right = (ours(config | more, 10) for more in ({}, {"use_karras_sigmas": True}))
+    assert left.sigmas.tolist() == right.sigmas.tolist()
+
+
+def test_what_is_left_out_is_what_the_scheduler_takes_it_for() -> None:
+    for name in ("LCMScheduler", "HeunDiscreteScheduler", "EulerDiscreteScheduler"):
+        scheduler = getattr(diffusers, name)()
+        noise_schedule = VPSchedule.from_config({"_class_name": name})
+        assert np.allclose(noise_schedule.alphas_cumprod, scheduler.alphas_cumprod, rtol=1e-4)

@@ -7,7 +7,7 @@ from httpx import AsyncClient
 
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from tests.jobs.examples import MODEL, worker
+from tests.jobs.examples import EULER, HEUN, MODEL, worker
 from tests.service.doors import open_door
 
 
@@ -38,3 +38,33 @@ async def test_a_first_model_is_there_at_once(
         assert (await http.get("/readyz")).json() == {"status": "ok", "models": 0, "workers": 0}
         await store.announce_model(MODEL)
         assert await names(http, "/v1/models", "models") == {"toy"}
+
+
+async def test_a_sampler_has_the_schedules_of_all_models(
+    jobs_settings: JobsSettings, store: RedisStore
+) -> None:
+    other = EULER.model_copy(update={"schedules": ("karras", "model")})
+    await store.announce_model(MODEL)
+    await store.announce_model(MODEL.model_copy(update={"name": "z", "samplers": (other,)}))
+    async with open_door(jobs_settings) as (_, http):
+        euler, heun = (await http.get("/v1/samplers")).json()["samplers"]
+        assert (euler["schedules"], euler["models"]) == (
+            ["karras", "trailing", "model"],
+            ["toy", "z"],
+        )
+        assert (heun["schedules"], heun["models"]) == (["karras", "trailing"], ["toy"])
+
+
+async def test_a_request_gets_the_model_s_own_schedule(
+    jobs_settings: JobsSettings, store: RedisStore
+) -> None:
+    own = EULER.model_copy(update={"schedules": ("karras", "model")})
+    await store.announce_model(
+        MODEL.model_copy(update={"default_schedule": "model", "samplers": (own, HEUN)})
+    )
+    async with open_door(jobs_settings) as (_, http):
+        for asked, schedule in (({}, "model"), ({"sampler": "heun"}, "karras")):
+            job: Any = (await http.post("/v1/jobs", json={"prompt": "a red apple", **asked})).json()
+            assert job["request"]["schedule"] == schedule
+        (model,) = (await http.get("/v1/models")).json()["models"]
+        assert model["default_schedule"] == "model"
