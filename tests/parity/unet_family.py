@@ -1,5 +1,6 @@
 """The UNet family in the parity table."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from tests.layouts import (
+    NOISE,
     ddim,
     ddpm,
     lcm,
@@ -72,6 +74,15 @@ class ByClass(DDPMPipeline):  # type: ignore[misc]
             del self.unet.forward
 
 
+def of_2022(folder: Path) -> Path:
+    """Write a model whose scheduler says neither ``steps_offset`` nor ``clip_sample``."""
+    sd15(folder, scheduler=DDIMScheduler(**NOISE))
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({k: config[k] for k in ("_class_name", *NOISE)}))
+    return folder
+
+
 def by_class(folder: Path) -> Path:
     """Write a model of pixels of ten classes."""
     return ddpm(folder, num_class_embeds=10)
@@ -95,6 +106,7 @@ def unclipped(folder: Path) -> Path:
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("SD 1.5, PNDM", sd15, StableDiffusionPipeline, (EULER, DPMPP_2M)),
+    Entry("SD 1.4 of 2022, DDIM", of_2022, StableDiffusionPipeline, (EULER_A, DPMPP_2M)),
     Entry("SD 2.1, DDIM, v", sd21, StableDiffusionPipeline, (EULER_A, UNIPC)),
     Entry("SD 2.1-base, PNDM", sd21_base, StableDiffusionPipeline, (DDIM, DPMPP_2M_SDE)),
     Entry("zero SNR, DDIM, v", zero_snr, StableDiffusionPipeline, (DPMPP_2M, EULER_A)),
