@@ -246,7 +246,6 @@ def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> 
         ("default_guidance_scale", True, "default_guidance_scale cannot be True"),
         ("default_sampler", "eulr", "unknown default_sampler 'eulr'; available: ddpm"),
         ("default_schedule", "karas", "default_schedule 'karas' is not one of leading, "),
-        ("default_schedule", "model", "takes; 'model': DDIMScheduler with clip_sample True"),
         ("languages", "en", "languages cannot be 'en'"),
         ("title", "", "title cannot be ''"),
     ):
@@ -254,6 +253,14 @@ def test_defaults_that_nothing_can_be_drawn_with_are_refused(tmp_path: Path) -> 
         set_json(folder / "sfumato.json", **{key: value})
         with pytest.raises(BundleError, match=message):
             load_bundle(folder)
+
+
+def test_a_schedule_of_a_scheduler_that_is_not_followed_is_no_default(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "m")
+    set_json(folder / "scheduler" / "scheduler_config.json", _class_name="TCDScheduler")
+    set_json(folder / "sfumato.json", default_schedule="model")
+    with pytest.raises(BundleError, match="takes; 'model': TCDScheduler "):
+        load_bundle(folder)
 
 
 def test_a_model_s_own_scheduler_is_the_default(sd15_folder: Path, tmp_path: Path) -> None:
