@@ -33,6 +33,8 @@ def check_format(file: Path) -> None:
         BundleError: it is not; the message says what it is.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise BundleError(f"{file.name} is no file")
         with file.open("rb") as opened:
             head = opened.read(64)
         sound = has_header(file)

@@ -1,7 +1,8 @@
 """Networks from the tensors of a checkpoint, renamed by diffusers' converters."""
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,10 @@ from torch import Tensor
 
 from diffusion.checkpoints import shapes as by_shape
 from diffusion.checkpoints.families import UNET, VAE, ClipPart, Family
+from diffusion.config import Table, fault
+from diffusion.config_keys import TEXT_ENCODER
+from diffusion.config_keys import UNET as UNET_KEYS
+from diffusion.config_keys import VAE as VAE_KEYS
 from diffusion.errors import BundleError
 from diffusion.parts.loading import described, one_line
 from diffusion.parts.weights import FLOATS, check_weights, difference
@@ -20,6 +25,10 @@ DTYPES = {dtype: name for name, dtype in FLOATS.items()}
 Tensors = Mapping[str, Tensor]
 VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 """What of a VAE is read; a file may hold the losses of its training, too."""
+OPEN_CLIP = re.compile(
+    r"transformer\..*|(positional|token)_embedding(\.weight)?|ln_final\..*|text_projection"
+    r"|logit_scale|attn_mask"
+)
 UNUSED_CLIP = re.compile(r".*position_ids|logit_scale|attn_mask")
 
 
@@ -49,13 +58,11 @@ def unet(tensors: Tensors, family: Family, side: int, file: Path) -> Network:
 
     own = {name: tensor for name, tensor in tensors.items() if name.startswith(UNET)}
     config = by_shape.unet_config(_shapes(tensors), family, side)
-    try:
+    with _converting("UNet"):
         converted = convert_ldm_unet_checkpoint(own, config)
-    except (AttributeError, IndexError, KeyError) as error:
-        raise BundleError(f"{one_line(error)} is missing in its UNet") from error
     _check_all_used(own, converted)
     network = Network("unet", config, converted)
-    _check(network, lambda: UNet2DConditionModel.from_config(dict(config)), file)
+    _check(network, UNET_KEYS, lambda: UNet2DConditionModel.from_config(dict(config)), file)
     return network
 
 
@@ -81,8 +88,19 @@ def checked_vae(tensors: Tensors, config: Mapping[str, Any], file: Path) -> Netw
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     network = Network("vae", config, tensors)
-    _check(network, lambda: AutoencoderKL.from_config(dict(config)), file)
+    _check(network, VAE_KEYS, lambda: AutoencoderKL.from_config(dict(config)), file)
     return network
+
+
+@contextlib.contextmanager
+def _converting(part: str) -> Iterator[None]:
+    """Say which part is not as diffusers' converter expects it to be."""
+    try:
+        yield
+    except KeyError as error:
+        raise BundleError(f"{one_line(error)} is missing in its {part}") from error
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise BundleError(f"its {part} cannot be converted: {one_line(error)}") from error
 
 
 def _converted_vae(own: Tensors) -> dict[str, Tensor]:
@@ -90,10 +108,8 @@ def _converted_vae(own: Tensors) -> dict[str, Tensor]:
 
     levels = len({m[1] for name in own if (m := re.match(r"encoder\.down\.(\d+)\.", name))})
     blocks = {"down_block_types": range(levels), "up_block_types": range(levels)}
-    try:
+    with _converting("VAE"):
         converted: dict[str, Tensor] = convert_ldm_vae_checkpoint(own, blocks)
-    except (AttributeError, IndexError, KeyError) as error:
-        raise BundleError(f"{one_line(error)} is missing in its VAE") from error
     _check_all_used(own, converted)
     return converted
 
@@ -111,7 +127,8 @@ def text_encoder(tensors: Tensors, encoder: ClipPart, file: Path) -> Network:
     config = by_shape.clip_config(_shapes(converted), encoder)
     kind: Any = getattr(transformers, encoder.kind)
     network = Network(encoder.part, config, converted)
-    _check(network, lambda: kind(kind.config_class.from_dict(dict(config))), file)
+    build = kind.config_class.from_dict
+    _check(network, TEXT_ENCODER, lambda: kind(build(dict(config))), file)
     return network
 
 
@@ -129,8 +146,18 @@ def _converted_clip(own: Tensors, encoder: ClipPart) -> dict[str, Tensor]:
     width = own.get(f"{encoder.prefix}positional_embedding")
     if width is None or width.ndim != 2:
         raise BundleError(f"{encoder.prefix}positional_embedding is missing")
+    _check_open_clip(own, encoder.prefix)
     network = SimpleNamespace(config=SimpleNamespace(hidden_size=width.shape[1]))
-    return dict(convert_open_clip_checkpoint(network, own, prefix=encoder.prefix))
+    with _converting(encoder.part):
+        return dict(convert_open_clip_checkpoint(network, own, prefix=encoder.prefix))
+
+
+def _check_open_clip(own: Tensors, prefix: str) -> None:
+    """Refuse tensors that the converter passes over without being harmless."""
+    names = (name.removeprefix(prefix) for name in own)
+    left = [name for name in names if not OPEN_CLIP.fullmatch(name)]
+    if left:
+        raise BundleError(difference([], left))
 
 
 def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
@@ -144,8 +171,10 @@ def _check_all_used(given: Tensors, converted: Tensors) -> None:
         raise BundleError(difference([], left))
 
 
-def _check(network: Network, build: Any, file: Path) -> None:
+def _check(network: Network, table: Table, build: Any, file: Path) -> None:
     """Compare the converted tensors with the network that their configuration describes."""
+    if wrong := fault(network.config, table):
+        raise BundleError(f"{network.part}: {wrong}")
     weights = {
         name: TensorEntry(DTYPES.get(each.dtype, str(each.dtype)), tuple(each.shape), file.name)
         for name, each in network.tensors.items()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diffusion.checkpoints.families import UNET, ClipPart, Family
-from diffusion.checkpoints.tokenizer import TOKENS
+from diffusion.checkpoints.tokenizer import POSITIONS, TOKENS
 from diffusion.errors import BundleError
 
 HEAD_DIM = 64
@@ -38,18 +38,20 @@ def unet_config(shapes: Shapes, family: Family, side: int) -> dict[str, Any]:
         "down_block_types": _types(down, "Down"),
         "up_block_types": _types(up, "Up"),
         **_middle(own),
-        "cross_attention_dim": own[crosses[0]][1],
+        "cross_attention_dim": _shape(own, crosses[0], 2)[1],
         "attention_head_dim": family.heads or [max(1, each // HEAD_DIM) for each in channels],
-        "use_linear_projection": len(_shape(own, projection)) == 2,
+        "use_linear_projection": len(own.get(projection, ())) == 2,
         **_depths(down, up),
         **_added(own, shapes, family),
         **family.unet,
     }
 
 
-def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
-    if name not in shapes or not shapes[name]:
+def _shape(shapes: Shapes, name: str, rank: int = 4) -> tuple[int, ...]:
+    if name not in shapes:
         raise BundleError(f"{name} is missing")
+    if len(shapes[name]) != rank:
+        raise BundleError(f"{name} is {list(shapes[name])}, not of {rank} dimensions")
     return shapes[name]
 
 
@@ -113,8 +115,8 @@ def _added(own: Shapes, shapes: Shapes, family: Family) -> dict[str, Any]:
     last = family.encoders[-1]
     if not last.projects:
         return {}
-    given = _shape(own, "label_emb.0.0.weight")[1]
-    pooled = _shape(shapes, f"{last.prefix}text_projection")[-1]
+    given = _shape(own, "label_emb.0.0.weight", 2)[1]
+    pooled = _shape(shapes, f"{last.prefix}text_projection", 2)[1]
     return {
         "addition_embed_type": "text_time",
         "addition_time_embed_dim": (given - pooled) // 6,
@@ -154,11 +156,14 @@ def clip_config(shapes: Shapes, encoder: ClipPart) -> dict[str, Any]:
     Raises:
         BundleError: the names are of no CLIP, or its vocabulary is not CLIP's.
     """
-    words, width = _shape(shapes, "text_model.embeddings.token_embedding.weight")
+    words, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", 2)
     if words != TOKENS:
         raise BundleError(f"{encoder.part} knows {words} tokens, and CLIP's tokenizer {TOKENS}")
     layers = _numbered(shapes, "text_model.encoder.layers.")
-    inner = _shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight")[0]
+    inner = _shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0]
+    positions = _shape(shapes, "text_model.embeddings.position_embedding.weight", 2)[0]
+    if positions != POSITIONS:
+        raise BundleError(f"{encoder.part} reads {positions} tokens, and CLIP {POSITIONS}")
     projected = shapes.get("text_projection.weight", (width,))[0]
     return {
         "architectures": [encoder.kind],
@@ -168,9 +173,7 @@ def clip_config(shapes: Shapes, encoder: ClipPart) -> dict[str, Any]:
         "projection_dim": projected,
         "num_hidden_layers": layers,
         "num_attention_heads": max(1, width // HEAD_DIM),
-        "max_position_embeddings": _shape(
-            shapes, "text_model.embeddings.position_embedding.weight"
-        )[0],
+        "max_position_embeddings": positions,
         "vocab_size": words,
         "hidden_act": "gelu" if encoder.open_clip else "quick_gelu",
         "layer_norm_eps": 1e-05,

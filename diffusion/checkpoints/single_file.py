@@ -13,7 +13,7 @@ from diffusion.checkpoints import networks
 from diffusion.checkpoints.ema import EMA, averaged
 from diffusion.checkpoints.families import UNET, VAE, Family, family_of
 from diffusion.checkpoints.kinds import READ, UNET_CHANNELS, check_floats, check_format, check_kind
-from diffusion.checkpoints.networks import Network
+from diffusion.checkpoints.networks import VAE_PARTS, Network
 from diffusion.checkpoints.prediction import Prediction, prediction, scheduler_config, side
 from diffusion.checkpoints.tokenizer import write_tokenizer
 from diffusion.checkpoints.vae import given_vae
@@ -24,8 +24,8 @@ from diffusion.tensor_file import TensorEntry, read_file
 
 READ_PREFIXES = (UNET, VAE, "cond_stage_model.", "conditioner.")
 KNOWN_PREFIXES = (
-    EMA, "alphas_cumprod", "betas", "denoiser.", "global_step", "log_one_minus_", "logvar",
-    "lvlb_weights", "posterior_", "sqrt_", "v_pred", "ztsnr",
+    EMA, f"{VAE}loss.", f"{VAE}{EMA}", "alphas_cumprod", "betas", "denoiser.", "global_step",
+    "log_one_minus_", "logvar", "lvlb_weights", "posterior_", "sqrt_", "v_pred", "ztsnr",
 )  # fmt: skip
 """Tensors of training, which a model does without."""
 
@@ -76,7 +76,7 @@ def read_checkpoint(
     check_floats(file, {n: e for n, e in taken.items() if n.startswith(READ_PREFIXES)})
     with _naming(file):
         found = prediction(family, entries.keys(), metadata, prediction_type, zero_snr)
-    notes += [found.because, *_ignored(entries)]
+    notes += [found.because, *_ignored(entries, family)]
     return Checkpoint(file, family, found, names, (family.title, *notes))
 
 
@@ -99,8 +99,11 @@ def _unet_names(
     return names | averages, [f"its moving averages (EMA) are taken, {said}"]
 
 
-def _ignored(entries: Mapping[str, TensorEntry]) -> list[str]:
-    left = [name for name in entries if not name.startswith(READ_PREFIXES + KNOWN_PREFIXES)]
+def _ignored(entries: Mapping[str, TensorEntry], family: Family) -> list[str]:
+    encoders = tuple(each.prefix for each in family.encoders)
+    vae = tuple(VAE + part for part in VAE_PARTS)
+    known = (UNET, *vae, *encoders, *KNOWN_PREFIXES)
+    left = [name for name in entries if not name.startswith(known)]
     if not left:
         return []
     shown = ", ".join(repr(name[:60])[1:-1] for name in left[:3]) + (", …" if left[3:] else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 MERGES = Path(__file__).parent / "clip" / "merges.txt"
 START, END = "<|startoftext|>", "<|endoftext|>"
-TOKENS = 49_408
+TOKENS, POSITIONS = 49_408, 77
 WORD_END = "</w>"
 
 
@@ -21,7 +21,7 @@ def write_tokenizer(folder: Path, *, pad: str) -> None:
     (folder / "vocab.json").write_text(json.dumps(vocabulary(), ensure_ascii=False), "utf-8")
     config = {
         "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
+        "model_max_length": POSITIONS,
         "bos_token": START,
         "eos_token": END,
         "unk_token": END,

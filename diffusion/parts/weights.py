@@ -53,8 +53,9 @@ def weight_files(folder: Path, stem: str) -> WeightFiles:
     indices = _by_variant(folder, rf"{stem}\.safetensors\.index{word}\.json")
     found = singles.keys() | indices.keys()
     if not found:
-        index = ".index.json" if list(folder.glob(f"{stem}*-of-*.safetensors")) else ""
-        raise BundleError(f"{folder.name}/{stem}.safetensors{index} is missing")
+        if shards := sorted(path.name for path in folder.glob(f"{stem}*-of-*.safetensors")):
+            raise BundleError(f"{folder.name}/{shards[0]} is a shard whose index is missing")
+        raise BundleError(f"{folder.name}/{stem}.safetensors is missing")
     chosen = min(found, key=lambda each: (VARIANTS.index(each) if each in VARIANTS else 9, each))
     single, index_file = singles.get(chosen), indices.get(chosen)
     if single is not None and index_file is not None:

@@ -41,11 +41,25 @@ EXPORT = tuple(
 )
 
 
+SHARDED = (
+    "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
+    "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+)
+VARIANT = ("unet/diffusion_pytorch_model.bf16.safetensors", "text_encoder/model.fp16.safetensors")
+SHARD_HARMS: dict[str, object] = {
+    "no map": None,
+    "an empty map": {},
+    "a map of lists": {"conv_in.weight": []},
+    "a shard elsewhere": {"conv_in.weight": "../vae/diffusion_pytorch_model.safetensors"},
+    "an absolute shard": {"conv_in.weight": "/etc/passwd"},
+}
+
+
 @dataclass(frozen=True)
 class BadBundle:
     """A way to break a bundle."""
 
-    base: str  # the sound one: tiny, clip, exported, or one of OTHERS
+    base: str  # the sound one: tiny, clip, exported, sharded, variant, or one of OTHERS
     file: str  # what the refusal has to name, below the bundle
     harm: str
     do: Harm
@@ -256,6 +270,8 @@ def bad_bundles() -> Iterator[BadBundle]:
         yield from _of_export(file)
     for harm, do in MANIFEST_HARMS.items():
         yield BadBundle("exported", EXPORT[0], harm, do)
+    for file in (*SHARDED, *VARIANT):
+        yield from _of_layout(file)
     another = partial(_verified_copy, "text_encoder.onnx")
     yield BadBundle("exported", "onnx/fp32/vae_decoder.onnx", "another graph", another)
 
@@ -266,6 +282,18 @@ def _of_file(base: str, file: str) -> Iterator[BadBundle]:
     harms |= WEIGHT_HARMS if file.endswith(".safetensors") else {}
     for harm, do in harms.items():
         yield BadBundle(base, file, harm, do)
+
+
+def _of_layout(file: str) -> Iterator[BadBundle]:
+    """Yield the ways that the plain layout does not show, or that are soon made."""
+    base = "sharded" if file in SHARDED else "variant"
+    for bad in _of_file(base, file):
+        gone = bad.harm == "missing" and "-of-" not in file  # then another file is looked for
+        if not gone and not re.search(r"10\^|MB", bad.harm):
+            yield bad
+    if file.endswith(".json"):
+        for harm, shards in SHARD_HARMS.items():
+            yield BadBundle(base, file, harm, partial(_set, "weight_map", shards))
 
 
 def _of_values(base: str, file: str, keys: tuple[str, ...]) -> Iterator[BadBundle]:

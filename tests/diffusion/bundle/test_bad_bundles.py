@@ -4,12 +4,14 @@ Loading is what ``python -m workers.check`` and a worker's start have in common;
 these themselves.
 """
 
+import json
 import resource
 import shutil
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from diffusion.bundle.bundle import load_bundle
 from diffusion.errors import BundleError
@@ -32,6 +34,33 @@ def clip_bundle(folder: Path) -> Path:
     return folder
 
 
+def variant_bundle(folder: Path) -> Path:
+    """Write a bundle with two parts' weights as variants alone."""
+    tiny_bundle(folder)
+    for part, stem, word in (
+        ("unet", "diffusion_pytorch_model", "bf16"), ("text_encoder", "model", "fp16"),
+    ):  # fmt: skip
+        path = folder / part / f"{stem}.safetensors"
+        path.rename(path.with_name(f"{stem}.{word}.safetensors"))
+    return folder
+
+
+def sharded_bundle(folder: Path) -> Path:
+    """Write a bundle whose UNet is in two shards, of the variant fp16."""
+    path = tiny_bundle(folder) / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    path.unlink()
+    where: dict[str, str] = {}
+    for shard in (1, 2):
+        name = f"diffusion_pytorch_model.fp16-0000{shard}-of-00002.safetensors"
+        part = {n: t for i, (n, t) in enumerate(sorted(tensors.items())) if i % 2 == shard - 1}
+        save_file(part, path.with_name(name), {"format": "pt"})
+        where |= dict.fromkeys(part, name)
+    index = {"metadata": {"total_size": 0}, "weight_map": where}
+    path.with_name(f"{path.name}.index.fp16.json").write_text(json.dumps(index))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory, exported_tiny: Path) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
@@ -41,6 +70,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory, exported_tiny: Path) -> dict
         "exported": exported_tiny,
         "pixart": pixart(folder / "pixart"),
         "pieces": pieces_instead(pixart(folder / "pieces")),
+        "sharded": sharded_bundle(folder / "sharded"),
+        "variant": variant_bundle(folder / "variant"),
     }
 
 

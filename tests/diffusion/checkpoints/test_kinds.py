@@ -138,7 +138,7 @@ def test_another_format_is_named(tmp_path: Path, name: str, content: bytes, what
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"gone\.safetensors: No such file"):
         read_checkpoint(tmp_path / "gone.safetensors")
-    with pytest.raises(BundleError, match="Is a directory"):
+    with pytest.raises(BundleError, match="is no file"):
         read_checkpoint(tmp_path)
 
 
