@@ -131,16 +131,27 @@ class VPSchedule:
         return self.sigmas[np.isfinite(self.sigmas)]
 
     @cached_property
+    def _last_root(self) -> float:
+        """Return sqrt(ᾱ) at the last finite level."""
+        return float(1 / np.hypot(1, self._finite[-1]))
+
+    @cached_property
     def log_sigmas(self) -> Array:
         """ln of the finite σ_t."""
         return np.log(self._finite)
 
     def sigma_of(self, timesteps: Array) -> Array:
-        """Return σ at (fractional) timesteps, log-linear in between (Karras et al. 2022)."""
+        """Return σ at (fractional) timesteps, log-linear in between (Karras et al. 2022).
+
+        Before an infinite last level sqrt(ᾱ) is linear.
+        """
+        last = self.num_train_timesteps - 1
         grid = np.arange(len(self._finite), dtype=np.float64)
         between = np.exp(np.interp(timesteps, grid, self.log_sigmas))
+        root = self._last_root * (last - np.clip(timesteps, grid[-1], last))
+        with np.errstate(divide="ignore"):
+            between = np.where(timesteps > grid[-1], np.sqrt(1 / root**2 - 1), between)
         whole = np.asarray(timesteps) == np.floor(timesteps)
-        last = self.num_train_timesteps - 1
         exact = self.sigmas[np.clip(np.floor(timesteps).astype(int), 0, last)]
         return np.where(whole, exact, between)
 
@@ -152,7 +163,10 @@ class VPSchedule:
         """Return the fractional timesteps of positive levels, clamped to 0..T−1."""
         grid = np.arange(len(self._finite), dtype=np.float64)
         times = np.interp(np.log(sigmas), self.log_sigmas, grid)
-        return np.where(np.isinf(sigmas), self.num_train_timesteps - 1, times)
+        if len(grid) == self.num_train_timesteps:
+            return np.asarray(times)
+        beyond = self.num_train_timesteps - 1 - 1 / (self._last_root * np.hypot(1, sigmas))
+        return np.where(sigmas > self._finite[-1], beyond, times)
 
     def initial_scale(self, sigma: float) -> float:
         """Return what unit noise is multiplied by at the first level, sqrt(1 + σ²)."""

@@ -12,7 +12,7 @@ from diffusion.errors import ScheduleError
 from diffusion.schedules.levels import Levels
 from diffusion.schedules.schedule import sampling_levels
 from diffusion.schedules.spread import SAMPLING_SCHEDULES
-from diffusion.schedules.vp import VPSchedule, training_betas
+from diffusion.schedules.vp import VPSchedule, training_betas, zero_terminal_snr
 from tests.diffusion.samplers.toy import SCHEDULE
 
 TRAINING = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -145,3 +145,15 @@ def test_config_we_cannot_serve_is_refused(config: dict[str, object], message: s
 def test_levels_that_cannot_be_made_are_refused(schedule: str, steps: int, message: str) -> None:
     with pytest.raises(ScheduleError, match=message):
         sampling_levels(SCHEDULE, schedule, steps)
+
+
+def test_timesteps_before_an_infinite_level_have_levels_of_their_own() -> None:
+    schedule = VPSchedule(zero_terminal_snr(SCHEDULE.alphas_cumprod), "v_prediction")
+    timesteps = np.array([997.5, 998.0, 998.2, 998.9, 999.0])
+    sigmas = schedule.sigma_of(timesteps)
+    assert np.all(np.diff(sigmas[:-1]) > 0)
+    assert np.isinf(sigmas[-1])
+    assert schedule.timestep_of(sigmas) == pytest.approx(timesteps)
+    for name in SAMPLING_SCHEDULES:
+        for steps in (1, 2, 300, 1000):
+            assert np.isinf(sampling_levels(schedule, name, steps).sigmas[0]) or name == "leading"

@@ -75,8 +75,9 @@ def test_levels_that_follow_the_size_are_counted_at_the_model_s_own(bundle: Bund
 
 
 def test_a_model_without_a_schedule_of_its_own_announces_none(bundle: Bundle) -> None:
-    assert bundle.info.default_schedule == OF_SAMPLER
-    assert model_entry(bundle.info, bundle.noise_schedule).default_schedule is None
+    assert model_entry(bundle.info, bundle.noise_schedule).default_schedule == OWN
+    without = replace(bundle.info, default_schedule=OF_SAMPLER)
+    assert model_entry(without, bundle.noise_schedule).default_schedule is None
 
 
 def test_a_sampler_that_has_no_schedule_for_the_model_is_not_announced(bundle: Bundle) -> None:
