@@ -53,7 +53,7 @@ def refusal(file: Path, folder: Path) -> str:
     return said
 
 
-@pytest.mark.parametrize("harm", [*FILES, "10^5 tensors", "10^6 tensors", *BYTES])
+@pytest.mark.parametrize("harm", [*FILES, *BYTES])
 def test_a_harm_to_its_bytes(sound: dict[str, Tensors], tmp_path: Path, harm: str) -> None:
     file = original.write(tmp_path / "m.safetensors", sound[SD1])
     (FILES | BYTES)[harm](file)
@@ -98,7 +98,7 @@ def test_a_harm_to_a_tensor_of_each_part(
     for number, prefix in enumerate(PARTS[title]):
         own = sorted(n for n, t in sound[title].items() if n.startswith(prefix) and t.ndim > 1)
         used = [n for n in own if "position_ids" not in n and ".resblocks.23." not in n]
-        for place in (0, len(used) // 2, len(used) - 1):
+        for place in (0, len(used) - 1):
             tensors = dict(sound[title])
             HARMS[harm](tensors, used[place])
             file = original.write(tmp_path / f"{number}-{place}.safetensors", tensors)
