@@ -96,11 +96,17 @@ class Prompts:
 
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     config = read_config(folder / "transformer", TRANSFORMER)
+    if wrong := _wrong(config):
+        raise BundleError(f"transformer/config.json: {wrong}")
     t5 = T5Encoder.load(
         folder, "", parts.device, parts.dtype, length=TOKENS[index["_class_name"]], masked=True
     )
-    if wrong := _wrong(config, t5.width):
-        raise BundleError(f"transformer/config.json: {wrong}")
+    wanted = config["caption_channels"] or config["cross_attention_dim"]
+    if t5.width != wanted:
+        raise BundleError(
+            f"transformer/config.json: the transformer wants states of {wanted}, "
+            f"the text encoder gives {t5.width}"
+        )
 
     def backbone() -> PixArt:
         from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
@@ -116,17 +122,15 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     )
 
 
-def _wrong(config: Mapping[str, Any], width: int) -> str | None:
-    """Return what does not fit, in the network or between it and the prompts' states."""
+def _wrong(config: Mapping[str, Any]) -> str | None:
+    """Return what does not fit in the network."""
     given, taken = config["out_channels"], config["in_channels"]
     if given not in (taken, 2 * taken):  # twice: with the variances, learned beside ε
         return f"the transformer takes {taken} channels and gives {given}"
     inner = config["num_attention_heads"] * config["attention_head_dim"]
-    captions, attended = config["caption_channels"], config["cross_attention_dim"]
-    if captions is not None and attended != inner:
+    attended = config["cross_attention_dim"]
+    if config["caption_channels"] is not None and attended != inner:
         return f"cross_attention_dim is {attended}, and captions are projected to {inner}"
-    if width != (captions or attended):
-        return f"the transformer wants states of {captions or attended}, the encoder gives {width}"
     if config["sample_size"] % config["patch_size"]:
         return f"sample_size {config['sample_size']} is no multiple of {config['patch_size']}"
     return None

@@ -109,11 +109,13 @@ class Prompts:
 
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     config = read_config(folder / "transformer", TRANSFORMER)
+    if wrong := _wrong(config):
+        raise BundleError(f"transformer/config.json: {wrong}")
     clips = [load_clip(folder, suffix, parts.encoder, True) for suffix in ("", "_2")]
     t5 = None
     if (folder / "text_encoder_3").is_dir():
         t5 = T5Encoder.load(folder, "_3", parts.device, parts.dtype, length=T5_TOKENS)
-    if wrong := _wrong(config) or _wrong_prompts(config, clips, t5):
+    if wrong := _wrong_prompts(config, clips, t5):
         raise BundleError(f"transformer/config.json: {wrong}")
 
     def backbone() -> SD3Transformer:

@@ -175,6 +175,7 @@ def test_sigma_is_drawn_as_diffusers_draws_it(
     named = {"scheduler": ["diffusers", type(scheduler).__name__]}
     changed(folder / "model_index.json", named)
     bundle, pipeline = load_bundle(folder), pipeline_of(folder)
+    assert (bundle.info.default_sampler, bundle.info.default_schedule) == (sampler, "model")
     options: dict[str, Any] = {"steps": 8, "guidance_scale": 4.5, "width": 32, "height": 32}
     for prompt in ("A red apple", LONG):
         ours = drawn(bundle, prompt, sampler=sampler, schedule="model", **options)

@@ -204,6 +204,7 @@ def test_layout_says_what_the_model_is(folders: dict[bool, Path]) -> None:
     assert (info.width, info.height, info.latent_channels) == (32, 32, 16)
     assert (info.latent_scale_factor, info.side_multiple, info.max_side) == (2, 4, 48)
     assert (info.default_steps, info.default_guidance_scale) == (28, 7.0)
+    assert (info.default_sampler, info.default_schedule) == ("euler", "model")
     assert (info.prediction_type, info.token_side) == ("flow_prediction", 4)
 
 

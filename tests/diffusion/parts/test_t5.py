@@ -104,6 +104,19 @@ def test_shards_are_read(folder: Path) -> None:
         load(folder)
 
 
+def test_shards_of_a_variant_are_read(folder: Path) -> None:
+    (wanted,) = load(folder).encode(["a red apple"])
+    encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    shutil.rmtree(folder / "text_encoder")
+    half = encoder.half()
+    half.save_pretrained(folder / "text_encoder", max_shard_size="30KB", variant="fp16")
+    assert (folder / "text_encoder/model.safetensors.index.fp16.json").exists()
+    t5 = T5Encoder.load(folder, "", CPU, None, length=30, masked=True)
+    assert t5.encoder.dtype == torch.float16
+    (found,) = t5.encode(["a red apple"])
+    assert torch.allclose(found.embeddings, wanted.embeddings, atol=0.02)
+
+
 def test_embeddings_under_no_name_are_missing(folder: Path) -> None:
     path = folder / "text_encoder/model.safetensors"
     tensors = load_file(path)
