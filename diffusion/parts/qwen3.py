@@ -1,5 +1,6 @@
 """Qwen3 as a text encoder: the penultimate states of a prompt's own tokens, of any number."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ class Qwen3:
         from transformers import Qwen3Model
 
         config = read_config(folder / ENCODER, QWEN3)
+        if wrong := _wrong(config):
+            raise BundleError(f"{ENCODER}/config.json: {wrong}")
         tokenizer = _tokenizer(folder / "tokenizer", length, int(config["vocab_size"]))
         encoder = load_part(Qwen3Model, folder / ENCODER, config, dtype)
         encoder = encoder.to(device).eval().requires_grad_(False)
@@ -143,6 +146,18 @@ class Qwen3:
         )
         states: Tensor = output.hidden_states[-2][0].float()
         return states
+
+
+def _wrong(config: Mapping[str, Any]) -> str | None:
+    """Return what does not fit in the network: transformers would not say."""
+    if ("rope_theta" in config) == ("rope_parameters" in config):
+        return "rope_theta is said neither alone nor in rope_parameters alone"
+    heads, shared = config["num_attention_heads"], config.get("num_key_value_heads")
+    if shared is not None and heads % shared:
+        return f"num_attention_heads {heads} is no multiple of num_key_value_heads {shared}"
+    if config.get("head_dim", 128) % 2:
+        return f"head_dim {config['head_dim']} is odd"
+    return None
 
 
 def _tokenizer(folder: Path, length: int, known: int) -> Any:

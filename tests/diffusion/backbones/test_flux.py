@@ -53,8 +53,10 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
-def loaded(folder: Path) -> Loaded:
-    return FLUX.load(folder, read_json(folder / "model_index.json"), TorchParts(folder, CPU))
+def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    parts = TorchParts(folder, CPU)
+    parts.dtype = dtype
+    return FLUX.load(folder, read_json(folder / "model_index.json"), parts)
 
 
 def pipeline_of(folder: Path) -> Any:
@@ -126,6 +128,19 @@ def predicted(pipeline: Any, prompt: str, sample: Tensor, t: Tensor, scale: floa
     ).sample
     unpacked: Tensor = pipeline._unpack_latents(velocity, 2 * height, 2 * width, 2)[0]
     return unpacked
+
+
+def test_halves_are_computed_in_and_floats_returned(folders: dict[bool, Path]) -> None:
+    sample = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        model = loaded(folders[True], dtype)
+        prompts = model.text.encode(["a cat", "a" * 90])
+        assert {each.embeddings.dtype for each in prompts} == {torch.float32}
+        conditions = [Condition(each, (16, 16), 3.5) for each in prompts]
+        found[dtype] = model.backbone().predict(sample, torch.tensor([1000.0, 500.0]), conditions)
+        assert found[dtype].dtype == torch.float32
+        assert torch.allclose(found[dtype], found[torch.float32], atol=0.2), dtype
 
 
 def drawn_by_diffusers(pipeline: Any, prompt: str, dev: bool, **options: Any) -> Pixels:

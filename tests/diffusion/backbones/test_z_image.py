@@ -52,8 +52,10 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
-def loaded(folder: Path) -> Loaded:
-    return Z_IMAGE.load(folder, read_json(folder / "model_index.json"), TorchParts(folder, CPU))
+def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    parts = TorchParts(folder, CPU)
+    parts.dtype = dtype
+    return Z_IMAGE.load(folder, read_json(folder / "model_index.json"), parts)
 
 
 def pipeline_of(folder: Path) -> Any:
@@ -81,6 +83,19 @@ def predicted(pipeline: Any, prompt: str, sample: Tensor, t: Tensor) -> Tensor:
     (output,) = pipeline.transformer([sample[:, None]], (1000 - t[None]) / 1000, [states]).sample
     velocity: Tensor = -output[:, 0]
     return velocity
+
+
+def test_halves_are_computed_in_and_floats_returned(folder: Path) -> None:
+    sample = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        model = loaded(folder, dtype)
+        prompts = model.text.encode(["a cat", "a" * 90])
+        assert {each.embeddings.dtype for each in prompts} == {torch.float32}
+        conditions = [Condition(each, (16, 16), 3.5) for each in prompts]
+        found[dtype] = model.backbone().predict(sample, torch.tensor([1000.0, 500.0]), conditions)
+        assert found[dtype].dtype == torch.float32
+        assert torch.allclose(found[dtype], found[torch.float32], atol=0.2), dtype
 
 
 def drawn_by_diffusers(pipeline: Any, prompt: str, **options: Any) -> Pixels:
@@ -182,6 +197,9 @@ def test_a_broken_file_is_named(folder: Path, tmp_path: Path) -> None:
         ("text_encoder", {"layer_types": ["sliding_attention"] * 3}, "layer_types"),
         ("text_encoder", {"rope_scaling": {"type": "yarn"}}, "rope_scaling"),
         ("text_encoder", {"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters"),
+        ("text_encoder", {"rope_theta": 1_000_000}, "rope_theta is said neither alone nor"),
+        ("text_encoder", {"num_key_value_heads": 3}, "is no multiple of num_key_value_heads 3"),
+        ("text_encoder", {"head_dim": 7}, "head_dim 7 is odd"),
         ("text_encoder", {"architectures": ["Qwen3MoeForCausalLM"]}, "architectures"),
         ("text_encoder", {"model_type": "qwen2"}, "model_type 'qwen2'"),
         ("text_encoder", {"num_hidden_layers": 4}, "text_encoder/config.json: .*layer_types"),
