@@ -33,6 +33,7 @@ class Loaded:
     token: int | None = None  # latents a side of an image token, which levels may depend on
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
     prompt: PromptKind = "text"
+    zeros_for_none: bool = False  # zeros stand for a negative prompt that is not given
     pixels: bool = False  # the latents are the image itself: there is no VAE
     steps: int | None = None  # the default number, where it is not the layout's
     guidance_scale: float | None = None  # likewise

@@ -1,5 +1,6 @@
 """``UNet2DConditionModel``: Stable Diffusion 1.5, 2.1, SDXL and their kin, LCM among them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from diffusion.parts.open import OnnxParts, TorchParts
 from diffusion.parts.prompt import TextEncoder
 from diffusion.parts.unet_config import unet_config
 
+EARLY_SIDE = 64  # of diffusers below 0.9
 LCM_STEPS, LCM_GUIDANCE_SCALE = 4, 8.5  # diffusers' defaults
 AMENDING = (
     "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline",
@@ -76,8 +78,7 @@ def _added(conditions: Sequence[Condition], device: torch.device) -> dict[str, T
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts | OnnxParts) -> Loaded:
     config = unet_config(folder)
     xl = str(index.get("_class_name")).startswith("StableDiffusionXL")
-    zeros = bool(index.get("force_zeros_for_empty_prompt", xl))
-    text = TextEncoder.load(folder, parts.device, parts.encoder, zeros_for_empty_prompt=zeros)
+    text = TextEncoder.load(folder, parts.device, parts.encoder)
     if config["cross_attention_dim"] != text.width:
         raise BundleError(
             f"unet/config.json: the unet wants embeddings of {config['cross_attention_dim']}, "
@@ -89,12 +90,20 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts | OnnxParts)
         backbone=lambda: UNet(parts.backend(), guidance_dim),
         text=text,
         channels=int(config["in_channels"]),
-        side=int(config["sample_size"]),
+        side=_side(index, config),
         multiple=2 ** (len(config["block_out_channels"]) - 1),
         embeds_guidance=guidance_dim is not None,
+        zeros_for_none=bool(index.get("force_zeros_for_empty_prompt", xl)),
         steps=None if guidance_dim is None else LCM_STEPS,
         guidance_scale=None if guidance_dim is None else LCM_GUIDANCE_SCALE,
     )
+
+
+def _side(index: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+    """Return the side that pipelines of Stable Diffusion assume: early files say 32 for all."""
+    side, wrote = int(config["sample_size"]), str(config.get("_diffusers_version", ""))
+    early = re.match(r"0\.[0-8]\.", wrote) and index.get("_class_name") in AMENDING
+    return max(side, EARLY_SIDE) if early else side
 
 
 def _check_added(unet: Mapping[str, Any], text: TextEncoder) -> None:

@@ -58,8 +58,10 @@ class Bundle:
         decoder: Decoder,
         device: torch.device,
         clip: float | None = None,
+        *,
+        zeros_for_none: bool = False,
     ) -> None:
-        """``clip`` bounds the denoised estimate to ± this."""
+        """Zeros may stand for no negative prompt; ``clip`` bounds the estimate to ± this."""
         self.info = info
         self.noise_schedule = noise_schedule
         self.backbone = backbone
@@ -67,12 +69,18 @@ class Bundle:
         self.clip = clip
         self._text = text
         self._decoder = decoder
+        self._zeros_for_none = zeros_for_none
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str], *, alone: bool = False) -> list[Conditioning]:
         """Return one conditioning per prompt; ``alone`` encodes each by itself, bit for bit."""
         groups = [[prompt] for prompt in prompts] if alone else [list(prompts)]
         return [c for group in groups if group for c in self._text.encode(group)]
+
+    def encode_negative(self, prompt: str) -> Conditioning:
+        """Return the conditioning of a negative prompt; "" is none."""
+        (found,) = self.encode_prompts([prompt])
+        return found.zeros() if prompt == "" and self._zeros_for_none else found
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, *, alone: bool = False) -> NDArray[np.uint8]:
@@ -177,7 +185,16 @@ def assemble(
     if name is not None:
         info = replace(info, name=name)
     check_name(info.name)
-    return Bundle(info, schedule, loaded.backbone(), loaded.text, decoder, parts.device, clip)
+    return Bundle(
+        info,
+        schedule,
+        loaded.backbone(),
+        loaded.text,
+        decoder,
+        parts.device,
+        clip,
+        zeros_for_none=loaded.zeros_for_none,
+    )
 
 
 def _check_codec(folder: Path, layout: Layout, loaded: Loaded) -> None:

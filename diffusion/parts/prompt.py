@@ -53,24 +53,14 @@ class Part:
 
 
 class TextEncoder:
-    """Encodes prompts; with ``zeros_for_empty_prompt`` "" becomes zeros, as in SDXL's training."""
+    """Encodes prompts."""
 
-    def __init__(
-        self, parts: Sequence[Part], device: torch.device, *, zeros_for_empty_prompt: bool
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], device: torch.device) -> None:
         self._parts = parts
         self._device = device
-        self._zeros_for_empty_prompt = zeros_for_empty_prompt
 
     @classmethod
-    def load(
-        cls,
-        folder: Path,
-        device: torch.device,
-        encoders: OpenEncoder,
-        *,
-        zeros_for_empty_prompt: bool,
-    ) -> "TextEncoder":
+    def load(cls, folder: Path, device: torch.device, encoders: OpenEncoder) -> "TextEncoder":
         """Load ``text_encoder`` and, if there is one, ``text_encoder_2``.
 
         Raises:
@@ -78,7 +68,7 @@ class TextEncoder:
         """
         two = (folder / "text_encoder_2").is_dir()
         parts = [load_clip(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
-        return cls(parts, device, zeros_for_empty_prompt=zeros_for_empty_prompt)
+        return cls(parts, device)
 
     @property
     def width(self) -> int:
@@ -105,10 +95,7 @@ class TextEncoder:
         pooled = encoded[-1][1] if len(encoded) > 1 else [None] * len(prompts)
         by_prompt = zip(*(found for _, found in tokenized), strict=True)
         truncations = [tuple(each for each in found if each) for found in by_prompt]
-        found = [Conditioning(*row) for row in zip(states, pooled, truncations, strict=True)]
-        if self._zeros_for_empty_prompt:
-            return [e if p else e.zeros() for p, e in zip(prompts, found, strict=True)]
-        return found
+        return [Conditioning(*row) for row in zip(states, pooled, truncations, strict=True)]
 
 
 class TorchEncoder(nn.Module):

@@ -49,7 +49,7 @@ def guided(bundle: Bundle, prompts: Sequence[str], scale: float) -> list[Guidanc
     cond = bundle.encode_prompts(prompts)
     if info.prompt != "text" or embedded:
         return [Guidance(c, c, size, scale if embedded else 1.0, embedded=embedded) for c in cond]
-    (uncond,) = bundle.encode_prompts([""])
+    uncond = bundle.encode_negative("")
     return [Guidance(c, uncond, size, scale) for c in cond]
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
-from diffusion.schedules.levels import OWN
 from jobs.catalogue import resolve
 from jobs.schema import JobRequest
 from tests.parity.entry import Entry, Sampler
@@ -63,13 +62,14 @@ def compared(entry: Entry, folder: Path, sampler: Sampler | None, steps: int) ->
 def ours(entry: Entry, bundle: Bundle, sampler: Sampler | None, steps: int) -> Pixels:
     """Return what the service draws for a request with this sampler."""
     model = model_entry(bundle.info, bundle.noise_schedule)
-    asked = {
+    asked: dict[str, Any] = {
         "prompt": entry.prompt or "",
         "num_inference_steps": steps,
         "guidance_scale": entry.guidance_scale,
         "seed": SEED,
     }
-    asked |= default(bundle) if sampler is None else named(sampler)
+    if sampler is not None:
+        asked |= {"sampler": sampler.sampler, "schedule": sampler.schedule}
     spec = resolve(JobRequest.model_validate(asked), model)
     bench = Bench(bundle)
     try:
@@ -91,18 +91,6 @@ def ours(entry: Entry, bundle: Bundle, sampler: Sampler | None, steps: int) -> P
     assert not bench.of(Failed)
     (pixels,) = drawn.values()
     return pixels
-
-
-def named(sampler: Sampler) -> dict[str, str]:
-    """Return the fields of a request that ask for a sampler."""
-    return {"sampler": sampler.sampler, "schedule": sampler.schedule}
-
-
-def default(bundle: Bundle) -> dict[str, str]:
-    """Return the fields of a request that asks for the model's own sampler."""
-    own = bundle.noise_schedule.own
-    assert own is not None, bundle.noise_schedule.not_own
-    return {"sampler": own.sampler, "schedule": OWN}
 
 
 def theirs(entry: Entry, folder: Path, sampler: Sampler | None, steps: int) -> Pixels:

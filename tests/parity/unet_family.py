@@ -126,6 +126,7 @@ ENTRIES: tuple[Entry, ...] = (
         guidance_scale=7.3,
     ),
     Entry("SDXL, Euler", sdxl, StableDiffusionXLPipeline, (EULER_A, DPMPP_2M)),
+    Entry("SDXL, no prompt", sdxl, StableDiffusionXLPipeline, steps=(4,), prompt=""),
     Entry("Segmind Vega, Euler", vega, StableDiffusionXLPipeline, (HEUN, DDIM)),
     Entry(
         "SDXL-Turbo, Euler a",

@@ -26,6 +26,7 @@ class SlotAdmission:
         self._bundle = bundle
         self._deterministic = deterministic
         self._conditioning = lru_cache(PROMPTS_KEPT)(partial(_encode, bundle))
+        self._negative = lru_cache(PROMPTS_KEPT)(bundle.encode_negative)
 
     def open(self, request: ImageRequest) -> tuple[Slot, bool]:
         """Return a slot and whether an earlier state had to be refused.
@@ -39,7 +40,7 @@ class SlotAdmission:
         unguided = scale == 1.0 or info.embeds_guidance
         guidance = Guidance(
             cond,
-            cond if unguided else self._conditioning(request.negative_prompt),
+            cond if unguided else self._negative(request.negative_prompt),
             size=(request.width, request.height),
             scale=scale,
             rescale=request.guidance_rescale,

@@ -1,6 +1,7 @@
 """The UNet family: what each kin takes beside latents and prompts, and what is refused by name."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.latent_consistency_models.pipeline_latent_consistency_text2img import (
     LatentConsistencyModelPipeline,
+)
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+    StableDiffusionXLPipeline,
 )
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
@@ -167,6 +172,22 @@ def test_every_other_argument_of_a_unet_is_served(tmp_path: Path, options: dict[
         wanted = unet(sample, times, torch.stack([r.prompt.embeddings for r in rows])).sample
         found = bundle.backbone.predict(sample, times, rows)
     assert torch.allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layout", "version", "width"),
+    [(sd15, "0.6.0", 128), (sd15, "0.8.1", 128), (sd15, "0.9.0", 32), (sd15, "0.42.1", 32),
+     (sdxl, "0.6.0", 32)],
+)  # fmt: skip
+def test_an_early_file_s_size_is_what_diffusers_takes_it_for(
+    layout: Any, version: str, width: int, tmp_path: Path
+) -> None:
+    folder = with_values(layout(tmp_path / "m"), "unet/config.json", _diffusers_version=version)
+    kind = StableDiffusionPipeline if layout is sd15 else StableDiffusionXLPipeline
+    with warnings.catch_warnings(action="ignore"):
+        theirs = kind.from_pretrained(folder, local_files_only=True)
+    assert theirs.unet.config.sample_size * theirs.vae_scale_factor == width
+    assert load_bundle(folder).info.width == width
 
 
 def test_a_schedule_is_amended_as_the_pipelines_of_stable_diffusion_amend_it(

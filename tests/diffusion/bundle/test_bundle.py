@@ -120,7 +120,9 @@ def test_prompts_encoded_alone_are_those_encoded_together(sdxl_folder: Path) -> 
         assert one.pooled is not None
         assert other.pooled is not None
         assert torch.allclose(one.pooled, other.pooled, atol=1e-5)
-    assert not together[1].embeddings.any()
+    assert together[1].embeddings.any()
+    assert not bundle.encode_negative("").embeddings.any()
+    assert bundle.encode_negative("a cat").embeddings.any()
 
 
 def test_half_precision_variant_is_found(tmp_path: Path, sd15_folder: Path) -> None:
@@ -363,5 +365,5 @@ def test_digest_is_also_of_how_an_empty_prompt_is_read(sdxl_folder: Path, tmp_pa
     before = load_bundle(folder)
     set_json(folder / "model_index.json", force_zeros_for_empty_prompt=False)
     after = load_bundle(folder)
-    assert not torch.equal(*(b.encode_prompts([""])[0].embeddings for b in (before, after)))
+    assert not torch.equal(*(b.encode_negative("").embeddings for b in (before, after)))
     assert before.info.sha256 != after.info.sha256
