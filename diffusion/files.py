@@ -13,12 +13,14 @@ PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib
 CODE = frozenset({".py", ".pyc", ".so"})
 INDEX = "model_index.json"
 DESCRIPTION = "sfumato.json"  # what of the model is said otherwise; it affects no image
+RECORD = "added.json"  # what installed it writes beside it
 PARTS = (
     "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer",
     "tokenizer_2", "tokenizer_3", "vae", "scheduler",
 )  # fmt: skip
 
 
+UNREAD = frozenset({INDEX, DESCRIPTION, RECORD})  # no files of a network
 BESIDE = frozenset({".json", ".safetensors"})  # files of a network beside the index
 
 
@@ -127,7 +129,7 @@ def digest(folder: Path) -> str:
     total = hashlib.sha256()
     alone = part_folder(folder, "unet", "config.json") == folder
     beside = sorted(p.name for p in folder.iterdir() if p.suffix in BESIDE) if alone else []
-    for part in (INDEX, *PARTS, *(name for name in beside if name not in (INDEX, DESCRIPTION))):
+    for part in (INDEX, *PARTS, *(name for name in beside if name not in UNREAD)):
         for path in [folder / part, *sorted((folder / part).rglob("*"))]:
             if path.is_file():
                 with path.open("rb") as file:

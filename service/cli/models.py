@@ -1,5 +1,6 @@
 """``sfumato models``: a service's models, and those that are installed on this machine."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,11 +74,21 @@ def _run(extra: str, modules: Sequence[str], command: Sequence[str]) -> None:
         print_error(f"this needs {libraries} of the extra `{extra}`: pip install '.[{extra}]'")
         raise typer.Exit(1)
     with subprocess.Popen([sys.executable, "-m", *command]) as process:
-        while True:
-            try:
-                raise typer.Exit(process.wait())
-            except KeyboardInterrupt:  # the terminal has interrupted it, too
-                continue
+        former = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            raise typer.Exit(_ended(process))
+        finally:
+            signal.signal(signal.SIGTERM, former)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int:
+    """Return the exit code of a process, which hears of a terminal's interrupt by itself."""
+    while True:
+        try:
+            code = process.wait()
+            return code if code >= 0 else 128 - code
+        except KeyboardInterrupt:
+            continue
 
 
 def _words(options: Mapping[str, object]) -> list[str]:

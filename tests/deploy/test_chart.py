@@ -246,6 +246,22 @@ def test_weights_are_checked_before_a_worker_reads_them() -> None:
         assert environment(container)["SFUMATO_MODEL"].startswith(mount["mountPath"])
 
 
+def test_weights_come_from_the_hub_with_a_token_and_memory_of_their_own() -> None:
+    source = "weights.url=hf:owner/name@main,models[0].weights.size=9Gi"
+    token = "weights.extraEnv[0].name=HF_TOKEN,models[0].weights.extraEnv[0].value=hf"
+    memory = "weights.resources.limits.memory=16Gi"
+    given = ",models[0].".join([source, f"weights.sha256={'0' * 64}", token, memory])
+    pod = pod_of(only(documents(rendered(sets=f"models[0].name=a,models[0].{given}")),
+                      "Deployment", "sfumato-worker-a"))  # fmt: skip
+    (init,) = pod["initContainers"]
+    assert init["command"][4:6] == ["hf:owner/name@main", "--name"]
+    variables = environment(init)
+    assert variables["SFUMATO_MODELS"] == "/models"
+    assert (variables["HF_HUB_OFFLINE"], variables["HF_TOKEN"]) == ("0", "hf")
+    assert init["resources"] == {"limits": {"memory": "16Gi"}}
+    assert environment(pod["containers"][0])["SFUMATO_MODEL"] == "/models/model"
+
+
 def test_only_what_needs_redis_may_reach_it() -> None:
     policy = only(parsed(ACL), "NetworkPolicy", "sfumato-redis")
     (rule,) = policy["spec"]["ingress"]

@@ -1,6 +1,7 @@
 """``sfumato up``: ready when it says so, gone when it ends, whatever ends it."""
 
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -76,9 +77,15 @@ def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) ->
     assert second.gone(0) == {}
 
 
-def test_nothing_is_left_when_the_supervisor_is_killed(up: Start) -> None:
-    stack = up("data")
-    stack.ready()
+def test_nothing_is_left_when_the_supervisor_is_killed(
+    up: Start, tiny: Path, tmp_path: Path
+) -> None:
+    """Its model is one that is named by `--model` and not by the environment."""
+    shutil.copytree(tiny, tmp_path / "models" / "mine")
+    (tmp_path / "models" / "mine" / "added.json").write_text("{}")
+    stack = up("data", "--model", "mine", models=tmp_path / "models", model=tmp_path / "none")
+    with Client(stack.ready()) as client:
+        assert [model.name for model in client.models().models] == ["tiny"]
     assert stack.processes()
     stack.process.kill()
     assert stack.gone() == {}

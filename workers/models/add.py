@@ -5,16 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from diffusion.errors import BundleError
-from diffusion.files import check_files, digest, read_json
-from jobs.host.models import RECORD, is_installed, is_name, served_name
+from diffusion.files import check_files, digest, part_folder, read_json
+from jobs.host.models import is_installed, is_name, served_name
 from workers.models.check import too_large_to_try, try_out
-from workers.models.describe import Lines, describe, missing, read_weights
+from workers.models.describe import Lines, describe, missing, weights_of
 from workers.models.directory.addition import Addition
-from workers.models.directory.errors import DiskFull, Interrupted, Unfinished, is_full
-from workers.models.directory.record import Record, pins, read_record, write_record
+from workers.models.directory.errors import DiskFull, Interrupted, OutOfMemory, Unfinished, is_full
+from workers.models.directory.record import Record, pin, pins, read_record, write_record
 from workers.models.directory.staging import Staging, check_free_name, staged
 from workers.models.sources.copying import replace_vae, rewrite
 from workers.models.sources.fetch import Fetched, fetch
@@ -66,9 +66,8 @@ def _same(models: Path, name: str, asked: Addition) -> Record | None:
         return None
     record = read_record(models / name)
     pinned = asked.sha256 in (record.sha256, record.source_sha256)
-    return (
-        record if pinned and not (record.loras or record.vae or asked.loras or asked.vae) else None
-    )
+    files = asked.vae is not None or asked.loras  # which may be others by now
+    return record if pinned and not files and asked.options == record.options else None
 
 
 def _check_options(asked: Addition) -> None:
@@ -122,7 +121,7 @@ def _convert(file: Path, folder: Path, asked: Addition, source: Source) -> tuple
             ema=asked.ema,
         )
     except BundleError as error:
-        raise _kept(error, source) from error
+        _refuse(error, source)
     return tuple(checkpoint.notes)
 
 
@@ -130,27 +129,29 @@ def _fuse(folder: Path, asked: Addition, source: Source) -> tuple[str, ...]:
     from diffusion.lora.fuse import fuse
 
     try:
-        return tuple(fuse(folder, asked.loras))
+        said = fuse(folder, asked.loras)
+        digests = [pin(path).sha256 for path, _ in asked.loras]
+        return tuple(
+            f"{each} (sha256 {sha256})" for each, sha256 in zip(said, digests, strict=True)
+        )
     except BundleError as error:
-        if is_full(error):
-            raise
-        raise _kept(error, source) from error
+        _refuse(error, source)
 
 
 def _check_whole(folder: Path, source: Source) -> None:
     if lacks := missing(folder):
-        raise _kept(BundleError(f"{source.said} lacks {'; '.join(lacks)}{_advice(lacks)}"), source)
+        _refuse(BundleError(f"{source.said} lacks {'; '.join(lacks)}{_advice(lacks)}"), source)
 
 
 def _advice(lacks: list[str]) -> str:
     return ": give one with --vae" if any(each.startswith("vae") for each in lacks) else ""
 
 
-def _kept(error: BundleError, source: Source) -> BundleError:
-    """Return the error, with the download kept if there is one and another option may do."""
+def _refuse(error: BundleError, source: Source) -> NoReturn:
+    """Raise an error that another option may mend, so that what was downloaded is kept for it."""
     if isinstance(source, Local) or is_full(error):
-        return error
-    return Unfinished(f"{error}; the download is kept for another try")
+        raise error
+    raise Unfinished(f"{error}; the download is kept for another try") from error
 
 
 def _named(folder: Path, name: str) -> bool:
@@ -173,7 +174,8 @@ def _predicting(folder: Path, asked: Addition) -> tuple[str, ...]:
         wanted |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     if not wanted:
         return ()
-    path = folder / "scheduler" / "scheduler_config.json"
+    name = "scheduler_config.json"
+    path = part_folder(folder, "scheduler", name) / name
     rewrite(path, read_json(path) | wanted)
     return tuple(f"scheduler_config.json: {key} set to {value}" for key, value in wanted.items())
 
@@ -181,11 +183,14 @@ def _predicting(folder: Path, asked: Addition) -> tuple[str, ...]:
 def _tried(staging: Staging, source: Source, asked: Addition, say: Say) -> str:
     if not asked.tried:
         return "not tried"
-    parts = [each for each in staging.made.iterdir() if each.is_dir()]
-    if (reason := too_large_to_try(sum(read_weights(each).count for each in parts))) is not None:
+    count = sum(each.count for each in weights_of(staging.made).values())
+    if (reason := too_large_to_try(count)) is not None:
         return f"not tried: {reason}"
     say("trying it")
-    return try_out(staging.made)
+    try:
+        return try_out(staging.made)
+    except OutOfMemory as error:
+        return f"not tried: {error}"
 
 
 def _record(
@@ -203,10 +208,11 @@ def _record(
         source=source.said,
         sha256=found,
         added_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={name: pin for name, pin in pins(folder).items() if name != RECORD},
+        files=pins(folder),
         revision=fetched.revision,
         source_sha256=fetched.sha256,
         vae=None if asked.vae is None else str(asked.vae.absolute()),
+        options=asked.options,
         loras=loras,
         notes=notes,
     )

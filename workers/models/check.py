@@ -5,9 +5,10 @@ from pathlib import Path
 from diffusion.errors import BundleError
 from diffusion.files import check_files, digest
 from jobs.errors import StartError
+from jobs.host.memory import free_memory
 from jobs.host.models import RECORD
 from jobs.settings import read_environment
-from workers.models.directory.errors import GB, size
+from workers.models.directory.errors import GB, OutOfMemory, size
 from workers.models.directory.record import EDITABLE, differences, pin, read_record
 
 SHOWN = 3  # differences in a message
@@ -47,7 +48,8 @@ def try_out(folder: Path) -> str:
     Raises:
         BundleError: it is refused, or fails.
     """
-    # Only here is torch needed, which takes its time to import.
+    import torch  # only here: it takes its time
+
     from workers.check import check
     from workers.settings import WorkerSettings
 
@@ -56,6 +58,8 @@ def try_out(folder: Path) -> str:
         return check(settings)
     except StartError as error:
         raise BundleError(str(error)) from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise OutOfMemory(f"out of memory: {str(error)[:200]}") from error
 
 
 def too_large_to_try(parameters: int) -> str | None:
@@ -65,12 +69,3 @@ def too_large_to_try(parameters: int) -> str | None:
     if free is None or needed <= free:
         return None
     return f"trying it needs about {size(needed)} of memory, and {size(free)} are free"
-
-
-def free_memory(info: Path = Path("/proc/meminfo")) -> int | None:
-    """Return the memory that is available, in bytes, None where Linux does not say."""
-    try:
-        lines = info.read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None

@@ -21,7 +21,7 @@ from jobs.settings import read_environment
 from jobs.telemetry.text import shown
 from workers.models.add import add
 from workers.models.check import check_pin, try_out
-from workers.models.describe import describe, kind, read_weights, text_of
+from workers.models.describe import describe, kind, text_of
 from workers.models.directory.addition import Addition
 from workers.models.directory.errors import size
 from workers.models.directory.record import read_record
@@ -80,11 +80,7 @@ def _add(models: Path, given: argparse.Namespace) -> None:
 
 def _installed(models: Path, given: argparse.Namespace) -> None:
     rows = [("model", "size", "kind", "source")]
-    for name in installed_names(models):
-        folder = models / name
-        record = read_record(folder)
-        taken = size(sum(pin.size for pin in record.files.values()))
-        rows.append((name, taken, _kind(folder), record.source))
+    rows += [(name, *_row(models / name)) for name in installed_names(models)]
     for name, source in unfinished(models).items():
         rows.append((name, "-", "unfinished: add it again, or remove it", source))
     widths = [max(len(shown(row[n])) for row in rows) for n in range(3)]
@@ -93,9 +89,15 @@ def _installed(models: Path, given: argparse.Namespace) -> None:
         print("  ".join([*cells, shown(row[3])]))
 
 
-def _kind(folder: Path) -> str:
-    parts = {each.name: read_weights(each) for each in folder.iterdir() if each.is_dir()}
-    return kind(folder, read_json(folder / INDEX), parts).partition(" (")[0]
+def _row(folder: Path) -> tuple[str, str, str]:
+    """Return a model's size, kind and source."""
+    try:
+        record = read_record(folder)
+        index = read_json(folder / INDEX)
+    except BundleError as error:
+        return "-", f"damaged: {error}", "-"
+    taken = size(sum(pin.size for pin in record.files.values()))
+    return taken, kind(folder, index, {}).partition(" (")[0], record.source
 
 
 def _show(models: Path, given: argparse.Namespace) -> None:

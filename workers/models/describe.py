@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.errors import BundleError, ScheduleError
-from diffusion.files import INDEX, digest, read_json
-from diffusion.schedules.own import own_schedule
+from diffusion.files import INDEX, digest, part_folder, read_json
 from diffusion.tensor_file import BITS, TensorEntry, read_header
 from jobs.host.models import RECORD
 from workers.models.directory.errors import size
@@ -50,7 +49,7 @@ class Weights:
 def describe(folder: Path, record: Record | None = None) -> Lines:
     """Return what a model is, as pairs of a heading and a text."""
     index = _json(folder / INDEX)
-    weights = {part: read_weights(folder / part) for part in _parts(folder)}
+    weights = weights_of(folder)
     lines = [("kind", kind(folder, index, weights)), ("layout", _layout(weights))]
     lines += [("prediction", prediction(folder)), ("schedule", schedule(folder))]
     lines += [("size", size(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())))]
@@ -64,13 +63,22 @@ def _of_record(record: Record) -> Lines:
     source = record.source + (f" at {record.revision}" if record.revision else "")
     lines = [("source", source)]
     lines += [("its sha256", record.source_sha256)] if record.source_sha256 else []
+    lines += [("options", ", ".join(record.options))] if record.options else []
     lines += [("vae", record.vae)] if record.vae else []
     lines += [("lora", each) for each in record.loras]
     return [*lines, *[("note", note) for note in record.notes], ("added", record.added_at)]
 
 
-def _parts(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and list(p.glob("*.safetensors")))
+def weights_of(folder: Path) -> dict[str, Weights]:
+    """Return the weights of each part; a model of one network may have it beside its index."""
+    parts = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    parts.setdefault("unet", folder)
+    return {name: found for name, path in parts.items() if (found := read_weights(path)).files}
+
+
+def _scheduler(folder: Path) -> dict[str, Any]:
+    name = "scheduler_config.json"
+    return _json(part_folder(folder, "scheduler", name) / name)
 
 
 def read_weights(folder: Path) -> Weights:
@@ -90,16 +98,16 @@ def read_weights(folder: Path) -> Weights:
 def kind(folder: Path, index: Mapping[str, Any], weights: Mapping[str, Weights]) -> str:
     """Return what people call such a model, its pipeline, and the size of its network."""
     pipeline = str(index.get("_class_name", "no pipeline"))
-    part = next((each for each in NETWORKS if (folder / each).is_dir()), None)
-    config = _json(folder / part / "config.json") if part else {}
+    part = next((each for each in NETWORKS if (folder / each).is_dir()), NETWORKS[0])
+    config = _json(part_folder(folder, part, "config.json") / "config.json")
     named = next((name for pattern, name in FAMILIES if re.fullmatch(pattern, pipeline)), "unknown")
     if named == "Stable Diffusion":
         named += VERSIONS.get(config.get("cross_attention_dim", 0), "")
     made_for = {9: ", for inpainting", 8: ", for editing"}.get(config.get("in_channels", 0), "")
-    if config.get("time_cond_proj_dim") is not None:
-        made_for += ", distilled with its guidance (LCM)"
+    if config.get("time_cond_proj_dim") is not None or config.get("guidance_embeds"):
+        made_for += ", with guidance as an input"
     network = str(config.get("_class_name", "no network"))
-    count = weights[part].count if part is not None and part in weights else 0
+    count = weights[part].count if part in weights else 0
     return f"{named}{made_for} ({pipeline}, {network} of {_millions(count)} parameters)"
 
 
@@ -115,7 +123,7 @@ def _layout(weights: Mapping[str, Weights]) -> str:
 
 def prediction(folder: Path) -> str:
     """Return what the network predicts, and whether that is said or assumed."""
-    config = _json(folder / "scheduler" / "scheduler_config.json")
+    config = _scheduler(folder)
     scheduler = str(config.get("_class_name", ""))
     if "FlowMatch" in scheduler or config.get("use_flow_sigmas"):
         return "flow velocity"
@@ -126,13 +134,19 @@ def prediction(folder: Path) -> str:
 
 def schedule(folder: Path) -> str:
     """Return the model's own scheduler, our sampler that takes its steps, and what sets it."""
-    config = _json(folder / "scheduler" / "scheduler_config.json")
+    from diffusion.schedules.scheduler_config import read_schedule  # it needs torch
+
+    config = _scheduler(folder)
     scheduler = str(config.get("_class_name", "none"))
     said = [f"{key} {config[key]}" for key in SCHEDULE_KEYS if config.get(key) not in (None, False)]
     try:
-        ours = f"taken by the sampler {own_schedule(config).sampler}"
+        read = read_schedule(config)
+        own = read.own
+        ours = (
+            f"not offered: {read.not_own}" if own is None else f"taken by the sampler {own.sampler}"
+        )
     except (ScheduleError, TypeError, ValueError) as error:
-        ours = f"not offered: {error}"
+        ours = f"not served: {error}"
     return f"{', '.join([scheduler, *said])}; {ours}"
 
 
@@ -167,13 +181,10 @@ def missing(folder: Path, index: Mapping[str, Any] | None = None) -> list[str]:
         said = list(select((f for f in files if f != RECORD), found, None).missing)
     except BundleError as error:
         said = [str(error)]
-    if (folder / "unet").is_dir() and not (folder / "vae").is_dir() and _needs_vae(found):
-        said += [] if any(each.startswith("vae") for each in said) else ["vae"]
+    with_prompts = (folder / "text_encoder").is_dir()
+    if with_prompts and not (folder / "vae").is_dir() and "vae" not in {s[:3] for s in said}:
+        said.append("vae")
     return said
-
-
-def _needs_vae(index: Mapping[str, Any]) -> bool:
-    return not re.fullmatch(FAMILIES[-1][0], str(index.get("_class_name", "")))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 
 from diffusion.files import digest
+from tests.diffusion.checkpoints import models, original
 from tests.workers.models.conftest import Command
 from tests.workers.models.server import COMMIT, Repo, Site, files_of
 from tests.workers.models.test_add_web import waited_for
@@ -238,6 +239,40 @@ def test_offline_means_offline(
     huggingface_hub.close_session()
     assert "HF_HUB_OFFLINE is set" in command("add", f"hf:{REPO}").refusal
     assert site.asked == []
+
+
+def test_one_file_of_a_repository_is_converted(
+    command: Command, site: Site, repo: Repo, tmp_path: Path
+) -> None:
+    file = models.write_file(tmp_path / "x.safetensors", models.SD1)
+    repo.files["sub/tiny-v1.safetensors"] = file.read_bytes()
+    said = command("add", f"hf:{REPO}/sub/tiny-v1.safetensors@main", "--no-check")
+    assert said.code == 0, said.err
+    assert command.names() == ["tiny-v1"]
+    assert fetched(site) == {"sub/tiny-v1.safetensors"}
+    assert sha256(file.read_bytes()).hexdigest() in said.out
+    record = read_record(command.models / "tiny-v1")
+    assert record.source == f"hf:{REPO}/sub/tiny-v1.safetensors@main"
+    assert record.revision == COMMIT
+
+
+def test_a_refusal_that_another_option_mends_keeps_the_download(
+    command: Command, site: Site, repo: Repo, tmp_path: Path
+) -> None:
+    tensors = models.tiny(models.SD1)
+    whole = tensors.tensors()
+    bare = {n: t for n, t in whole.items() if not n.startswith("first_stage_model.")}
+    repo.files["bare.safetensors"] = original.write(tmp_path / "b", bare).read_bytes()
+    refusal = command("add", f"hf:{REPO}/bare.safetensors", "--no-check").refusal
+    assert "--vae" in refusal
+    assert "the download is kept for another try" in refusal
+    assert command.names() == [".adding"]
+    site.asked.clear()
+    vae = original.write(tmp_path / "v.safetensors", original.vae(tensors.vae, ""))
+    words = ("add", f"hf:{REPO}/bare.safetensors", "--no-check", "--vae", vae)
+    assert command(*words).code == 0
+    assert fetched(site) == set()
+    assert command.names() == ["bare"]
 
 
 def test_a_digest_pins_the_model(command: Command, site: Site, repo: Repo, tiny: Path) -> None:

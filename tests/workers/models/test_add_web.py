@@ -141,6 +141,25 @@ def test_http_has_to_be_pinned(command: Command, site: Site, archive: str) -> No
     assert "no https URL" in command("add", "ftp://example.org/m.tar").refusal
 
 
+@pytest.mark.parametrize(
+    "url", ["https://", "https://[", "https://a:99999/m", "https://a:x/m", "https:///m", "x://a/b"]
+)
+def test_what_is_no_url_is_refused(command: Command, url: str) -> None:
+    assert command("add", url, "--name", "m").refusal
+    assert command.names() == []
+
+
+def test_a_redirect_that_leads_nowhere_is_refused(
+    command: Command, site: Site, archive: str
+) -> None:
+    for target in (PATH, "ftp://127.0.0.1/m"):
+        site.redirects[PATH] = target
+        code, said = add(command, site, archive)
+        assert (code, "sfumato: " in said) == (1, True)
+        assert command.names() == []
+        assert len(site.asked) < 20
+
+
 def test_keys_go_to_no_record_and_no_message(command: Command, site: Site, archive: str) -> None:
     host = urlsplit(site.url).netloc
     url = f"http://user:hidden@{host}{PATH}?token=secret"

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.diffusion.checkpoints import models, original
-from tests.layouts import sd15, sdxl
+from tests.layouts import lcm, playground, sd15, sdxl, zero_snr
 from tests.workers.models.conftest import Command
 from workers import check
 
@@ -76,34 +76,6 @@ def with_averages(folder: Path) -> Path:
     return original.write(folder.with_suffix(".safetensors"), tensors | again)
 
 
-def lcm(folder: Path) -> Path:
-    sd15(folder)
-    edited(folder / "unet/config.json", time_cond_proj_dim=16)
-    tensors = load_file(folder / UNET)
-    tensors["time_embedding.cond_proj.weight"] = torch.zeros(32, 16)
-    save_file(tensors, folder / UNET)
-    edited(folder / SCHEDULER, _class_name="LCMScheduler", original_inference_steps=50,
-           skip_prk_steps=None)  # fmt: skip
-    return folder
-
-
-def zero_snr(folder: Path) -> Path:
-    sd15(folder)
-    edited(folder / SCHEDULER, _class_name="DDIMScheduler", prediction_type="v_prediction",
-           rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False,
-           skip_prk_steps=None)  # fmt: skip
-    return folder
-
-
-def edm(folder: Path) -> Path:
-    sdxl(folder)
-    config = {"_class_name": "EDMDPMSolverMultistepScheduler", "sigma_min": 0.002,
-              "sigma_max": 80.0, "sigma_data": 0.5, "prediction_type": "epsilon",
-              "solver_order": 2}  # fmt: skip
-    (folder / SCHEDULER).write_text(json.dumps(config))
-    return folder
-
-
 def without_vae(folder: Path) -> Path:
     sd15(folder)
     shutil.move(folder / "vae", folder.with_name("another-vae"))
@@ -137,13 +109,13 @@ CHECKPOINTS = (
     Checkpoint("ema-keys", with_averages, ("its moving averages (EMA) are ignored", SERVED)),
     Checkpoint("ema-asked", with_averages, ("averages (EMA) are taken, as asked", SERVED),
                worker=None, words=("--ema",)),
-    Checkpoint("lcm", lcm, ("time_cond_proj_dim",), worker="time_cond_proj_dim"),
+    Checkpoint("lcm", lcm, ("with guidance as an input", "taken by the sampler lcm", SERVED)),
     Checkpoint(
-        "zero-snr", zero_snr,
-        ("prediction  v_prediction", "rescale_betas_zero_snr True", "sampler ddim", SERVED),
+        "zero-snr", zero_snr, ("prediction  v_prediction", "rescale_betas_zero_snr True", SERVED),
     ),
-    Checkpoint("edm", edm, ("EDMDPMSolverMultistepScheduler",),
-               worker="EDMDPMSolverMultistepScheduler"),
+    Checkpoint(
+        "edm", playground, ("epsilon, EDM preconditioning", "sampler dpmpp_2m", SERVED),
+    ),
     Checkpoint("no-vae", without_vae, ("lacks vae: give one with --vae",), worker=None),
     Checkpoint("no-vae-given-one", without_vae, ("another-vae", SERVED), worker=None,
                words=("--vae", "another-vae")),

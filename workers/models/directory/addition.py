@@ -21,3 +21,16 @@ class Addition:
     loras: tuple[tuple[Path, float], ...] = ()
     replace: bool = False
     tried: bool = True  # whether it has to draw before it is installed
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What makes another model of the same source, in words."""
+        given = {
+            "variant": self.variant,
+            "prediction": self.prediction,
+            "zero_snr": self.zero_snr,
+            "ema": self.ema,
+        }
+        said = [key if value is True else f"{key} {value}" for key, value in given.items() if value]
+        said += ["vae"] if self.vae is not None else []
+        return (*said, *("lora" for _ in self.loras))

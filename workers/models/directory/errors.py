@@ -3,7 +3,8 @@
 BundleError
 ├── Interrupted   it broke off, and the same command resumes it
 ├── Unfinished    another option of the same addition would do; what was downloaded is kept
-└── DiskFull      no space is left; nothing is kept
+├── DiskFull      no space is left; nothing is kept
+└── OutOfMemory   it takes more memory than this machine or its device has free
 """
 
 import errno
@@ -12,6 +13,7 @@ from diffusion.errors import BundleError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 GB = 10**9
+MOST_CAUSES = 10
 
 
 class Interrupted(BundleError):
@@ -26,12 +28,21 @@ class DiskFull(BundleError):
     """The disk of the models directory is full."""
 
 
+class OutOfMemory(BundleError):
+    """A model takes more memory than there is."""
+
+
 def is_full(error: BaseException) -> bool:
     """Return whether an error, or what caused it, says that the disk is full."""
-    number = getattr(error, "errno", None)
-    told = f"(os error {errno.ENOSPC})" in str(error)  # by safetensors' writer
-    cause = error.__cause__ or error.__context__
-    return number in FULL or told or (cause is not None and is_full(cause))
+    told = f"(os error {errno.ENOSPC})"  # by safetensors' writer
+    seen: BaseException | None = error
+    for _ in range(MOST_CAUSES):
+        if seen is None:
+            return False
+        if getattr(seen, "errno", None) in FULL or told in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def size(count: float) -> str:

@@ -13,6 +13,7 @@ from jobs.host.models import RECORD
 
 EDITABLE = "sfumato.json"
 """Its defaults and limits are the operator's to change."""
+LISTS = ("options", "loras", "notes")
 OWN_EXPORTS = "onnx/"
 """Exports are made later, and their manifests hold their own digests."""
 
@@ -36,6 +37,7 @@ class Record:
     revision: str | None = None  # the hub's commit
     source_sha256: str | None = None  # of the file or archive that was added
     vae: str | None = None
+    options: tuple[str, ...] = ()  # of the command, that change what it is
     loras: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
 
@@ -70,7 +72,7 @@ def read_record(folder: Path) -> Record:
     value: dict[str, Any] = read_json(folder / RECORD)
     try:
         files = {str(name): Pin(**pin) for name, pin in value.pop("files").items()}
-        value |= {key: tuple(map(str, value.get(key, ()))) for key in ("loras", "notes")}
+        value |= {key: tuple(map(str, value.get(key, ()))) for key in LISTS}
         return Record(files=files, **value)
     except (TypeError, KeyError, AttributeError) as error:
         raise BundleError(f"{folder.name}/{RECORD} is not a record: {error}") from error

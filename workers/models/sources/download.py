@@ -61,7 +61,9 @@ def download(
         try:
             _receive(client, url, part, dict(headers), report)
             break
-        except (httpx2.TransportError, _Busy) as error:
+        except (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects, httpx2.InvalidURL) as error:
+            raise BundleError(f"{wanted.said}: {error}") from error
+        except (httpx2.RequestError, _Busy) as error:
             waits = 0 if part.length > before else waits + 1
             if waits >= ATTEMPTS:
                 reason = " ".join(str(error).split()) or type(error).__name__

@@ -17,6 +17,11 @@ VARIANTS = ("", "fp16", "bf16")
 """Which weights are taken: the first of these that a part has, as the loader takes them."""
 OPTIONAL = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor", "TokenizerFast")
+ALONE = {
+    "unet": r"config\.json|diffusion_pytorch_model.*",
+    "scheduler": r"scheduler_config\.json",
+}  # fmt: skip
+"""Files of parts that lie beside the index where they have no folder."""
 STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers'
 PICKLED = (".bin", ".ckpt", ".pt", ".pth")
 CONFIGURATION = (".json", ".txt", ".model", ".jinja")
@@ -73,8 +78,11 @@ def select(files: Iterable[str], index: Mapping[str, Any], variant: str | None) 
     chosen += _exports(files)
     missing, notes, variants = [], [], set[str]()
     for part, kind in parts_of(index, files).items():
-        inside = [f.removeprefix(f"{part}/") for f in files if f.startswith(f"{part}/")]
+        place = f"{part}/"
+        inside = [f.removeprefix(place) for f in files if f.startswith(place)]
         inside = [name for name in inside if "/" not in name]
+        if not inside and part in ALONE:  # a model of one network may have it beside its index
+            place, inside = "", [f for f in files if re.fullmatch(ALONE[part], f)]
         taken, found = _weights(inside, variant)
         variants |= {found} if found else set()
         lacks = not inside or (not taken and _has_weights(part, kind))
@@ -85,7 +93,7 @@ def select(files: Iterable[str], index: Mapping[str, Any], variant: str | None) 
             _refuse_other_formats(part, inside)
             missing.append(f"{part} ({kind})" if kind else part)
         plain = [n for n in inside if n.endswith(CONFIGURATION) and ".safetensors." not in n]
-        chosen += [f"{part}/{name}" for name in (*plain, *taken)]
+        chosen += [f"{place}{name}" for name in (*plain, *taken)]
     left = len([f for f in set(files) - set(chosen) if f.endswith((".safetensors", *PICKLED))])
     notes += [f"{', '.join(sorted(variants))} weights"] if variants else []
     notes += [f"{left} other weight files left out"] if left else []

@@ -91,15 +91,19 @@ def read_source(text: str, *, pinned: bool) -> Source:
         return _hub(text)
     if SCHEME.match(text) is None:
         return Local(Path(text).expanduser())
-    scheme = urlsplit(text).scheme
-    if scheme == "file":
-        return Local(Path(url2pathname(urlsplit(text).path)))
-    if scheme == "http" and not pinned:
-        raise BundleError(f"{shown(text)}: http is only for what --sha256 pins; use https")
-    if scheme not in ("http", "https") or not urlsplit(text).hostname:
-        raise BundleError(f"{shown(text)} is no path, no https URL, and no hf:OWNER/NAME")
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError as error:
+        raise BundleError(f"{shown(text)} is no URL: {error}") from error
+    if parts.scheme == "file":
+        return Local(Path(url2pathname(parts.path)))
     web = Web(text)
-    check_suffix(urlsplit(text).path, web.said)
+    if parts.scheme not in ("http", "https") or not host or not text.isprintable():
+        raise BundleError(f"{shown(web.said)} is no path, no https URL, and no hf:OWNER/NAME")
+    if parts.scheme == "http" and not pinned:
+        raise BundleError(f"{shown(web.said)}: http is only for what --sha256 pins; use https")
+    check_suffix(parts.path, web.said)
     return web
 
 
