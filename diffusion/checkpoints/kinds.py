@@ -144,8 +144,6 @@ KINDS: tuple[tuple[str, Callable[[Entries], bool]], ...] = (
     ("a VAE alone: add the model that it belongs to, with --vae", _vae),
     ("a refiner: it finishes another model's images", _refiner),
     ("an unCLIP model: it takes an image's embedding", _starts("embedder.", "noise_augmentor.")),
-    ("CosXL, of EDM's v-prediction, which is read as a diffusers directory", _some("edm_vpred.")),
-    ("Playground v2.5, which is read as a diffusers directory", _starts("edm_mean")),
     (
         "one part of a diffusers directory: add the whole directory",
         _starts("down_blocks.", "text_model.", "time_embedding."),

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from diffusion.checkpoints.edm import MEAN, SIGMA_MAX
 from diffusion.checkpoints.families import EULER, SD21, Family
 from diffusion.errors import BundleError
 
@@ -43,6 +44,8 @@ def prediction(
     """
     kind, because = _type(family, names, metadata, asked)
     zero = ZERO_SNR_KEY in names if zero_snr is None else zero_snr
+    if zero and str(family.scheduler["_class_name"]).startswith("EDM"):
+        raise BundleError(f"{family.title} is of EDM, which knows no zero terminal SNR")
     if zero and kind == "epsilon":
         why = f"its key {ZERO_SNR_KEY} says" if zero_snr is None else "asked"
         raise BundleError(
@@ -59,6 +62,10 @@ def _type(
         if asked not in NAMES:
             raise BundleError(f"--prediction {asked} is unknown: epsilon or v_prediction")
         return NAMES[asked], f"it predicts {_word(NAMES[asked])}, as asked"
+    if MEAN in names:
+        return "epsilon", f"it is preconditioned as EDM, as its key {MEAN} says"
+    if SIGMA_MAX in names:
+        return "v_prediction", f"it predicts v as EDM, as its key {SIGMA_MAX} says"
     if V_KEY in names:
         return "v_prediction", f"it predicts v, as its key {V_KEY} says"
     if said := NAMES.get(str(metadata.get(SPEC, "")).lower()):

@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from diffusion.checkpoints import networks
+from diffusion.checkpoints.edm import KEYS as EDM_KEYS
+from diffusion.checkpoints.edm import with_edm
 from diffusion.checkpoints.ema import EMA, averaged
 from diffusion.checkpoints.families import UNET, VAE, Family, family_of
 from diffusion.checkpoints.kinds import READ, UNET_CHANNELS, check_floats, check_format, check_kind
@@ -25,9 +27,9 @@ from diffusion.tensor_file import TensorEntry, read_file
 READ_PREFIXES = (UNET, VAE, "cond_stage_model.", "conditioner.")
 KNOWN_PREFIXES = (
     EMA, f"{VAE}loss.", f"{VAE}{EMA}", "alphas_cumprod", "betas", "denoiser.", "global_step",
-    "log_one_minus_", "logvar", "lvlb_weights", "posterior_", "sqrt_", "v_pred", "ztsnr",
+    "log_one_minus_", "logvar", "lvlb_weights", "posterior_", "sqrt_", "v_pred", "ztsnr", *EDM_KEYS,
 )  # fmt: skip
-"""Tensors of training, which a model does without."""
+"""Tensors of training, which a model does without, and what is read of them beside networks."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def read_checkpoint(
     if family is None:
         raise BundleError(f"{file.name} holds another text encoder than those of {READ}")
     check_floats(file, {n: e for n, e in taken.items() if n.startswith(READ_PREFIXES)})
+    family = with_edm(family, entries, file)
     with _naming(file):
         found = prediction(family, entries.keys(), metadata, prediction_type, zero_snr)
     notes += [found.because, *_ignored(entries, family)]

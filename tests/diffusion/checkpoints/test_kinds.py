@@ -82,10 +82,16 @@ FILES: dict[str, tuple[Callable[[], Tensors], str]] = {
     ),
     "sd35": (lambda: few("joint_blocks.37.x_block.mlp.fc1.weight"), "sd35_large"),
     "cosxl": (
-        lambda: tiny(SDXL).tensors() | {"edm_vpred.sigma_max": torch.ones(())}, "CosXL",
+        lambda: tiny(SDXL).tensors() | {"edm_vpred.sigma_max": torch.ones(99)},
+        "edm_vpred.sigma_max is [99], not a few numbers",
     ),
     "playground": (
-        lambda: tiny(SDXL).tensors() | {"edm_mean": torch.ones(1, 4, 1, 1)}, "Playground",
+        lambda: tiny(SDXL).tensors() | {"edm_mean": torch.ones(1, 4, 1, 1)},
+        "edm_mean and edm_std are of use together only",
+    ),
+    "edm-of-sd1": (
+        lambda: tiny(SD1).tensors() | {"edm_mean": torch.ones(1, 4, 1, 1)},
+        "edm_mean in a file of Stable Diffusion 1.5",
     ),
     "fp8": (lambda: retyped(torch.float8_e4m3fn), "F8_E4M3"),
     "fp8-e5m2": (lambda: retyped(torch.float8_e5m2), "F8_E5M2"),

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,8 @@ from diffusion.backbones.backbone import Condition
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.checkpoints.single_file import convert, read_checkpoint, read_networks
 from diffusion.errors import BundleError
+from diffusion.parts.open import load_unet
+from diffusion.parts.prompt import text_config, torch_encoder
 from tests.diffusion.checkpoints import models, original
 from tests.diffusion.checkpoints.models import SD1, SD2, SDXL, TITLES, tiny, write_file
 
@@ -131,12 +134,10 @@ def test_a_distilled_unet_keeps_the_layers_that_are_left(tmp_path: Path) -> None
         mid_block_type="UNetMidBlock2D",
     )
     model = models.Model(unet, small.vae, small.encoders)
-    file = original.write(tmp_path / "m.safetensors", model.tensors())
-    convert(file, tmp_path / "m")
-    directory = as_directory(model, tmp_path / "m", tmp_path / "directory")
-    expected = outputs(load_bundle(directory))
-    for given, wanted in zip(outputs(load_bundle(tmp_path / "m")), expected, strict=True):
-        assert torch.equal(given, wanted)
+    convert(original.write(tmp_path / "m.safetensors", model.tensors()), tmp_path / "m")
+    given, wanted = load_unet(tmp_path / "m", None).state_dict(), unet.state_dict()
+    assert given.keys() == wanted.keys()
+    assert all(torch.equal(given[name], wanted[name]) for name in wanted)
 
 
 def scheduler(folder: Path) -> dict[str, Any]:
@@ -157,6 +158,29 @@ def test_v_prediction_and_zero_snr_are_read_from_their_keys(tmp_path: Path) -> N
     assert config["rescale_betas_zero_snr"] is True
     assert config["timestep_spacing"] == "trailing"
     assert load_bundle(tmp_path / "z").info.prediction_type == "v_prediction"
+
+
+def test_kin_of_edm_are_read_with_their_numbers(tmp_path: Path) -> None:
+    tensors = tiny(SDXL).tensors()
+    mean, std = torch.tensor([-1.5, 0.25, 0.5, -0.75]), torch.tensor([8.5, 6.0, 4.5, 5.5])
+    statistics = {"edm_mean": mean.view(1, 4, 1, 1), "edm_std": std.view(1, 4, 1, 1)}
+    file = original.write(tmp_path / "p.safetensors", tensors | statistics)
+    assert convert(file, tmp_path / "p").notes[0] == "Playground v2.5"
+    vae = json.loads((tmp_path / "p" / "vae" / "config.json").read_text())
+    assert (vae["latents_mean"], vae["latents_std"]) == (mean.tolist(), std.tolist())
+    assert vae["scaling_factor"] == 0.5
+    assert scheduler(tmp_path / "p")["_class_name"] == "EDMDPMSolverMultistepScheduler"
+    bundle = load_bundle(tmp_path / "p")
+    c_skip = bundle.noise_schedule.precondition(np.ones(1)).c_skip
+    assert c_skip[0] == pytest.approx(0.25 / (1 + 0.25))
+    levels = {"edm_vpred.sigma_max": torch.tensor(100.0), "edm_vpred.sigma_min": torch.tensor(0.5)}
+    file = original.write(tmp_path / "c.safetensors", tensors | levels)
+    assert convert(file, tmp_path / "c").notes[0] == "CosXL"
+    config = scheduler(tmp_path / "c")
+    assert (config["sigma_max"], config["sigma_min"]) == (100.0, 0.5)
+    assert config["prediction_type"] == "v_prediction"
+    with pytest.raises(BundleError, match="CosXL is of EDM, which knows no zero terminal SNR"):
+        read_checkpoint(file, zero_snr=True)
 
 
 def test_zero_snr_without_v_is_refused(tmp_path: Path) -> None:
@@ -244,8 +268,9 @@ def test_other_tensors_are_ignored_and_named(tmp_path: Path) -> None:
 
 def test_names_of_clip_without_their_module_are_read(tmp_path: Path) -> None:
     tensors = {n.replace("text_model.", ""): t for n, t in tiny(SD1).tensors().items()}
-    convert(original.write(tmp_path / "m.safetensors", tensors), tmp_path / "m")
-    assert load_bundle(tmp_path / "m").info.prediction_type == "epsilon"
+    folder = tmp_path / "m"
+    convert(original.write(tmp_path / "m.safetensors", tensors), folder)
+    torch_encoder(folder / "text_encoder", text_config(folder / "text_encoder"), None)
 
 
 def test_stable_diffusion_2_may_lack_the_layer_that_it_does_not_use(tmp_path: Path) -> None:
