@@ -112,13 +112,15 @@ class Prompts:
 
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     config = read_config(folder / "transformer", TRANSFORMER)
+    if wrong := _wrong(config):
+        raise BundleError(f"transformer/config.json: {wrong}")
 
     def pooled(part: str, text: Mapping[str, Any], _: bool) -> Encoder:
         return PooledClip(torch_encoder(folder / part, text, parts.dtype).to(parts.device))
 
     clip = load_clip(folder, "", pooled, False)
     t5 = T5Encoder.load(folder, "_2", parts.device, parts.dtype, length=TOKENS)
-    if wrong := _wrong(config, clip, t5):
+    if wrong := _wrong_prompts(config, clip, t5):
         raise BundleError(f"transformer/config.json: {wrong}")
 
     def backbone() -> Flux:
@@ -140,8 +142,8 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     )
 
 
-def _wrong(config: Mapping[str, Any], clip: Part, t5: T5Encoder) -> str | None:
-    """Return what does not fit, in the network or between it and the text encoders."""
+def _wrong(config: Mapping[str, Any]) -> str | None:
+    """Return what does not fit in the network."""
     taken, given = config["in_channels"], config.get("out_channels")
     if given not in (None, taken):
         return f"the transformer takes {taken} channels and gives {given}: it takes an image, too"
@@ -150,6 +152,11 @@ def _wrong(config: Mapping[str, Any], clip: Part, t5: T5Encoder) -> str | None:
     axes, head = config.get("axes_dims_rope", AXES), config["attention_head_dim"]
     if len(axes) != 3 or any(axis % 2 for axis in axes) or sum(axes) != head:
         return f"axes_dims_rope {axes} are not three even numbers of the sum {head}"
+    return None
+
+
+def _wrong_prompts(config: Mapping[str, Any], clip: Part, t5: T5Encoder) -> str | None:
+    """Return what does not fit between the network and the text encoders."""
     if config["joint_attention_dim"] != t5.width:
         return f"joint_attention_dim is {config['joint_attention_dim']}, {t5.name} gives {t5.width}"
     if clip.pooled is not None:

@@ -67,9 +67,14 @@ class ZImage:
 
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     config = read_config(folder / "transformer", TRANSFORMER)
-    text = Qwen3.load(folder, parts.device, parts.dtype, length=TOKENS, multiple=BUCKET)
-    if wrong := _wrong(config, text):
+    if wrong := _wrong(config):
         raise BundleError(f"transformer/config.json: {wrong}")
+    text = Qwen3.load(folder, parts.device, parts.dtype, length=TOKENS, multiple=BUCKET)
+    if config["cap_feat_dim"] != text.width:
+        raise BundleError(
+            f"transformer/config.json: cap_feat_dim is {config['cap_feat_dim']}, "
+            f"the text encoder gives {text.width}"
+        )
 
     def backbone() -> ZImage:
         from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
@@ -87,11 +92,9 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     )
 
 
-def _wrong(config: Mapping[str, Any], text: Qwen3) -> str | None:
-    """Return what does not fit, in the network or between it and the text encoder."""
+def _wrong(config: Mapping[str, Any]) -> str | None:
+    """Return what does not fit in the network."""
     dim, heads, axes = config["dim"], config["n_heads"], config["axes_dims"]
-    if config["cap_feat_dim"] != text.width:
-        return f"cap_feat_dim is {config['cap_feat_dim']}, the text encoder gives {text.width}"
     if config.get("n_kv_heads", heads) != heads:
         return f"n_kv_heads {config['n_kv_heads']} is not served, only n_heads, {heads}"
     if len(axes) != 3 or any(axis % 2 for axis in axes) or heads * sum(axes) != dim:

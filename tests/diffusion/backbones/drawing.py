@@ -10,9 +10,12 @@ from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
+from jobs.catalogue import resolve
+from jobs.schema import JobRequest
 from tests.workers.harness import Bench, Pixels, image_request, solo
 from workers.engine.engine import EngineSettings
 from workers.engine.messages import ImageRequest, Resume, Saved
+from workers.runtime.catalogue import model_entry
 
 SEED = 11
 PROMPTS = ("a red apple", "cat", "", "A Red Apple, and another one. " * 40)
@@ -27,6 +30,20 @@ def drawn(bundle: Bundle, prompt: str, **options: Any) -> Pixels:
     """Return an image as the engine draws it."""
     request = image_request(prompt=prompt, seed=SEED, **options)
     return solo(bundle, [request], EngineSettings())["job", 0]
+
+
+def by_default(bundle: Bundle, **given: Any) -> dict[str, Any]:
+    """Return the options of a request that names no others, filled in as the door does."""
+    entry = model_entry(bundle.info, bundle.noise_schedule)
+    spec = resolve(JobRequest.model_validate({"prompt": ""} | given), entry)
+    return {
+        "sampler": spec.sampler,
+        "schedule": spec.schedule,
+        "steps": spec.num_inference_steps,
+        "guidance_scale": spec.guidance_scale,
+        "width": spec.width,
+        "height": spec.height,
+    }
 
 
 def levels_apart(a: Pixels, b: Pixels) -> int:
