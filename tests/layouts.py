@@ -183,7 +183,11 @@ def vega(folder: Path) -> Path:
 def playground(folder: Path) -> Path:
     """Write Playground v2.5: SDXL's network with the preconditioning of Karras et al. 2022."""
     options = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "solver_order": 2}
-    return sdxl(folder, scheduler=EDMDPMSolverMultistepScheduler(**options))
+    sdxl(folder, scheduler=EDMDPMSolverMultistepScheduler(**options))
+    vae = folder / "vae" / "config.json"
+    latents = {"latents_mean": [-1.6, 1.1, 0.3, -0.2], "latents_std": [8.4, 5.9, 5.4, 5.3]}
+    vae.write_text(json.dumps(json.loads(vae.read_text()) | latents))
+    return folder
 
 
 def lcm_xl(folder: Path) -> Path:

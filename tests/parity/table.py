@@ -17,13 +17,14 @@ from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from jobs.catalogue import resolve
 from jobs.schema import JobRequest
 from tests.parity.entry import Entry, Sampler
-from tests.parity.unet_family import ENTRIES
+from tests.parity.transformers import ENTRIES as TRANSFORMERS
+from tests.parity.unet_family import ENTRIES as UNET_FAMILY
 from tests.workers.harness import Bench, image_request
 from workers.engine.messages import Failed
 from workers.runtime.catalogue import model_entry
 
 SEED = 11
-ALL: tuple[Entry, ...] = ENTRIES
+ALL: tuple[Entry, ...] = (*UNET_FAMILY, *TRANSFORMERS)
 """Every layout; a family adds a module of its own."""
 
 Pixels = NDArray[np.uint8]

@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffusion.bundle.bundle import load_bundle
+from diffusion.config_keys import PIXEL_UNET
 from diffusion.errors import BundleError, PromptError
 from diffusion.files import digest
 from diffusion.model import ModelInfo
 from model_export.evaluation.sampling import SamplingSettings, draw
 from model_export.onnx.export import export_bundle
+from tests.diffusion.backbones.folders import wrong_refusals
 from tests.layouts import ddim, ddpm
 
 SETTINGS = SamplingSettings(sampler="ddpm", schedule="model", steps=8)
@@ -39,6 +41,14 @@ def with_values(folder: Path, name: str, **values: Any) -> Path:
 
 def copy(source: Path, folder: Path) -> Path:
     return Path(shutil.copytree(source, folder))
+
+
+def beside_its_index(folder: Path) -> Path:
+    for part in ("unet", "scheduler"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
+    return folder
 
 
 def about(folder: Path) -> ModelInfo:
@@ -104,11 +114,7 @@ def test_a_model_beside_its_index_is_read_as_diffusers_reads_it(
     plain: Path, tmp_path: Path
 ) -> None:
     """As the first published ones are."""
-    folder = copy(plain, tmp_path / "m")
-    for part in ("unet", "scheduler"):
-        for path in (folder / part).iterdir():
-            path.rename(folder / path.name)
-        (folder / part).rmdir()
+    folder = beside_its_index(copy(plain, tmp_path / "m"))
     (wanted,), (found,) = (draw(load_bundle(f), [""], [1], SETTINGS) for f in (plain, folder))
     assert np.array_equal(wanted, found)
     before = digest(folder)
@@ -168,6 +174,39 @@ def test_what_would_draw_something_else_is_refused_by_name(
         load_bundle(folder)
     assert named in str(refused.value)
     assert str(refused.value).startswith(file)
+
+
+def test_a_broken_file_is_named(plain: Path, tmp_path: Path) -> None:
+    folder = copy(plain, tmp_path / "m")
+    files = (
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    )
+    assert list(wrong_refusals(folder, files, load_bundle)) == []
+
+
+def test_a_broken_file_beside_the_index_is_named(plain: Path, tmp_path: Path) -> None:
+    folder = beside_its_index(copy(plain, tmp_path / "m"))
+    files = ("config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors")
+    assert list(wrong_refusals(folder, files, load_bundle)) == []
+
+
+@pytest.mark.parametrize("key", sorted(PIXEL_UNET))
+def test_a_value_that_none_has_is_refused_in_one_line(
+    labelled: Path, tmp_path: Path, key: str
+) -> None:
+    folder = copy(labelled, tmp_path / "m")
+    written = (folder / "unet" / "config.json").read_text()
+    for value in ({"a": 1}, -1, 10**9, "\0" * 300, [], [[1]]):
+        (folder / "unet" / "config.json").write_text(written)
+        with_values(folder, "unet/config.json", **{key: value})
+        if PIXEL_UNET[key].fits(value):
+            continue
+        with pytest.raises(BundleError, match=r"^unet/config\.json: ") as refused:
+            load_bundle(folder)
+        assert "\n" not in str(refused.value)
 
 
 def test_an_export_is_refused_by_name(plain: Path) -> None:
