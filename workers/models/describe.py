@@ -141,10 +141,8 @@ def schedule(folder: Path) -> str:
     said = [f"{key} {config[key]}" for key in SCHEDULE_KEYS if config.get(key) not in (None, False)]
     try:
         read = read_schedule(config)
-        own = read.own
-        ours = (
-            f"not offered: {read.not_own}" if own is None else f"taken by the sampler {own.sampler}"
-        )
+        taken = f"taken by the sampler {read.own.sampler}" if read.own else ""
+        ours = taken or f"not followed: {read.not_own}"
     except (ScheduleError, TypeError, ValueError) as error:
         ours = f"not served: {error}"
     return f"{', '.join([scheduler, *said])}; {ours}"
