@@ -12,6 +12,7 @@ from diffusion.tensor_file import has_header
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
 CODE = frozenset({".py", ".pyc", ".so"})
 INDEX = "model_index.json"
+SCHEDULER_CONFIG = "scheduler_config.json"
 DESCRIPTION = "sfumato.json"  # what of the model is said otherwise; it affects no image
 RECORD = "added.json"  # what installed it writes beside it
 PARTS = (

@@ -29,7 +29,7 @@ from diffusion.bundle.contents import notes
 from diffusion.codec import Decoder, PixelDecoder, to_pixels
 from diffusion.config import shown
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
-from diffusion.files import INDEX, check_files, digest, part_folder, read_json
+from diffusion.files import INDEX, SCHEDULER_CONFIG, check_files, digest, part_folder, read_json
 from diffusion.model import OF_SAMPLER, Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
 from diffusion.parts.upcast import decoder_name
@@ -42,7 +42,6 @@ from diffusion.schedules.vp import VPSchedule
 
 log = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "auto")
-SCHEDULER_CONFIG = "scheduler_config.json"
 FURTHER_PARTS = ("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from diffusion.config import shown
 from diffusion.errors import BundleError
-from diffusion.files import PARTS, shown_name
+from diffusion.files import INDEX, PARTS, SCHEDULER_CONFIG, part_folder, read_json, shown_name
 from diffusion.parts.loading import DIFFUSERS_STEM, TRANSFORMERS_STEM
 from diffusion.parts.weights import weight_files
 from diffusion.tensor_file import read_header
@@ -31,7 +32,18 @@ def notes(folder: Path) -> tuple[str, ...]:
             found.append(f"{name} is ignored: moving averages (EMA) are not drawn with")
         elif path.name not in (EXPORTS, FEATURE_EXTRACTOR):
             found.append(f"{name} is ignored")
-    return tuple(found)
+    return tuple(found + list(_of_scheduler(folder)))
+
+
+def _of_scheduler(folder: Path) -> Iterator[str]:
+    try:
+        named = read_json(folder / INDEX).get("scheduler")
+        place = part_folder(folder, "scheduler", SCHEDULER_CONFIG)
+        taken = read_json(place / SCHEDULER_CONFIG).get("_class_name")
+    except BundleError:
+        return
+    if isinstance(named, list) and len(named) == 2 and taken and named[1] != taken:
+        yield f"the scheduler is {shown(taken)} as its file says, not the index's {shown(named[1])}"
 
 
 def _of_part(folder: Path) -> Iterator[str]:

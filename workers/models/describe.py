@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.errors import BundleError, ScheduleError
-from diffusion.files import INDEX, digest, part_folder, read_json
+from diffusion.files import INDEX, SCHEDULER_CONFIG, digest, part_folder, read_json
 from diffusion.tensor_file import BITS, TensorEntry, read_header
 from jobs.host.models import RECORD
 from workers.models.directory.errors import size
@@ -77,8 +77,7 @@ def weights_of(folder: Path) -> dict[str, Weights]:
 
 
 def _scheduler(folder: Path) -> dict[str, Any]:
-    name = "scheduler_config.json"
-    return _json(part_folder(folder, "scheduler", name) / name)
+    return _json(part_folder(folder, "scheduler", SCHEDULER_CONFIG) / SCHEDULER_CONFIG)
 
 
 def read_weights(folder: Path) -> Weights:
@@ -134,16 +133,18 @@ def prediction(folder: Path) -> str:
 
 def schedule(folder: Path) -> str:
     """Return the model's own scheduler, our sampler that takes its steps, and what sets it."""
-    from diffusion.schedules.scheduler_config import read_schedule  # it needs torch
+    from diffusion.backbones.layouts import layout_of  # it needs torch
+    from diffusion.schedules.scheduler_config import read_schedule
 
-    config = _scheduler(folder)
+    config, index = _scheduler(folder), _json(folder / INDEX)
     scheduler = str(config.get("_class_name", "none"))
     said = [f"{key} {config[key]}" for key in SCHEDULE_KEYS if config.get(key) not in (None, False)]
     try:
-        read = read_schedule(config)
+        layout = layout_of(index)
+        read = read_schedule(layout.scheduler(index, config), ends=layout.ends)
         taken = f"taken by the sampler {read.own.sampler}" if read.own else ""
         ours = taken or f"not followed: {read.not_own}"
-    except (ScheduleError, TypeError, ValueError) as error:
+    except (BundleError, ScheduleError, TypeError, ValueError) as error:
         ours = f"not served: {error}"
     return f"{', '.join([scheduler, *said])}; {ours}"
 

@@ -167,6 +167,13 @@ def test_other_folders_are_named_and_ignored(folder: Path) -> None:
     )
 
 
+def test_a_scheduler_of_another_class_than_the_index_names_is_said(folder: Path) -> None:
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "TCDScheduler"}))
+    (said,) = notes(folder)
+    assert said.startswith("the scheduler is 'TCDScheduler' as its file says, not the index's '")
+
+
 def test_averages_among_the_weights_are_ignored_and_named(folder: Path) -> None:
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
