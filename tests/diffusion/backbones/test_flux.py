@@ -11,6 +11,8 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
 from diffusion.backbones.backbone import Condition
@@ -32,7 +34,7 @@ from tests.diffusion.backbones.drawing import (
     mixed_requests,
     noise,
 )
-from tests.diffusion.backbones.flows import by_the_book, decoded
+from tests.diffusion.backbones.flows import asked_exactly, by_the_book, decoded
 from tests.diffusion.backbones.folders import changed, wrong_refusals
 from tests.diffusion.samplers.textbook import LOOPS
 from tests.flow_layouts import flux
@@ -175,6 +177,23 @@ def test_images_are_those_of_the_pipeline(folders: dict[bool, Path], dev: bool) 
     ):
         theirs = drawn_by_diffusers(pipeline, prompt, dev, **options)
         assert levels_apart(drawn(bundle, prompt, **options), theirs) <= 1, options
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
+@BOTH
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler])
+def test_another_scheduler_in_its_folder_is_followed(
+    folders: dict[bool, Path], tmp_path: Path, dev: bool, kind: Any
+) -> None:
+    folder = Path(shutil.copytree(folders[dev], tmp_path / "m"))
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    kind(**flow, use_dynamic_shifting=True).save_pretrained(folder / "scheduler")
+    bundle, pipeline = load_bundle(folder), pipeline_of(folders[dev])
+    pipeline.scheduler = asked_exactly(kind.from_pretrained(folder / "scheduler"))
+    options = by_default(bundle, num_inference_steps=6, width=48)
+    assert options["schedule"] == "model"
+    theirs = drawn_by_diffusers(pipeline, "a red apple", dev, **options)
+    assert levels_apart(drawn(bundle, "a red apple", **options), theirs) <= 1
 
 
 @BOTH

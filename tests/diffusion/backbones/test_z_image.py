@@ -3,6 +3,7 @@
 import inspect
 import shutil
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
 from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
+from diffusers.schedulers.scheduling_flow_match_lcm import FlowMatchLCMScheduler
 from torch import Tensor
 
 from diffusion.backbones.backbone import Condition
@@ -21,10 +23,12 @@ from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.parts.open import TorchParts
+from diffusion.samplers.noise import IMAGES, standard_noise
 from diffusion.samplers.registry import SAMPLERS
 from model_export.onnx.export import export_bundle
 from tests.diffusion.backbones.drawing import (
     PROMPTS,
+    SEED,
     assert_mixed_equals_solo,
     assert_resumes,
     by_default,
@@ -127,6 +131,24 @@ def test_images_are_those_of_the_pipeline(folder: Path) -> None:
     ):
         theirs = drawn_by_diffusers(pipeline, prompt, **options)
         assert levels_apart(drawn(bundle, prompt, **options), theirs) <= 1, options
+
+
+def test_another_scheduler_in_its_folder_is_followed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It adds noise at each step; here the noise of our rows."""
+    copy = Path(shutil.copytree(folder, tmp_path / "m"))
+    FlowMatchLCMScheduler(shift=3.0).save_pretrained(copy / "scheduler")
+    bundle, pipeline = load_bundle(copy), pipeline_of(folder)
+    pipeline.scheduler = FlowMatchLCMScheduler.from_pretrained(copy / "scheduler")
+    rows = count()
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_flow_match_lcm.randn_tensor",
+        lambda shape, **_: torch.from_numpy(standard_noise(SEED, IMAGES, next(rows), shape[1:])),
+    )
+    options = by_default(bundle, num_inference_steps=4)
+    theirs = drawn_by_diffusers(pipeline, "a red apple", **options)
+    assert levels_apart(drawn(bundle, "a red apple", **options), theirs) <= 1
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun"])
