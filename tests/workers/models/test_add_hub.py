@@ -55,6 +55,7 @@ def test_a_repository_is_added_without_what_no_model_needs(
 ) -> None:
     said = command("add", f"hf:{REPO}", "--name", "mine")
     assert said.code == 0, said.err
+    assert all(line.startswith(("downloading ", "trying it")) for line in said.err.splitlines())
     assert command.names() == ["mine"]
     folder = command.models / "mine"
     assert digest(folder) == digest(tiny)

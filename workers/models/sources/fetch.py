@@ -72,7 +72,7 @@ def _of_file(staging: Staging, file: Path, asked: Addition, said: str) -> Fetche
     shutil.rmtree(folder, ignore_errors=True)
     unpack(file, folder)
     chosen = _selected(listed(folder), _index(folder, said), asked)
-    staging.made.mkdir()
+    staging.made.mkdir(parents=True)
     for name in chosen.files:
         target = staging.made / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +103,8 @@ def _from_hub(staging: Staging, source: Hub, asked: Addition, say: Say) -> Fetch
 
     def bring(files: list[str]) -> None:
         needed = [f for f in files if not (folder / f).exists()]
+        if not needed:
+            return
         total = sum(listing.files[f].size for f in needed)
         check_space(folder, total, source.said)
         say(f"downloading {len(needed)} files of {source.said}, {size(total)}")
