@@ -150,6 +150,22 @@ def test_what_a_worker_refuses_is_refused_before_its_weights_come(
     assert command.names() == []
 
 
+def test_a_repository_that_lacks_a_part_is_refused_before_its_weights_come(
+    command: Command, site: Site, repo: Repo, tiny: Path
+) -> None:
+    parts = {part: ["diffusers", "X"] for part in ("unet", "vae", "text_encoder")}
+    index = {"_class_name": "StableDiffusionPipeline", **parts}
+    repo.files["model_index.json"] = json.dumps(index).encode()
+    for path in [path for path in repo.files if path.startswith("vae/")]:
+        del repo.files[path]
+    refusal = command("add", f"hf:{REPO}").refusal
+    assert f"hf:{REPO} lacks vae (X): give one with --vae" in refusal
+    assert fetched(site) == {"model_index.json"}
+    said = command("add", f"hf:{REPO}", "--vae", tiny, "--no-check")
+    assert said.code == 0, said.err
+    assert (command.models / "tiny-model" / "vae" / "config.json").exists()
+
+
 def test_one_variant_is_downloaded(
     command: Command, site: Site, repo: Repo, tiny: Path, tmp_path: Path
 ) -> None:

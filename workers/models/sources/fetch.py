@@ -119,6 +119,7 @@ def _from_hub(staging: Staging, source: Hub, asked: Addition, say: Say) -> Fetch
     _check_listed(INDEX, listing.files, source)
     bring([INDEX])
     chosen = _selected(listing.files, _index(folder, source.said), asked)
+    _check_lacks(chosen, asked, source)
     weights = [f for f in chosen.files if f.endswith(".safetensors")]
     bring([f for f in chosen.files if f not in weights])
     if asked.tried:
@@ -140,6 +141,14 @@ def _link(folder: Path, made: Path, files: Sequence[str]) -> None:
             raise
         shutil.rmtree(made)
         copy_files(folder, made, files)
+
+
+def _check_lacks(chosen: Selection, asked: Addition, source: Hub) -> None:
+    """Refuse what lacks a part before the others are downloaded."""
+    lacks = [part for part in chosen.missing if asked.vae is None or not part.startswith("vae")]
+    if lacks:
+        advice = ": give one with --vae" if lacks[0].startswith("vae") else ""
+        raise BundleError(f"{source.said} lacks {'; '.join(lacks)}{advice}")
 
 
 def _check_listed(file: str, files: Any, source: Hub) -> None:
