@@ -57,7 +57,7 @@ def find_model(model: Path, models: Path, included: Path | None = None) -> Path:
     Raises:
         ValueError: nothing is there under this name.
     """
-    name = str(model)
+    name, models = str(model), models.expanduser()
     if not is_name(name) or (model / INDEX).exists():
         return model
     if name == INCLUDED and included is not None:

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from jobs.host.models import ModelsSettings, find_model
 from jobs.redis.store import RedisStore
+from jobs.settings import read_environment
 from jobs.telemetry.text import shown
 from service.api.model_removal import forget_model
 from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
@@ -44,11 +46,22 @@ def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> 
     )
 
 
+def _folder(model: Path) -> Path:
+    """Return the folder of a model that is given by its path or by its name."""
+    try:
+        folder = find_model(model, read_environment(ModelsSettings).models)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is not a directory")
+    return folder
+
+
 @app.command("export")
 def export_command(
     model: Annotated[
         Path,
-        typer.Argument(exists=True, file_okay=False, help="A bundle in the diffusers layout."),
+        typer.Argument(callback=_folder, help="An installed model's name, or a folder."),
     ],
     precision: Annotated[Precision, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     weights: Annotated[

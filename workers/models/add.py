@@ -66,8 +66,9 @@ def _same(models: Path, name: str, asked: Addition) -> Record | None:
         return None
     record = read_record(models / name)
     pinned = asked.sha256 in (record.sha256, record.source_sha256)
-    files = asked.vae is not None or asked.loras  # which may be others by now
-    return record if pinned and not files and asked.options == record.options else None
+    # A VAE or a LoRA may be another one by now.
+    more = any((asked.vae, asked.loras, record.vae, record.loras))
+    return record if pinned and not more and asked.options == record.options else None
 
 
 def _check_options(asked: Addition) -> None:

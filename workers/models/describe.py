@@ -33,6 +33,10 @@ SCHEDULE_KEYS = (
     "timestep_spacing", "steps_offset", "beta_schedule", "rescale_betas_zero_snr", "shift",
     "use_dynamic_shifting", "use_karras_sigmas", "sigma_min", "sigma_max", "final_sigmas_type",
 )  # fmt: skip
+UNSAID = (
+    "epsilon (assumed: scheduler_config.json does not say; if images are noise, add it with "
+    "--prediction v_prediction)"
+)
 Lines = list[tuple[str, str]]
 
 
@@ -127,7 +131,7 @@ def prediction(folder: Path) -> str:
     if "FlowMatch" in scheduler or config.get("use_flow_sigmas"):
         return "flow velocity"
     said = config.get("prediction_type")
-    text = str(said) if said else "epsilon (assumed: scheduler_config.json does not say)"
+    text = str(said) if said else UNSAID
     return f"{text}, EDM preconditioning" if "EDM" in scheduler else text
 
 

@@ -60,6 +60,19 @@ def test_every_option_arrives(started: list[list[str]], verb: str, words: list[s
     assert vars(parsed) == vars(direct)
 
 
+def test_an_installed_model_is_exported_by_its_name(
+    started: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "sdxl").mkdir(parents=True)
+    (tmp_path / "models" / "sdxl" / "added.json").write_text("{}")
+    monkeypatch.setenv("SFUMATO_MODELS", str(tmp_path / "models"))
+    assert CliRunner().invoke(app, ["models", "export", "sdxl"]).exit_code == 3
+    assert started[0][3] == str(tmp_path / "models" / "sdxl")
+    refused = CliRunner().invoke(app, ["models", "export", "sd15"])
+    assert refused.exit_code == 2
+    assert "(emoji, sdxl)" in refused.output
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_without_the_workers_libraries_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, verb: str

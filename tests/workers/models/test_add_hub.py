@@ -55,6 +55,7 @@ def test_a_repository_is_added_without_what_no_model_needs(
 ) -> None:
     said = command("add", f"hf:{REPO}", "--name", "mine")
     assert said.code == 0, said.err
+    assert all(line.startswith(("downloading ", "trying it")) for line in said.err.splitlines())
     assert command.names() == ["mine"]
     folder = command.models / "mine"
     assert digest(folder) == digest(tiny)
@@ -147,6 +148,22 @@ def test_what_a_worker_refuses_is_refused_before_its_weights_come(
     assert "unet/config.json" in command("add", f"hf:{REPO}").refusal
     assert not any(path.endswith(".safetensors") for path in fetched(site))
     assert command.names() == []
+
+
+def test_a_repository_that_lacks_a_part_is_refused_before_its_weights_come(
+    command: Command, site: Site, repo: Repo, tiny: Path
+) -> None:
+    parts = {part: ["diffusers", "X"] for part in ("unet", "vae", "text_encoder")}
+    index = {"_class_name": "StableDiffusionPipeline", **parts}
+    repo.files["model_index.json"] = json.dumps(index).encode()
+    for path in [path for path in repo.files if path.startswith("vae/")]:
+        del repo.files[path]
+    refusal = command("add", f"hf:{REPO}").refusal
+    assert f"hf:{REPO} lacks vae (X): give one with --vae" in refusal
+    assert fetched(site) == {"model_index.json"}
+    said = command("add", f"hf:{REPO}", "--vae", tiny, "--no-check")
+    assert said.code == 0, said.err
+    assert (command.models / "tiny-model" / "vae" / "config.json").exists()
 
 
 def test_one_variant_is_downloaded(

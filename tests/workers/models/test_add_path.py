@@ -6,19 +6,14 @@ import resource
 import shutil
 import subprocess
 import sys
-import tarfile
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from diffusion.files import digest
-from tests.diffusion.checkpoints import models, original
-from tests.diffusion.lora import loras
-from tests.layouts import sd15
 from tests.workers.models.conftest import Command
 from workers.models.directory import staging as directory
 from workers.models.directory.record import read_record
@@ -184,132 +179,6 @@ def test_two_do_not_add_the_same_at_once(command: Command, tiny: Path) -> None:
     assert command.names() == ["other", "tiny"]
 
 
-def test_pickles_and_other_variants_stay_behind(command: Command, mine: Path) -> None:
-    half = {name: tensor.half() for name, tensor in load_file(mine / WEIGHTS).items()}
-    save_file(half, mine / "unet" / "diffusion_pytorch_model.fp16.safetensors")
-    (mine / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x02}")
-    (mine / "tiny.ckpt").write_bytes(b"\x80\x02}")
-    (mine / "LICENSE.md").write_text("free")
-    (mine / "setup.py").write_text("import os")
-    (mine / ".git").mkdir()
-    (mine / ".git" / "config").write_text("x")
-    said = command("add", mine, "--name", "full")
-    assert said.code == 0, said.err
-    assert "3 other weight files left out" in said.out
-    assert "LICENSE.md" in said.out
-    files = {p.name for p in (command.models / "full").rglob("*")}
-    assert not {"setup.py", "tiny.ckpt", ".git", "diffusion_pytorch_model.bin"} & files
-    assert "diffusion_pytorch_model.safetensors" in files
-    said = command("add", mine, "--name", "half", "--variant", "fp16")
-    assert said.code == 0, said.err
-    assert "fp16 weights" in said.out
-    files = {p.name for p in (command.models / "half" / "unet").iterdir()}
-    assert files == {"config.json", "diffusion_pytorch_model.fp16.safetensors"}
-    assert "no part has weights of the variant bf16" in (
-        command("add", mine, "--name", "brain", "--variant", "bf16").refusal
-    )
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "said"),
-    [
-        ("m.ckpt", b"\x80\x02}", "is a pickle"), ("m.pt", b"PK\x03\x04", "is a pickle"),
-        ("m.bin", b"\x80\x02}", "is a pickle"), ("m.gguf", b"GGUF" + b"\0" * 30, "is GGUF"),
-        ("m.safetensors", b"GGUF" + b"\0" * 30, "is GGUF"),
-        ("m.safetensors", b"\x80\x02}" + b"\0" * 30, "is a pickle"),
-        ("m.safetensors", b"PK\x03\x04" + b"\0" * 30, "zip"),
-        ("m.safetensors", b"<!DOCTYPE html><html>", "a web page"),
-        ("m.safetensors", b"", "neither a safetensors file nor a tar archive"),
-        ("m.tar", b"nothing of the kind at all", "neither a safetensors file nor a tar archive"),
-    ],
-)  # fmt: skip
-def test_other_formats_are_refused_by_name(
-    command: Command, tmp_path: Path, file: str, content: bytes, said: str
-) -> None:
-    (tmp_path / file).write_bytes(content)
-    assert said in command("add", tmp_path / file).refusal
-    assert command.names() == []
-
-
-@pytest.mark.parametrize(
-    ("file", "said"),
-    [
-        (
-            "diffusion_pytorch_model.bin",
-            "unet has its weights in diffusion_pytorch_model.bin, a pi",
-        ),
-        ("unet.gguf", "unet has its weights in unet.gguf (GGUF) alone"),
-        (None, "lacks unet"),
-    ],
-)
-def test_a_part_without_safetensors_is_refused(
-    command: Command, mine: Path, file: str | None, said: str
-) -> None:
-    (mine / WEIGHTS).unlink()
-    if file is not None:
-        (mine / "unet" / file).write_bytes(b"\x80\x02}")
-    assert said in command("add", mine).refusal
-    assert command.names() == []
-
-
-def test_links_out_of_a_folder_are_refused(command: Command, mine: Path, tmp_path: Path) -> None:
-    (mine / WEIGHTS).rename(tmp_path / "outside.safetensors")
-    (mine / WEIGHTS).symlink_to(tmp_path / "outside.safetensors")
-    assert "leaves the folder" in command("add", mine).refusal
-    (mine / WEIGHTS).unlink()
-    (mine / WEIGHTS).symlink_to("nowhere")
-    assert "a link to nothing" in command("add", mine).refusal
-
-
-def test_what_the_hubs_cache_links_to_is_copied(
-    command: Command, tiny: Path, tmp_path: Path
-) -> None:
-    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
-    shutil.copytree(tiny, snapshot)
-    blobs = tmp_path / "models--a--b" / "blobs"
-    blobs.mkdir()
-    (snapshot / WEIGHTS).rename(blobs / "f00d")
-    (snapshot / WEIGHTS).symlink_to("../../../blobs/f00d")
-    assert command("add", snapshot, "--name", "cached").code == 0
-    assert not (command.models / "cached" / WEIGHTS).is_symlink()
-
-
-def packed(folder: Path, archive: Path) -> str:
-    """Pack a folder; return the archive's digest."""
-    with tarfile.open(archive, "w:gz" if archive.suffix == ".gz" else "w") as tar:
-        tar.add(folder, arcname=folder.name)
-    return sha256(archive.read_bytes()).hexdigest()
-
-
-@pytest.mark.parametrize("end", [".tar", ".tar.gz"])
-def test_an_archive_is_unpacked(command: Command, tiny: Path, tmp_path: Path, end: str) -> None:
-    archive = tmp_path / f"model{end}"
-    expected = packed(tiny, archive)
-    assert "has sha256" in command("add", archive, "--sha256", "0" * 64, "--name", "m").refusal
-    said = command("add", archive, "--sha256", expected, "--name", "m")
-    assert said.code == 0, said.err
-    assert digest(command.models / "m") == digest(tiny)
-    assert expected in said.out
-    archive.unlink()
-    again = command("add", archive, "--sha256", expected, "--name", "m")
-    assert again.code == 0, "what is there already needs no archive"
-    assert "it was installed already" in again.out
-    assert command.names() == ["m"]
-
-
-@pytest.mark.parametrize("name", ["../outside.json", "tiny/unet/model.bin", "tiny/run.py"])
-def test_an_archive_with_what_no_model_may_hold_leaves_nothing(
-    command: Command, tiny: Path, tmp_path: Path, name: str
-) -> None:
-    archive = tmp_path / "model.tar"
-    with tarfile.open(archive, "w") as tar:
-        tar.add(tiny, arcname="tiny")
-        tar.addfile(tarfile.TarInfo(name))
-    assert command("add", archive, "--name", "m").refusal
-    assert command.names() == []
-    assert not list(tmp_path.rglob("outside.json"))
-
-
 def test_what_a_worker_refuses_is_not_installed(command: Command, mine: Path) -> None:
     config = mine / "unet" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 9}))
@@ -319,95 +188,6 @@ def test_what_a_worker_refuses_is_not_installed(command: Command, mine: Path) ->
     assert command("add", mine, "--no-check").code == 0
     assert "for inpainting" in command("show", "tiny").out
     assert "unet/config.json" in command("check", "tiny").refusal
-
-
-def test_another_vae_takes_its_place(command: Command, mine: Path, tiny: Path) -> None:
-    shutil.rmtree(mine / "vae")
-    refusal = command("add", mine, "--name", "blind").refusal
-    assert "lacks vae" in refusal
-    assert "--vae" in refusal
-    for given in (tiny, tiny / "vae"):
-        said = command("add", mine, "--name", "seeing", "--vae", given, "--replace")
-        assert said.code == 0, said.err
-        assert f"vae         {given}" in said.out
-    assert (
-        "holds no VAE" in command("add", mine, "--name", "b", "--vae", tiny / "unet" / "..").err
-        or command("add", mine, "--name", "c", "--vae", tiny / "tokenizer").refusal
-    )
-    assert "is not there" in command("add", mine, "--name", "b", "--vae", "nowhere").refusal
-
-
-def test_loras_are_fused_and_recorded(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = sd15(tmp_path / "base")
-    unet = UNet2DConditionModel.from_pretrained(source / "unet")
-    pairs = loras.random_pairs(unet, 1)
-    style = loras.write(tmp_path / "style.safetensors", loras.kohya("unet", pairs))
-    said = command("add", source, "--lora", f"{style}:0.5", "--name", "styled")
-    assert said.code == 0, said.err
-    layers = f"style.safetensors:0.5 in {len(pairs)} layers of unet"
-    assert f"{layers} (sha256 {sha256(style.read_bytes()).hexdigest()})" in said.out
-    fused = load_file(command.models / "styled" / WEIGHTS)
-    name, pair = next(iter(pairs.items()))
-    own = unet.state_dict()[f"{name}.weight"]
-    assert (fused[f"{name}.weight"] - own - 0.5 * pair.change(own)).abs().max() < 1e-6
-    assert digest(command.models / "styled") != digest(source)
-    assert load_file(source / WEIGHTS)[f"{name}.weight"].equal(own), "the source has changed"
-    assert command("check", "styled", "--files-only").code == 0
-    for given, reason in (
-        (f"{style}:strong", "is not FILE:WEIGHT"), (f"{style}:nan", "is not FILE:WEIGHT"),
-        (":1", "is not FILE:WEIGHT"),
-    ):  # fmt: skip
-        refused = command("add", source, "--lora", given, "--name", "other")
-        assert refused.code == 2
-        assert reason in refused.err
-    assert "is missing" in command("add", source, "--lora", "none.safetensors:1").refusal
-    dora = loras.write(tmp_path / "d.safetensors", {"lora_unet_x.dora_scale": torch.ones(1)})
-    assert "d.safetensors is DoRA" in command("add", source, "--lora", dora).refusal
-    wrong = {"unet.x.lora_A.weight": torch.ones(2, 4), "unet.x.lora_B.weight": torch.ones(4, 2)}
-    other = loras.write(tmp_path / "o.safetensors", wrong)
-    refusal = command("add", source, "--lora", other, "--name", "other").refusal
-    assert "o.safetensors is not for this unet" in refusal
-    assert command.names() == ["styled"]
-
-
-def test_a_vae_of_a_file_is_converted(command: Command, tmp_path: Path) -> None:
-    file = models.write_file(tmp_path / "whole.safetensors", models.SD1)
-    assert command("add", file, "--name", "whole", "--no-check").code == 0
-    vae = models.tiny(models.SD1).vae
-    other = {n: t * 1.01 for n, t in original.vae(vae, "").items()}
-    given = original.write(tmp_path / "vae.safetensors", other)
-    for name, source in (("folder", command.models / "whole"), ("file", file)):
-        said = command("add", source, "--name", name, "--vae", given, "--no-check")
-        assert said.code == 0, said.err
-    found = [load_file(command.models / name / "vae" / WEIGHTS.partition("/")[2])
-             for name in ("whole", "folder", "file")]  # fmt: skip
-    key = "decoder.conv_in.weight"
-    assert torch.equal(found[1][key], found[2][key])
-    assert torch.equal(found[1][key], found[0][key] * 1.01)
-    sdxl_vae = tmp_path / "xl"
-    shutil.copytree(command.models / "whole" / "vae", sdxl_vae)
-    config = json.loads((sdxl_vae / "config.json").read_text()) | {"scaling_factor": 0.13025}
-    (sdxl_vae / "config.json").write_text(json.dumps(config))
-    refused = command("add", command.models / "whole", "--name", "x", "--vae", sdxl_vae)
-    assert "another family's" in refused.refusal
-
-
-def test_the_same_is_not_added_twice_and_another_is_not_passed_off(
-    command: Command, mine: Path
-) -> None:
-    config = mine / "scheduler" / "scheduler_config.json"
-    config.write_text(config.read_text().replace('"prediction_type": "epsilon"', '"rho": 7'))
-    pin = digest(mine)
-    assert command("add", mine, "--no-check", "--sha256", pin).code == 0
-    assert "already" in command("add", mine, "--no-check", "--sha256", pin).out
-    words = ("add", mine, "--no-check", "--prediction", "v_prediction")
-    assert "--replace" in command(*words, "--sha256", pin).refusal
-    said = command(*words, "--replace")
-    assert said.code == 0, said.err
-    assert "options     prediction v_prediction" in said.out
-    assert "prediction  v_prediction" in command("show", "tiny").out
 
 
 def test_a_damaged_record_does_not_hide_the_others(command: Command, tiny: Path) -> None:
@@ -467,13 +247,3 @@ def test_a_model_that_runs_out_of_memory_is_installed_untried(
     assert said.code == 0
     assert "not tried: out of memory: CUDA" in said.out
     assert "out of memory" in command("check", "tiny").refusal
-
-
-def test_a_folder_without_an_index_names_its_files(command: Command, tmp_path: Path) -> None:
-    folder = tmp_path / "webui"
-    folder.mkdir()
-    save_file({"a": torch.zeros(1)}, folder / "v1-5.safetensors")
-    refusal = command("add", folder).refusal
-    assert "no model_index.json" in refusal
-    assert "v1-5.safetensors" in refusal
-    assert "is not there" in command("add", tmp_path / "nowhere").refusal

@@ -14,7 +14,7 @@ import trustme
 from diffusion.files import digest
 from tests.workers.models.conftest import Command
 from tests.workers.models.server import Site, site_running
-from tests.workers.models.test_add_path import packed
+from tests.workers.models.test_formats import packed
 
 PATH = "/models/tiny.tar"
 

@@ -122,7 +122,7 @@ CHECKPOINTS = (
     Checkpoint("inpainting", inpainting, ("inpainting",), worker="inpainting"),
     Checkpoint(
         "v-unsaid", silent,
-        ("epsilon (assumed: scheduler_config.json does not say)", SERVED),
+        ("epsilon (assumed: scheduler_config.json does not say; if images", SERVED),
     ),
     Checkpoint(
         "v-unsaid-but-known", silent,

@@ -31,6 +31,6 @@ class Addition:
             "zero_snr": self.zero_snr,
             "ema": self.ema,
         }
-        said = [key if value is True else f"{key} {value}" for key, value in given.items() if value]
-        said += ["vae"] if self.vae is not None else []
-        return (*said, *("lora" for _ in self.loras))
+        return tuple(
+            key if value is True else f"{key} {value}" for key, value in given.items() if value
+        )

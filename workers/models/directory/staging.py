@@ -31,7 +31,7 @@ class Staging:
         self.final = models / name
         self.folder = models / ADDING / name.lower()
         self.download = self.folder / "download"
-        self.made = self.folder / "model"
+        self.made = self.folder / "made" / name
 
     def begin(self, request: dict[str, str | None]) -> None:
         """Keep what an addition of the same source has downloaded, and nothing else."""

@@ -72,7 +72,7 @@ def _of_file(staging: Staging, file: Path, asked: Addition, said: str) -> Fetche
     shutil.rmtree(folder, ignore_errors=True)
     unpack(file, folder)
     chosen = _selected(listed(folder), _index(folder, said), asked)
-    staging.made.mkdir()
+    staging.made.mkdir(parents=True)
     for name in chosen.files:
         target = staging.made / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +103,8 @@ def _from_hub(staging: Staging, source: Hub, asked: Addition, say: Say) -> Fetch
 
     def bring(files: list[str]) -> None:
         needed = [f for f in files if not (folder / f).exists()]
+        if not needed:
+            return
         total = sum(listing.files[f].size for f in needed)
         check_space(folder, total, source.said)
         say(f"downloading {len(needed)} files of {source.said}, {size(total)}")
@@ -117,6 +119,7 @@ def _from_hub(staging: Staging, source: Hub, asked: Addition, say: Say) -> Fetch
     _check_listed(INDEX, listing.files, source)
     bring([INDEX])
     chosen = _selected(listing.files, _index(folder, source.said), asked)
+    _check_lacks(chosen, asked, source)
     weights = [f for f in chosen.files if f.endswith(".safetensors")]
     bring([f for f in chosen.files if f not in weights])
     if asked.tried:
@@ -138,6 +141,14 @@ def _link(folder: Path, made: Path, files: Sequence[str]) -> None:
             raise
         shutil.rmtree(made)
         copy_files(folder, made, files)
+
+
+def _check_lacks(chosen: Selection, asked: Addition, source: Hub) -> None:
+    """Refuse what lacks a part before the others are downloaded."""
+    lacks = [part for part in chosen.missing if asked.vae is None or not part.startswith("vae")]
+    if lacks:
+        advice = ": give one with --vae" if lacks[0].startswith("vae") else ""
+        raise BundleError(f"{source.said} lacks {'; '.join(lacks)}{advice}")
 
 
 def _check_listed(file: str, files: Any, source: Hub) -> None:

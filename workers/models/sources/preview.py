@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffusion.errors import BundleError
+from jobs.settings import read_environment
 
 
 def refuse_by_configuration(folder: Path, awaited: Sequence[str]) -> None:
@@ -13,8 +14,11 @@ def refuse_by_configuration(folder: Path, awaited: Sequence[str]) -> None:
     Raises:
         BundleError: something but the weights that are still to come is wrong with it.
     """
-    from diffusion.bundle.bundle import load_bundle
+    from diffusion.bundle.bundle import load_bundle  # only here: torch takes its time
+    from workers.app import set_up_logging
+    from workers.settings import WorkerSettings
 
+    set_up_logging(read_environment(WorkerSettings))
     parts = {file.partition("/")[0] for file in awaited} | {"vae"}  # another one may be given
     try:
         load_bundle(folder)
