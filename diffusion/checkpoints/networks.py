@@ -123,13 +123,14 @@ def text_encoder(tensors: Tensors, encoder: ClipPart, file: Path) -> Network:
     import transformers
 
     own = {name: tensor for name, tensor in tensors.items() if name.startswith(encoder.prefix)}
-    converted = _converted_clip(own, encoder)
+    # The converter copies some tensors, so that it sees only shapes until they are known to fit.
+    converted = _converted_clip({n: t.to("meta") for n, t in own.items()}, encoder)
     config = by_shape.clip_config(_shapes(converted), encoder)
     kind: Any = getattr(transformers, encoder.kind)
-    network = Network(encoder.part, config, converted)
     build = kind.config_class.from_dict
-    _check(network, TEXT_ENCODER, lambda: kind(build(dict(config))), file)
-    return network
+    shown = Network(encoder.part, config, converted)
+    _check(shown, TEXT_ENCODER, lambda: kind(build(dict(config))), file)
+    return Network(encoder.part, config, _converted_clip(own, encoder))
 
 
 def _converted_clip(own: Tensors, encoder: ClipPart) -> dict[str, Tensor]:

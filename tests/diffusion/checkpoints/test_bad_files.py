@@ -106,6 +106,18 @@ def test_a_harm_to_a_tensor_of_each_part(
             file.unlink()
 
 
+@pytest.mark.parametrize("part", ["attn.in_proj_weight", "mlp.c_fc.weight"])
+def test_a_tensor_as_large_as_its_file_is_not_copied(
+    sound: dict[str, Tensors], tmp_path: Path, part: str
+) -> None:
+    name = f"conditioner.embedders.1.model.transformer.resblocks.0.{part}"
+    large = torch.empty(2**20, 2**12, device="meta")
+    file = tmp_path / "m.safetensors"
+    original.write_holes(file, sound[SDXL] | {name: large}, torch.float16)
+    assert file.stat().st_size > 2**33
+    refusal(file, tmp_path / "m")
+
+
 def test_an_unknown_tensor_beside_an_encoders_is_refused(
     sound: dict[str, Tensors], tmp_path: Path
 ) -> None:
