@@ -201,6 +201,22 @@ def test_keys_that_a_scheduler_has_not_are_passed_over_as_diffusers_does() -> No
     assert left.sigmas.tolist() == right.sigmas.tolist()
 
 
+def test_lms_is_followed_where_diffusers_lacks_its_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = {"_class_name": "LMSDiscreteScheduler", **TRAINING}
+    wanted = ours(config, 10)
+
+    class Dummy:
+        """What diffusers has in its place."""
+
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            raise ImportError
+
+    monkeypatch.setattr(diffusers, "LMSDiscreteScheduler", Dummy)
+    assert ours(config, 10).sigmas.tolist() == wanted.sigmas.tolist()
+
+
 def test_what_is_left_out_is_what_the_scheduler_takes_it_for() -> None:
     for name in ("LCMScheduler", "HeunDiscreteScheduler", "EulerDiscreteScheduler"):
         scheduler = getattr(diffusers, name)()
