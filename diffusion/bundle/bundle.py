@@ -171,6 +171,8 @@ def assemble(
     index = _index(folder)
     layout = layout_of(index)
     schedule, clip = _noise_schedule(folder, layout, index)
+    if schedule.own is None:
+        log.warning("scheduler/scheduler_config.json is not followed: %s", schedule.not_own)
     if isinstance(parts, TorchParts):
         loaded = layout.load(folder, index, parts)
     elif layout.load_export is not None:

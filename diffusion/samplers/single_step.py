@@ -26,8 +26,15 @@ def ancestral(rows: Rows, eta: float | None = None) -> None:
 
 
 def ddpm(rows: Rows) -> None:
-    """Ancestral sampling with the posterior's variance (Ho et al. 2020)."""
-    ancestral(rows, 1.0)
+    """Ancestral sampling with the posterior's variance, or with β (Ho et al. 2020, 3.2)."""
+    if not rows.levels.large_variance:
+        ancestral(rows, 1.0)
+        return
+    for at in rows.intervals:
+        ratio = at.q**2  # down/s of η = 1
+        beta = 1 - (1 + at.t**2) / (1 + at.s**2)
+        up = (beta * (1 + at.t**2)) ** 0.5 if at.timestep > 0 else 0.0
+        rows.add(at, ratio * rows.x + (1 - ratio) * rows.d + up * rows.noise)
 
 
 def lcm(rows: Rows) -> None:

@@ -145,6 +145,6 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
         for name in known
         if known[name].default is not inspect.Parameter.empty
     }
-    if not defaults:  # no such scheduler here
+    if not defaults:  # no such scheduler here, as LMS without scipy
         return dict(config)
     return defaults | {k: v for k, v in config.items() if k in defaults or k.startswith("_")}

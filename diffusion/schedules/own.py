@@ -59,6 +59,7 @@ class OwnSchedule:
     rounded: bool = True  # timesteps of a solver's spread levels
     lambda_min: float = -np.inf  # levels above σ = exp(−λ) are left out
     original_steps: int = 50  # of LCM's distillation
+    large_variance: bool = False  # DDPM adds noise of variance β
     first_order_below: float = 0  # steps: there the last one is first order, where it ends above 0
 
     def levels(self, noise_schedule: "VPSchedule", steps: int) -> Levels:
@@ -84,6 +85,7 @@ class OwnSchedule:
             initial_scale=float(sigmas[0]) if starts_lower else None,
             final_scale=1.0 if self.family == "euler" else float(1 / np.sqrt(1 + last**2)),
             first_order_end=steps < self.first_order_below,
+            large_variance=self.large_variance,
         )
 
     def _timesteps(self, noise_schedule: "VPSchedule", steps: int) -> Array:
@@ -145,24 +147,28 @@ def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
     family, sampler = FAMILIES[name]
     config = completed(config)
     check_steps(name, config)
-    spacing = config["timestep_spacing"]
+    spacing = config.get("timestep_spacing", "linspace")
     if spacing not in TIMESTEP_SPACINGS:
         raise ScheduleError(
             f"timestep_spacing {spacing!r} is not served: {', '.join(TIMESTEP_SPACINGS)}"
         )
     kind = only_spread(config)
+    large = config.get("variance_type") == "fixed_large"
+    if large and config.get("rescale_betas_zero_snr"):
+        raise ScheduleError("variance_type 'fixed_large' with rescale_betas_zero_snr is not served")
     return OwnSchedule(
         sampler=solver_sampler(config) if sampler == "dpmpp_2m" else sampler,
         family=family,
         spacing=spacing,
-        offset=0 if family == "lcm" else config["steps_offset"],
+        offset=0 if family == "lcm" else config.get("steps_offset", 0),
         spread=kind,
         sigma_min=config.get("sigma_min"),
         sigma_max=config.get("sigma_max"),
         ends_at_first=_ends_at_first(name, family, kind, config),
-        rounded=config["beta_schedule"] != "squaredcos_cap_v2" or kind != "karras",
+        rounded=config.get("beta_schedule") != "squaredcos_cap_v2" or kind != "karras",
         lambda_min=float(config.get("lambda_min_clipped", -np.inf)),
         original_steps=config.get("original_inference_steps", 50),
+        large_variance=large,
         first_order_below=first_order_below(config),
     )
 

@@ -99,6 +99,11 @@ def grey(folder: Path) -> Path:
     )
 
 
+def large(folder: Path) -> Path:
+    """Write a model of pixels as Ho et al. published theirs, of variance β."""
+    return ddpm(folder, scheduler=DDPMScheduler(variance_type="fixed_large"))
+
+
 def unclipped(folder: Path) -> Path:
     """Write a model of pixels whose estimates are not clipped."""
     return ddpm(folder, scheduler=DDPMScheduler(clip_sample=False))
@@ -175,6 +180,7 @@ ENTRIES: tuple[Entry, ...] = (
         steps=(10, 50),
         prompt=None,
     ),
+    Entry("UNet2DModel, DDPM, of variance β", large, DDPMPipeline, steps=(10, 50), prompt=None),
     Entry("UNet2DModel, DDPM, grey", grey, DDPMPipeline, steps=(10,), prompt=None),
     Entry("UNet2DModel, DDIM", ddim, DDIMPipeline, steps=(10, 50), prompt=None),
     Entry(

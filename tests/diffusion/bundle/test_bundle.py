@@ -265,7 +265,9 @@ def test_a_schedule_of_a_scheduler_that_is_not_followed_is_no_default(tmp_path: 
         load_bundle(folder)
 
 
-def test_a_model_s_own_scheduler_is_the_default(sd15_folder: Path, tmp_path: Path) -> None:
+def test_a_model_s_own_scheduler_is_the_default(
+    sd15_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def defaults(**values: object) -> tuple[str, str]:
         (folder / "sfumato.json").write_text(json.dumps(values))
         info = load_bundle(folder).info
@@ -276,8 +278,12 @@ def test_a_model_s_own_scheduler_is_the_default(sd15_folder: Path, tmp_path: Pat
     assert defaults(default_sampler="euler") == ("euler", "model")
     assert defaults(default_schedule="sampler") == ("plms", "sampler")
     assert defaults(default_schedule="karras") == ("plms", "karras")
+    assert caplog.messages == []
     set_json(folder / "scheduler" / "scheduler_config.json", _class_name="TCDScheduler")
     assert defaults() == ("dpmpp_2m", "sampler")
+    assert caplog.messages == [
+        "scheduler/scheduler_config.json is not followed: TCDScheduler has no sampler of ours"
+    ]
 
 
 def test_only_a_decoder_of_sdxl_that_asks_for_it_is_kept_from_halves(

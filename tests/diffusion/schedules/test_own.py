@@ -141,8 +141,12 @@ def test_zero_terminal_snr_begins_at_infinity() -> None:
         ({"use_karras_sigmas": True, "sigma_min": 20.0}, "levels of schedule 'model' do not fall"),
         ({"_class_name": "DDIMScheduler"}, "clip_sample True"),
         (
-            {"_class_name": "DDPMScheduler", "clip_sample": False, "variance_type": "fixed_large"},
-            "variance_type 'fixed_large'",
+            {
+                "_class_name": "DDPMScheduler",
+                "clip_sample": False,
+                "variance_type": "fixed_large_log",
+            },
+            "variance_type 'fixed_large_log'",
         ),
         ({"_class_name": "DPMSolverMultistepScheduler", "solver_type": "heun"}, "solver_type"),
         ({"_class_name": "UniPCMultistepScheduler", "solver_order": 3}, "solver_order 3"),
@@ -195,6 +199,22 @@ def test_keys_that_a_scheduler_has_not_are_passed_over_as_diffusers_does() -> No
     config = {"_class_name": "EulerAncestralDiscreteScheduler", **TRAINING}
     left, right = (ours(config | more, 10) for more in ({}, {"use_karras_sigmas": True}))
     assert left.sigmas.tolist() == right.sigmas.tolist()
+
+
+def test_lms_is_followed_where_diffusers_lacks_its_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = {"_class_name": "LMSDiscreteScheduler", **TRAINING}
+    wanted = ours(config, 10)
+
+    class Dummy:
+        """What diffusers has in its place."""
+
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            raise ImportError
+
+    monkeypatch.setattr(diffusers, "LMSDiscreteScheduler", Dummy)
+    assert ours(config, 10).sigmas.tolist() == wanted.sigmas.tolist()
 
 
 def test_what_is_left_out_is_what_the_scheduler_takes_it_for() -> None:

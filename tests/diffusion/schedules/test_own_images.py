@@ -40,6 +40,12 @@ CASES = {
     "DDIM": case("DDIMScheduler", "ddim", UNCLIPPED),
     "DDIM in parallel": case("DDIMParallelScheduler", "ddim", UNCLIPPED),
     "DDPM": case("DDPMScheduler", "ddpm", UNCLIPPED),
+    "DDPM of variance β": case(
+        "DDPMScheduler", "ddpm", UNCLIPPED, {"variance_type": "fixed_large"}
+    ),
+    "DDPM of variance β, trailing": case(
+        "DDPMScheduler", "ddpm", UNCLIPPED, TRAILING, {"variance_type": "fixed_large"}
+    ),
     "DDPM in parallel": case("DDPMParallelScheduler", "ddpm", UNCLIPPED),
     "SDXL": case("EulerDiscreteScheduler", "euler", LEADING),
     "SDXL Lightning": case("EulerDiscreteScheduler", "euler", TRAILING),
