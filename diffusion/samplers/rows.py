@@ -43,6 +43,12 @@ class Interval:
         down = self.t * np.sqrt(q * q + (1 - eta * eta) * (1 - q * q))
         return float(down), float(eta * self.t * np.sqrt(1 - q * q))
 
+    @property
+    def large_noise(self) -> float:
+        """The deviation of noise of variance β_t = 1 − ᾱ_t/ᾱ_t' (Ho et al. 2020, 3.2); 0 at 0."""
+        s, t = self.s, self.t
+        return float(np.sqrt((s * s - t * t) * (1 + t * t) / (1 + s * s))) if t else 0.0
+
 
 class Rows:
     """Collects a table row by row; knows the levels and η that it is compiled for.

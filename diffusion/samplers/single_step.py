@@ -12,7 +12,7 @@ def euler(rows: Rows) -> None:
         rows.add(at, at.q * rows.x + (1 - at.q) * rows.d)
 
 
-def ancestral(rows: Rows, eta: float | None = None) -> None:
+def ancestral(rows: Rows, eta: float | None = None, *, large_noise: bool = False) -> None:
     """Step to the lower level, then add fresh noise back.
 
     In sigma space DDIM's equation 16 (Song et al. 2021), DDPM's posterior (Ho et al. 2020, eq. 7;
@@ -21,13 +21,14 @@ def ancestral(rows: Rows, eta: float | None = None) -> None:
     """
     for at in rows.intervals:
         down, up = at.ancestral(rows.eta if eta is None else eta)
+        up = at.large_noise if large_noise else up
         ratio = down / at.s
         rows.add(at, ratio * rows.x + (1 - ratio) * rows.d + up * rows.noise)
 
 
 def ddpm(rows: Rows) -> None:
-    """Ancestral sampling with the posterior's variance (Ho et al. 2020)."""
-    ancestral(rows, 1.0)
+    """Ancestral sampling with the posterior's variance, or a model's own β_t (Ho et al. 2020)."""
+    ancestral(rows, 1.0, large_noise=rows.levels.large_noise)
 
 
 def lcm(rows: Rows) -> None:

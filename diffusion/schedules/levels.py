@@ -26,6 +26,7 @@ class Levels:
     initial_scale: float | None = None  # S[0] starts as this times unit noise; None: the process'
     final_scale: float = 1.0  # the image is this times S[0]
     first_order_end: bool = False  # of the last step, if it ends above 0
+    large_noise: bool = False  # DDPM's steps add noise of β_t, not of the posterior's variance
     in_time: bool = False  # Heun's steps are taken in t = σ/(1 + σ)
 
     def __post_init__(self) -> None:

@@ -59,6 +59,7 @@ class OwnSchedule:
     rounded: bool = True  # timesteps of a solver's spread levels
     lambda_min: float = -np.inf  # levels above σ = exp(−λ) are left out
     original_steps: int = 50  # of LCM's distillation
+    large_noise: bool = False  # of DDPM: variance β_t
     first_order_below: float = 0  # steps: there the last one is first order, where it ends above 0
 
     def levels(self, noise_schedule: "VPSchedule", steps: int) -> Levels:
@@ -84,6 +85,7 @@ class OwnSchedule:
             initial_scale=float(sigmas[0]) if starts_lower else None,
             final_scale=1.0 if self.family == "euler" else float(1 / np.sqrt(1 + last**2)),
             first_order_end=steps < self.first_order_below,
+            large_noise=self.large_noise,
         )
 
     def _timesteps(self, noise_schedule: "VPSchedule", steps: int) -> Array:
@@ -163,8 +165,22 @@ def own_schedule(config: Mapping[str, Any]) -> OwnSchedule:
         rounded=config["beta_schedule"] != "squaredcos_cap_v2" or kind != "karras",
         lambda_min=float(config.get("lambda_min_clipped", -np.inf)),
         original_steps=config.get("original_inference_steps", 50),
+        large_noise=_large_noise(name, config),
         first_order_below=first_order_below(config),
     )
+
+
+def _large_noise(name: str, config: Mapping[str, Any]) -> bool:
+    if not name.startswith("DDPM") or config["variance_type"] != "fixed_large":
+        return False
+    ends_later = config["timestep_spacing"] == "trailing" or (
+        config["timestep_spacing"] == "leading" and config["steps_offset"] > 0
+    )
+    if ends_later or config["rescale_betas_zero_snr"]:
+        raise ScheduleError(
+            "variance_type 'fixed_large' leaves noise in the image unless the last timestep is 0"
+        )
+    return True
 
 
 def _ends_at_first(name: str, family: Family, kind: str | None, config: Mapping[str, Any]) -> bool:

@@ -9,8 +9,9 @@ from diffusion.errors import ScheduleError
 from diffusion.schedules.keys import SPREAD_FLAGS
 
 MIDPOINT = ("midpoint", "bh1", "bh2", "logrho")  # diffusers takes the last three for the first
-POSTERIOR = ("fixed_small", "fixed_small_log", None)
-UNCLIPPED: Mapping[str, tuple[object, ...]] = {"clip_sample": (False,)}  # true where it is left out
+VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", None)
+# True where it is left out.
+UNCLIPPED: Mapping[str, tuple[object, ...]] = {"clip_sample": (False, None)}
 FOLLOWED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "DPMSolverMultistepScheduler": {"solver_type": MIDPOINT, "variance_type": (None,)},
     "EDMDPMSolverMultistepScheduler": {"solver_type": MIDPOINT},
@@ -26,8 +27,8 @@ FOLLOWED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     # They clip the estimate, but not the noise that they step with.
     "DDIMScheduler": UNCLIPPED,
     "DDIMParallelScheduler": UNCLIPPED,
-    "DDPMScheduler": {"variance_type": POSTERIOR},
-    "DDPMParallelScheduler": {"variance_type": POSTERIOR},
+    "DDPMScheduler": {"variance_type": VARIANCES},
+    "DDPMParallelScheduler": {"variance_type": VARIANCES},
     "PNDMScheduler": {"skip_prk_steps": (True,)},
     "EulerDiscreteScheduler": {"interpolation_type": ("linear",)},
 }

@@ -88,6 +88,11 @@ def by_class(folder: Path) -> Path:
     return ddpm(folder, num_class_embeds=10)
 
 
+def large(folder: Path) -> Path:
+    """Write a model of pixels whose scheduler adds noise of variance β_t, as for CIFAR-10."""
+    return ddpm(folder, scheduler=DDPMScheduler(variance_type="fixed_large"))
+
+
 def grey(folder: Path) -> Path:
     """Write a model of grey pixels, clipped elsewhere than at 1."""
     return ddpm(
@@ -175,6 +180,7 @@ ENTRIES: tuple[Entry, ...] = (
         steps=(10, 50),
         prompt=None,
     ),
+    Entry("UNet2DModel, DDPM, fixed_large", large, DDPMPipeline, steps=(10, 50), prompt=None),
     Entry("UNet2DModel, DDPM, grey", grey, DDPMPipeline, steps=(10,), prompt=None),
     Entry("UNet2DModel, DDIM", ddim, DDIMPipeline, steps=(10, 50), prompt=None),
     Entry(

@@ -141,8 +141,30 @@ def test_zero_terminal_snr_begins_at_infinity() -> None:
         ({"use_karras_sigmas": True, "sigma_min": 20.0}, "levels of schedule 'model' do not fall"),
         ({"_class_name": "DDIMScheduler"}, "clip_sample True"),
         (
-            {"_class_name": "DDPMScheduler", "clip_sample": False, "variance_type": "fixed_large"},
-            "variance_type 'fixed_large'",
+            {
+                "_class_name": "DDPMScheduler",
+                "clip_sample": False,
+                "variance_type": "fixed_large_log",
+            },
+            "variance_type 'fixed_large_log'",
+        ),
+        (
+            {
+                "_class_name": "DDPMScheduler",
+                "clip_sample": False,
+                "variance_type": "fixed_large",
+                "timestep_spacing": "trailing",
+            },
+            "'fixed_large' leaves noise in the image",
+        ),
+        (
+            {
+                "_class_name": "DDPMScheduler",
+                "clip_sample": False,
+                "variance_type": "fixed_large",
+                "steps_offset": 1,
+            },
+            "'fixed_large' leaves noise in the image",
         ),
         ({"_class_name": "DPMSolverMultistepScheduler", "solver_type": "heun"}, "solver_type"),
         ({"_class_name": "UniPCMultistepScheduler", "solver_order": 3}, "solver_order 3"),
