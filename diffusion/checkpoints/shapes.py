@@ -177,7 +177,8 @@ def clip_config(shapes: Shapes, encoder: ClipPart) -> dict[str, Any]:
         "vocab_size": words,
         "hidden_act": "gelu" if encoder.open_clip else "quick_gelu",
         "layer_norm_eps": 1e-05,
-        "bos_token_id": 0,
-        "eos_token_id": 2,  # as in the files of CLIP's authors: the prompt's end is found by argmax
-        "pad_token_id": 1,
+        "bos_token_id": 0,  # nosec B105
+        # As in the files of CLIP's authors: the prompt's end is found by argmax.
+        "eos_token_id": 2,  # nosec B105
+        "pad_token_id": 1,  # nosec B105
     }

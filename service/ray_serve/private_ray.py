@@ -25,8 +25,9 @@ log = structlog.get_logger()
 
 NOTE = "ray-folder"  # a file that names the folder
 PREFIX = "sfumato-"
-LONGEST = 41  # bytes, so that a socket's path in it has at most 107:
-"""``/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store``."""
+LONGEST = 25  # bytes, so that a socket's path in it has at most 97, HAProxy's limit:
+"""``/h/`` and 56 hexadecimal digits of the node's id, then ``/metrics.sock``. Ray's limit is 107:
+``/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store``."""
 OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; nothing of ours goes there
 
 

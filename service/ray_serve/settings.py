@@ -28,7 +28,7 @@ CLIENT_S = 60  # for a client to send or to read on, while it is its turn
 def private_environment(folder: Path) -> dict[str, str]:
     """Return the variables of a stack with its files in ``folder``.
 
-    The folder's path must be short: paths of Unix sockets are limited to 107 bytes.
+    The folder's path must be short: HAProxy's sockets may have paths of 97 bytes.
     """
     haproxy = folder / "h"
     metrics, stats, fallback = (free_port("") for _ in range(3))

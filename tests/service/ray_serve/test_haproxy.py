@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from service.processes.ports import free_port
 from service.ray_serve import settings
 from service.ray_serve.bind_address import serve_host
 from service.ray_serve.haproxy import BIND, bounded, on_loopback, rebound, wrapped
+from service.ray_serve.private_ray import LONGEST
 from service.ray_serve.settings import connections_that_fit, private_environment
 from tests.processes import wait
 
@@ -48,6 +50,24 @@ def test_its_own_pages_are_for_this_machine_alone() -> None:
     assert "frontend prometheus\n    bind 127.0.0.1:{{ config.metrics_port }}" in config
     assert "listen stats\n  bind 127.0.0.1:{{ config.stats_port }}" in config
     assert "frontend http_frontend\n    bind {{ config.frontend_host }}" in config
+
+
+def test_haproxy_takes_sockets_in_the_longest_folder(tmp_path: Path) -> None:
+    node = "f" * 56  # Ray puts its node's id between the folder and the socket
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="s") as short:
+        folder = Path(short) / ("d" * (LONGEST - len(short) - 1))
+        assert len(os.fsencode(folder)) == LONGEST
+        sockets = folder / "h" / node
+        sockets.mkdir(parents=True)
+        config = tmp_path / "haproxy.cfg"
+        config.write_text(
+            CONFIG.format(connections=100, port=free_port()).replace(
+                "    maxconn", f"    stats socket {sockets / 'metrics.sock'}\n    maxconn"
+            )
+        )
+        command = [get_haproxy_binary(), "-c", "-f", str(config)]
+        checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("files", [1024, 4096, 20_000])

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -15,8 +17,12 @@ from service.ray_serve.private_ray import LONGEST, files_lost, short_folder
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as folder:
-        yield Path(folder)
+    folder = Path("/tmp") / secrets.token_hex(1)
+    while folder.exists():
+        folder = Path("/tmp") / secrets.token_hex(1)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
 
 
 def test_files_are_in_the_data_folder_where_no_cleaner_of_tmp_comes(short: Path) -> None:
