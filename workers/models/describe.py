@@ -106,6 +106,8 @@ def kind(folder: Path, index: Mapping[str, Any], weights: Mapping[str, Weights])
     named = next((name for pattern, name in FAMILIES if re.fullmatch(pattern, pipeline)), "unknown")
     if named == "Stable Diffusion":
         named += VERSIONS.get(config.get("cross_attention_dim", 0), "")
+    if config.get("num_class_embeds") or config.get("class_embed_type"):
+        named = "of classes" if named == "without a prompt" else named
     made_for = {9: ", for inpainting", 8: ", for editing"}.get(config.get("in_channels", 0), "")
     if config.get("time_cond_proj_dim") is not None or config.get("guidance_embeds"):
         made_for += ", with guidance as an input"

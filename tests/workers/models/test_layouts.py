@@ -34,6 +34,7 @@ FAMILIES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "z-image": (z_image, "Z-Image", "flow velocity"),
     "ddpm": (ddpm, "without a prompt", "epsilon"),
     "ddim": (ddim, "without a prompt", "epsilon"),
+    "classes": (partial(ddpm, num_class_embeds=4), "of classes", "epsilon"),
     "beside": (beside, "without a prompt", "epsilon"),
 }
 
