@@ -95,7 +95,7 @@ def test_the_file_has_its_parameters_and_nothing_of_the_job(stack: tuple[str, bo
     inside = json.loads(image.info["sfumato"])
     assert inside["seed"] == 5
     assert inside["prompt"] == "a red apple"
-    assert "Steps: 4, Sampler: DPM++ 2M" in image.info["parameters"]
+    assert "Steps: 4, Sampler: DDIM, Schedule type: Automatic" in image.info["parameters"]
     for secret in (job.id, job.worker, "order", "17-"):
         assert secret is not None
         assert secret.encode() not in data

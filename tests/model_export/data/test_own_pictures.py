@@ -134,9 +134,7 @@ def test_guide_shows_the_whole_way_in_order() -> None:
     ]  # fmt: skip
     programs = [command.program for command in commands]
     assert programs == [*["model_export"] * 7, "model_export.onnx", *["sfumato"] * 2]
-    assert [c.variables for c in commands if c.variables] == [
-        ("SFUMATO_MODEL=my-model", "SFUMATO_DEFAULT_MODEL=my-model")
-    ]
+    assert [command.variables for command in commands if command.variables] == []
 
 
 def test_service_takes_the_guides_commands() -> None:

@@ -28,7 +28,7 @@ def test_a_folder_is_added_as_it_is_and_drawn_with(command: Command, tiny: Path)
     folder = command.models / "mine"
     assert digest(folder) == digest(tiny)
     for words in ("Stable Diffusion", "UNet2DConditionModel", "epsilon", "DDIMScheduler",
-                  "not followed: DDIMScheduler", "for the weights alone", "no file states one",
+                  "taken by the sampler ddim", "for the weights alone", "no file states one",
                   digest(tiny), str(tiny), "mine: torch on cpu"):  # fmt: skip
         assert words in said.out
     record = read_record(folder)

@@ -51,7 +51,7 @@ def fallen(scrapes: Iterable[Series]) -> list[str]:
 def test_counters_of_an_engine_at_work_only_rise(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "backend", Small(bundle, 7))
+    monkeypatch.setattr(bundle, "backbone", Small(bundle, 7))
     bench = Bench(bundle, EngineSettings(slots=8, rows_per_tick=16))
     counters = Counters("tiny", bench.engine, 8)
     scrapes, stop = [scrape(counters.registry)], threading.Event()
@@ -84,7 +84,7 @@ def test_a_clock_that_is_off_takes_nothing_from_a_counter() -> None:
 @pytest.fixture
 def poisoned(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the model return NaN for one prompt."""
-    monkeypatch.setattr(bundle, "backend", Poisoned(bundle, "poison"))
+    monkeypatch.setattr(bundle, "backbone", Poisoned(bundle, "poison"))
 
 
 async def test_counters_of_door_and_worker_only_rise(

@@ -42,9 +42,7 @@ class Broken:
     error: Exception | None = None
     name = "broken"
 
-    def predict(
-        self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: object
-    ) -> Tensor:
+    def predict(self, sample: Tensor, c_noise: Tensor, conditions: object) -> Tensor:
         if self.error is not None:
             raise self.error
         return torch.full_like(sample, torch.nan)
@@ -54,13 +52,13 @@ def test_a_model_that_cannot_draw_is_found_out_before_it_takes_jobs(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for error, message in ((None, "non-finite value"), (RuntimeError("no kernel"), "no kernel")):
-        monkeypatch.setattr(bundle, "backend", Broken(error))
+        monkeypatch.setattr(bundle, "backbone", Broken(error))
         with pytest.raises(BundleError, match=f"the model cannot draw: .*{message}"):
             calibrate(bundle, 8)
 
 
 def test_a_device_too_small_has_no_speed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "backend", Broken(MemoryError()))
+    monkeypatch.setattr(bundle, "backbone", Broken(MemoryError()))
     assert calibrate(bundle, 8) == measure(bundle, 2) == Calibration(2, 0.0)
 
 
