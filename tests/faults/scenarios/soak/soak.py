@@ -26,6 +26,10 @@ MOST_MEMORY = 1.05
 OF_A_JOB = re.compile(":(job|events|images?|previews?|checkpoint|idempotency):")
 OF_THE_SERVICE = re.compile(r"^\{sfumato\}:\w+(:tiny)?$")
 """Its own keys and its model's: as many of them whatever jobs there were."""
+OF_THE_BROKER = {"unacked", "unacked_index", "unacked_mutex"}
+"""Kombu's: messages on their way to a worker, given back an hour after it was killed."""
+UNTAKEN = 16
+"""Messages that a worker may have been on its way to take when it was killed: one a thread."""
 WORKER = re.compile(r"w\d-\d+")
 POOLED = 16
 """Threads and connections that the pools of a process, or of Redis' clients, keep after a peak."""
@@ -39,6 +43,7 @@ class Rest:
 
     memory_bytes: int  # of Redis, its clients' buffers left out
     keys: set[str]  # without the workers' ids
+    unacked: int  # messages on their way to a worker
     held: dict[str, Held]  # by process
 
 
@@ -65,6 +70,8 @@ async def run(stage: Stage, *, load_s: float, ttl_s: float, kills: int) -> Outco
         await end(watching)
     _judge_jobs(outcome, load)
     _judge_rest(outcome, before, after)
+    untaken = after.unacked - before.unacked
+    outcome.expect(untaken <= UNTAKEN * kills, f"messages are taken: {untaken} are not")
     _judge_processes(outcome, watch, load_s)
     backlog = await client.store.backlog("tiny")
     outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no backlog, not {backlog}")
@@ -118,7 +125,8 @@ async def _rest(redis: Redis, watch: Watch, ttl_s: float) -> Rest:
     info = await redis.info("memory")
     memory = info["used_memory"] - info["mem_clients_normal"]
     kinds = {WORKER.sub("", key) for key in keys}
-    return Rest(memory, kinds, {name: held(pid) for name, pid in watch.pids.items()})
+    unacked = int(await redis.hlen("unacked"))
+    return Rest(memory, kinds, unacked, {name: held(pid) for name, pid in watch.pids.items()})
 
 
 def _judge_jobs(outcome: Outcome, load: Load) -> None:
@@ -139,7 +147,8 @@ def _judge_rest(outcome: Outcome, before: Rest, after: Rest) -> None:
     ratio = after.memory_bytes / before.memory_bytes
     outcome.note("redis_memory_ratio", ratio)
     outcome.expect(ratio <= MOST_MEMORY, f"Redis' memory comes back, not to {ratio:.3f}")
-    new = sorted(k for k in after.keys - before.keys if not OF_THE_SERVICE.match(k))
+    left = after.keys - before.keys - OF_THE_BROKER
+    new = sorted(key for key in left if not OF_THE_SERVICE.match(key))
     outcome.expect(not new, f"no key is left: {new[:5]}")
     for name in before.held.keys() & after.held.keys():
         was, now = before.held[name], after.held[name]
