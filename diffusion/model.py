@@ -143,6 +143,11 @@ class Conditioning:
     truncations: tuple[Truncation, ...] = ()  # by the encoders that did not read all of it
     tokens: int | None = None  # the first ones of L that are the prompt's; None: all
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes on its device."""
+        return self.embeddings.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
     def zeros(self) -> "Conditioning":
         """Return zeros of the same shapes."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)

@@ -1,7 +1,7 @@
 """Admission to a slot: the prompt encoded, the sampler compiled, the first noise drawn."""
 
 from collections.abc import Hashable
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 
@@ -12,10 +12,9 @@ from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
 from workers.engine.batcher import Candidate
 from workers.engine.messages import ImageRequest
+from workers.engine.prompt_cache import PromptCache
 from workers.engine.sampling_plan import sampling_plan
 from workers.engine.slot import Slot
-
-PROMPTS_KEPT = 64
 
 
 class SlotAdmission:
@@ -25,8 +24,8 @@ class SlotAdmission:
         """``deterministic`` keeps prompts of different lengths out of one forward pass."""
         self._bundle = bundle
         self._deterministic = deterministic
-        self._conditioning = lru_cache(PROMPTS_KEPT)(partial(_encode, bundle))
-        self._negative = lru_cache(PROMPTS_KEPT)(bundle.encode_negative)
+        self._conditioning = PromptCache(partial(_encode, bundle))
+        self._negative = PromptCache(bundle.encode_negative)
 
     def open(self, request: ImageRequest) -> tuple[Slot, bool]:
         """Return a slot and whether an earlier state had to be refused.

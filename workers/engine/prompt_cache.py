@@ -1,0 +1,31 @@
+"""Conditionings of the prompts that were drawn last, on the model's device."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from diffusion.model import Conditioning
+
+BYTES_KEPT = 64 * 2**20
+"""300 of SD 1.5, 8 of FLUX.1's 512 tokens."""
+
+
+class PromptCache:
+    """Encodes prompts and keeps the latest within a bound in bytes, one at least."""
+
+    def __init__(self, encode: Callable[[str], Conditioning], bytes_kept: int = BYTES_KEPT) -> None:
+        self._encode = encode
+        self._bytes_kept = bytes_kept
+        self._kept: OrderedDict[str, Conditioning] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, prompt: str) -> Conditioning:
+        """Return the prompt's conditioning."""
+        found = self._kept.get(prompt)
+        if found is None:
+            found = self._kept[prompt] = self._encode(prompt)
+            self._bytes += found.nbytes
+        self._kept.move_to_end(prompt)
+        while self._bytes > self._bytes_kept and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.nbytes
+        return found
