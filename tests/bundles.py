@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -38,6 +39,14 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|end|>",
         model_max_length=TOKENS,
     )
+
+
+def set_scheduler(folder: Path, scheduler: Any) -> None:
+    """Make one of diffusers' schedulers a model's own."""
+    scheduler.save_pretrained(folder / "scheduler")
+    index = folder / "model_index.json"
+    named = {"scheduler": ["diffusers", type(scheduler).__name__]}
+    index.write_text(json.dumps(json.loads(index.read_text()) | named))
 
 
 def tiny_bundle(folder: Path, *, prediction_type: str = "epsilon", seed: int = 0) -> Path:

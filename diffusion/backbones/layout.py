@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diffusion.backbones.backbone import Backbone
-from diffusion.config import Table
+from diffusion.config import Table, shown
+from diffusion.errors import BundleError
+from diffusion.files import INDEX
 from diffusion.model import Conditioning, PromptKind
 from diffusion.parts.open import OnnxParts, TorchParts
 from diffusion.schedules.flow_own import Ends
+from diffusion.schedules.keys import SCHEDULERS
 
 
 class PromptEncoder(Protocol):
@@ -59,3 +62,28 @@ class Layout:
     scheduler: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = _as_written
     """(index, scheduler_config.json) → what the pipeline makes of its scheduler's configuration."""
     ends: Ends = "twice_shifted"  # where a flow's levels end, which the pipeline decides
+
+    def own_scheduler(
+        self, index: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the configuration of the model's own scheduler, of the class that diffusers makes.
+
+        Args:
+            index: of the bundle, whose class goes before the configuration's.
+            config: ``scheduler_config.json`` as it is written.
+        """
+        return self.scheduler(index, of_named_class(index, config))
+
+
+def of_named_class(index: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a scheduler's configuration with the class that the bundle's index names, if any.
+
+    Raises:
+        BundleError: the index names one whose process is not served.
+    """
+    match index.get("scheduler"):
+        case [_, str(name)]:
+            if name not in SCHEDULERS:
+                raise BundleError(f"{INDEX}: scheduler {shown(name)} is not served")
+            return {**config, "_class_name": name}
+    return config

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.backbones.backbone import Backbone
-from diffusion.backbones.layout import Layout, Loaded, PromptEncoder
+from diffusion.backbones.layout import Layout, Loaded, PromptEncoder, of_named_class
 from diffusion.backbones.layouts import layout_of
 from diffusion.backends.onnx.backend import OnnxExport
 from diffusion.backends.onnx.files import (
@@ -228,8 +228,8 @@ def _noise_schedule(
     place = part_folder(folder, "scheduler", SCHEDULER_CONFIG)
     config: Mapping[str, Any] = read_json(place / SCHEDULER_CONFIG)
     try:
-        written = read_schedule(config, ends=layout.ends)
-        config = layout.scheduler(index, config)
+        written = read_schedule(of_named_class(index, config), ends=layout.ends)
+        config = layout.own_scheduler(index, config)
         schedule = read_schedule(config, ends=layout.ends)
         if isinstance(written, VPSchedule) and isinstance(schedule, VPSchedule):
             schedule = replace(schedule, steps_offset=written.steps_offset)

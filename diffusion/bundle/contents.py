@@ -43,7 +43,7 @@ def _of_scheduler(folder: Path) -> Iterator[str]:
     except BundleError:
         return
     if isinstance(named, list) and len(named) == 2 and taken and named[1] != taken:
-        yield f"the scheduler is {shown(taken)} as its file says, not the index's {shown(named[1])}"
+        yield f"the scheduler is {shown(named[1])} as {INDEX} says, not its file's {shown(taken)}"
 
 
 def _of_part(folder: Path) -> Iterator[str]:

@@ -27,6 +27,8 @@ FLOW_SCHEDULERS = (
 """Those of x_t = (1 − t)·x_0 + t·ε; some of the others are, too, with ``use_flow_sigmas``."""
 EDM_SCHEDULERS = ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler")
 """Those of x = x_0 + σ·ε with the preconditioning of Karras et al. 2022."""
+SCHEDULERS = frozenset((*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS))
+"""All that are read."""
 
 # Of the model's own steps, which diffusion/schedules/own.py follows or declines by name.
 _STEPS: Table = {

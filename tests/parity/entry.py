@@ -24,7 +24,7 @@ class Entry:
     """A layout. The model's own sampler is drawn besides ``samplers``, if ``own`` is true."""
 
     name: str
-    write: Callable[[Path], Path]  # of tests/layouts.py
+    write: Callable[[Path], Path]  # of tests/layouts
     pipeline: Any
     samplers: tuple[Sampler, ...] = ()
     steps: tuple[int, ...] = (4, 10)

@@ -23,10 +23,9 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from tests.layouts import (
+from tests.layouts.pixels import ddim, ddpm
+from tests.layouts.unet_family import (
     NOISE,
-    ddim,
-    ddpm,
     lcm,
     lcm_xl,
     lightning,

@@ -3,7 +3,7 @@
 import pytest
 
 from diffusion.bundle.bundle import Bundle, load_bundle
-from tests.flow_layouts import flux
+from tests.layouts.flows import flux
 from tests.workers.inside import Inside
 
 

@@ -5,6 +5,7 @@ It describes models that are not served, too; whether one is, :mod:`workers.chec
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -81,7 +82,12 @@ def weights_of(folder: Path) -> dict[str, Weights]:
 
 
 def _scheduler(folder: Path) -> dict[str, Any]:
-    return _json(part_folder(folder, "scheduler", SCHEDULER_CONFIG) / SCHEDULER_CONFIG)
+    from diffusion.backbones.layout import of_named_class  # it needs torch
+
+    config = _json(part_folder(folder, "scheduler", SCHEDULER_CONFIG) / SCHEDULER_CONFIG)
+    with suppress(BundleError):  # schedule() says so
+        return dict(of_named_class(_json(folder / INDEX), config))
+    return config
 
 
 def read_weights(folder: Path) -> Weights:
@@ -147,7 +153,7 @@ def schedule(folder: Path) -> str:
     said = [f"{key} {config[key]}" for key in SCHEDULE_KEYS if config.get(key) not in (None, False)]
     try:
         layout = layout_of(index)
-        read = read_schedule(layout.scheduler(index, config), ends=layout.ends)
+        read = read_schedule(layout.own_scheduler(index, config), ends=layout.ends)
         taken = f"taken by the sampler {read.own.sampler}" if read.own else ""
         ours = taken or f"not followed: {read.not_own}"
     except (BundleError, ScheduleError, TypeError, ValueError) as error:

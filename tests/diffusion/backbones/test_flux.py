@@ -24,6 +24,7 @@ from diffusion.errors import BundleError
 from diffusion.files import read_json
 from diffusion.parts.open import TorchParts
 from model_export.onnx.export import export_bundle
+from tests.bundles import set_scheduler
 from tests.diffusion.backbones.drawing import (
     PROMPTS,
     assert_mixed_equals_solo,
@@ -37,7 +38,7 @@ from tests.diffusion.backbones.drawing import (
 from tests.diffusion.backbones.flows import asked_exactly, by_the_book, decoded
 from tests.diffusion.backbones.folders import changed, wrong_refusals
 from tests.diffusion.samplers.textbook import LOOPS
-from tests.flow_layouts import flux
+from tests.layouts.flows import flux
 from tests.workers.harness import Pixels, image_request
 
 CPU = torch.device("cpu")
@@ -182,12 +183,12 @@ def test_images_are_those_of_the_pipeline(folders: dict[bool, Path], dev: bool) 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
 @BOTH
 @pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler])
-def test_another_scheduler_in_its_folder_is_followed(
+def test_another_scheduler_is_followed(
     folders: dict[bool, Path], tmp_path: Path, dev: bool, kind: Any
 ) -> None:
     folder = Path(shutil.copytree(folders[dev], tmp_path / "m"))
     flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-    kind(**flow, use_dynamic_shifting=True).save_pretrained(folder / "scheduler")
+    set_scheduler(folder, kind(**flow, use_dynamic_shifting=True))
     bundle, pipeline = load_bundle(folder), pipeline_of(folders[dev])
     pipeline.scheduler = asked_exactly(kind.from_pretrained(folder / "scheduler"))
     options = by_default(bundle, num_inference_steps=6, width=48)

@@ -34,7 +34,7 @@ from tests.diffusion.backbones.drawing import (
     mixed_requests,
     noise,
 )
-from tests.layouts import pixart
+from tests.layouts.transformers import pixart
 from tests.workers.harness import Pixels, image_request
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # of diffusers

@@ -43,7 +43,7 @@ from tests.diffusion.backbones.drawing import (
 from tests.diffusion.backbones.flows import by_the_book, decoded
 from tests.diffusion.bundle.bad_bundles import WRONG
 from tests.diffusion.samplers.textbook import LOOPS
-from tests.layouts import sd3
+from tests.layouts.transformers import sd3
 from tests.workers.harness import Pixels, image_request
 
 CPU = torch.device("cpu")

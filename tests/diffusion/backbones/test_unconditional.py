@@ -18,7 +18,7 @@ from diffusion.model import ModelInfo
 from model_export.evaluation.sampling import SamplingSettings, draw
 from model_export.onnx.export import export_bundle
 from tests.diffusion.backbones.folders import wrong_refusals
-from tests.layouts import ddim, ddpm
+from tests.layouts.pixels import ddim, ddpm
 
 SETTINGS = SamplingSettings(sampler="ddpm", schedule="model", steps=8)
 

@@ -27,8 +27,9 @@ from diffusion.schedules.levels import OWN
 from diffusion.schedules.schedule import sampling_levels
 from model_export.evaluation.measures import psnr_db
 from model_export.evaluation.sampling import SamplingSettings, draw
+from tests.bundles import set_scheduler
 from tests.exports import both, exported
-from tests.layouts import GUIDANCE_DIM, lcm, lcm_xl, sd15, sdxl
+from tests.layouts.unet_family import GUIDANCE_DIM, lcm, lcm_xl, sd15, sdxl
 
 SCALES = (1.0, 1.7, 7.3, 8.5, 30.0)
 
@@ -196,11 +197,8 @@ def test_a_schedule_is_amended_as_the_pipelines_of_stable_diffusion_amend_it(
     """Its configurations of 2022 have neither ``steps_offset`` nor ``clip_sample``."""
     for layout, clip, first in ((sd15, None, 1.0), (sdxl, 1.0, 0.0)):
         folder = layout(tmp_path / layout.__name__)
-        path = folder / "scheduler" / "scheduler_config.json"
         for written in (EulerDiscreteScheduler(timestep_spacing="leading"), DDIMScheduler()):
-            path.write_text(
-                json.dumps(dict(written.config) | {"_class_name": type(written).__name__})
-            )
+            set_scheduler(folder, written)
             bundle = load_bundle(folder)
             schedule = bundle.noise_schedule
             clips = isinstance(written, DDIMScheduler)

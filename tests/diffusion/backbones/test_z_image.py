@@ -26,6 +26,7 @@ from diffusion.parts.open import TorchParts
 from diffusion.samplers.noise import IMAGES, standard_noise
 from diffusion.samplers.registry import SAMPLERS
 from model_export.onnx.export import export_bundle
+from tests.bundles import set_scheduler
 from tests.diffusion.backbones.drawing import (
     PROMPTS,
     SEED,
@@ -40,7 +41,7 @@ from tests.diffusion.backbones.drawing import (
 from tests.diffusion.backbones.flows import by_the_book, decoded
 from tests.diffusion.backbones.folders import changed, wrong_refusals
 from tests.diffusion.samplers.textbook import LOOPS
-from tests.flow_layouts import z_image
+from tests.layouts.flows import z_image
 from tests.workers.harness import Pixels, image_request
 
 CPU = torch.device("cpu")
@@ -133,12 +134,12 @@ def test_images_are_those_of_the_pipeline(folder: Path) -> None:
         assert levels_apart(drawn(bundle, prompt, **options), theirs) <= 1, options
 
 
-def test_another_scheduler_in_its_folder_is_followed(
+def test_another_scheduler_is_followed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It adds noise at each step; here the noise of our rows."""
     copy = Path(shutil.copytree(folder, tmp_path / "m"))
-    FlowMatchLCMScheduler(shift=3.0).save_pretrained(copy / "scheduler")
+    set_scheduler(copy, FlowMatchLCMScheduler(shift=3.0))
     bundle, pipeline = load_bundle(copy), pipeline_of(folder)
     pipeline.scheduler = FlowMatchLCMScheduler.from_pretrained(copy / "scheduler")
     rows = count()

@@ -28,7 +28,7 @@ from model_export.evaluation.sampling import SamplingSettings, draw
 from tests.backbones import backend_of
 from tests.bundles import tiny_bundle
 from tests.exports import both, exported
-from tests.layouts import sd15, sdxl
+from tests.layouts.unet_family import sd15, sdxl
 from workers.settings import DEFAULT_MODEL
 
 CPU = torch.device("cpu")

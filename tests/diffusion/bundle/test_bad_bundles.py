@@ -17,7 +17,9 @@ from diffusion.bundle.bundle import load_bundle
 from diffusion.errors import BundleError
 from tests.bundles import tiny_bundle
 from tests.diffusion.bundle.bad_bundles import BadBundle, bad_bundles
-from tests.layouts import pieces_instead, pixart, sd15
+from tests.layouts.parts import pieces_instead
+from tests.layouts.transformers import pixart
+from tests.layouts.unet_family import sd15
 
 MOST_S = 30.0  # far more than any takes, however busy the machine
 MOST_KIB = 2**20  # more than before: 1 GiB

@@ -27,7 +27,7 @@ from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from jobs.schema import JobRequest
 from model_export.evaluation.sampling import SamplingSettings, draw
 from tests.bundles import tiny_bundle
-from tests.layouts import sd15, sdxl
+from tests.layouts.unet_family import sd15, sdxl
 
 SETTINGS = SamplingSettings(sampler="ddim", schedule="leading", steps=5, guidance_scale=4.0)
 SEED = 11
@@ -279,7 +279,7 @@ def test_a_model_s_own_scheduler_is_the_default(
     assert defaults(default_schedule="sampler") == ("plms", "sampler")
     assert defaults(default_schedule="karras") == ("plms", "karras")
     assert caplog.messages == []
-    set_json(folder / "scheduler" / "scheduler_config.json", _class_name="TCDScheduler")
+    set_json(folder / "model_index.json", scheduler=["diffusers", "TCDScheduler"])
     assert defaults() == ("dpmpp_2m", "sampler")
     assert caplog.messages == [
         "scheduler/scheduler_config.json is not followed: TCDScheduler has no sampler of ours"

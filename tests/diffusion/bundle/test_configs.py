@@ -19,7 +19,7 @@ from diffusion.config_keys import PIXEL_UNET, TEXT_ENCODER, UNET, VAE
 from diffusion.errors import BundleError
 from diffusion.schedules.keys import VP, VP_SCHEDULERS
 from tests.bundles import tiny_bundle
-from tests.layouts import sdxl
+from tests.layouts.unet_family import sdxl
 
 FILES = {
     "scheduler": "scheduler/scheduler_config.json",
@@ -46,9 +46,9 @@ def with_values(folder: Path, name: str, values: dict[str, Any], *dropped: str) 
 @pytest.mark.parametrize(
     ("name", "values", "named"),
     [
-        ("scheduler", {"_class_name": "VQDiffusionScheduler"}, "_class_name 'VQDiffusionSched"),
-        ("scheduler", {"_class_name": "RePaintScheduler"}, "_class_name"),
-        ("scheduler", {"_class_name": "CosineDPMSolverMultistepScheduler"}, "_class_name"),
+        ("index", {"scheduler": ["diffusers", "VQDiffusionScheduler"]}, "'VQDiffusionScheduler'"),
+        ("index", {"scheduler": ["diffusers", "RePaintScheduler"]}, "scheduler 'RePaintScheduler'"),
+        ("index", {"scheduler": ["diffusers", "CosineDPMSolverMultistepScheduler"]}, "scheduler"),
         ("scheduler", {"prediction_type": "flow_prediction"}, "'flow_prediction'"),
         ("scheduler", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
         ("scheduler", {"use_flow_sigmas": True}, "use_flow_sigmas with prediction_type 'epsilon'"),
@@ -100,6 +100,16 @@ def test_what_would_draw_something_else_is_refused_by_name(
     assert "\n" not in message
     file = "tokenizer/tokenizer.json" if "token" in named else FILES[name]
     assert message.startswith(file)
+
+
+def test_a_scheduler_that_its_own_file_alone_names_is_refused_by_name(
+    sdxl_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(sdxl_folder, tmp_path / "m"))
+    with_values(folder, "index", {}, "scheduler")
+    with_values(folder, "scheduler", {"_class_name": "RePaintScheduler"})
+    with pytest.raises(BundleError, match="_class_name 'RePaint"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(

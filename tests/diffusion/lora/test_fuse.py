@@ -18,7 +18,7 @@ from diffusion.lora.file import check_lora
 from diffusion.lora.fuse import fuse
 from tests.diffusion.lora import loras
 from tests.diffusion.lora.loras import Pair, Pairs, Tensors
-from tests.layouts import sd15, sdxl
+from tests.layouts.unet_family import sd15, sdxl
 
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",

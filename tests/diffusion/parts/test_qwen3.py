@@ -16,7 +16,7 @@ from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.parts.qwen3 import AFTER, BEFORE, QWEN3, Qwen3
 from tests.diffusion.backbones.folders import changed
-from tests.flow_layouts import z_image
+from tests.layouts.flows import z_image
 
 TEMPLATE = len(BEFORE) - len("<|im_start|>") + len(AFTER) - len("<|im_end|><|im_start|>") + 3
 """Tokens of the form, of one byte each but for its three marks."""

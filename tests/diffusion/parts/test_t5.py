@@ -13,7 +13,8 @@ from diffusion.config import fault
 from diffusion.errors import BundleError
 from diffusion.model import Truncation
 from diffusion.parts.t5 import T5, T5Encoder, load_t5_tokenizer
-from tests.layouts import pieces_instead, pixart, t5_pieces
+from tests.layouts.parts import pieces_instead, t5_pieces
+from tests.layouts.transformers import pixart
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red apple", "", "Straße, apple\n apple?", "re re <extra_id_7> </s> e"]

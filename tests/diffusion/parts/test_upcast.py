@@ -11,7 +11,7 @@ from diffusion.errors import NonFiniteError
 from diffusion.parts.open import TorchParts, load_decoder
 from diffusion.parts.upcast import UpcastDecoder
 from tests.bundles import tiny_bundle
-from tests.layouts import sd15
+from tests.layouts.unet_family import sd15
 
 CPU = torch.device("cpu")
 

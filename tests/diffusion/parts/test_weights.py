@@ -13,7 +13,7 @@ from diffusion.bundle.bundle import load_bundle
 from diffusion.errors import BundleError
 from diffusion.files import check_files
 from tests.bundles import tiny_bundle
-from tests.layouts import sd15, sdxl
+from tests.layouts.unet_family import sd15, sdxl
 
 PARTS = {
     "unet": "diffusion_pytorch_model.safetensors",

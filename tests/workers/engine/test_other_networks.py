@@ -10,7 +10,8 @@ import pytest
 
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.samplers.registry import SAMPLERS
-from tests.layouts import ddpm, lcm
+from tests.layouts.pixels import ddpm
+from tests.layouts.unet_family import lcm
 from tests.workers.harness import Bench, image_request, solo
 from workers.engine.calibrate import draw_once
 from workers.engine.engine import EngineSettings

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.diffusion.checkpoints import models, original
-from tests.layouts import lcm, playground, sd15, sdxl, zero_snr
+from tests.layouts.unet_family import lcm, playground, sd15, sdxl, zero_snr
 from tests.workers.models.conftest import Command
 from workers import check
 

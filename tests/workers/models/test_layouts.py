@@ -11,8 +11,9 @@ import pytest
 from diffusion import files
 from diffusion.files import digest
 from jobs.host.models import RECORD
-from tests.flow_layouts import flux, z_image
-from tests.layouts import ddim, ddpm, pixart, sd3
+from tests.layouts.flows import flux, z_image
+from tests.layouts.pixels import ddim, ddpm
+from tests.layouts.transformers import pixart, sd3
 from tests.workers.models.conftest import Command
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from diffusion.files import digest
 from tests.diffusion.checkpoints import models, original
 from tests.diffusion.lora import loras
-from tests.layouts import sd15
+from tests.layouts.unet_family import sd15
 from tests.workers.models.conftest import Command
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

@@ -19,7 +19,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextModel, Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
-from tests.layouts import _t5, _t5_tokenizer, _text, _tokenizer, _vae
+from tests.layouts.parts import clip_text, clip_tokenizer, t5_encoder, t5_tokenizer, vae
 
 WIDTH = 32  # of every text encoder's states
 CHAT = (
@@ -55,10 +55,10 @@ def flux(folder: Path, *, dev: bool = True) -> Path:
             max_image_seq_len=128,
         ),
         vae=_flow_vae(),
-        text_encoder=CLIPTextModel(_text(WIDTH)),
-        tokenizer=_tokenizer(folder),
-        text_encoder_2=_t5(WIDTH),
-        tokenizer_2=_t5_tokenizer(),
+        text_encoder=CLIPTextModel(clip_text(WIDTH)),
+        tokenizer=clip_tokenizer(folder),
+        text_encoder_2=t5_encoder(WIDTH),
+        tokenizer_2=t5_tokenizer(),
         transformer=transformer,
     ).save_pretrained(folder, safe_serialization=True)
     return _small(folder)
@@ -96,7 +96,7 @@ def _small(folder: Path) -> Path:
 
 
 def _flow_vae() -> AutoencoderKL:
-    return _vae(
+    return vae(
         0.3611,
         latent_channels=16,
         shift_factor=0.1159,
