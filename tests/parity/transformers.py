@@ -51,7 +51,13 @@ class OnFluxLevels(OnFlowLevels):
     """Likewise with the ends that FLUX.1's pipeline gives to a scheduler of flows alone."""
 
     def set_timesteps(
-        self, num_inference_steps: int | None = None, device: Any = None, mu: float | None = None
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        mu: float | None = None,
+        timesteps: Any = None,
+        *,
+        sigmas: Any = None,
     ) -> None:
         """Take the levels between 1 and one step."""
         steps = num_inference_steps or 0
