@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: help setup demo up test test-full check format lint types extras tools manifests settings bench \
-	faults scale dashboards fuzz clean
+	faults scale dashboards fuzz gpu gpu-wheels clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,6 +86,12 @@ dashboards: setup  ## write deploy/grafana/dashboards/*.json anew
 
 fuzz: setup  ## try the parsers with 20,000 made-up inputs each
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long --timeout=1800
+
+gpu:  ## check a GPU with the Python that is active, print, and write out/gpu.json (docs/gpu.md)
+	env -u OMP_NUM_THREADS -u OMP_WAIT_POLICY python3 -m tests.gpu $(GPU)
+
+gpu-wheels: setup  ## fetch what a GPU machine without a network lacks into build/gpu-wheels
+	$(BIN)/python -m tests.gpu.wheels build/gpu-wheels
 
 clean:  ## forget the virtual environment and everything that was produced
 	rm -rf $(VENV) build out var .mypy_cache .pytest_cache .ruff_cache

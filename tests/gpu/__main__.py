@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 from time import monotonic, strftime
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
-from model_export.quiet import quiet_libraries
 from tests.gpu import breaking, parity, raw, service
 from tests.gpu.ground import Figures, Ground, NotRun, Part
 
@@ -87,7 +88,9 @@ def _machine(device: str) -> Figures:
 
 
 def _quiet() -> None:
-    quiet_libraries()
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
     warnings.simplefilter("ignore")
     for name in ("httpx", "diffusion"):
         logging.getLogger(name).setLevel(logging.ERROR)

