@@ -69,6 +69,7 @@ def load(settings: WorkerSettings) -> Bundle:
         settings.model,
         device=device,
         backend=settings.backend,
+        dtype=settings.dtype,
         precision=settings.onnx_precision,
         sessions=SessionSettings(provider=settings.onnx_provider),
         name=settings.model_name,

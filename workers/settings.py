@@ -38,6 +38,8 @@ class WorkerSettings(JobsSettings):
     onnx_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # which of the model's exports
     # "auto": the one for the device
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    # what networks in torch compute in; "auto": fp32 on a CPU, else what the weights are stored in
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     # what the model's own safety checker flags: not checked, blurred, or the job refused
     safety: Literal["off", "blur", "refuse"] = "off"
     device: str = "auto"  # "auto": the first CUDA device, else the CPU

@@ -11,6 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
+from diffusion.backends.backend import torch_name
 from diffusion.config import FLAG, Table, each, only, whole
 from diffusion.config_keys import CHANNELS, DEPTH, HEADS, NONE, index_keys
 from diffusion.errors import BundleError
@@ -45,10 +46,9 @@ TRANSFORMER: Table = {
 class Flux:
     """The transformer, which takes patches of 2×2 latents, t and, if it embeds it, guidance."""
 
-    name = "torch"
-
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
+        self.name = torch_name(transformer.dtype)
 
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""

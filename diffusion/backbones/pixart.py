@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
+from diffusion.backends.backend import torch_name
 from diffusion.config import FLAG, HARMLESS, WORD, Table, number, only, whole
 from diffusion.config_keys import CHANNELS, HEADS, LAYERS, NONE, OFF, index_keys
 from diffusion.errors import BundleError
@@ -53,10 +54,9 @@ TRANSFORMER: Table = {
 class PixArt:
     """The transformer; a row attends to its own prompt's tokens, whatever the others' lengths."""
 
-    name = "torch"
-
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
+        self.name = torch_name(transformer.dtype)
 
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the prediction (N, C, h, w) float32, without the variances it comes with."""

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
+from diffusion.backends.backend import torch_name
 from diffusion.config import Key, Table, only, whole
 from diffusion.config_keys import CHANNELS, HEADS, LAYERS, index_keys
 from diffusion.errors import BundleError
@@ -47,10 +48,9 @@ TRANSFORMER: Table = {
 class SD3Transformer:
     """The transformer; all its prompts have one length."""
 
-    name = "torch"
-
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
+        self.name = torch_name(transformer.dtype)
 
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
+from diffusion.backends.backend import torch_name
 from diffusion.backends.packed import pack
 from diffusion.backends.torch import traced
 from diffusion.config import fault, shown
@@ -26,10 +27,9 @@ MOST_LABEL = 2**20  # of classes whose number is embedded as a timestep is
 class PixelUNet:
     """A UNet of pixels in PyTorch; on the CPU traced and with packed convolutions."""
 
-    name = "torch"
-
     def __init__(self, unet: Any, device: torch.device) -> None:
         unet = unet.to(device).eval().requires_grad_(False)
+        self.name = torch_name(unet.dtype)
         self._network: Any = Labelled(unet) if unet.class_embedding is not None else Plain(unet)
         self._labelled = unet.class_embedding is not None
         if device.type == "cpu":

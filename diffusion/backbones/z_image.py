@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
+from diffusion.backends.backend import torch_name
 from diffusion.config import FLAG, Table, each, number, only, whole
 from diffusion.config_keys import CHANNELS, DEPTH, HEADS, NONE, index_keys
 from diffusion.errors import BundleError
@@ -46,10 +47,9 @@ TRANSFORMER: Table = {
 class ZImage:
     """The transformer, which takes 1 − t and returns x0 − ε, in lists of an entry a row."""
 
-    name = "torch"
-
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
+        self.name = torch_name(transformer.dtype)
 
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion.backends.backend import EXTRAS, Added
+from diffusion.backends.backend import EXTRAS, Added, torch_name
 from diffusion.backends.packed import pack
 
 log = logging.getLogger(__name__)
@@ -18,10 +18,9 @@ TOLERANCE = 1e-4
 class TorchBackend:
     """Runs diffusers' ``UNet2DConditionModel``; on the CPU traced and with packed convolutions."""
 
-    name = "torch"
-
     def __init__(self, unet: Any, device: torch.device) -> None:
         unet = unet.to(device).eval().requires_grad_(False)
+        self.name = torch_name(unet.dtype)
         if device.type == "cpu":
             pack(unet, int(unet.config.sample_size))
             examples = [

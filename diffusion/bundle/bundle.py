@@ -16,6 +16,7 @@ from torch import Tensor
 from diffusion.backbones.backbone import Backbone
 from diffusion.backbones.layout import Layout, Loaded, PromptEncoder, of_named_class
 from diffusion.backbones.layouts import layout_of
+from diffusion.backends.backend import DTYPES
 from diffusion.backends.onnx.backend import OnnxExport
 from diffusion.backends.onnx.files import (
     MANIFEST,
@@ -106,6 +107,7 @@ def load_bundle(
     *,
     device: str = "cpu",
     backend: str = "torch",
+    dtype: str = "auto",
     precision: str = "fp32",
     sessions: SessionSettings | None = None,
     name: str | None = None,
@@ -114,8 +116,9 @@ def load_bundle(
 
     ``name`` overrides the name that ``sfumato.json`` or the folder gives the model.
 
-    On the CPU torch computes in float32, elsewhere in the precision the weights are stored in. The
-    backend "auto" is ONNX Runtime if a ``precision`` or a provider asks for it, or on the CPU if
+    The ``dtype`` is what torch computes in: "auto" is float32 on the CPU, elsewhere what the
+    weights are stored in. An export has a ``precision`` of its own. The backend "auto" is torch if
+    a ``dtype`` asks for it; ONNX Runtime if a ``precision`` or a provider does, or on the CPU if
     the bundle holds an export and the runtime is installed; otherwise it is torch.
 
     Raises:
@@ -126,6 +129,8 @@ def load_bundle(
         raise BundleError(f"unknown backend {backend!r}; available: {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BundleError(f"unknown precision {precision!r}; available: {', '.join(PRECISIONS)}")
+    if dtype != "auto" and dtype not in DTYPES:
+        raise BundleError(f"unknown dtype {dtype!r}; available: auto, {', '.join(DTYPES)}")
     check_files(folder)
     for note in notes(folder):
         log.info("%s", note)
@@ -134,9 +139,12 @@ def load_bundle(
     sessions = sessions or SessionSettings()
     if backend == "auto":
         asked = precision != "fp32" or sessions.provider != "auto"
-        backend = "onnx" if asked or _prefers_onnx(folder, precision, sha256, place) else "torch"
+        preferred = dtype == "auto" and _prefers_onnx(folder, precision, sha256, place)
+        backend = "onnx" if asked or preferred else "torch"
     if backend == "torch":
-        return assemble(folder, TorchParts(folder, place), sha256, name)
+        return assemble(folder, TorchParts(folder, place, DTYPES.get(dtype)), sha256, name)
+    if dtype != "auto":
+        raise BundleError(f"the dtype {dtype!r} is torch's; an export has a precision of its own")
     manifest = read_manifest(folder, precision, sha256)
     path = export_folder(folder, precision)
     export = OnnxExport(folder, path, manifest, place, sessions)

@@ -50,6 +50,7 @@ def load_part(
     diffusers = kind.__module__.startswith("diffusers")
     stem = DIFFUSERS_STEM if diffusers else TRANSFORMERS_STEM
     weights = read_weights(folder, stem)
+    wanted = dtype or stored_dtype(weights)
     state = _untied(kind, weights, described(folder, lambda: _build(kind, config)))
     check_weights(_of_base(kind, weights), state)
     try:
@@ -58,13 +59,16 @@ def load_part(
             local_files_only=True,
             use_safetensors=True,
             variant=weight_files(folder, stem).variant,
-            torch_dtype=dtype or stored_dtype(weights),
+            torch_dtype=wanted,
             output_loading_info=True,
             **({"low_cpu_mem_usage": False} if diffusers else {}),
         )
     except Exception as error:  # the loaders let any parser's exception through
         raise BundleError(f"{folder.name}: {one_line(error)}") from error
     check_loaded(folder, info)
+    if diffusers:  # it keeps what is stored if the first tensor, a buffer in SD3, has its own type
+        for parameter in part.parameters():
+            parameter.data = parameter.data.to(wanted)
     return part
 
 

@@ -26,10 +26,13 @@ CODEC_WEIGHTS = f"{DIFFUSERS_STEM}.safetensors"
 class TorchParts:
     """A bundle's networks in PyTorch."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, dtype: torch.dtype | None = None
+    ) -> None:
+        """Without a ``dtype`` they compute in float32 on the CPU, elsewhere as they are stored."""
         self._folder = folder
         self.device = device
-        self.dtype = torch.float32 if device.type == "cpu" else None  # None: as it is stored
+        self.dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
 
     def backend(self) -> TorchBackend:
         """Load the UNet."""
