@@ -26,6 +26,8 @@ CONTENDER = 0.96
 LOOKS = 2
 MOST_TICKS = 16  # of one closer look at a size
 ROUNDS = 13
+FIRST_S = 10.0
+"""No size is tried whose first ticks, with those of the smaller ones, would take longer."""
 BUDGET_S = 3.2
 """No closer look begins after this. A device whose first looks take as long does not need one: its
 ticks are long enough to be measured well."""
@@ -85,10 +87,11 @@ def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
 def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, float]:
     """Return rows per second of whole ticks at these ascending sizes, as many as fit in memory.
 
-    The sizes take turns, so that other load on the machine slows all of them alike. The best ones
-    get a closer look over equally many rows, and the median of a size's turns counts: it scatters
-    by two thousandths, half as far as the best turn. The speeds of the others in their better look
-    are scaled by the same factor as the best one's.
+    How many are tried depends on the device's speed: one on a device that needs seconds for a row,
+    whose first tick then counts. The sizes take turns, so that other load on the machine slows all
+    of them alike. The best ones get a closer look over equally many rows, and the median of a
+    size's turns counts: it scatters by two thousandths, half as far as the best turn. The speeds of
+    the others in their better look are scaled by the same factor as the best one's.
 
     Raises:
         BundleError: the model fails or predicts non-finite values, or the device is broken.
@@ -96,7 +99,15 @@ def speeds_by_rows(bundle: Bundle, rows_to_try: Sequence[int]) -> dict[int, floa
     return _try(bundle, rows_to_try, _measured)
 
 
-def _try(bundle: Bundle, rows_to_try: Sequence[int], use: Callable[[Mapping[int, Engine]], T]) -> T:
+@dataclass(frozen=True)
+class _Warm:
+    """An engine that has made its first tick, in which some of its images may not take part."""
+
+    engine: Engine
+    row_s: float  # of that tick
+
+
+def _try(bundle: Bundle, rows_to_try: Sequence[int], use: Callable[[Mapping[int, _Warm]], T]) -> T:
     """Use the engines of the sizes that fit in memory; a broken device refuses the model."""
     with ExitStack() as stack:
         try:
@@ -107,9 +118,12 @@ def _try(bundle: Bundle, rows_to_try: Sequence[int], use: Callable[[Mapping[int,
             raise BundleError(f"the device {bundle.device} is broken: {error}") from error
 
 
-def _measured(engines: Mapping[int, Engine]) -> dict[int, float]:
-    if not engines:
+def _measured(warm: Mapping[int, _Warm]) -> dict[int, float]:
+    if not warm:
         return {}
+    if _looked_at_s(warm) > FIRST_S:
+        return {rows: 1 / each.row_s for rows, each in warm.items()}
+    engines = {rows: each.engine for rows, each in warm.items()}
     until = perf_counter() + BUDGET_S
     looks = [{n: n / ticks_s(engine, 1) for n, engine in engines.items()} for _ in range(LOOKS)]
     speeds = {rows: max(look[rows] for look in looks) for rows in engines}
@@ -125,23 +139,35 @@ def _measured(engines: Mapping[int, Engine]) -> dict[int, float]:
     return {rows: closer.get(rows, share * speed) for rows, speed in speeds.items()}
 
 
-def _fitting(bundle: Bundle, rows_to_try: Sequence[int], stack: ExitStack) -> dict[int, Engine]:
-    """Return warm engines of the sizes that fit in memory; the stack stops them."""
-    engines: dict[int, Engine] = {}
+def _looked_at_s(warm: Mapping[int, _Warm], rows: int = 0) -> float:
+    """Return about how long first ticks and looks take, those of a further size included."""
+    spent = sum(size * each.row_s for size, each in warm.items())
+    return (1 + LOOKS) * (spent + rows * min(each.row_s for each in warm.values()))
+
+
+def _fitting(bundle: Bundle, rows_to_try: Sequence[int], stack: ExitStack) -> dict[int, _Warm]:
+    """Return engines of the sizes that fit in memory and in time; the stack stops them."""
+    engines: dict[int, _Warm] = {}
     for rows in rows_to_try:
+        if engines and _looked_at_s(engines, rows) > FIRST_S:
+            break
         reports: list[Report] = []
         engine = full_engine(bundle, rows, reports.append)
         stack.callback(engine.stop)
+        if not engines and bundle.device.type != "cpu":
+            engine.tick()  # an accelerator loads its libraries
+        before, started = engine.stats.rows, perf_counter()
         engine.tick()
         if engine.doubts:
             engine.tick()
+        row_s = (perf_counter() - started) / max(1, engine.stats.rows - before)
         failures = [report for report in reports if isinstance(report, Failed)]
         if engine.rows_per_tick < rows or failures:
             for failure in failures:
                 if failure.code != "out_of_memory":
                     raise BundleError(f"the model cannot draw: {failure.detail}")
             break
-        engines[rows] = engine
+        engines[rows] = _Warm(engine, row_s)
     return engines
 
 

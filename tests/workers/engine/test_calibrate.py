@@ -1,8 +1,17 @@
 """Which batch size is taken, of speeds that were measured."""
 
-import pytest
+from collections.abc import Sequence
+from copy import copy
+from time import perf_counter, sleep
 
-from workers.engine.calibrate import best_of, tick_cost_s
+import pytest
+from torch import Tensor
+
+from diffusion.backbones.backbone import Condition
+from diffusion.bundle.bundle import Bundle
+from tests.backbones import Wrapped
+from workers.engine import calibrate
+from workers.engine.calibrate import best_of, sizes, speeds_by_rows, tick_cost_s
 
 
 def test_the_smallest_of_sizes_that_are_as_fast_is_taken() -> None:
@@ -20,3 +29,32 @@ def test_fixed_and_row_cost_follow_from_the_speeds() -> None:
     speeds = {rows: rows / (0.0075 + 0.0091 * rows) for rows in (2, 4, 8, 16)}
     assert list(tick_cost_s(speeds)) == pytest.approx([0.0075, 0.0091])
     assert list(tick_cost_s({8: 100.0})) == pytest.approx([0.0, 0.01])
+
+
+class Slow(Wrapped):
+    """Takes so many seconds a row."""
+
+    row_s = 0.0
+
+    def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Wait."""
+        sleep(self.row_s * len(prediction))
+        return prediction
+
+
+@pytest.mark.parametrize("row_s", [0.02, 0.1, 0.5])
+def test_a_slow_device_is_calibrated_in_a_bounded_time(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, row_s: float
+) -> None:
+    """All nine sizes would take 321 rows: 6, 32 or 160 s."""
+    monkeypatch.setattr(calibrate, "FIRST_S", 0.5)
+    monkeypatch.setattr(calibrate, "BUDGET_S", 0.1)
+    network = Slow(bundle.backbone)
+    network.row_s = row_s
+    slow = copy(bundle)
+    slow.backbone = network
+    started = perf_counter()
+    speeds = speeds_by_rows(slow, sizes(40))
+    assert perf_counter() - started < 2.5
+    assert len(speeds) < len(sizes(40))
+    assert speeds[2] == pytest.approx(1 / row_s, rel=0.4)
