@@ -129,6 +129,25 @@ VAE: Table = {
     "latents_std": each(number(1e-6, 1e6), 256).nullable,
 }
 
+TINY_VAE: Table = {
+    "_class_name": only("AutoencoderTiny").needed,
+    "in_channels": only(3),
+    "out_channels": only(3),
+    "encoder_block_out_channels": each(CHANNELS),
+    "decoder_block_out_channels": each(CHANNELS),
+    "act_fn": WORD,
+    "upsample_fn": WORD,
+    "latent_channels": CHANNELS,
+    "upsampling_scaling_factor": whole(1, 8),
+    "num_encoder_blocks": each(whole(1, 64)),
+    "num_decoder_blocks": each(whole(1, 64)),
+    "block_out_channels": each(CHANNELS),
+    # Of an image as bytes, and of what the decoder does by itself.
+    **dict.fromkeys(("latent_magnitude", "latent_shift", "force_upcast"), HARMLESS),
+    "scaling_factor": only(1, 1.0),
+    "shift_factor": only(0, 0.0),
+}
+
 CODEC: Table = {
     "_class_name": only("PatchPCACodec").needed,
     "patch_size": whole(1, 64).needed,

@@ -15,6 +15,8 @@ INDEX = "model_index.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
 DESCRIPTION = "sfumato.json"  # what of the model is said otherwise; it affects no image
 RECORD = "added.json"  # what installed it writes beside it
+TINY_DECODER = "taesd"
+"""A distilled decoder of the model's latents (diffusers' ``AutoencoderTiny``), for previews."""
 PARTS = (
     "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer",
     "tokenizer_2", "tokenizer_3", "vae", "scheduler",

@@ -15,8 +15,11 @@ import structlog
 import torch
 import uvloop
 
+from diffusion.backends.backend import DTYPES
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.bundle import Bundle, load_bundle
+from diffusion.codec import Decoder
+from diffusion.parts.preview import preview_decoder
 from diffusion.parts.safety import SafetyChecker, load_safety_checker
 from jobs.cancelling import end
 from jobs.errors import TransientStoreError
@@ -65,7 +68,7 @@ def load(settings: WorkerSettings) -> Bundle:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     keep_freed_memory()
     torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cpus()))
-    return load_bundle(
+    bundle = load_bundle(
         settings.model,
         device=device,
         backend=settings.backend,
@@ -74,6 +77,22 @@ def load(settings: WorkerSettings) -> Bundle:
         sessions=SessionSettings(provider=settings.onnx_provider),
         name=settings.model_name,
     )
+    if settings.preview_decoder == "auto":
+        bundle.previews = load_previews(settings, bundle)
+    return bundle
+
+
+def load_previews(settings: WorkerSettings, bundle: Bundle) -> Decoder:
+    """Return what decodes a model's previews.
+
+    Raises:
+        BundleError: the model has a distilled decoder, and it is broken.
+    """
+    dtype = DTYPES.get(settings.dtype)
+    if dtype is None and bundle.device.type == "cpu":
+        dtype = torch.float32
+    channels = bundle.info.latent_channels
+    return preview_decoder(settings.model, bundle.decoder, channels, bundle.device, dtype)
 
 
 def load_safety(settings: WorkerSettings, bundle: Bundle) -> SafetyChecker | None:

@@ -55,6 +55,8 @@ class WorkerSettings(JobsSettings):
     # interval between checkpoints: the most work repeated after a crash
     checkpoint_s: float = Field(1.0, gt=0)
     preview_s: float = Field(0.2, ge=0)  # approximate interval between a picture's previews
+    # "auto": the model's distilled decoder, or the colours of its latents; "full": its VAE
+    preview_decoder: Literal["auto", "full"] = "auto"
     publish_s: float = Field(0.1, gt=0)  # interval between batches of progress and previews
     # interval between lease renewals; at most 1 s and a sixth of the lease
     renew_s: float = Field(1.0, gt=0)

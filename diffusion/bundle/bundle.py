@@ -68,7 +68,8 @@ class Bundle:
         self.device = device
         self.clip = clip
         self._text = text
-        self._decoder = decoder
+        self.decoder = decoder
+        self.previews = decoder  # may be one that takes less time
         self._zeros_for_none = zeros_for_none
 
     @torch.inference_mode()
@@ -89,17 +90,28 @@ class Bundle:
         Raises:
             NonFiniteError: the decoder returned NaN or infinity; the message names it.
         """
-        groups = torch.split(latents, 1) if alone else [latents]
-        images = torch.cat([self._decoder.decode(group) for group in groups])
-        if not isfinite(images.sum()):
-            name = decoder_name(self._decoder)
-            raise NonFiniteError(f"the decoder ({name}) returned a non-finite value")
-        return to_pixels(images)
+        return _pixels(self.decoder, torch.split(latents, 1) if alone else [latents])
+
+    @torch.inference_mode()
+    def preview(self, latents: Tensor) -> NDArray[np.uint8]:
+        """Return previews (B, h, w, 3) uint8, which may be smaller than images, of latents.
+
+        Raises:
+            NonFiniteError: as of :meth:`decode`.
+        """
+        return _pixels(self.previews, [latents])
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, h, w) of an image's latents."""
         factor = self.info.latent_scale_factor
         return self.info.latent_channels, height // factor, width // factor
+
+
+def _pixels(decoder: Decoder, groups: Sequence[Tensor]) -> NDArray[np.uint8]:
+    images = torch.cat([decoder.decode(group) for group in groups])
+    if not isfinite(images.sum()):
+        raise NonFiniteError(f"the decoder ({decoder_name(decoder)}) returned a non-finite value")
+    return to_pixels(images)
 
 
 def load_bundle(

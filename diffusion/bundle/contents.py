@@ -5,7 +5,15 @@ from pathlib import Path
 
 from diffusion.config import shown
 from diffusion.errors import BundleError
-from diffusion.files import INDEX, PARTS, SCHEDULER_CONFIG, part_folder, read_json, shown_name
+from diffusion.files import (
+    INDEX,
+    PARTS,
+    SCHEDULER_CONFIG,
+    TINY_DECODER,
+    part_folder,
+    read_json,
+    shown_name,
+)
 from diffusion.parts.loading import DIFFUSERS_STEM, TRANSFORMERS_STEM
 from diffusion.parts.weights import weight_files
 from diffusion.tensor_file import read_header
@@ -30,7 +38,7 @@ def notes(folder: Path) -> tuple[str, ...]:
             found.append("safety_checker is not run unless SFUMATO_SAFETY is set")
         elif path.name.endswith("_ema") or path.name.startswith("ema"):
             found.append(f"{name} is ignored: moving averages (EMA) are not drawn with")
-        elif path.name not in (EXPORTS, FEATURE_EXTRACTOR):
+        elif path.name not in (EXPORTS, FEATURE_EXTRACTOR, TINY_DECODER):
             found.append(f"{name} is ignored")
     return tuple(found + list(_of_scheduler(folder)))
 

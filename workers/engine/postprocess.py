@@ -1,7 +1,9 @@
 """Postprocessing of a tick: copying states, decoding and reporting, deferred to the next pass."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from time import monotonic, time
 
 import numpy as np
@@ -17,6 +19,18 @@ from workers.engine.messages import Advanced, Failed, Finished, Previewed, Relea
 from workers.engine.slot import Slot
 
 log = structlog.get_logger()
+
+
+A_TICK_PIXELS = 8 * 2**20
+"""Images of so many pixels are previewed beside one forward pass at most, or one image."""
+AT_ONCE_PIXELS = 2**20
+"""And of so many in one call of the decoder: a VAE takes 3 GB for them."""
+
+
+def fitting(pixels: Sequence[int], most: int) -> int:
+    """Return how many of these, in their order, fit; one does in any case."""
+    totals = list(accumulate(pixels))
+    return max(min(1, len(totals)), bisect_right(totals, most))
 
 
 class Postprocess:
@@ -90,13 +104,31 @@ class Postprocess:
                 self._report(slot.save())
 
     def _preview(self, evaluated: Evaluated) -> None:
+        """Decode what is due, a bounded number of pixels at a time."""
         due = self._due(evaluated)
-        if not due:
-            return
+        while due:
+            count = fitting([slot.pixels for _, slot in due], AT_ONCE_PIXELS)
+            self._decode_previews(evaluated, due[:count])
+            due = due[count:]
+
+    def _decode_previews(self, evaluated: Evaluated, due: Sequence[tuple[int, Slot]]) -> None:
+        now = monotonic()
+        for _, slot in due:
+            slot.preview_at = now
         try:
-            pixels = self._bundle.decode(evaluated.denoised[[i for i, _ in due]])
+            pixels = self._bundle.preview(evaluated.denoised[[i for i, _ in due]])
         except NonFiniteError as error:
             log.warning("previews dropped", reason=str(error))
+            pixels = None
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            free_memory(self._bundle.device)
+            log.warning("no memory for previews; they are tried again later")
+            return
+        for _, slot in due:
+            slot.preview_step = slot.step
+        if pixels is None:
             return
         for (_, slot), shown, flagged in zip(due, pixels, self._flags(pixels), strict=True):
             if not flagged:
@@ -108,8 +140,9 @@ class Postprocess:
     def _due(self, evaluated: Evaluated) -> Sequence[tuple[int, Slot]]:
         """Return the slots to preview now, each with its place in the batch.
 
-        Previews are decoded together, at most every ``preview_s``. An image takes part if its last
-        preview is half as old; a first preview does not wait for its turn.
+        Previews are decoded at most every ``preview_s``. An image takes part if its last preview is
+        half as old; a first preview does not wait for its turn. Beyond a number of pixels, those
+        that have waited longest go first and the others wait for the next turn.
         """
         now = monotonic()
         turn = now - self._previewed_at >= self._preview_s
@@ -125,9 +158,8 @@ class Postprocess:
         ]
         if due and turn:
             self._previewed_at = now
-        for _, slot in due:
-            slot.preview_at, slot.preview_step = now, slot.step
-        return due
+        due.sort(key=lambda each: each[1].preview_at)
+        return due[: fitting([slot.pixels for _, slot in due], A_TICK_PIXELS)]
 
     def _finish(self, slot: Slot) -> None:
         """Decode a finished image by itself and report it."""

@@ -37,6 +37,11 @@ class Slot:
         return self.row >= self.plan.rows
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the image."""
+        return self.request.width * self.request.height
+
+    @property
     def step(self) -> int:
         """Sampling steps finished."""
         return self.plan.steps_done[self.row]

@@ -84,7 +84,8 @@ def test_a_consistency_model_takes_one_pass_and_its_own_defaults(tmp_path: Path)
     assert (info.default_steps, info.default_guidance_scale) == (4, 8.5)
 
 
-@pytest.mark.parametrize("layout", [lcm, pytest.param(lcm_xl, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("layout", [lcm, lcm_xl])
 def test_an_exported_consistency_model_draws_the_same(layout: Any, tmp_path: Path) -> None:
     folder = exported(layout(tmp_path / "m"), tmp_path / "e")
     settings = SamplingSettings(sampler="lcm", steps=4, guidance_scale=7.3)

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from diffusion.errors import BundleError
-from diffusion.files import INDEX, PARTS
+from diffusion.files import INDEX, PARTS, TINY_DECODER
 
 VARIANTS = ("", "fp16", "bf16")
 """Which weights are taken: the first of these that a part has, as the loader takes them."""
@@ -62,7 +62,8 @@ def parts_of(index: Mapping[str, Any], files: Iterable[str]) -> dict[str, str]:
         if isinstance(value, list) and len(value) == 2 and value != [None, None]
     }
     folders = {file.partition("/")[0] for file in files if "/" in file}
-    return named or {part: "" for part in PARTS if part in folders}
+    parts = named or {part: "" for part in PARTS if part in folders}
+    return parts | dict.fromkeys(folders & {TINY_DECODER}, "AutoencoderTiny")
 
 
 def select(files: Iterable[str], index: Mapping[str, Any], variant: str | None) -> Selection:

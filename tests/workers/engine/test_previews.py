@@ -1,0 +1,71 @@
+"""Previews beside the forward pass: how many, and what happens where they do not fit."""
+
+from copy import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.bundle.bundle import Bundle
+from tests.workers.harness import Bench, image_request
+from workers.engine import postprocess
+from workers.engine.engine import EngineSettings
+from workers.engine.messages import Finished, Previewed
+from workers.engine.postprocess import fitting
+
+IMAGE = 32 * 32  # pixels
+
+
+class Decoder:
+    """Notes how many latents each call decodes; the first ``failures`` calls run out of memory."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.calls: list[int] = []
+        self._failures = failures
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.calls.append(len(latents))
+        if len(self.calls) <= self._failures:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return latents[:, :3].clamp(-1, 1)
+
+
+def drawn(bundle: Bundle, decoder: Decoder, images: int, preview_s: float = 0.0) -> Bench:
+    previewed = copy(bundle)
+    previewed.previews = decoder
+    bench = Bench(previewed, EngineSettings(slots=16, rows_per_tick=32, preview_s=preview_s))
+    bench.draw(*(image_request(f"job{i}", preview=1, steps=8) for i in range(images)))
+    return bench
+
+
+def test_a_call_of_the_decoder_and_a_pass_decode_no_more_than_their_pixels(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postprocess, "AT_ONCE_PIXELS", 2 * IMAGE)
+    monkeypatch.setattr(postprocess, "A_TICK_PIXELS", 5 * IMAGE)
+    decoder = Decoder()
+    bench = drawn(bundle, decoder, images=12)
+    assert max(decoder.calls) == 2
+    three = [decoder.calls[i : i + 3] for i in range(len(decoder.calls))]
+    assert [2, 2, 1] in three
+    assert [2, 2, 2] not in three
+    # Those that have waited longest go first: each image gets about as many as the others.
+    counts = [sum(p.job_id == f"job{i}" for p in bench.of(Previewed)) for i in range(12)]
+    assert min(counts) >= 2
+    assert max(counts) - min(counts) <= 2
+    assert len(bench.of(Finished)) == 12
+
+
+def test_previews_that_do_not_fit_in_memory_are_tried_again(bundle: Bundle) -> None:
+    decoder = Decoder(failures=2)
+    bench = drawn(bundle, decoder, images=1)
+    shown = [report.step for report in bench.of(Previewed)]
+    assert shown == [3, 4, 5, 6, 7]
+    assert len(bench.of(Finished)) == 1
+
+
+def test_at_least_one_fits() -> None:
+    assert fitting([], 10) == 0
+    assert fitting([50], 10) == 1
+    assert fitting([4, 4, 4], 10) == 2
+    assert fitting([5, 5], 10) == 2
