@@ -54,7 +54,8 @@ def test_colours_of_latents_are_those_of_the_image(
     found = previews_of(folder, bundle)
     assert isinstance(found, LatentColours)
     latents = smooth(bundle)
-    images = functional.adaptive_avg_pool2d(bundle.decoder.decode(latents), latents.shape[-2:])
+    h, w = latents.shape[-2:]
+    images = functional.adaptive_avg_pool2d(bundle.decoder.decode(latents), (h, w))
     colours = found.decode(latents)
     assert colours.shape == images.shape
     unexplained = (colours - images).var() / images.var()
