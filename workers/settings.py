@@ -52,7 +52,8 @@ class WorkerSettings(JobsSettings):
     deterministic: bool = False
     # weight of waiting against shortest-first, per row served meanwhile; 0: none
     ageing: float = Field(0.25, ge=0)
-    # interval between checkpoints: the most work repeated after a crash
+    # interval between checkpoints: the most work repeated after a crash; longer where states are
+    # large, so that they take 2 MiB/s
     checkpoint_s: float = Field(1.0, gt=0)
     preview_s: float = Field(0.2, ge=0)  # approximate interval between a picture's previews
     # "auto": the model's distilled decoder, or the colours of its latents; "full": its VAE

@@ -28,6 +28,9 @@ from workers.engine.throughput import EngineStats
 
 log = structlog.get_logger()
 
+CHECKPOINT_BYTES_PER_S = 2 * 2**20
+"""What the states of all images may take of the way to the store; SDXL's are 256 KiB a register."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -36,7 +39,7 @@ class EngineSettings:
     slots: int = 20
     rows_per_tick: int = 16  # forward rows; a guided image costs two
     deterministic: bool = False  # pad every batch to rows_per_tick
-    checkpoint_s: float = 1.0  # between two checkpoints of every image that moved
+    checkpoint_s: float = 1.0  # between two checkpoints of every image, at least; 0: each tick
     preview_s: float = 0.2  # between two previews of an image, about
     ageing: float = 0.25
     class_share: float = 0.05
@@ -69,7 +72,7 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._last_tick_at = monotonic()
-        self._saved_at = monotonic()
+        self._save_at = monotonic() + settings.checkpoint_s
         self._busy = False
         self.stats = EngineStats(settings.units_per_s)
 
@@ -258,11 +261,17 @@ class Engine:
         self._slots.pop(request.key, None)
         self._postprocess.report(Failed(*request.key, code, detail))
 
+    def _until_next_save_s(self, slots: Sequence[Slot]) -> float:
+        least_s = self._settings.checkpoint_s
+        saved = sum(slot.saved_bytes for slot in slots)
+        return least_s and max(least_s, saved / CHECKPOINT_BYTES_PER_S)
+
     def _report(self) -> None:
         """Report states that are due for a checkpoint, and everything if no pass comes next."""
         self.stats.occupied(slot.candidate for slot in self._slots.values())
-        if self._last_tick_at - self._saved_at >= self._settings.checkpoint_s:
-            self._saved_at = self._last_tick_at
-            self._postprocess.save(list(self._slots.values()))
+        if self._last_tick_at >= self._save_at:
+            slots = list(self._slots.values())
+            self._postprocess.save(slots)
+            self._save_at = self._last_tick_at + self._until_next_save_s(slots)
         if not self._slots:
             self._postprocess.run()

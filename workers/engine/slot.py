@@ -65,6 +65,11 @@ class Slot:
             *self.request.key, self.row, self.plan.rows, self.step, self.evaluations
         )
 
+    @property
+    def saved_bytes(self) -> int:
+        """What a checkpoint takes."""
+        return self.plan.table.registers * self.state[0].nbytes
+
     def save(self) -> Saved:
         """Return the state in host memory, only the registers that the sampler needs."""
         state = self.state[: self.plan.table.registers].to("cpu", copy=True).numpy()
