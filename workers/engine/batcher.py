@@ -120,3 +120,7 @@ class Batcher:
         while self.rows_per_tick >= below and self.rows_per_tick > MIN_ROWS:
             self.rows_per_tick = max(MIN_ROWS, self.rows_per_tick // 2)
         return self.rows_per_tick < before
+
+    def grow(self, most: int) -> None:
+        """Double the bound, up to ``most``."""
+        self.rows_per_tick = min(most, 2 * self.rows_per_tick)

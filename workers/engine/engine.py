@@ -21,6 +21,7 @@ from workers.engine.admission import SlotAdmission
 from workers.engine.batcher import Batcher
 from workers.engine.device_errors import failure_code, free_memory, is_out_of_memory
 from workers.engine.forward import Evaluated, Overlap, Pending, evaluate
+from workers.engine.growth import Growth
 from workers.engine.messages import Failed, ImageRequest, Report
 from workers.engine.postprocess import Postprocess
 from workers.engine.slot import Slot
@@ -73,6 +74,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._last_tick_at = monotonic()
         self._save_at = monotonic() + settings.checkpoint_s
+        self._growth = Growth()
         self._busy = False
         self.stats = EngineStats(settings.units_per_s)
 
@@ -215,6 +217,7 @@ class Engine:
             if code == "out_of_memory":
                 free_memory(self._bundle.device)
                 lowered = self._batcher.lower(pad_to or sum(s.guidance.passes for s in batch))
+                self._growth.wait_longer(monotonic())
                 log.warning("out of memory", rows_per_tick=self.rows_per_tick)
                 if lowered and (pad_to is not None or len(batch) > 1):
                     return []
@@ -261,6 +264,13 @@ class Engine:
         self._slots.pop(request.key, None)
         self._postprocess.report(Failed(*request.key, code, detail))
 
+    def _grow(self) -> None:
+        """Try a larger batch again some time after the device ran out of memory."""
+        most = self._settings.rows_per_tick
+        if self.rows_per_tick < most and self._growth.is_due(self._last_tick_at):
+            self._batcher.grow(most)
+            log.info("larger batches again", rows_per_tick=self.rows_per_tick)
+
     def _until_next_save_s(self, slots: Sequence[Slot]) -> float:
         least_s = self._settings.checkpoint_s
         saved = sum(slot.saved_bytes for slot in slots)
@@ -268,6 +278,7 @@ class Engine:
 
     def _report(self) -> None:
         """Report states that are due for a checkpoint, and everything if no pass comes next."""
+        self._grow()
         self.stats.occupied(slot.candidate for slot in self._slots.values())
         if self._last_tick_at >= self._save_at:
             slots = list(self._slots.values())
