@@ -91,7 +91,7 @@ class Colourful:
     """A decoder whose images have five colours, which no file can hold."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.inner = vars(bundle)["_decoder"]
+        self.inner = bundle.decoder
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (B, 5, H, W) in [-1, 1]."""
@@ -101,12 +101,12 @@ class Colourful:
 
 async def test_an_encoding_error_fails_its_job_alone(inside: Inside, bundle: Bundle) -> None:
     colourful = Colourful(bundle)
-    vars(bundle)["_decoder"] = colourful
+    bundle.decoder = bundle.previews = colourful
     try:
         await inside.submit("bad", num_images=2, num_inference_steps=100)
         bad = await inside.ended("bad")
     finally:
-        vars(bundle)["_decoder"] = colourful.inner
+        bundle.decoder = bundle.previews = colourful.inner
     assert (bad.status, bad.preview_step) == (JobStatus.FAILED, None)
     assert bad.error is not None
     assert bad.error.code == "internal"

@@ -78,7 +78,7 @@ def test_pixels_that_are_not_finite_are_an_error_that_names_the_decoder(
             images[-1, 0, 0, 0] = self.value
             return images
 
-    monkeypatch.setattr(bundle, "_decoder", decoder := Broken(1.0))
+    monkeypatch.setattr(bundle, "decoder", decoder := Broken(1.0))
     assert len(bundle.decode(latents)) == 2
     for decoder.value in (torch.nan, torch.inf, -torch.inf):
         with pytest.raises(NonFiniteError, match=r"the decoder \(Broken\) returned a non-finite"):

@@ -61,7 +61,7 @@ async def test_pixels_that_are_no_numbers_fail_the_job_and_name_the_decoder(
     inside: Inside, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await other_worker(inside)
-    monkeypatch.setattr(bundle, "_decoder", NaN())
+    monkeypatch.setattr(bundle, "decoder", NaN())
     await inside.submit("job", num_inference_steps=3)
     record = await failed(inside, "job", "non_finite")
     assert record.error is not None
@@ -136,7 +136,7 @@ async def test_failures_with_a_picture_between_them_end_nothing(
 ) -> None:
     for i in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr(bundle, "_decoder", NaN())
+            patch.setattr(bundle, "decoder", NaN())
             await inside.submit(f"bad{i}", num_inference_steps=3)
             await failed(inside, f"bad{i}", "non_finite")
         await inside.submit(f"good{i}", num_inference_steps=3)
