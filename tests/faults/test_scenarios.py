@@ -9,7 +9,7 @@ from tests.faults.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-FULL = {"clock_jump", "failover_strict", "full_disk", "upgrade"}
+FULL = {"clock_jump", "failover_strict", "full_disk", "out_of_memory", "upgrade"}
 
 
 def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:

@@ -88,6 +88,7 @@ async def knows_the_replica(watched: Watched) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.full
 async def test_a_job_outlives_its_master(watched: Watched, tmp_path: Path) -> None:
     model = Path(tiny_bundle(tmp_path / "model"))
     await knows_the_replica(watched)

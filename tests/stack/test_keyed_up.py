@@ -15,7 +15,7 @@ from service.processes.ports import free_port
 from tests.redis_server import redis_server
 from tests.stack.up import Up, sfumato
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(180)]
 MARKER = "zebra-crossing-4711"
 
 

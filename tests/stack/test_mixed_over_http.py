@@ -39,7 +39,8 @@ def requests(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param("torch", marks=pytest.mark.full), "deterministic", "onnx"]
+    scope="module",
+    params=["deterministic", *(pytest.param(p, marks=pytest.mark.full) for p in ("torch", "onnx"))],
 )
 def stack(
     request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory

@@ -64,6 +64,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.full
 async def test_a_worker_gives_its_jobs_back_and_ends_when_who_started_it_is_killed(
     jobs_settings: JobsSettings, tiny: Path, tmp_path: Path
 ) -> None:

@@ -91,7 +91,10 @@ def test_the_precision_is_kept(tmp_path: Path, title: str, dtype: torch.dtype) -
     assert torch.equal(given["unet.conv_in.weight"], wanted)
 
 
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(
+    "title",
+    [pytest.param(t, marks=[pytest.mark.full] * ("XL" in t)) for t in TITLES],
+)
 def test_real_architectures_are_known_by_their_header(tmp_path: Path, title: str) -> None:
     real = models.real(title)
     file = original.write_holes(tmp_path / "m.safetensors", real.tensors(), torch.float16)

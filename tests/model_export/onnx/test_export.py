@@ -281,6 +281,7 @@ def test_products_are_quantized_in_graphs_of_any_size(tmp_path: Path, beside: bo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_the_command_exports(folder: Path, tmp_path: Path) -> None:
     made = export_folder(folder, "int8")
     command = ["models", "export", str(folder), "--precision", "int8"]
