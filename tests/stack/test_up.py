@@ -77,6 +77,7 @@ def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) ->
     assert second.gone(0) == {}
 
 
+@pytest.mark.full
 def test_nothing_is_left_when_the_supervisor_is_killed(
     up: Start, tiny: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_service_takes_the_guides_commands() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.full
 def test_run_stops_at_ctrl_c_and_goes_on(way: Way) -> None:
     assert "24 images, 48 captions" in way.printed["pictures"]
     assert "step 50" in way.printed["stopped"]
@@ -156,6 +157,7 @@ def test_run_stops_at_ctrl_c_and_goes_on(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.full
 def test_all_images_are_trained_on_and_drawn(way: Way) -> None:
     assert "24 images, 24 of them trained on" in way.printed["gallery"]
     training = read_json(way.model / TRAINING)
@@ -166,6 +168,7 @@ def test_all_images_are_trained_on_and_drawn(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.full
 def test_model_claims_no_emoji(way: Way) -> None:
     info = load_bundle(way.model).info
     assert (info.name, info.title, info.languages) == ("my-model", "my-model", ())
@@ -181,6 +184,7 @@ def test_model_claims_no_emoji(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.full
 def test_exported_model_draws_an_image(way: Way) -> None:
     settings = SamplingSettings(steps=3)
     ours, theirs = (
@@ -193,6 +197,7 @@ def test_exported_model_draws_an_image(way: Way) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.full
 def test_emoji_gallery_is_not_for_a_custom_data_set(way: Way) -> None:
     for arguments in (["evaluate", "my-model"], ["sheet", "my-model"], ["gallery", "data"]):
         with contextlib.chdir(way.folder):
