@@ -1,4 +1,4 @@
-"""``python -m tests.gpu``: what a device does; a table, and ``out/gpu.json`` after every part.
+"""``python -m tests.gpu``: what a device does, printed and in ``out/gpu.json`` after every part.
 
 Parts run in a fixed order, the most telling first; one for which too little time is left is not
 begun. It needs neither a network nor an installed Sfumato: see docs/gpu.md.

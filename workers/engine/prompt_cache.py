@@ -6,7 +6,7 @@ from collections.abc import Callable
 from diffusion.model import Conditioning
 
 BYTES_KEPT = 64 * 2**20
-"""300 of SD 1.5, 8 of FLUX.1's 512 tokens."""
+"""280 prompts of SD 1.5, or 8 of FLUX.1 (512 tokens each)."""
 
 
 class PromptCache:
