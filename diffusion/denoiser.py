@@ -5,7 +5,8 @@ Latents are in sigma space, x = x_t/a = x_0 + σ·ε for the process x_t = a·x_
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,6 @@ from diffusion.backbones.backbone import Backbone, Condition
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
 from diffusion.samplers.table import SamplerTable
-
-T = TypeVar("T")
 
 
 class Level(NamedTuple):
@@ -50,9 +49,11 @@ class Guidance:
         """The number of forward rows this row takes."""
         return 1 if self.scale == 1.0 or self.embedded else 2
 
-    def condition(self, prompt: Conditioning) -> Condition:
-        """Return what a forward row with one of its prompts is conditioned on."""
-        return Condition(prompt, self.size, self.scale)
+    @cached_property
+    def conditions(self) -> tuple[Condition, Condition]:
+        """What its forward rows are conditioned on, the unconditional one last."""
+        cond, uncond = (Condition(each, self.size, self.scale) for each in (self.cond, self.uncond))
+        return cond, uncond
 
 
 def denoise(
@@ -83,13 +84,19 @@ class ForwardPass:
     sample: Tensor  # the network's input c_in·x, (N, C, h, w)
     timesteps: Tensor  # c_noise, (N,)
     conditions: Sequence[Condition]  # N
-    skipped: Tensor | None  # c_skip·x, (N, C, h, w); None: the network returns D itself
+    latents: Tensor  # x, (N, C, h, w)
+    c_skip: Tensor | None  # (N, 1, 1, 1); None: the network returns D itself
     c_out: Tensor  # (N, 1, 1, 1)
     rows: int  # B
     guided: int  # G
     scale: Tensor  # (G, 1, 1, 1)
     rescale: Tensor | None  # (G, 1, 1, 1); None: zero everywhere
     clip: float | None  # D is kept within ± this
+
+    @cached_property
+    def skipped(self) -> Tensor | None:
+        """c_skip·x, (N, C, h, w): what of D does not wait for the network."""
+        return None if self.c_skip is None else self.c_skip * self.latents
 
     def predict(self, backbone: Backbone) -> Tensor:
         """Return the network's output F (N, C, h, w)."""
@@ -133,14 +140,14 @@ def _clipped(denoised: Tensor, bound: float) -> Tensor:
 
 
 def prepare(
-    latents: Tensor,
+    latents: Sequence[Tensor] | Tensor,
     levels: Sequence[Level],
     guidance: Sequence[Guidance],
     *,
     pad_to: int | None = None,
     clip: float | None = None,
 ) -> ForwardPass:
-    """Return the inputs of one forward pass over latents (B, C, h, w), each at its own level.
+    """Return the inputs of one forward pass over B latents (C, h, w), each at its own level.
 
     A guided row takes a second forward row; guided rows come first. ``pad_to`` pads the pass to a
     fixed number of rows: a row's bits then depend neither on its neighbours nor on its place.
@@ -150,35 +157,25 @@ def prepare(
         DenoiseError: more forward rows than ``pad_to``, or a guided row after an unguided one.
     """
     rows, guided = len(guidance), sum(g.passes == 2 for g in guidance)
-    padding = _padding(guidance, guided, pad_to)
-
-    def spread(values: Sequence[T]) -> list[T]:
-        """Return each forward row's value."""
-        return [*values, *values[:guided], *[values[0]] * padding]
-
-    numbers = np.array(
-        [
-            *zip(*spread(levels), strict=True),
-            spread([g.scale for g in guidance]),
-            spread([g.rescale for g in guidance]),
-        ],
-        np.float32,
-    )
-    columns = torch.from_numpy(numbers).to(latents.device, non_blocking=True)[..., None, None, None]
-    c_noise, c_in, c_skip, c_out, guidance_scale, rescale = columns.unbind()
+    again = [*range(guided), *[0] * _padding(guidance, guided, pad_to)]  # rows taken once more
+    x = torch.stack([*latents, *(latents[i] for i in again)])
+    numbers = [(*level, g.scale, g.rescale) for level, g in zip(levels, guidance, strict=True)]
+    numbers += [numbers[i] for i in again]
+    on_device = torch.from_numpy(np.array(numbers, np.float32)).to(x.device, non_blocking=True)
+    c_noise, c_in, c_skip, c_out, scale, rescale = on_device[..., None, None, None].unbind(1)
     direct = all(level.c_skip == 0 and level.c_out == 1 for level in levels)
-    x = torch.cat([latents, latents[:guided], latents[:1].expand(padding, -1, -1, -1)])
-    conditions = spread([g.condition(g.cond) for g in guidance])
-    conditions[rows : rows + guided] = [g.condition(g.uncond) for g in guidance[:guided]]
+    conditions = [g.conditions[0] for g in guidance]
+    conditions += [guidance[i].conditions[at < guided] for at, i in enumerate(again)]
     return ForwardPass(
         sample=x * c_in,
-        timesteps=c_noise.view(-1),
+        timesteps=c_noise.flatten(),
         conditions=conditions,
-        skipped=None if direct else x * c_skip,
+        latents=x,
+        c_skip=None if direct else c_skip,
         c_out=c_out,
         rows=rows,
         guided=guided,
-        scale=guidance_scale[:guided],
+        scale=scale[:guided],
         rescale=rescale[:guided] if any(g.rescale for g in guidance[:guided]) else None,
         clip=clip,
     )

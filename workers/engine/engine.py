@@ -234,9 +234,10 @@ class Engine:
         for evaluated in passes:
             self._batcher.served(slot.candidate for slot in evaluated.slots)
             moved = []
-            for i, slot in enumerate(evaluated.slots):
+            states = evaluated.state.unbind()
+            for slot, state, finite in zip(evaluated.slots, states, evaluated.finite, strict=True):
                 slot.evaluations += slot.guidance.passes
-                if not evaluated.finite[i]:
+                if not finite:
                     if not slot.doubted:
                         slot.doubt()
                         continue
@@ -244,7 +245,7 @@ class Engine:
                     detail = f"the model returned a non-finite value at {at}"
                     self._fail(slot.request, "non_finite", detail)
                     continue
-                slot.state = evaluated.state[i]
+                slot.state = state
                 slot.row += 1
                 slot.doubted = False
                 moved.append(slot)
