@@ -15,8 +15,14 @@ from workers.engine.calibrate import best_of, sizes, speeds_by_rows, tick_cost_s
 
 
 def test_the_smallest_of_sizes_that_are_as_fast_is_taken() -> None:
-    assert best_of({8: 500.0, 16: 599.0, 24: 600.0, 32: 599.5}).rows_per_tick == 16
-    assert best_of({8: 500.0, 16: 598.0, 24: 600.0, 32: 599.5}).rows_per_tick == 24
+    assert best_of({8: 5.0, 16: 5.99, 24: 6.0, 32: 5.995}).rows_per_tick == 16
+    assert best_of({8: 5.0, 16: 5.98, 24: 6.0, 32: 5.995}).rows_per_tick == 24
+
+
+def test_fast_ticks_are_taken_larger_since_each_costs_more_in_service() -> None:
+    speeds = {8: 500.0, 16: 599.0, 24: 600.0, 32: 599.5}
+    assert best_of(speeds).rows_per_tick == 32
+    assert best_of(speeds | {40: 590.0}).rows_per_tick == 32
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-5])
@@ -46,7 +52,7 @@ class Slow(Wrapped):
 def test_a_slow_device_is_calibrated_in_a_bounded_time(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, row_s: float
 ) -> None:
-    """All nine sizes would take 321 rows: 6, 32 or 160 s."""
+    """All ten sizes would take 441 rows: 9, 44 or 220 s."""
     monkeypatch.setattr(calibrate, "FIRST_S", 0.5)
     monkeypatch.setattr(calibrate, "BUDGET_S", 0.1)
     network = Slow(bundle.backbone)

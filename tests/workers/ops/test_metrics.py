@@ -32,6 +32,7 @@ def test_calibration_takes_a_batch_within_its_bound(bundle: Bundle) -> None:
     assert calibrate(bundle, 8).rows_per_tick in sizes(8)
     assert calibrate(bundle, 1).rows_per_tick == 2
     assert sizes(8) == [2, 3, 4, 6, 8]
+    assert sizes(10) == [2, 3, 4, 6, 8, 10]
     assert sizes(1) == [2]
 
 
