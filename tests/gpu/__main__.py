@@ -10,6 +10,7 @@ import logging
 import platform
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, strftime
@@ -58,10 +59,18 @@ def main(words: list[str]) -> int:
             found[part.name] = _run(part, ground, found)
             found[part.name]["took_s"] = round(monotonic() - began, 1)
             OUT.write_text(json.dumps(report, indent=2) + "\n")
-            print(f"{part.name}\n{json.dumps(found[part.name], indent=2)}", flush=True)
+            print("\n".join(table(part.name, found[part.name])), flush=True)
     failed = [name for name, figures in found.items() if figures.get("failed")]
     print(f"{len(found)} parts, failed: {', '.join(failed) or 'none'}; {OUT}")
     return len(failed)
+
+
+def table(name: str, figures: Figures) -> Iterator[str]:
+    """Yield a part's figures as the lines of a table."""
+    yield name
+    for figure, value in figures.items():
+        each = value.items() if isinstance(value, dict) else [("", value)]
+        yield from (f"  {' '.join((figure, str(of))):<40} {shown}" for of, shown in each)
 
 
 def _run(part: Part, ground: Ground, found: dict[str, Figures]) -> Figures:
