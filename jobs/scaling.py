@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from jobs.catalogue import ModelEntry
-from jobs.store import Backlog, JobStore, WorkerEntry
+from jobs.fleet import WorkerEntry
+from jobs.store import Backlog, JobStore
 
 UNMEASURED_BACKLOG_S = 1.0
 """The backlog while work waits and no speed is known: enough to start a worker that measures it."""

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
-from jobs.catalogue import ModelEntry
 from jobs.errors import NewerSchema, UnreadableRecord
+from jobs.fleet import Fleet
 from jobs.latency import Latency
 from jobs.outbox import Outbox
 from jobs.schema import Durable, ImageRecord, JobError, JobRecord, JobSpec, JobStatus, JobWarning
@@ -13,8 +13,6 @@ from jobs.tenants import Holding, Share, Tenants
 from jobs.webhook import Webhook
 
 RequeueReason = Literal["drain", "parked", "abandoned"]
-WORKER_TTL_S = 5
-"""Silence after which a worker no longer counts as live."""
 
 
 @dataclass(frozen=True)
@@ -152,22 +150,6 @@ class Backlog:
 
 
 @dataclass(frozen=True)
-class WorkerEntry:
-    """A live worker, as it announces itself once a second."""
-
-    id: str
-    host: str
-    pid: int
-    model: str
-    backend: str
-    slots: int
-    jobs: int
-    rows_per_s: float  # UNet rows while busy, under its present load
-    started_at: float
-    units_per_s: float = 0.0  # with full batches; 0: not measured
-
-
-@dataclass(frozen=True)
 class JobPage:
     """A page of jobs, newest first; ``cursor`` is None on the last page."""
 
@@ -206,7 +188,7 @@ class Totals:
     evicts: bool = False  # when it is full, the server deletes jobs
 
 
-class JobStore(Protocol):
+class JobStore(Fleet, Protocol):
     """The store of all jobs. All times are by the store's own clock.
 
     Writes under a lease raise :class:`~jobs.errors.StaleFence` if the lease is void.
@@ -360,27 +342,6 @@ class JobStore(Protocol):
         self, job_id: str, after: str | None = None
     ) -> AsyncGenerator[tuple[Event, ...]]:
         """Yield the job's events as `events` does, those together that have come together."""
-
-    async def announce_model(self, model: ModelEntry) -> None:
-        """Add a model to the catalogue, which outlives its workers."""
-
-    async def forget_model(self, name: str) -> bool:
-        """Remove a model from the catalogue, readable or not; return whether it was there.
-
-        A worker that serves it adds it again.
-        """
-
-    async def models(self) -> tuple[ModelEntry, ...]:
-        """Return the catalogue, by name; unreadable entries are logged and skipped."""
-
-    async def announce_worker(self, worker: WorkerEntry) -> None:
-        """Announce or refresh a live worker; the entry expires after ``WORKER_TTL_S``."""
-
-    async def retire_worker(self, worker_id: str) -> None:
-        """Remove a worker that stops."""
-
-    async def workers(self) -> tuple[WorkerEntry, ...]:
-        """Return the live workers."""
 
     async def backlog(self, model: str) -> Backlog:
         """Return the model's outstanding work."""

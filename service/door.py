@@ -12,10 +12,11 @@ from fastapi import Depends, Request
 from jobs.cancelling import end
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobsError, UnknownModel
+from jobs.fleet import WorkerEntry
 from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
 from jobs.schema import JobRecord, JobStatus
-from jobs.store import Backlog, JobStore, WorkerEntry
+from jobs.store import Backlog, JobStore
 from jobs.sweeper import Sweeper
 from jobs.telemetry.tracing import Tracing
 from service.auth.key_store import KeyStore

@@ -23,6 +23,7 @@ from jobs.redis.server import check_server
 from jobs.settings import read_environment
 from jobs.telemetry.logs import configure
 from workers.host import WorkerHost, load
+from workers.runtime.consumer import RingConsumer
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -57,60 +58,83 @@ def build() -> Celery:
         worker_consumer="workers.runtime.consumer:RingConsumer",
         worker_concurrency=chosen.slots + SPARE_THREADS,
     )
-    host: list[WorkerHost] = []
+    worker = WorkerProcess(chosen)
+    worker.connect()
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def draw(ring: str = "") -> None:
-        host[0].answer(ring)
+        worker.answer(ring)
 
-    connect(host, chosen)
     return app
 
 
-def connect(host: list[WorkerHost], chosen: WorkerSettings) -> None:
-    """Start and stop the worker on Celery's signals; ``host`` holds it while it runs."""
-    bundles: list[Bundle] = []
+class WorkerProcess:
+    """Starts and stops the worker on Celery's signals."""
 
-    def prepare(sender: Any = None, **_: Any) -> None:
-        set_up_logging(chosen)
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._bundles: list[Bundle] = []
+        self._hosts: list[WorkerHost] = []  # one while it runs
+        self._consumers: list[RingConsumer] = []
+
+    def connect(self) -> None:
+        """Connect to the signals."""
+        settings = self._settings
+        signals.setup_logging.connect(lambda **_: set_up_logging(settings), weak=False)
+        for signal, handler in (
+            (signals.worker_init, self._prepare),
+            (signals.celeryd_after_setup, self._start),
+            (signals.worker_ready, self._ready),
+            (signals.task_rejected, self._dropped),
+            (signals.worker_shutting_down, self._drain),
+            (signals.worker_shutdown, self._stop),
+        ):
+            signal.connect(handler, weak=False)
+
+    def answer(self, ring: str) -> None:
+        """Answer a ring."""
+        self._hosts[0].answer(ring)
+
+    def _prepare(self, sender: Any = None, **_: Any) -> None:
+        set_up_logging(self._settings)
         pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
         if "thread" not in str(pool):
             raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
-        check_server(chosen)
-        with _refusing(chosen):
-            bundles.append(load(chosen))
+        check_server(self._settings)
+        with _refusing(self._settings):
+            self._bundles.append(load(self._settings))
 
-    def start(**_: Any) -> None:
+    def _start(self, **_: Any) -> None:
         # Celery writes to the environment until here, which no other thread may read meanwhile.
-        bundle = bundles.pop()
-        with _refusing(chosen):
-            host.append(WorkerHost(bundle, chosen))
+        bundle = self._bundles.pop()
+        with _refusing(self._settings):
+            self._hosts.append(WorkerHost(bundle, self._settings, self._listen))
         log.info(
             "worker ready",
             model=bundle.info.name,
             backend=bundle.backbone.name,
             device=str(bundle.device),
-            slots=chosen.slots,
+            slots=self._settings.slots,
         )
 
-    def drain(**_: Any) -> None:
-        for running in host:
-            running.drain()
+    def _ready(self, sender: RingConsumer, **_: Any) -> None:
+        self._consumers.append(sender)
 
-    def stop(**_: Any) -> None:
-        while host:
-            host.pop().stop()
+    def _listen(self, wanted: bool) -> None:
+        for consumer in self._consumers:
+            consumer.listen(wanted)
 
-    def dropped(**_: Any) -> None:
-        for running in host:
-            running.counters.dropped_messages.inc()
+    def _drain(self, **_: Any) -> None:
+        for host in self._hosts:
+            host.drain()
 
-    signals.setup_logging.connect(lambda **_: set_up_logging(chosen), weak=False)
-    signals.worker_init.connect(prepare, weak=False)
-    signals.celeryd_after_setup.connect(start, weak=False)
-    signals.task_rejected.connect(dropped, weak=False)
-    signals.worker_shutting_down.connect(drain, weak=False)
-    signals.worker_shutdown.connect(stop, weak=False)
+    def _stop(self, **_: Any) -> None:
+        while self._hosts:
+            self._hosts.pop().stop()
+
+    def _dropped(self, **_: Any) -> None:
+        for host in self._hosts:
+            host.counters.dropped_messages.inc()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic, sleep, time
@@ -23,10 +23,10 @@ from diffusion.parts.preview import preview_decoder
 from diffusion.parts.safety import SafetyChecker, load_safety_checker
 from jobs.cancelling import end
 from jobs.errors import TransientStoreError
+from jobs.fleet import WorkerEntry
 from jobs.host.cpus import usable_cpus
 from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
-from jobs.store import WorkerEntry
 from jobs.sweeper import Sweeper
 from jobs.telemetry.tracing import open_tracing
 from workers.engine.batcher import MIN_ROWS
@@ -115,8 +115,15 @@ class WorkerHost:
         BundleError: the model was loaded but cannot draw.
     """
 
-    def __init__(self, bundle: Bundle, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: WorkerSettings,
+        listen: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """``listen`` is called with whether Celery should hand rings to this worker."""
         self._bundle = bundle
+        self._listen = listen
         self._settings = settings
         self._started_at = time()
         self._tracing = open_tracing(settings, "sfumato-worker", settings.worker_id, behind=True)
@@ -191,13 +198,23 @@ class WorkerHost:
                         )
                     )
                     catalogue_at = self._loop.time()
-                await self._store.announce_worker(self._worker_entry())
+                paused = await self._store.announce_worker(self._worker_entry())
                 self._runtime.pulse.announced_at = monotonic()
+                if paused != self._runtime.pulse.paused:
+                    self._pause(paused)
             except TransientStoreError as error:
                 catalogue_at = 0.0
                 self.counters.redis_errors.inc()
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
+
+    def _pause(self, wanted: bool) -> None:
+        """Do as an operator wants: take no jobs, or take them again."""
+        if wanted:
+            self._runtime.pause()
+        else:
+            self._runtime.resume()
+        self._listen(not wanted)
 
     def _engine_failed(self, error: Exception) -> None:
         """End the process: its jobs go to others once their leases expire, as after any death."""
@@ -221,6 +238,7 @@ class WorkerHost:
             rows_per_s=self.engine.stats.rows_per_s,
             started_at=self._started_at,
             units_per_s=self.engine.stats.units_per_s,
+            draining=self._runtime.pulse.draining,
         )
 
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":

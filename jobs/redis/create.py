@@ -16,13 +16,14 @@ from jobs.errors import (
     QuotaExceeded,
     StoreFull,
 )
+from jobs.fleet import WorkerEntry
 from jobs.redis.durability import Durability
 from jobs.redis.records import warning_fields
 from jobs.redis.scripts import Scripts
 from jobs.redis.server import ServerWatch
 from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
 from jobs.settings import JobsSettings
-from jobs.store import CreateOptions, WorkerEntry
+from jobs.store import CreateOptions
 
 DEFAULT_RETRY_AFTER_S = 30.0
 
@@ -144,7 +145,7 @@ def full_speed(workers: Iterable[WorkerEntry], model: str, max_workers: int) -> 
 
     Workers yet to be started, up to ``max_workers``, count as ready and as fast as the fastest.
     """
-    speeds = [worker.units_per_s for worker in workers if worker.model == model]
+    speeds = [w.units_per_s for w in workers if w.model == model and not w.draining]
     if not speeds or min(speeds) <= 0:
         return None
     startable = max(0, max_workers - len(speeds))

@@ -9,11 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
 from jobs.catalogue import ModelEntry
+from jobs.fleet import WORKER_TTL_S, WorkerEntry
 from jobs.redis.connection import ask
 from jobs.redis.damage import Damage
-from jobs.store import WORKER_TTL_S, WorkerEntry
 
 log = structlog.get_logger()
+DRAIN_TTL_S = 3600
+"""An operator's wish outlives its worker, or lasts through an outage, for so long."""
 
 
 class RedisFleet:
@@ -50,19 +52,28 @@ class RedisFleet:
                 await self._damage.note(f"model:{_shown(name)}", error)
         return tuple(entries)
 
-    async def announce_worker(self, worker: WorkerEntry) -> None:
-        """Announce or refresh a live worker."""
+    async def announce_worker(self, worker: WorkerEntry) -> bool:
+        """Announce or refresh a live worker; return whether an operator wants it drained."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(self._key("worker", worker.id), orjson.dumps(worker), ex=WORKER_TTL_S)
         pipe.sadd(self._key("workers"), worker.id)
-        await ask(pipe.execute())
+        pipe.expire(self._key("drain", worker.id), DRAIN_TTL_S)
+        return bool((await ask(pipe.execute()))[-1])
 
     async def retire_worker(self, worker_id: str) -> None:
         """Remove a worker that stops."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.delete(self._key("worker", worker_id))
+        pipe.delete(self._key("worker", worker_id), self._key("drain", worker_id))
         pipe.srem(self._key("workers"), worker_id)
         await ask(pipe.execute())
+
+    async def drain_worker(self, worker_id: str, *, wanted: bool) -> bool:
+        """Have a live worker give its jobs back and take none, or take jobs again."""
+        if not await ask(self._redis.exists(self._key("worker", worker_id))):
+            return False
+        key = self._key("drain", worker_id)
+        await ask(self._redis.set(key, 1, ex=DRAIN_TTL_S) if wanted else self._redis.delete(key))
+        return True
 
     async def workers(self) -> tuple[WorkerEntry, ...]:
         """Return the live workers, and drop the expired ones from the index."""

@@ -30,8 +30,10 @@ from service.cli.terminal import (
     print_error,
 )
 from service.cli.webhooks import app as webhooks_app
+from service.cli.workers import app as workers_app
 from service.client.errors import ClientError
 from service.local.errors import StackError
+from service.local.gpus import devices_of
 from service.local.stack import Door, Stack, StackOptions, running
 from service.processes.folder import UnusableFolder, usable_folder
 from service.processes.redis_server import NoRedisServer
@@ -47,6 +49,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(webhooks_app, name="webhooks")
 app.add_typer(tenants_app, name="tenants")
+app.add_typer(workers_app, name="workers")
 DoorOption = Annotated[Door, typer.Option(help="serve (Ray Serve) or uvicorn.")]
 
 
@@ -94,7 +97,13 @@ def up(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the door; 0 takes a free one.")
     ] = 8000,
-    workers: Annotated[int, typer.Option(min=0, max=1024, help="Worker processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=0, max=1024, help="Worker processes; 1 unless given.")
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(help="A worker on each of these GPUs instead: all, or numbers such as 0,2."),
+    ] = None,
     autoscale: Annotated[
         int,
         typer.Option(
@@ -114,12 +123,16 @@ def up(
     ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    options = StackOptions(data, host, port, workers, autoscale, slots, door, model)
     stop_on_signals()
     try:
-        with start_errors(), running(options, report=_report) as stack:
-            print(f"ready {stack.url}", flush=True)
-            watch(stack)
+        with start_errors():
+            if gpus and (workers is not None or autoscale):
+                raise StackError("--gpus says how many workers there are: leave out the others")
+            count, devices = 1 if workers is None else workers, devices_of(gpus) if gpus else ()
+            options = StackOptions(data, host, port, count, autoscale, slots, door, model, devices)
+            with running(options, report=_report) as stack:
+                print(f"ready {stack.url}", flush=True)
+                watch(stack)
     except Stopped:
         print("stopped", flush=True)
 

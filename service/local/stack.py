@@ -5,7 +5,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from service.client.connection import without_proxy
 from service.client.errors import ClientError
 from service.local.environment import check_environment, given_redis
 from service.local.errors import StackError
+from service.local.gpus import ORDER
 from service.local.stack_secrets import (
     OPERATOR_KEY,
     REDIS_CONFIG,
@@ -51,6 +52,12 @@ class StackOptions:
     slots: int = 20
     door: Door = "serve"
     model: Path | None = None  # the workers', by path or by name; None: the environment's
+    gpus: Sequence[int] = ()  # one worker on each of these CUDA devices, instead of ``workers``
+
+    @property
+    def started(self) -> int:
+        """How many workers are started at once."""
+        return len(self.gpus) or self.workers
 
 
 @dataclass
@@ -148,7 +155,7 @@ def _start_workers(options: StackOptions, env: Mapping[str, str], supervisor: Su
     env = dict(env) | {"SFUMATO_SLOTS": str(options.slots)}
     # Threads that spin while they wait for a busy core make torch many times slower.
     env.setdefault("OMP_WAIT_POLICY", "passive")
-    env.setdefault("SFUMATO_THREADS", str(threads(options.autoscale or options.workers)))
+    env.setdefault("SFUMATO_THREADS", str(threads(options.autoscale or options.started)))
     logs = options.data / "logs"
     if options.autoscale:
         env["SFUMATO_RAY_MAX_WORKERS"] = str(options.autoscale)
@@ -156,9 +163,11 @@ def _start_workers(options: StackOptions, env: Mapping[str, str], supervisor: Su
         command = [sys.executable, "-m", "service.ray_serve.workers", "--data", data]
         supervisor.start(Child("scaler", command, env, logs / "scaler.log", SCALER_GRACE_S))
         return
-    for number in range(options.workers):
+    for number in range(options.started):
         name = f"worker-{number + 1}"
         own = env | metrics_port(env, number)
+        if options.gpus:
+            own |= ORDER | {"SFUMATO_DEVICE": f"cuda:{options.gpus[number]}"}
         log = logs / f"{name}.log"
         supervisor.start(Child(name, worker_command(name), own, log, grace_s=6.0))
 
@@ -212,7 +221,7 @@ def not_ready(stack: Stack, options: StackOptions, since: float) -> str | None:
                 known, wanted, what = len(client.models().models), 1, "models"
             else:
                 started = [w for w in client.workers() if w.started_at.timestamp() >= since]
-                known, wanted, what = len(started), options.workers, "workers"
+                known, wanted, what = len(started), options.started, "workers"
     except ClientError as error:
         return str(error)
     logs = options.data / "logs"

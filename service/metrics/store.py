@@ -14,10 +14,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from jobs.fleet import WorkerEntry
 from jobs.latency import Latency
 from jobs.outbox import OutboxCounts
 from jobs.scaling import ScalingSignal
-from jobs.store import Backlog, Totals, WorkerEntry
+from jobs.store import Backlog, Totals
 
 Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 

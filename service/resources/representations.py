@@ -182,6 +182,7 @@ class WorkerView(View):
     jobs: int
     rows_per_s: float
     started_at: datetime
+    draining: bool = Field(description="It gives its jobs back and takes none.")
 
 
 class ScalingView(View):

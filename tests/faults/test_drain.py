@@ -12,7 +12,7 @@ import pytest
 
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
-from tests.faults.client import Client
+from tests.faults.client import Client, until
 from tests.faults.conftest import Start
 from tests.faults.stage import Stage
 
@@ -42,6 +42,42 @@ async def test_sigterm_gives_jobs_back_and_no_step_is_repeated(
         assert (record.worker, record.deaths) == ("second", 0)
         assert record.evaluations == 600, "a step was repeated"
     assert {w.id for w in await client.store.workers()} == {"second"}
+
+
+async def test_an_operator_takes_a_worker_out_and_in_again(start: Start, client: Client) -> None:
+    start("first", checkpoint_s=60)
+    await client.workers({"first"})
+    await client.submit("calm", num_inference_steps=300)
+    expected = await client.picture("calm")
+    names = [f"job{i}" for i in range(4)]
+    for name in names:
+        await client.submit(name, num_inference_steps=300)
+    for name in names:
+        await client.at_step(name, 20)
+    assert await client.store.drain_worker("first", wanted=True)
+    for name in names:
+        await client.seen(f"{name} given back", name, lambda r: r.status is JobStatus.QUEUED, 20)
+    await until("no jobs", lambda: entry(client, "first", draining=True))
+    start("second")
+    for name in names:
+        assert await client.picture(name) == expected
+        record = await client.store.get(name)
+        assert (record.worker, record.deaths) == ("second", 0)
+        assert record.evaluations == 600, "a step was repeated"
+    assert await client.store.drain_worker("second", wanted=True)
+    await until("both drained", lambda: entry(client, "second", draining=True))
+    await client.submit("waits", num_inference_steps=10)
+    await asyncio.sleep(1.0)
+    assert (await client.store.get("waits")).status is JobStatus.QUEUED
+    assert await client.store.drain_worker("first", wanted=False)
+    await client.picture("waits")
+    assert (await client.store.get("waits")).worker == "first"
+
+
+async def entry(client: Client, worker: str, *, draining: bool) -> bool:
+    """Return whether a worker announces that it holds no job and is or is not draining."""
+    found = {each.id: each for each in await client.store.workers()}
+    return (found[worker].jobs, found[worker].draining) == (0, draining)
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "hanging"])

@@ -1,8 +1,9 @@
 """Jobs and models for tests of the contract, and the calls that most of them begin with."""
 
 from jobs.catalogue import ModelEntry, SamplerEntry, resolve, units
+from jobs.fleet import WorkerEntry
 from jobs.schema import PUBLIC, ImageRecord, JobRequest, JobSpec
-from jobs.store import Checkpoint, Claim, Created, FinishedImage, JobStore, WorkerEntry
+from jobs.store import Checkpoint, Claim, Created, FinishedImage, JobStore
 from jobs.webhook import Webhook
 
 EULER = SamplerEntry(

@@ -3,8 +3,9 @@
 import pytest
 
 from jobs.catalogue import ModelEntry
+from jobs.fleet import WorkerEntry
 from jobs.scaling import UNMEASURED_BACKLOG_S, scaling_signal
-from jobs.store import Backlog, WorkerEntry
+from jobs.store import Backlog
 from tests.jobs.examples import MODEL
 
 MEASURED = MODEL.model_copy(update={"units_per_s": 20.0, "cold_start_s": 4.5})

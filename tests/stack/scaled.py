@@ -6,10 +6,10 @@ from pathlib import Path
 from time import monotonic
 
 from jobs.cancelling import end
+from jobs.fleet import WorkerEntry
 from jobs.scaling import ScalingSignal, read_signal
 from jobs.schema import MAX_STEPS, JobRecord, JobStatus
 from jobs.settings import JobsSettings
-from jobs.store import WorkerEntry
 from tests.faults.client import Client, until
 from tests.stack.up import Up
 

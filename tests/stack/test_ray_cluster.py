@@ -12,9 +12,9 @@ from time import monotonic
 import httpx
 import pytest
 
+from jobs.fleet import WorkerEntry
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
-from jobs.store import WorkerEntry
 from service.processes.ports import free_port
 from tests.faults.client import Client, until
 from tests.processes import door_answers, process, wait

@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
+from jobs.fleet import WorkerEntry
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
-from jobs.store import WorkerEntry
 from tests.bundles import tiny_bundle
 from tests.faults.client import until
 from tests.workers.engine.test_engine import Poisoned

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
-from jobs.store import WORKER_TTL_S
+from jobs.fleet import WORKER_TTL_S
 from workers.engine.engine import Engine
 
 
@@ -14,12 +14,13 @@ class Pulse:
     beat_at: float = field(default_factory=monotonic)  # the loop ran
     announced_at: float | None = None  # Redis took the worker's announcement
     round_began: float | None = None  # the publisher's round under way, None between two
-    draining_since: float | None = None  # None: it takes jobs
+    draining_since: float | None = None  # None: it does not stop
+    paused: bool = False  # by an operator, who may resume it
 
     @property
     def draining(self) -> bool:
-        """Whether the worker gives its jobs back to stop."""
-        return self.draining_since is not None
+        """Whether the worker gives its jobs back and takes none."""
+        return self.paused or self.draining_since is not None
 
     @property
     def unanswered_s(self) -> float:

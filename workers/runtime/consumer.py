@@ -35,6 +35,11 @@ class RingConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         Channel.do_restore = False
         return super().connect()
 
+    def listen(self, wanted: bool) -> None:
+        """Take rings from the queue, or leave them to other workers. Thread-safe."""
+        queue = self.app.conf.task_default_queue
+        self.call_soon(self.add_task_queue if wanted else self.cancel_task_queue, queue)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Count an entry that is not JSON before Celery reconnects."""
         if isinstance(exc, NOT_JSON):

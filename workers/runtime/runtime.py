@@ -251,6 +251,24 @@ class Runtime:
         self._counters.draining.set(1)
         self._slots.close()
 
+    def pause(self) -> None:
+        """Give every job back and take none until :meth:`resume`."""
+        log.info("paused by an operator", jobs=self.job_count)
+        self.pulse.paused = True
+        self._counters.draining.set(1)
+        self._slots.close()
+        for run in list(self._jobs.runs.values()):
+            self._drain(run)
+
+    def resume(self) -> None:
+        """Take jobs again, unless the worker stops meanwhile."""
+        self.pulse.paused = False
+        if self.pulse.draining:
+            return
+        log.info("resumed by an operator")
+        self._counters.draining.set(0)
+        self._slots.reopen()
+
     async def drain(self) -> None:
         """Checkpoint and give back every job; return when none is left and no claim is sent.
 

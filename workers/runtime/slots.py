@@ -67,6 +67,10 @@ class Slots:
         self._changed.set()
 
     def close(self) -> None:
-        """Give out no more slots for claims."""
+        """Give out no slots for claims until :meth:`reopen`."""
         self._closed = True
         self.notify()
+
+    def reopen(self) -> None:
+        """Give out slots for claims again."""
+        self._closed = False

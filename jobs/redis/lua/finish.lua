@@ -5,7 +5,8 @@ if not held(a.id, a.fence) then return 0 end
 local function other_worker()
   for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
     local entry = worker ~= get(a.id, 'worker') and redis.call('GET', key('worker', worker))
-    if entry and parsed(entry).model == get(a.id, 'model') then return true end
+    entry = entry and parsed(entry)
+    if entry and entry.model == get(a.id, 'model') and not entry.draining then return true end
   end
   return false
 end

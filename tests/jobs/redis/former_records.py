@@ -14,10 +14,11 @@ from typing import Any
 import orjson
 from redis import Redis
 
+from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
 from jobs.schema import SCHEMA_VERSION, JobError, Priority
 from jobs.settings import JobsSettings
-from jobs.store import Idempotency, Preview, Progress, WorkerEntry
+from jobs.store import Idempotency, Preview, Progress
 from jobs.tenants import TenantTerms
 from jobs.webhook import Webhook
 from tests.jobs.examples import MODEL, checkpoint, claim, picture, spec, work

@@ -14,9 +14,10 @@ from jobs.errors import (
     StaleFence,
     StoreFull,
 )
+from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
 from jobs.schema import JobError, JobStatus
-from jobs.store import Event, Idempotency, Lease, Preview, Progress, WorkerEntry
+from jobs.store import Event, Idempotency, Lease, Preview, Progress
 from tests.jobs.conftest import OpenStore
 from tests.jobs.examples import MODEL, checkpoint, claim, picture, spec, submit, work
 

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
+from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from jobs.store import WorkerEntry
 from service.metrics.replica import DoorCounters
 from service.processes.ports import free_port
 from tests.jobs.examples import MODEL, claim, spec, work
@@ -55,7 +55,7 @@ async def test_figures_are_read_from_the_store(http: AsyncClient, store: RedisSt
     assert workers == [
         {
             "id": "w1", "host": "host", "pid": 7, "model": "toy", "backend": "torch", "slots": 16,
-            "jobs": 3, "rows_per_s": 120.0, "started_at": "2023-11-14T22:13:20Z",
+            "jobs": 3, "rows_per_s": 120.0, "started_at": "2023-11-14T22:13:20Z", "draining": False,
         }
     ]  # fmt: skip
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
+from jobs.fleet import WorkerEntry
 from jobs.schema import JobRecord, JobStatus
-from jobs.store import WorkerEntry
 from tests.faults.devices import Faulty, out_of_memory
 from tests.workers.inside import Inside
 from workers.runtime import runtime

@@ -1,0 +1,60 @@
+"""Models and workers as they announce themselves."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jobs.catalogue import ModelEntry
+
+WORKER_TTL_S = 5
+"""Silence after which a worker no longer counts as live."""
+
+
+@dataclass(frozen=True)
+class WorkerEntry:
+    """A live worker, as it announces itself once a second."""
+
+    id: str
+    host: str
+    pid: int
+    model: str
+    backend: str
+    slots: int
+    jobs: int
+    rows_per_s: float  # UNet rows while busy, under its present load
+    started_at: float
+    units_per_s: float = 0.0  # with full batches; 0: not measured
+    draining: bool = False  # it gives its jobs back and takes none
+
+
+class Fleet(Protocol):
+    """The catalogue and the live workers, a part of the store."""
+
+    async def announce_model(self, model: ModelEntry) -> None:
+        """Add a model to the catalogue, which outlives its workers."""
+
+    async def forget_model(self, name: str) -> bool:
+        """Remove a model from the catalogue, readable or not; return whether it was there.
+
+        A worker that serves it adds it again.
+        """
+
+    async def models(self) -> tuple[ModelEntry, ...]:
+        """Return the catalogue, by name; unreadable entries are logged and skipped."""
+
+    async def announce_worker(self, worker: WorkerEntry) -> bool:
+        """Announce or refresh a live worker; the entry expires after ``WORKER_TTL_S``.
+
+        Return whether an operator wants it drained.
+        """
+
+    async def retire_worker(self, worker_id: str) -> None:
+        """Remove a worker that stops."""
+
+    async def drain_worker(self, worker_id: str, *, wanted: bool) -> bool:
+        """Have a worker give its jobs back and take none until that is no longer ``wanted``.
+
+        Return False if it is not live. It learns of it within a second or two.
+        """
+
+    async def workers(self) -> tuple[WorkerEntry, ...]:
+        """Return the live workers."""
