@@ -95,6 +95,11 @@ class ModelEntry(BaseModel):
     samplers: tuple[SamplerEntry, ...]
     units_per_s: NonNegativeFloat = 0.0  # of one worker with full batches; 0: not measured
     cold_start_s: NonNegativeFloat = 0.0  # from process start to a ready engine; 0: not measured
+    load_s: NonNegativeFloat = 0.0  # in which a worker of several models loads it
+    pool: tuple[str, ...] = Field(
+        default=(),
+        description="The models of the workers that serve it, if these serve several.",
+    )
 
     def sampler(self, name: str) -> SamplerEntry:
         """Return the sampler with this name.

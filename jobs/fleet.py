@@ -11,7 +11,11 @@ WORKER_TTL_S = 5
 
 @dataclass(frozen=True)
 class WorkerEntry:
-    """A live worker, as it announces itself once a second."""
+    """A live worker, as it announces itself once a second.
+
+    One that serves several models announces an entry for each, whose id is the worker's, a slash
+    and the model's name.
+    """
 
     id: str
     host: str
@@ -24,6 +28,11 @@ class WorkerEntry:
     started_at: float
     units_per_s: float = 0.0  # with full batches; 0: not measured
     draining: bool = False  # it gives its jobs back and takes none
+    loaded: bool = True  # the model's weights are; a worker of several loads one when jobs wait
+
+    def is_of(self, worker_id: str) -> bool:
+        """Return whether this is a worker's entry, or the one of this id."""
+        return self.id == worker_id or self.id.startswith(f"{worker_id}/")
 
 
 class Fleet(Protocol):
@@ -54,6 +63,12 @@ class Fleet(Protocol):
         """Have a worker give its jobs back and take none until that is no longer ``wanted``.
 
         Return False if it is not live. It learns of it within a second or two.
+        """
+
+    async def take_load(self, model: str, worker: str, hold_s: float) -> bool:
+        """Return whether the worker may load the model for jobs that wait, alone for a time.
+
+        Otherwise every worker would leave what it does for one job.
         """
 
     async def workers(self) -> tuple[WorkerEntry, ...]:

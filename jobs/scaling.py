@@ -4,7 +4,7 @@ Every autoscaler reads this one number. It is in seconds, so a target means the 
 large models: ``ceil(backlog_s / target_s)`` workers finish the work in ``target_s``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -30,21 +30,35 @@ class ScalingSignal:
     announced: bool = True  # False: not by any worker; the backlog is one that the caller set
 
 
+Others = Sequence[tuple[ModelEntry, Backlog]]
+
+
 def scaling_signal(
-    model: ModelEntry, backlog: Backlog, workers: Sequence[WorkerEntry]
+    model: ModelEntry, backlog: Backlog, workers: Sequence[WorkerEntry], pool: Others = ()
 ) -> ScalingSignal:
-    """Return the model's signal; ``workers`` may be those of all models."""
+    """Return the model's signal; ``workers`` may be those of all models.
+
+    Workers of several models have one signal: the others of the ``pool`` are work for them, too,
+    and so is loading a model that none of them has loaded.
+    """
     live = [worker for worker in workers if worker.model == model.name]
     speed = units_per_s(model, live)
     return ScalingSignal(
         model.name,
-        backlog_s(backlog, speed),
+        sum(_work_s(each, work, workers) for each, work in ((model, backlog), *pool)),
         backlog.pending_units,
         backlog.running_units,
         speed,
         len(live),
         model.cold_start_s,
     )
+
+
+def _work_s(model: ModelEntry, backlog: Backlog, workers: Sequence[WorkerEntry]) -> float:
+    live = [worker for worker in workers if worker.model == model.name]
+    work_s = backlog_s(backlog, units_per_s(model, live))
+    cold = bool(live) and not any(worker.loaded for worker in live)
+    return work_s + (model.load_s if cold and backlog.pending_jobs else 0.0)
 
 
 def unannounced_signal(
@@ -90,7 +104,23 @@ async def read_signal(store: JobStore, model: str) -> ScalingSignal | None:
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    for entry in await store.models():
+    models = await store.models()
+    for entry in models:
         if entry.name == model:
-            return scaling_signal(entry, await store.backlog(model), await store.workers())
+            pool = await pool_of(entry, models, store.backlog)
+            return scaling_signal(entry, await store.backlog(model), await store.workers(), pool)
     return None
+
+
+async def pool_of(
+    model: ModelEntry,
+    models: Sequence[ModelEntry],
+    backlog: Callable[[str], Awaitable[Backlog]],
+) -> Others:
+    """Return the other models of the same workers, with their work."""
+    return [(each, await backlog(each.name)) for each in others(model, models)]
+
+
+def others(model: ModelEntry, models: Sequence[ModelEntry]) -> list[ModelEntry]:
+    """Return the other models of the same workers."""
+    return [each for each in models if each.name in model.pool and each.name != model.name]

@@ -1,16 +1,27 @@
 """Settings that door and workers share, read once from ``SFUMATO_*`` environment variables."""
 
 import os
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, FilePath, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, FilePath, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.errors import StartError
 from jobs.redis_url import check_url
 from jobs.schema import Durable
 
 S = TypeVar("S", bound=BaseSettings)
+T = TypeVar("T")
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+"""A setting of several values."""
 
 
 def read_environment(kind: type[S], **given: Any) -> S:

@@ -2,10 +2,9 @@
 
 import re
 from ipaddress import ip_network
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     FilePath,
     IPvAnyNetwork,
@@ -13,22 +12,12 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from jobs.settings import JobsSettings
+from jobs.settings import CommaSeparated, JobsSettings
 from jobs.telemetry.logs import LogFormat, LogLevel
 
 LEAST_SECRET_CHARS = 32
-T = TypeVar("T")
-
-
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(word.strip() for word in value.split(",") if word.strip())
-
-
-CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 
 
 class ServiceSettings(JobsSettings):

@@ -100,6 +100,13 @@ def tiny_bundle(folder: Path, *, prediction_type: str = "epsilon", seed: int = 0
     return folder
 
 
+def named(folder: Path, name: str) -> Path:
+    """Give a model another name."""
+    extra = folder / "sfumato.json"
+    write(extra, **json.loads(extra.read_text()) | {"name": name})
+    return folder
+
+
 def write(path: Path, **values: object) -> None:
     """Write a JSON object."""
     path.write_text(json.dumps(values))

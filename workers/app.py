@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 from diffusers.utils import logging as diffusers_logging
+from kombu import Exchange, Queue
 from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle.bundle import Bundle
@@ -22,13 +23,12 @@ from jobs.queue import TASK, celery_app, queue_name
 from jobs.redis.server import check_server
 from jobs.settings import read_environment
 from jobs.telemetry.logs import configure
-from workers.host import WorkerHost, load
+from workers.host import SPARE_ANSWERS, WorkerHost
+from workers.loading import load
 from workers.runtime.consumer import RingConsumer
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
-SPARE_THREADS = 4
-"""Tasks that wait for a slot while the last images of others are being written."""
 
 
 @lru_cache(maxsize=1)
@@ -51,19 +51,20 @@ def model_name(chosen: WorkerSettings) -> str:
 def build() -> Celery:
     """Return the worker's Celery application, with its signals connected."""
     chosen = settings()
-    queue = queue_name(chosen, model_name(chosen))
+    queues = [queue_name(chosen, model_name(each)) for each in chosen.each]
     app = celery_app(chosen)
     app.conf.update(
-        task_default_queue=queue,
+        task_default_queue=queues[0],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in queues],
         worker_consumer="workers.runtime.consumer:RingConsumer",
-        worker_concurrency=chosen.slots + SPARE_THREADS,
+        worker_concurrency=len(queues) * (chosen.slots + SPARE_ANSWERS),
     )
     worker = WorkerProcess(chosen)
     worker.connect()
 
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def draw(ring: str = "") -> None:
-        worker.answer(ring)
+    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+    def draw(task: Any, ring: str = "") -> None:
+        worker.answer(ring, (task.request.delivery_info or {}).get("routing_key"))
 
     return app
 
@@ -76,6 +77,7 @@ class WorkerProcess:
         self._bundles: list[Bundle] = []
         self._hosts: list[WorkerHost] = []  # one while it runs
         self._consumers: list[RingConsumer] = []
+        self._wanted: dict[str, bool] = {}  # queues of which rings are taken or not
 
     def connect(self) -> None:
         """Connect to the signals."""
@@ -91,9 +93,9 @@ class WorkerProcess:
         ):
             signal.connect(handler, weak=False)
 
-    def answer(self, ring: str) -> None:
-        """Answer a ring."""
-        self._hosts[0].answer(ring)
+    def answer(self, ring: str, queue: str | None) -> None:
+        """Answer a ring of a queue."""
+        self._hosts[0].answer(ring, queue)
 
     def _prepare(self, sender: Any = None, **_: Any) -> None:
         set_up_logging(self._settings)
@@ -106,23 +108,20 @@ class WorkerProcess:
 
     def _start(self, **_: Any) -> None:
         # Celery writes to the environment until here, which no other thread may read meanwhile.
-        bundle = self._bundles.pop()
         with _refusing(self._settings):
-            self._hosts.append(WorkerHost(bundle, self._settings, self._listen))
-        log.info(
-            "worker ready",
-            model=bundle.info.name,
-            backend=bundle.backbone.name,
-            device=str(bundle.device),
-            slots=self._settings.slots,
-        )
+            host = WorkerHost(self._bundles.pop(), self._settings, self._listen)
+        self._hosts.append(host)
+        log.info("worker ready", **host.summary)
 
     def _ready(self, sender: RingConsumer, **_: Any) -> None:
         self._consumers.append(sender)
+        for queue, wanted in list(self._wanted.items()):
+            sender.listen(queue, wanted)
 
-    def _listen(self, wanted: bool) -> None:
+    def _listen(self, queue: str, wanted: bool) -> None:
+        self._wanted[queue] = wanted
         for consumer in self._consumers:
-            consumer.listen(wanted)
+            consumer.listen(queue, wanted)
 
     def _drain(self, **_: Any) -> None:
         for host in self._hosts:

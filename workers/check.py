@@ -16,7 +16,7 @@ from jobs.settings import read_environment
 from jobs.telemetry.text import shown
 from workers.app import set_up_logging
 from workers.engine.calibrate import draw_once
-from workers.host import load, load_safety
+from workers.loading import load, load_safety
 from workers.settings import WorkerSettings
 
 
@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> int:
         print(f"{PROVIDERS[chosen]} is missing; the extra worker-gpu brings it", file=sys.stderr)
         return 1
     try:
-        print(check(read_environment(WorkerSettings)))
+        for settings in read_environment(WorkerSettings).each:
+            print(check(settings))
     except (BundleError, StartError) as error:
         print(shown(error), file=sys.stderr)
         return 1

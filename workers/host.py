@@ -1,261 +1,335 @@
-"""A worker: its parts, their threads, and how they start and stop."""
+"""A worker: its models, what they share, and how it starts and stops."""
 
 import asyncio
-import os
-import socket
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from functools import partial
-from time import monotonic, sleep, time
+from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import Any
 
 import structlog
-import torch
 import uvloop
 
-from diffusion.backends.backend import DTYPES
-from diffusion.backends.onnx.session import SessionSettings
-from diffusion.bundle.bundle import Bundle, load_bundle
-from diffusion.codec import Decoder
-from diffusion.parts.preview import preview_decoder
-from diffusion.parts.safety import SafetyChecker, load_safety_checker
+from diffusion.bundle.bundle import Bundle
+from diffusion.bundle.contents import weight_bytes
+from diffusion.errors import BundleError
 from jobs.cancelling import end
-from jobs.errors import TransientStoreError
-from jobs.fleet import WorkerEntry
-from jobs.host.cpus import usable_cpus
-from jobs.queue import Doorbell
+from jobs.errors import StartError, TransientStoreError
+from jobs.queue import Doorbell, queue_name
 from jobs.redis.store import RedisStore
 from jobs.sweeper import Sweeper
 from jobs.telemetry.tracing import open_tracing
-from workers.engine.batcher import MIN_ROWS
-from workers.engine.calibrate import Calibration, calibrate, measure
-from workers.engine.engine import Engine, EngineSettings
+from workers.engine.turns import Turns
 from workers.ops.ending import end_process
 from workers.ops.health import why_not_live, why_not_ready
-from workers.ops.memory import keep_freed_memory
-from workers.ops.metrics import Counters
+from workers.ops.metrics import Counters, Families
 from workers.ops.probes import Probes
 from workers.ops.process_age import process_age_s
 from workers.ops.watchdog import Watchdog
-from workers.runtime.catalogue import model_entry
-from workers.runtime.mailbox import Mailbox
-from workers.runtime.runtime import Runtime
+from workers.pool import Change, next_change
+from workers.runtime.runtime import RING_AGAIN_S
+from workers.served import Served, Surroundings, WorkerModel, calibrated, loaded, must_not_end
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
-DETERMINISTIC_ROWS = 16
+Listen = Callable[[str, bool], None]
 SWITCH_S = 0.0002
 """How long another thread may keep the GIL once the engine wants it back after a pass."""
 ANNOUNCE_S = 1.0
 BEAT_S = 0.5
+LOOK_S = 0.2  # between two looks at what waits for models that are not loaded
 LAST_WRITES_S = 1.0
 """For finished pictures and states that are on their way to the store when the engine fails."""
 FAREWELL_S = 2.0
 """For Celery and the store's connections to end after a drain in which Redis did not answer."""
-CATALOGUE_S = 30.0  # between two announcements of the model, in case Redis has lost it
-
-
-def load(settings: WorkerSettings) -> Bundle:
-    """Load the model on the device that the settings name.
-
-    Raises:
-        BundleError: the folder is not a model we can serve.
-    """
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    keep_freed_memory()
-    torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cpus()))
-    bundle = load_bundle(
-        settings.model,
-        device=device,
-        backend=settings.backend,
-        dtype=settings.dtype,
-        precision=settings.onnx_precision,
-        sessions=SessionSettings(provider=settings.onnx_provider),
-        name=settings.model_name,
-    )
-    if settings.preview_decoder == "auto":
-        bundle.previews = load_previews(settings, bundle)
-    return bundle
-
-
-def load_previews(settings: WorkerSettings, bundle: Bundle) -> Decoder:
-    """Return what decodes a model's previews.
-
-    Raises:
-        BundleError: the model has a distilled decoder, and it is broken.
-    """
-    dtype = DTYPES.get(settings.dtype)
-    if dtype is None and bundle.device.type == "cpu":
-        dtype = torch.float32
-    channels = bundle.info.latent_channels
-    return preview_decoder(settings.model, bundle.decoder, channels, bundle.device, dtype)
-
-
-def load_safety(settings: WorkerSettings, bundle: Bundle) -> SafetyChecker | None:
-    """Load the model's safety checker if the settings ask for it.
-
-    Raises:
-        BundleError: they do, and the model has none.
-    """
-    if settings.safety == "off":
-        return None
-    return load_safety_checker(settings.model, bundle.device)
+CATALOGUE_S = 30.0  # between two announcements of a model, in case Redis has lost it
+SPARE_ANSWERS = 4
+"""Rings of a model that may wait for a slot while the last images of others are being written."""
 
 
 class WorkerHost:
-    """A running worker of one model: an engine thread and the event loop that serves it.
+    """A running worker: for each model an engine thread, and one event loop that serves them all.
 
-    It calibrates, starts its threads, announces its model, and runs until it is stopped.
+    It loads and calibrates, starts its threads, announces its models, and runs until it is stopped.
 
     Raises:
         BundleError: the model was loaded but cannot draw.
+        StartError: another model of the pool cannot be served.
     """
 
     def __init__(
         self,
         bundle: Bundle,
         settings: WorkerSettings,
-        listen: Callable[[bool], None] = lambda _: None,
+        listen: Listen = lambda _queue, _wanted: None,
     ) -> None:
-        """``listen`` is called with whether Celery should hand rings to this worker."""
-        self._bundle = bundle
-        self._listen = listen
+        """``bundle`` is the first model's; ``listen`` is called with whether a queue's rings are
+        wanted here.
+        """
         self._settings = settings
-        self._started_at = time()
+        self._listen_to = listen
         self._tracing = open_tracing(settings, "sfumato-worker", settings.worker_id, behind=True)
         sys.setswitchinterval(SWITCH_S)
-        safety = load_safety(settings, bundle)
-        calibration = _calibrate(bundle, settings)
+        first, *others = settings.each
+        _check_room((first, *others) if others else (), settings.model_memory)
+        opened, calibration = loaded(first, bundle), calibrated(bundle, first)
         self._loop = uvloop.new_event_loop()
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)
-        mailbox = Mailbox(self._loop)
-        self.engine = Engine(
-            bundle,
-            _engine_settings(settings, calibration),
-            mailbox.put,
-            self._engine_failed,
-            safety,
-        )
-        self.counters = Counters(bundle.info.name, self.engine, settings.slots)
-        self._runtime = Runtime(
-            self._store, self._doorbell, bundle, settings, self._tracing, self.engine, mailbox,
-            self.counters,
+        self._families = Families()
+        self._draining = False
+        self._around = Surroundings(
+            self._loop, self._store, self._doorbell, self._tracing, self._families,
+            Turns() if others else None, self._run_for_ever, self._engine_failed,
         )  # fmt: skip
-        self.engine.start()
-        self._cold_start_s = process_age_s()
-        live, ready = (
-            partial(check, self._runtime.pulse, self.engine, settings.stall_s)
-            for check in (why_not_live, why_not_ready)
-        )
-        self._watchdog = Watchdog(live, settings.hung_s, self._stops_in_vain)
-        self._probes: Probes | None = None
-        if settings.metrics_port:
-            registry, host = self.counters.registry, settings.metrics_host
-            self._probes = Probes(registry, live, ready, host, settings.metrics_port)
-        sweeper = Sweeper(self._store, self._doorbell)
-        self._tasks = [
-            self._run_for_ever(work)
-            for work in (
-                self._runtime.publish(),
-                self._runtime.renew(),
-                self._announce(),
-                self._beat(),
-                sweeper.run(settings.beat_s / 2, self.counters.redis_errors.inc),
-            )
-        ]
+        self._models = [WorkerModel(first, self._around, opened, calibration)]
+        del bundle, opened  # others may take its place
+        self._changing: asyncio.Future[None] | None = None
+        self._answering: dict[str, int] = {}  # model → rings under way
+        self._answers = threading.Lock()
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
         self._thread.daemon = True
         self._thread.start()
+        for each in others:
+            self._call(self._open(each)).result()
+        self._cold_start_s = process_age_s()
+        self._watchdog = Watchdog(self._why_not_live, settings.hung_s, self._stops_in_vain)
+        self._probes: Probes | None = None
+        if settings.metrics_port:
+            registry, host = self._families.registry, settings.metrics_host
+            live, ready = self._why_not_live, self._why_not_ready
+            self._probes = Probes(registry, live, ready, host, settings.metrics_port)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._call(self._begin()).result()
 
-    def _run_for_ever(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    async def _begin(self) -> None:
+        sweeper = Sweeper(self._store, self._doorbell)
+        works = [
+            self._announce(),
+            self._beat(),
+            sweeper.run(self._settings.beat_s / 2, self.counters.redis_errors.inc),
+        ]
+        if any(model.served is None for model in self._models):
+            works.append(self._choose_what_is_loaded())
+        self._tasks = [self._run_for_ever(work) for work in works]
+
+    async def _open(self, settings: WorkerSettings) -> None:
+        """Load one more model; others make room where not all of them fit.
+
+        Raises:
+            StartError: it cannot be served.
+        """
+        size, memory = weight_bytes(settings.model), self._settings.model_memory
+        try:
+            for model in self._models:
+                if memory and self._loaded_bytes + size > memory:
+                    await model.unload()
+            opened = await asyncio.to_thread(loaded, settings)
+            calibration = await asyncio.to_thread(calibrated, opened.bundle, settings)
+        except BundleError as error:
+            raise StartError(f"{settings.model}: {error}") from error
+        self._models.append(WorkerModel(settings, self._around, opened, calibration))
+
+    @property
+    def _loaded_bytes(self) -> int:
+        return sum(model.bytes for model in self._models if model.served is not None)
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """The models that are loaded, by name."""
+        return {m.name: m.served for m in self._models if m.served is not None}
+
+    @property
+    def counters(self) -> Counters:
+        """Those of the first model, which count what is nobody's."""
+        return self._models[0].counters
+
+    def _run_for_ever(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
-        task.add_done_callback(_must_not_end)
+        task.add_done_callback(must_not_end)
         return task
 
     async def _beat(self) -> None:
         """Record, forever, that the event loop runs."""
         while True:
-            self._runtime.pulse.beat_at = monotonic()
+            for served in self.served.values():
+                served.runtime.pulse.beat_at = monotonic()
             await asyncio.sleep(BEAT_S)
 
     async def _announce(self) -> None:
-        """Keep the model in the catalogue and this worker among the live ones."""
+        """Keep the models in the catalogue and this worker among the live ones."""
         catalogue_at = 0.0
         while True:
             try:
                 if self._loop.time() - catalogue_at > CATALOGUE_S or catalogue_at == 0.0:
-                    await self._store.announce_model(
-                        model_entry(
-                            self._bundle.info,
-                            self._bundle.noise_schedule,
-                            units_per_s=self.engine.stats.units_per_s,
-                            cold_start_s=self._cold_start_s,
-                        )
-                    )
+                    await self._announce_models()
                     catalogue_at = self._loop.time()
-                paused = await self._store.announce_worker(self._worker_entry())
-                self._runtime.pulse.announced_at = monotonic()
-                if paused != self._runtime.pulse.paused:
-                    self._pause(paused)
+                for model in self._models:
+                    paused = await self._store.announce_worker(model.worker_entry())
+                    if model.served is not None:
+                        model.served.runtime.pulse.announced_at = monotonic()
+                    if paused != model.paused:
+                        model.pause(wanted=paused)
+                        self._listen(model)
             except TransientStoreError as error:
                 catalogue_at = 0.0
                 self.counters.redis_errors.inc()
                 log.warning("not announced", reason=str(error))
             await asyncio.sleep(ANNOUNCE_S)
 
-    def _pause(self, wanted: bool) -> None:
-        """Do as an operator wants: take no jobs, or take them again."""
-        if wanted:
-            self._runtime.pause()
-        else:
-            self._runtime.resume()
-        self._listen(not wanted)
+    async def _announce_models(self) -> None:
+        names = tuple(model.name for model in self._models)
+        pool = names if len(names) > 1 else ()
+        for model in self._models:
+            await self._store.announce_model(model.catalogue_entry(self._cold_start_s, pool))
+
+    async def _choose_what_is_loaded(self) -> None:
+        """Load models for which jobs wait, forever, in the place of others."""
+        for model in self._models:
+            self._listen(model)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._draining:
+                continue
+            try:
+                change = await self._next_change()
+            except TransientStoreError:
+                self.counters.redis_errors.inc()
+                continue
+            if change is not None:
+                self._changing = asyncio.ensure_future(self._change(change))
+                await asyncio.shield(self._changing)  # it is not left half done
+
+    async def _next_change(self) -> Change | None:
+        """Return what to load; of all workers, one at a time loads a model."""
+        backlogs = [await self._store.backlog(model.name) for model in self._models]
+        states = [m.state(backlog) for m, backlog in zip(self._models, backlogs, strict=True)]
+        change = next_change(states, self._settings.model_memory)
+        if change is None:
+            return None
+        (load_s,) = (state.load_s for state in states if state.name == change.load)
+        mine = await self._store.take_load(change.load, self._settings.worker_id, load_s + 1.0)
+        return change if mine else None
+
+    async def _change(self, change: Change) -> None:
+        models = {model.name: model for model in self._models}
+        for name in change.unload:
+            leaving = models[name]
+            await leaving.unload()
+            self._listen(leaving)
+        coming = models[change.load]
+        try:
+            opened = await asyncio.to_thread(loaded, coming.settings)
+        except Exception as error:
+            end_process(f"the model {change.load} cannot be loaded again", error)
+        if self._draining:
+            return
+        coming.serve(opened)
+        self._listen(coming)
+        log.info("model loaded", model=change.load, unloaded=change.unload, load_s=coming.load_s)
+
+    def _listen(self, model: WorkerModel) -> None:
+        """Have Celery take a model's rings here or not, as the model is now."""
+        queue = queue_name(self._settings, model.name)
+        full = self._answering.get(model.name, 0) >= self._settings.slots + SPARE_ANSWERS
+        crowded = full and len(self._models) > 1
+        self._listen_to(queue, model.served is not None and not model.paused and not crowded)
+
+    def _why_not_live(self) -> list[str]:
+        found = self.served
+        return [
+            f"{name}: {reason}" if len(self._models) > 1 else reason
+            for name, served in found.items()
+            for reason in why_not_live(served.runtime.pulse, served.engine, self._settings.stall_s)
+        ]
+
+    def _why_not_ready(self) -> list[str]:
+        """Return why no model takes jobs; empty while one does, or is being loaded."""
+        reasons = [
+            why_not_ready(served.runtime.pulse, served.engine, self._settings.stall_s)
+            for served in self.served.values()
+        ]
+        if not reasons:
+            return ["draining"] if self._draining else []
+        return min(reasons, key=len)
 
     def _engine_failed(self, error: Exception) -> None:
         """End the process: its jobs go to others once their leases expire, as after any death."""
-        self._loop.call_soon_threadsafe(self._runtime.close)
+        for served in self.served.values():
+            self._loop.call_soon_threadsafe(served.runtime.close)
         sleep(LAST_WRITES_S)
         end_process("the engine cannot go on", error)
 
     def _stops_in_vain(self) -> bool:
-        return self._runtime.pulse.unanswered_s > self._settings.lease_s + FAREWELL_S
-
-    def _worker_entry(self) -> WorkerEntry:
-        settings = self._settings
-        return WorkerEntry(
-            id=settings.worker_id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            model=self._bundle.info.name,
-            backend=self._bundle.backbone.name,
-            slots=settings.slots,
-            jobs=self._runtime.job_count,
-            rows_per_s=self.engine.stats.rows_per_s,
-            started_at=self._started_at,
-            units_per_s=self.engine.stats.units_per_s,
-            draining=self._runtime.pulse.draining,
-        )
+        unanswered = [served.runtime.pulse.unanswered_s for served in self.served.values()]
+        return max(unanswered, default=0.0) > self._settings.lease_s + FAREWELL_S
 
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def answer(self, ring: str) -> None:
+    def answer(self, ring: str, queue: str | None = None) -> None:
         """Answer a ring; return once the job it claimed has left this worker."""
-        self._call(self._runtime.answer(ring)).result()
+        model = self._models[0]
+        for each in self._models:
+            if queue == queue_name(self._settings, each.name):
+                model = each
+        with self._counted(model):
+            self._call(self._answer(model, ring)).result()
+
+    async def _answer(self, model: WorkerModel, ring: str) -> None:
+        if model.served is not None:
+            await model.served.runtime.answer(ring)
+        else:  # it was on its way when the model was unloaded
+            await asyncio.sleep(RING_AGAIN_S)
+            await self._ring(model, ring)
+
+    async def _ring(self, model: WorkerModel, ring: str) -> None:
+        try:
+            await self._doorbell.ring(model.name, ring)
+        except TransientStoreError as error:
+            log.warning("a ring is lost; a sweep replaces it", reason=str(error))
+
+    @contextmanager
+    def _counted(self, model: WorkerModel) -> Iterator[None]:
+        """Count an answer, and take no more rings of its model while too many wait here."""
+        self._count(model, 1)
+        try:
+            yield
+        finally:
+            self._count(model, -1)
+
+    def _count(self, model: WorkerModel, change: int) -> None:
+        if len(self._models) == 1:
+            return
+        most = self._settings.slots + SPARE_ANSWERS
+        with self._answers:
+            before = self._answering.get(model.name, 0)
+            after = self._answering[model.name] = before + change
+            if (before >= most) != (after >= most):
+                self._listen(model)
 
     def drain(self) -> None:
         """Start giving every job back; tasks end as their jobs leave."""
-        self._call(self._runtime.drain())
+        self._draining = True
+        for served in self.served.values():
+            self._call(served.runtime.drain())
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What it serves, for its log."""
+        return {
+            "model": ", ".join(model.name for model in self._models),
+            "backend": ", ".join(dict.fromkeys(model.backend for model in self._models)),
+            "device": str(self._models[0].device),
+            "slots": self._settings.slots,
+        }
 
     def stop(self) -> None:
         """Give the remaining jobs back, retire the worker and end its threads."""
+        self._draining = True
         self._call(self._close()).result()
-        self.engine.stop()
         self._watchdog.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -265,12 +339,16 @@ class WorkerHost:
             self._probes.close()
 
     async def _close(self) -> None:
-        await self._runtime.drain()
+        if self._changing is not None:
+            await self._changing
+        for model in self._models:
+            await model.unload()
         for task in self._tasks:
-            task.remove_done_callback(_must_not_end)
+            task.remove_done_callback(must_not_end)
         await end(*self._tasks)
         try:
-            await self._store.retire_worker(self._settings.worker_id)
+            for model in self._models:
+                await self._store.retire_worker(model.settings.worker_id)
         except TransientStoreError:
             log.warning("worker not retired; its entry expires")
         await self._store.close()
@@ -278,28 +356,11 @@ class WorkerHost:
         await self._loop.shutdown_default_executor()
 
 
-def _must_not_end(task: asyncio.Task[None]) -> None:
-    """End the process, to be restarted: without this task the worker would not do its job."""
-    if task.cancelled():
-        return
-    end_process("a task of the worker failed", task.exception())
-
-
-def _calibrate(bundle: Bundle, settings: WorkerSettings) -> Calibration:
-    rows = settings.rows_per_tick or (DETERMINISTIC_ROWS if settings.deterministic else 0)
-    if rows == 0:
-        return calibrate(bundle, 2 * settings.slots)
-    return measure(bundle, max(MIN_ROWS, rows))
-
-
-def _engine_settings(settings: WorkerSettings, calibration: Calibration) -> EngineSettings:
-    return EngineSettings(
-        slots=settings.slots,
-        rows_per_tick=calibration.rows_per_tick,
-        deterministic=settings.deterministic,
-        checkpoint_s=settings.checkpoint_s,
-        preview_s=settings.preview_s,
-        ageing=settings.ageing,
-        class_share=settings.class_share,
-        units_per_s=calibration.rows_per_s,
-    )
+def _check_room(pool: Sequence[WorkerSettings], memory: int) -> None:
+    """Refuse models of which one alone takes too much. Raises: StartError."""
+    for each in pool:
+        size = weight_bytes(each.model)
+        if memory and size > memory:
+            raise StartError(
+                f"{each.model}: its weights take {size} bytes, SFUMATO_MODEL_MEMORY is {memory}"
+            )

@@ -10,9 +10,11 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 import diffusion
-from jobs.host.models import default_models, find_model
-from jobs.settings import JobsSettings
+from jobs.errors import StartError
+from jobs.host.models import default_models, find_model, served_name
+from jobs.settings import CommaSeparated, JobsSettings
 from jobs.telemetry.logs import LogFormat, LogLevel
+from jobs.telemetry.text import shown
 
 DEFAULT_MODEL = Path(diffusion.__file__).parent / "models" / "emoji"
 
@@ -31,7 +33,11 @@ class WorkerSettings(JobsSettings):
     models: Path = Field(default_factory=default_models)
     # a model directory in the diffusers layout, or an installed model's name
     model: Path = DEFAULT_MODEL
-    # name in requests; default: the model's own
+    # more models that this worker serves, each a directory or a name, with commas between
+    pool: CommaSeparated[Path] = ()
+    # bytes that the weights of its loaded models may take; 0: no limit, all stay loaded
+    model_memory: int = Field(0, ge=0)
+    # name of `SFUMATO_MODEL` in requests; default: the model's own
     model_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     # "auto": ONNX on a CPU if exported, or if a precision or provider is set
     backend: Literal["auto", "torch", "onnx"] = "auto"
@@ -77,3 +83,27 @@ class WorkerSettings(JobsSettings):
     def _found(cls, model: Path, info: ValidationInfo) -> Path:
         models = info.data.get("models")
         return model if models is None else find_model(model, models, DEFAULT_MODEL)
+
+    @field_validator("pool")
+    @classmethod
+    def _all_found(cls, pool: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
+        return tuple(cls._found(model, info) for model in pool)
+
+    @property
+    def each(self) -> tuple["WorkerSettings", ...]:
+        """The settings for each of the worker's models, its own id for each if there are several.
+
+        Raises:
+            StartError: two have one name, or a name cannot be read.
+        """
+        if not self.pool:
+            return (self,)
+        named = [(self.model, self.model_name), *((model, None) for model in self.pool)]
+        found = {}
+        for folder, name in named:
+            name = name or served_name(folder)
+            if name in found:
+                raise StartError(f"SFUMATO_POOL: two models have the name {shown(name)}")
+            own = {"model": folder, "model_name": name, "worker_id": f"{self.worker_id}/{name}"}
+            found[name] = self.model_copy(update=own)
+        return tuple(found.values())

@@ -1,6 +1,7 @@
 """What of a model directory is read and what is passed over, in words for its log."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from diffusion.config import shown
@@ -41,6 +42,20 @@ def notes(folder: Path) -> tuple[str, ...]:
         elif path.name not in (EXPORTS, FEATURE_EXTRACTOR, TINY_DECODER):
             found.append(f"{name} is ignored")
     return tuple(found + list(_of_scheduler(folder)))
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return what the weights that are read take as they are stored.
+
+    It looks at names and sizes; what is broken is left to loading.
+    """
+    found = 0
+    for path in (folder, *(folder / part for part in PARTS)):
+        for stem in (DIFFUSERS_STEM, TRANSFORMERS_STEM):
+            if path.is_dir() and list(path.glob(f"{stem}*.safetensors*")):
+                with suppress(BundleError):
+                    found += sum(p.stat().st_size for p in weight_files(path, stem).paths)
+    return found
 
 
 def _of_scheduler(folder: Path) -> Iterator[str]:

@@ -75,6 +75,11 @@ class RedisFleet:
         await ask(self._redis.set(key, 1, ex=DRAIN_TTL_S) if wanted else self._redis.delete(key))
         return True
 
+    async def take_load(self, model: str, worker: str, hold_s: float) -> bool:
+        """Return whether the worker may load the model; no other one may for ``hold_s``."""
+        key, hold_ms = self._key("loading", model), max(1, round(1000 * hold_s))
+        return bool(await ask(self._redis.set(key, worker, nx=True, px=hold_ms)))
+
     async def workers(self) -> tuple[WorkerEntry, ...]:
         """Return the live workers, and drop the expired ones from the index."""
         key = self._key("workers")

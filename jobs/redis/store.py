@@ -66,7 +66,7 @@ class RedisStore:
         self.announce_model, self.forget_model = fleet.announce_model, fleet.forget_model
         self.announce_worker, self.retire_worker = fleet.announce_worker, fleet.retire_worker
         self.models, self.workers = fleet.models, fleet.workers
-        self.drain_worker = fleet.drain_worker
+        self.drain_worker, self.take_load = fleet.drain_worker, fleet.take_load
 
         self._claims = claims = RedisClaims(
             self._redis, self._key, self._scripts, settings, self._damage

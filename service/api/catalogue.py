@@ -5,7 +5,13 @@ from fastapi import APIRouter
 from service.api.caller import GUARDED, AnyCaller, MetricsCaller
 from service.door import DoorDep
 from service.http.documented import problems
-from service.resources.representations import ModelList, SamplerList, SamplerView, WorkerView
+from service.resources.representations import (
+    ModelList,
+    ModelView,
+    SamplerList,
+    SamplerView,
+    WorkerView,
+)
 
 router = APIRouter(tags=["catalogue"])
 
@@ -13,7 +19,14 @@ router = APIRouter(tags=["catalogue"])
 @router.get("/v1/models", summary="List models", responses=problems(*GUARDED))
 async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
     """Return all models that workers have announced, with their limits and samplers."""
-    return ModelList(models=await door.catalogue())
+    workers = await door.workers.get()
+    warm = {each.model for each in workers if each.loaded and not each.draining}
+    return ModelList(
+        models=tuple(
+            ModelView(**model.model_dump(), warm=model.name in warm)
+            for model in await door.catalogue()
+        )
+    )
 
 
 @router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))

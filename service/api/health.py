@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from jobs.scaling import scaling_signal
+from jobs.scaling import others, scaling_signal
 from service.api.caller import GUARDED, MetricsCaller
 from service.door import DoorDep
 from service.http.documented import problems
@@ -70,13 +70,17 @@ async def metrics(request: Request, door: DoorDep, caller: MetricsCaller) -> Res
     )
     names = [model.name for model in models]
     backlogs = await asyncio.gather(*(door.store.backlog(name) for name in names))
+    work = dict(zip(names, backlogs, strict=True))
     latencies = await asyncio.gather(*(door.store.latencies(name) for name in names))
     figures = StoreFigures(
         totals=totals,
-        backlogs=dict(zip(names, backlogs, strict=True)),
+        backlogs=work,
         latencies=dict(zip(names, latencies, strict=True)),
         workers=workers,
-        signals=[scaling_signal(m, b, workers) for m, b in zip(models, backlogs, strict=True)],
+        signals=[
+            scaling_signal(m, work[m.name], workers, [(o, work[o.name]) for o in others(m, models)])
+            for m in models
+        ],
         results_limit_bytes=door.settings.max_results_bytes,
         records_limit_bytes=door.settings.max_records_bytes,
         outbox=outbox,

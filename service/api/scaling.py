@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from jobs.scaling import scaling_signal, unannounced_signal
+from jobs.scaling import pool_of, scaling_signal, unannounced_signal
 from service.api.caller import GUARDED, MetricsCaller
 from service.door import DoorDep
 from service.http.documented import problems
@@ -45,7 +45,9 @@ async def get_scaling(
     known, workers = await asyncio.gather(door.catalogue(), door.workers.get())
     for entry in known:
         if entry.name == model:
-            return scaling_view(scaling_signal(entry, await door.backlog(model), workers))
+            pool = await pool_of(entry, known, door.backlog)
+            signal = scaling_signal(entry, await door.backlog(model), workers, pool)
+            return scaling_view(signal)
     if unannounced_s is None:
         raise Refusal(404, "unknown_model", f"no worker has ever announced a model {model!r}")
     door.counters.scaling_unannounced.inc()

@@ -78,26 +78,34 @@ def drain_command(
 @app.command("resume")
 def resume_command(worker: IdArgument, data: DataOption = DEFAULT_DATA) -> None:
     """Have a drained worker take jobs again."""
-    if not in_store(RedisStore, data, lambda store: store.drain_worker(worker, wanted=False)):
+    if not in_store(RedisStore, data, lambda store: _want(store, worker, drained=False)):
         _unknown(worker)
 
 
 async def _drain(store: RedisStore, worker: str, timeout_s: float) -> int | None:
     """Return how many jobs the worker still holds, None if it is not live."""
-    if not await store.drain_worker(worker, wanted=True):
+    if not await _want(store, worker, drained=True):
         return None
     until = monotonic() + timeout_s
-    while (entry := await _entry(store, worker)) is not None:
-        if entry.draining and not entry.jobs:
-            return 0
+    while entries := await _entries(store, worker):  # until it has been stopped
+        jobs = sum(entry.jobs for entry in entries)
+        if not jobs and all(entry.draining for entry in entries):
+            break
         if monotonic() > until:
-            return max(1, entry.jobs)
+            return max(1, jobs)
         await asyncio.sleep(POLL_S)
-    return 0  # it has been stopped meanwhile
+    return 0
 
 
-async def _entry(store: RedisStore, worker: str) -> WorkerEntry | None:
-    return next((each for each in await store.workers() if each.id == worker), None)
+async def _want(store: RedisStore, worker: str, *, drained: bool) -> bool:
+    """Return whether the worker is live."""
+    entries = await _entries(store, worker)
+    return any([await store.drain_worker(entry.id, wanted=drained) for entry in entries])
+
+
+async def _entries(store: RedisStore, worker: str) -> list[WorkerEntry]:
+    """Return a worker's entries: one for each of its models, or that of one of them."""
+    return [each for each in await store.workers() if each.is_of(worker)]
 
 
 def _unknown(worker: str) -> None:

@@ -93,7 +93,7 @@ class Worker:
 async def announced(store: RedisStore, worker_id: str) -> bool:
     """Return whether the worker is live; False while the store is unavailable."""
     try:
-        return any(worker.id == worker_id for worker in await store.workers())
+        return any(worker.is_of(worker_id) for worker in await store.workers())
     except StoreUnavailable:
         return False
 

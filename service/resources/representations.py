@@ -152,10 +152,16 @@ class JobList(View):
     cursor: str | None = Field(description="Of the next page; null on the last one.")
 
 
+class ModelView(ModelEntry):
+    """A model, and whether a job for it begins at once."""
+
+    warm: bool = Field(description="A live worker has its weights loaded.")
+
+
 class ModelList(View):
     """The models that workers have announced."""
 
-    models: tuple[ModelEntry, ...]
+    models: tuple[ModelView, ...]
 
 
 class SamplerView(SamplerEntry):
@@ -183,6 +189,7 @@ class WorkerView(View):
     rows_per_s: float
     started_at: datetime
     draining: bool = Field(description="It gives its jobs back and takes none.")
+    loaded: bool = Field(description="The model's weights are loaded there.")
 
 
 class ScalingView(View):

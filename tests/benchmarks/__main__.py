@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.telemetry.logs import configure
-from tests.benchmarks import keda, scaling
+from tests.benchmarks import keda, pools, scaling
 from tests.benchmarks.doors import door
 from tests.benchmarks.engine import comparison, efficiency, policy, threads
 from tests.benchmarks.own_redis import on_redis
@@ -55,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "comparison": lambda: comparison.measure(bundle()),
     "threads": threads.measure,
     "keda": keda.measure,
+    "pools": pools.measure,
     "store": lambda: on_redis(store.measure),
     "redis_cost": lambda: on_redis(redis_cost.measure),
     "fairness": lambda: on_redis(fairness.measure),

@@ -9,11 +9,11 @@ from celery.__main__ import main as celery
 
 from diffusion.bundle.bundle import Bundle
 from service import uvicorn_door
-from tests.faults.devices import FAULTS, Faulty, switched
+from tests.faults.devices import FAULTS, Faulty, paced, switched
 from workers import app
 from workers.engine.admission import SlotAdmission
 from workers.engine.messages import ImageRequest
-from workers.host import load
+from workers.loading import load
 from workers.settings import WorkerSettings
 
 POISON = "poison"
@@ -40,7 +40,8 @@ def poisoned_worker(words: list[str]) -> None:
 
 def faulty_worker(words: list[str]) -> None:
     """Run a worker whose device has a fault for as long as a file exists."""
-    fault = switched(FAULTS[os.environ["DEVICE_FAULT"]], Path(os.environ["DEVICE_SWITCH"]))
+    broken = switched(FAULTS[os.environ["DEVICE_FAULT"]], Path(os.environ["DEVICE_SWITCH"]))
+    fault = paced(broken, float(os.environ.get("DEVICE_PACE_S", "0")))
 
     def loading(settings: WorkerSettings) -> Bundle:
         bundle = load(settings)

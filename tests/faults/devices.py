@@ -87,6 +87,16 @@ def slow(every: int, seconds: float) -> Fault:
     return fault
 
 
+def paced(fault: Fault, seconds: float) -> Fault:
+    """Return a device with a fault each of whose calls takes so long besides."""
+
+    def slower(call: int, prediction: Tensor) -> Tensor:
+        sleep(seconds)
+        return fault(call, prediction)
+
+    return slower
+
+
 def weak(call: int, prediction: Tensor) -> Tensor:
     """Be slow now and then, give NaN now and then, and hold no more than three rows."""
     for fault in (out_of_memory(3), non_finite(13), slow(11, 0.05)):

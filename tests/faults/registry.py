@@ -8,6 +8,7 @@ from tests.faults.outcome import Outcome
 from tests.faults.scenarios import (
     cancel_many,
     device,
+    device_fleet,
     door_kill,
     idempotency,
     lost_ring,
@@ -83,6 +84,11 @@ SCENARIOS = (
     Scenario(
         "device_weak", "a device short of memory, slow, with NaN", device.weak,
         {"jobs": 60, "steps": 60}, {"jobs": 20, "steps": 20},
+    ),
+    Scenario(
+        "device_fleet", "one of four devices breaks for good", device_fleet.run,
+        {"window_s": 15.0, "settle_s": 15.0, "least": 0.7},
+        {"window_s": 2.0, "settle_s": 2.0, "least": 0.0},
     ),
     Scenario("cancel_many", "many jobs cancelled at once", cancel_many.run,
              {"jobs": 200}, {"jobs": 60}),

@@ -9,7 +9,9 @@ from tests.faults.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-FULL = {"clock_jump", "failover_strict", "full_disk", "out_of_memory", "upgrade"}
+FULL = {
+    "clock_jump", "device_fleet", "failover_strict", "full_disk", "out_of_memory", "upgrade"
+}  # fmt: skip
 
 
 def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:

@@ -1,5 +1,7 @@
 """The scaling signal: seconds of one worker's work, known with and without workers."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.catalogue import ModelEntry
@@ -61,3 +63,18 @@ def test_backlog_in_seconds(
     model: ModelEntry, backlog: Backlog, workers: list[WorkerEntry], backlog_s: float
 ) -> None:
     assert scaling_signal(model, backlog, workers).backlog_s == pytest.approx(backlog_s)
+
+
+def test_a_pool_has_one_signal() -> None:
+    other = MEASURED.model_copy(update={"name": "other", "units_per_s": 10.0, "load_s": 8.0})
+    cold = replace(worker("w/other", 10.0, model="other"), loaded=False)
+    live = [worker("w/toy", 20.0), cold]
+    toy, waiting, idle = (MEASURED, MIXED), Backlog(1, 0, 50.0, 0.0), Backlog(0, 0, 0.0, 0.0)
+    for (model, work), pool in (
+        (toy, [(other, waiting)]),
+        ((other, waiting), [toy]),
+    ):
+        assert scaling_signal(model, work, live, pool).backlog_s == pytest.approx(20 + 5 + 8)
+    assert scaling_signal(*toy, live, [(other, idle)]).backlog_s == pytest.approx(20)
+    warm = [live[0], worker("w/other", 10.0, model="other")]
+    assert scaling_signal(*toy, warm, [(other, waiting)]).backlog_s == pytest.approx(25)

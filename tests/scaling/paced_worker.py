@@ -15,7 +15,7 @@ from tests.backbones import Wrapped
 from tests.benchmarks.engine.policy import Cost
 from tests.faults import children
 from workers import app as worker_app
-from workers.host import load
+from workers.loading import load
 from workers.settings import WorkerSettings
 
 

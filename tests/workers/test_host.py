@@ -16,7 +16,7 @@ from tests.faults.client import until
 from tests.workers.engine.test_engine import Poisoned
 from tests.workers.inside import Inside
 from workers.app import model_name
-from workers.host import load
+from workers.loading import load
 from workers.ops.process_age import process_age_s
 from workers.runtime.catalogue import model_entry
 from workers.settings import WorkerSettings

@@ -8,6 +8,7 @@ last tick, half of a step) overlaps with the forward pass.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
@@ -57,8 +58,14 @@ class Engine:
         report: Callable[[Report], None],
         failed: Callable[[Exception], None] = lambda _: None,
         safety: SafetyChecker | None = None,
+        turns: AbstractContextManager[None] | None = None,
+        stats: EngineStats | None = None,
     ) -> None:
-        """``failed`` is called on the engine's thread as its last act if it cannot go on."""
+        """``failed`` is called on the engine's thread as its last act if it cannot go on.
+
+        A tick waits for its ``turns`` on a device that other engines use, too. An engine of a model
+        that was unloaded meanwhile goes on counting in its former ``stats``.
+        """
         self._bundle = bundle
         self._failed = failed
         self._settings = settings
@@ -76,7 +83,8 @@ class Engine:
         self._save_at = monotonic() + settings.checkpoint_s
         self._growth = Growth()
         self._busy = False
-        self.stats = EngineStats(settings.units_per_s)
+        self._turns = turns or nullcontext()
+        self.stats = stats or EngineStats(settings.units_per_s)
 
     @property
     def rows_per_tick(self) -> int:
@@ -124,7 +132,8 @@ class Engine:
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self.tick()
+                with self._turns:
+                    self.tick()
         except Exception as error:  # the images here are left to other processes
             self._failed(error)
 

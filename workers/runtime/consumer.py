@@ -35,9 +35,8 @@ class RingConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         Channel.do_restore = False
         return super().connect()
 
-    def listen(self, wanted: bool) -> None:
-        """Take rings from the queue, or leave them to other workers. Thread-safe."""
-        queue = self.app.conf.task_default_queue
+    def listen(self, queue: str, wanted: bool) -> None:
+        """Take rings from a queue, or leave them to other workers. Thread-safe."""
         self.call_soon(self.add_task_queue if wanted else self.cancel_task_queue, queue)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:

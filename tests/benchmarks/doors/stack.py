@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from diffusion.bundle.bundle import Bundle
 from tests.benchmarks.own_redis import own_redis
+from workers.engine.engine import Engine
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings
 
@@ -17,6 +18,12 @@ class Inside:
         self.settings = settings
         self.host = WorkerHost(bundle, settings)
         self._threads = ThreadPoolExecutor(settings.slots + 4)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of its model."""
+        (served,) = self.host.served.values()
+        return served.engine
 
     def answer(self, count: int) -> list[Future[None]]:
         """Answer so many rings at once; return their futures."""

@@ -70,7 +70,7 @@ def kept_full(bundle: Bundle, slots: int) -> Iterator[Inside]:
             Feed(worker, clients.submit, lambda count: mixed_requests(count, next(seeds)))
         ),
     ):
-        while worker.host.engine.stats.slots_used < slots:
+        while worker.engine.stats.slots_used < slots:
             sleep(0.01)
         yield worker
 
@@ -81,7 +81,7 @@ def measure(bundle: Bundle, *, windows: int = WINDOWS) -> dict[str, Any]:
     print(f"  raw rows/s by batch: {speeds}; best {batch}", flush=True)
     with kept_full(bundle, SLOTS) as worker:
         found = in_turns(worker, RawPasses(bundle, batch), windows)
-        rows_per_tick = worker.host.engine.rows_per_tick
+        rows_per_tick = worker.engine.rows_per_tick
     return {
         **compared(found),
         "raw_rows_per_s_by_batch": speeds,

@@ -101,7 +101,7 @@ class Feed:
 
 def in_turns(worker: Inside, passes: RawPasses, windows: int) -> list[Window]:
     """Measure so many windows of the engine, each between two of the bare UNet."""
-    engine = worker.host.engine
+    engine = worker.engine
     raw: list[float] = []
     counted: list[tuple[list[float], list[float], float]] = []  # before and after a turn, its time
     taken = threading.Semaphore(0)

@@ -1,5 +1,6 @@
 """The catalogue is never behind the workers that a door shows."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -68,3 +69,18 @@ async def test_a_request_gets_the_model_s_own_schedule(
             assert job["request"]["schedule"] == schedule
         (model,) = (await http.get("/v1/models")).json()["models"]
         assert model["default_schedule"] == "model"
+
+
+async def test_a_model_is_warm_where_a_worker_has_it_loaded(
+    http: AsyncClient, store: RedisStore
+) -> None:
+    async def warm() -> bool:
+        await asyncio.sleep(1.05)  # figures are read again after a second
+        (model,) = (await http.get("/v1/models")).json()["models"]
+        return bool(model["warm"])
+
+    assert not await warm()
+    await store.announce_worker(replace(worker(10.0), loaded=False))
+    assert not await warm()
+    await store.announce_worker(worker(10.0))
+    assert await warm()

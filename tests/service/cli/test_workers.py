@@ -25,9 +25,11 @@ def in_store(settings: JobsSettings, act: Callable[[RedisStore], Awaitable[T]]) 
     return asyncio.run(run())
 
 
-def announce(settings: JobsSettings, *, draining: bool = False, jobs: int = 0) -> bool:
-    """Announce the worker ``w``; return whether it is wanted drained."""
-    entry = replace(worker(10.0), draining=draining, jobs=jobs)
+def announce(
+    settings: JobsSettings, *, name: str = "w", draining: bool = False, jobs: int = 0
+) -> bool:
+    """Announce a worker; return whether it is wanted drained."""
+    entry = replace(worker(10.0, name), draining=draining, jobs=jobs)
     return in_store(settings, lambda store: store.announce_worker(entry))
 
 
@@ -64,3 +66,15 @@ def test_an_unknown_worker_is_named(command: Command) -> None:
     for act in ("drain", "resume"):
         said = command("workers", act, "no\nbody", code=1).output
         assert "no live worker has the id 'no\\nbody'" in said
+
+
+def test_a_worker_of_several_models_is_drained_as_a_whole_or_by_model(
+    command: Command, jobs_settings: JobsSettings
+) -> None:
+    names = ("w/a", "w/b", "ww/a")
+    for name in names:
+        announce(jobs_settings, name=name, draining=True)
+    command("workers", "drain", "w")
+    assert [announce(jobs_settings, name=name) for name in names] == [True, True, False]
+    command("workers", "resume", "w/b")
+    assert [announce(jobs_settings, name=name) for name in names] == [True, False, False]

@@ -29,7 +29,7 @@ def claims_of(inside: Inside) -> Any:
 async def drained(inside: Inside, timeout_s: float = 30.0) -> float:
     """Drain the worker; return the seconds it took."""
     began = monotonic()
-    future = inside.host._call(inside.host._runtime.drain())
+    future = inside.host._call(inside.host.served["tiny"].runtime.drain())
     await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
     return monotonic() - began
 
@@ -43,12 +43,14 @@ async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whol
     answered = inside.threads.submit(inside.host.answer, "job")
 
     async def claiming() -> bool:
-        return inside.host._runtime._claiming.locked()
+        return inside.host.served["tiny"].runtime._claiming.locked()
 
     await until("the claim to be under way", claiming)
-    drained = inside.host._call(inside.host._runtime.drain())
+    drained = inside.host._call(inside.host.served["tiny"].runtime.drain())
     await asyncio.wait_for(asyncio.wrap_future(drained), 30)
-    assert not inside.host._runtime._claiming.locked(), "drained with a claim under way"
+    assert not inside.host.served["tiny"].runtime._claiming.locked(), (
+        "drained with a claim under way"
+    )
     await asyncio.wait_for(asyncio.wrap_future(answered), 30)
     record = await inside.store.get("job")
     assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
@@ -64,7 +66,7 @@ async def test_a_claim_whose_answer_is_lost_in_a_drain_is_no_death(
         answer = await claim(arguments)
         if not lost.is_set():
             lost.set()
-            inside.host._runtime.close()  # a drain begins
+            inside.host.served["tiny"].runtime.close()  # a drain begins
             raise StoreUnavailable("the answer is lost")
         return answer
 
@@ -96,7 +98,7 @@ async def test_a_drain_ends_within_a_lease_while_redis_is_away(
     monkeypatch.setattr(vars(inside.host)["_store"], "announce_worker", away)
     inside.threads.submit(inside.host.answer, "another")  # a claim that gets no answer
     assert await drained(inside) < SHORT_S + 1.0
-    assert inside.host._runtime.job_count == 0
+    assert inside.host.served["tiny"].runtime.job_count == 0
 
 
 @short_lease
