@@ -29,6 +29,7 @@ from workers.ops.probes import Probes
 from workers.ops.process_age import process_age_s
 from workers.ops.watchdog import Watchdog
 from workers.pool import Change, next_change
+from workers.runtime.active_jobs import Neighbours
 from workers.runtime.runtime import RING_AGAIN_S
 from workers.served import Served, Surroundings, WorkerModel, calibrated, loaded, must_not_end
 from workers.settings import WorkerSettings
@@ -82,7 +83,7 @@ class WorkerHost:
         self._draining = False
         self._around = Surroundings(
             self._loop, self._store, self._doorbell, self._tracing, self._families,
-            Turns() if others else None, self._run_for_ever, self._engine_failed,
+            Turns() if others else None, Neighbours(), self._run_for_ever, self._engine_failed,
         )  # fmt: skip
         self._models = [WorkerModel(first, self._around, opened, calibration)]
         del bundle, opened  # others may take its place

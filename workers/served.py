@@ -29,6 +29,7 @@ from workers.loading import load, load_safety
 from workers.ops.ending import end_process
 from workers.ops.metrics import Counters, Families, Unloaded
 from workers.pool import ModelState
+from workers.runtime.active_jobs import Neighbours
 from workers.runtime.catalogue import model_entry
 from workers.runtime.mailbox import Mailbox
 from workers.runtime.runtime import Runtime
@@ -47,6 +48,7 @@ class Surroundings:
     tracing: Tracing
     families: Families
     turns: AbstractContextManager[None] | None  # of their engines on the device
+    neighbours: Neighbours
     run_for_ever: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
     engine_failed: Callable[[Exception], None]
 
@@ -100,7 +102,7 @@ class Served:
         )  # fmt: skip
         self.runtime = Runtime(
             around.store, around.doorbell, bundle, settings, around.tracing, self.engine, mailbox,
-            counters,
+            counters, around.neighbours,
         )  # fmt: skip
         self.engine.start()
         counters.loaded(self.engine, loaded.seconds)
@@ -165,6 +167,7 @@ class WorkerModel:
         served, self.served = self.served, None
         if served is not None:
             await served.close()
+            self.counters.draining.set(float(self.paused))
             del served
             gc.collect()
             free_memory(self.device)

@@ -1,7 +1,7 @@
 """The jobs that a worker holds, and how one leaves."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import structlog
@@ -14,6 +14,36 @@ from workers.runtime.run import Leaving, Run
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+
+class Neighbours:
+    """The jobs of all of a worker's models: one that may kill workers runs alone."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Callable[[], None], Mapping[str, Run]] = {}
+
+    def add(self, fill: Callable[[], None], runs: Mapping[str, Run]) -> None:
+        """Add a model's jobs; ``fill`` is called when a claim may have waited for another's."""
+        self._runs[fill] = runs
+
+    def remove(self, fill: Callable[[], None]) -> None:
+        """Remove the jobs of a model that is unloaded."""
+        self._runs.pop(fill, None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no job."""
+        return not any(self._runs.values())
+
+    @property
+    def alone(self) -> bool:
+        """Whether a job is here that runs alone."""
+        return any(run.claim.alone for runs in self._runs.values() for run in runs.values())
+
+    def left(self) -> None:
+        """Have claims look again that may have waited for a job that has left."""
+        for fill in list(self._runs):
+            fill()
 
 
 class ActiveJobs:

@@ -19,7 +19,7 @@ from workers.engine.engine import Engine
 from workers.ops.ending import end_process
 from workers.ops.health import Pulse
 from workers.ops.metrics import Counters
-from workers.runtime.active_jobs import ActiveJobs
+from workers.runtime.active_jobs import ActiveJobs, Neighbours
 from workers.runtime.attempt import Attempt
 from workers.runtime.mailbox import Mailbox
 from workers.runtime.preemption import holdings, lowest_rank, preemptible, to_preempt
@@ -46,6 +46,7 @@ class Runtime:
         engine: Engine,
         mailbox: Mailbox,
         counters: Counters,
+        neighbours: Neighbours,
     ) -> None:
         self._store = store
         self._info = bundle.info
@@ -54,7 +55,9 @@ class Runtime:
         self._counters = counters
         self._claiming = asyncio.Lock()
         self._jobs = ActiveJobs(engine, counters)
-        self._slots = Slots(settings.slots, self._jobs.runs)
+        self._neighbours = neighbours
+        self._slots = Slots(settings.slots, self._jobs.runs, neighbours)
+        neighbours.add(self._fill, self._jobs.runs)
         self._answers: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Future[None] | None = None
         self.pulse = Pulse()
@@ -135,7 +138,7 @@ class Runtime:
         attempt = Attempt(self._tracing, claim, began_ns)
         run = open_run(claim, unit, attempt, embeds_guidance=info.embeds_guidance)
         self._jobs.runs[run.id] = run
-        run.done.add_done_callback(lambda _: self._fill())  # a claim may have waited for it
+        run.done.add_done_callback(lambda _: self._neighbours.left())
         self._counters.claimed(claim)
         run.log.info(
             "job claimed",
@@ -153,7 +156,7 @@ class Runtime:
         """
 
         async def claim() -> Claim | None:
-            worker, idle = self._settings.worker_id, not self._jobs.runs
+            worker, idle = self._settings.worker_id, self._neighbours.idle
             rank = 0 if self.pulse.draining else above
             try:
                 return await self._store.claim(
@@ -282,6 +285,7 @@ class Runtime:
             _, left = await asyncio.wait(left, timeout=left_s)
         if left:
             self._abandon(left)
+        self._neighbours.remove(self._fill)
 
     def _abandon(self, late: Iterable[asyncio.Task[None]]) -> None:
         runs = list(self._jobs.runs.values())

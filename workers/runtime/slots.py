@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 
+from workers.runtime.active_jobs import Neighbours
 from workers.runtime.run import Run
 
 
@@ -15,11 +16,12 @@ class Slots:
     preempted for. One claim waits at a time.
     """
 
-    def __init__(self, count: int, runs: Mapping[str, Run]) -> None:
+    def __init__(self, count: int, runs: Mapping[str, Run], neighbours: Neighbours) -> None:
         self.free = count
         self.claims = 0  # answers that want to claim
         self.owed: deque[str] = deque()  # tenants that the next slots are for, by a claim
         self._runs = runs  # in the order of their claims
+        self._neighbours = neighbours
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -45,7 +47,7 @@ class Slots:
 
     def _claimable(self) -> bool:
         """Return whether a claim may bring something: no job runs alone, a class is above."""
-        return self.above != 0 and not any(run.claim.alone for run in self._runs.values())
+        return self.above != 0 and not self._neighbours.alone
 
     async def acquire(self) -> bool:
         """Take a slot for a claim, waiting for one; return False once the slots are closed."""
