@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffusion.backbones.backbone import Backbone, Condition
+from diffusion.device import sent
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
 from diffusion.samplers.table import SamplerTable
@@ -161,7 +162,7 @@ def prepare(
     x = torch.stack([*latents, *(latents[i] for i in again)])
     numbers = [(*level, g.scale, g.rescale) for level, g in zip(levels, guidance, strict=True)]
     numbers += [numbers[i] for i in again]
-    on_device = torch.from_numpy(np.array(numbers, np.float32)).to(x.device, non_blocking=True)
+    on_device = sent(np.array(numbers, np.float32), x.device)
     c_noise, c_in, c_skip, c_out, scale, rescale = on_device[..., None, None, None].unbind(1)
     direct = all(level.c_skip == 0 and level.c_out == 1 for level in levels)
     conditions = [g.conditions[0] for g in guidance]

@@ -7,6 +7,7 @@ concurrency follows ``SFUMATO_SLOTS``. Nothing is read or loaded until Celery as
 import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -75,6 +76,7 @@ class WorkerProcess:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._bundles: list[Bundle] = []
+        self._load_s = 0.0
         self._hosts: list[WorkerHost] = []  # one while it runs
         self._consumers: list[RingConsumer] = []
         self._wanted: dict[str, bool] = {}  # queues of which rings are taken or not
@@ -103,13 +105,15 @@ class WorkerProcess:
         if "thread" not in str(pool):
             raise StartError(f"a Sfumato worker runs with -P threads, not {pool}")
         check_server(self._settings)
+        began = monotonic()
         with _refusing(self._settings):
             self._bundles.append(load(self._settings))
+        self._load_s = monotonic() - began
 
     def _start(self, **_: Any) -> None:
         # Celery writes to the environment until here, which no other thread may read meanwhile.
         with _refusing(self._settings):
-            host = WorkerHost(self._bundles.pop(), self._settings, self._listen)
+            host = WorkerHost(self._bundles.pop(), self._settings, self._listen, self._load_s)
         self._hosts.append(host)
         log.info("worker ready", **host.summary)
 

@@ -65,9 +65,10 @@ class WorkerHost:
         bundle: Bundle,
         settings: WorkerSettings,
         listen: Listen = lambda _queue, _wanted: None,
+        load_s: float = 0.0,
     ) -> None:
-        """``bundle`` is the first model's; ``listen`` is called with whether a queue's rings are
-        wanted here.
+        """``bundle`` is the first model's, which took ``load_s`` to load; ``listen`` is called with
+        whether a queue's rings are wanted here.
         """
         self._settings = settings
         self._listen_to = listen
@@ -75,7 +76,7 @@ class WorkerHost:
         sys.setswitchinterval(SWITCH_S)
         first, *others = settings.each
         _check_room((first, *others) if others else (), settings.model_memory)
-        opened, calibration = loaded(first, bundle), calibrated(bundle, first)
+        opened, calibration = loaded(first, bundle, load_s), calibrated(bundle, first)
         self._loop = uvloop.new_event_loop()
         self._store = RedisStore(settings)
         self._doorbell = Doorbell(settings)

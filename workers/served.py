@@ -62,8 +62,8 @@ class Loaded:
     seconds: float
 
 
-def loaded(settings: WorkerSettings, bundle: Bundle | None = None) -> Loaded:
-    """Load a model, or what a loaded one lacks. It takes a while; any thread may.
+def loaded(settings: WorkerSettings, bundle: Bundle | None = None, load_s: float = 0.0) -> Loaded:
+    """Load a model, or what a bundle lacks that took ``load_s``. It takes a while; any thread may.
 
     Raises:
         BundleError: it is not a model we can serve.
@@ -71,7 +71,7 @@ def loaded(settings: WorkerSettings, bundle: Bundle | None = None) -> Loaded:
     began = monotonic()
     bundle = bundle or load(settings)
     safety = load_safety(settings, bundle)
-    return Loaded(bundle, safety, monotonic() - began)
+    return Loaded(bundle, safety, load_s + monotonic() - began)
 
 
 def must_not_end(task: "asyncio.Task[None]") -> None:

@@ -29,7 +29,8 @@ class TorchBackend:
             ]
             self._unet: Any = traced(positional(unet), *examples)
         else:
-            self._unet = positional(unet)
+            # Convolutions of an accelerator take this layout without transposing.
+            self._unet = positional(unet.to(memory_format=torch.channels_last))
 
     def predict(
         self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None

@@ -29,6 +29,7 @@ from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.contents import notes
 from diffusion.codec import Decoder, PixelDecoder, to_pixels
 from diffusion.config import shown
+from diffusion.device import usable_device
 from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, SCHEDULER_CONFIG, check_files, digest, part_folder, read_json
 from diffusion.model import OF_SAMPLER, Conditioning, ModelInfo, apply_overrides, check_name
@@ -161,20 +162,6 @@ def load_bundle(
     path = export_folder(folder, precision)
     export = OnnxExport(folder, path, manifest, place, sessions)
     return assemble(folder, OnnxParts(folder, export, place), sha256, name)
-
-
-def usable_device(name: str) -> torch.device:
-    """Return the device of this name.
-
-    Raises:
-        BundleError: this machine or this build of torch does not have it.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BundleError(f"the device {name!r} cannot be used: {error}") from error
-    return device
 
 
 def assemble(

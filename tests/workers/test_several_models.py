@@ -1,6 +1,9 @@
 """A worker of several models: its settings, what it refuses, and who may load a model."""
 
+import asyncio
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,11 +11,13 @@ import pytest
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.bundle.contents import weight_bytes
 from jobs.errors import StartError
+from jobs.queue import queue_name
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from tests.bundles import named, tiny_bundle
+from tests.faults.client import until
 from workers.check import main
-from workers.host import WorkerHost
+from workers.host import SPARE_ANSWERS, WorkerHost
 from workers.settings import WorkerSettings
 
 
@@ -79,6 +84,41 @@ def test_a_model_that_makes_room_is_gone(
         assert host.summary["model"] == "tiny, two"
     finally:
         host.stop()
+
+
+async def test_rings_beyond_the_slots_are_left_to_other_workers(
+    models: tuple[Path, Path], jobs_settings: JobsSettings
+) -> None:
+    one, two = models
+    given = {"model": one, "pool": str(two), "slots": 2, "rows_per_tick": 4}
+    settings = WorkerSettings.model_validate(jobs_settings.model_dump() | given)
+    listened: list[tuple[str, bool]] = []
+    bundle = await asyncio.to_thread(load_bundle, one)
+    host = await asyncio.to_thread(
+        WorkerHost, bundle, settings, lambda queue, wanted: listened.append((queue, wanted))
+    )
+    queue, go_on = queue_name(settings, "two"), threading.Event()
+
+    async def waits(_ring: str) -> None:
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+
+    vars(host.served["two"].runtime)["answer"] = waits
+    most = settings.slots + SPARE_ANSWERS
+    with ThreadPoolExecutor(most) as threads:
+        for _ in range(most - 1):
+            threads.submit(host.answer, "", queue)
+        await asyncio.sleep(0.2)
+        assert listened == []
+        threads.submit(host.answer, "", queue)
+        await until("it takes no more", lambda: _is(listened, [(queue, False)]))
+        go_on.set()
+    assert listened == [(queue, False), (queue, True)]
+    await asyncio.to_thread(host.stop)
+
+
+async def _is(found: object, wanted: object) -> bool:
+    return found == wanted
 
 
 async def test_one_worker_at_a_time_loads_a_model(store: RedisStore) -> None:

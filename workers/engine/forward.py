@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.denoiser import ForwardPass, prepare
+from diffusion.device import sent
 from diffusion.samplers.noise import IMAGES, standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
 from diffusion.samplers.step import linear_part, step
@@ -183,10 +184,10 @@ def _linear_part(
     _ = inputs.skipped
     k = MAX_REGISTERS
     state = torch.stack(list(states))
-    on_device = torch.from_numpy(rows).to(state.device, non_blocking=True)
+    on_device = sent(rows, state.device)
     mix = on_device[:, : k * k].reshape(-1, k, k)
     weight, noise_weight = on_device[:, k * k :].reshape(-1, 2, k).unbind(1)
     drawn = None
     if noise is not None:
-        drawn = torch.from_numpy(noise).to(state.device, non_blocking=True)
+        drawn = sent(noise, state.device)
     return linear_part(state, drawn, mix, noise_weight), weight

@@ -56,6 +56,7 @@ async def test_figures_are_read_from_the_store(http: AsyncClient, store: RedisSt
         {
             "id": "w1", "host": "host", "pid": 7, "model": "toy", "backend": "torch", "slots": 16,
             "jobs": 3, "rows_per_s": 120.0, "started_at": "2023-11-14T22:13:20Z", "draining": False,
+            "loaded": True,
         }
     ]  # fmt: skip
 
