@@ -20,4 +20,5 @@ async def test_work_progress_and_engine_count_one_pass_a_row(inside: Inside) -> 
     assert record.units == record.units_done == 2 * 5
     assert record.evaluations == 2 * 5
     assert record.warnings == ()
-    assert inside.host.served["tiny"].engine.stats.rows == 2 * 5
+    (served,) = inside.host.served.values()
+    assert served.engine.stats.rows == 2 * 5

@@ -121,7 +121,7 @@ async def test_a_job_whose_task_fails_unexpectedly_is_left_to_others(inside: Ins
 
     await inside.submit("job", num_inference_steps=1000)
     await inside.moving("job")
-    runtime = vars(inside.host)["_runtime"]
+    runtime = inside.host.served["tiny"].runtime
     publisher, run = vars(runtime)["_publisher"], vars(runtime)["_jobs"].runs["job"]
     vars(inside.host)["_loop"].call_soon_threadsafe(publisher.spawn, fault(), run)
     record = await inside.seen("job queued again", "job", lambda r: r.status is JobStatus.QUEUED)

@@ -14,6 +14,7 @@ from service.resources.representations import (
     ImageView,
     JobView,
     ModelList,
+    ModelView,
     Problem,
     ProgressView,
     TimingsView,
@@ -72,7 +73,7 @@ def scripted(ended: JobView, refusal: str | None = None) -> Client:
         if "/images/" in path:
             return httpx.Response(200, content=picture())
         if path.endswith("/models"):
-            models = ModelList(models=(MODEL,))
+            models = ModelList(models=(ModelView(**MODEL.model_dump(), warm=True),))
             return httpx.Response(200, content=models.model_dump_json())
         return httpx.Response(200, content=ended.model_dump_json())
 

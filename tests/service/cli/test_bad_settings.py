@@ -17,7 +17,8 @@ from workers.settings import WorkerSettings
 KINDS: tuple[type[BaseSettings], ...] = (ServiceSettings, WorkerSettings, RayWorkerSettings)
 NONSENSE = "\x1b nonsense \u2028 //"
 FREE = {  # any text is one, or what is wrong shows only where it is used
-    "default_model", "model", "models", "worker_id", "metrics_host", "door_metrics_host", "device",
+    "default_model", "model", "models", "pool", "worker_id", "metrics_host", "door_metrics_host",
+    "device",
 }  # fmt: skip
 FIELDS = [(kind, name) for kind in KINDS for name in sorted(kind.model_fields.keys() - FREE)]
 

@@ -128,7 +128,7 @@ class SlowBell:
 
 @one_slot
 async def test_a_job_that_comes_back_while_it_is_still_given_back_is_drawn(inside: Inside) -> None:
-    publisher, bell = vars(vars(inside.host)["_runtime"])["_publisher"], SlowBell()
+    publisher, bell = vars(inside.host.served["tiny"].runtime)["_publisher"], SlowBell()
     vars(publisher)["_doorbell"] = bell
     await inside.submit("low", priority="low", **LONG)
     await inside.moving("low", 10)
