@@ -167,7 +167,7 @@ class WorkerModel:
         served, self.served = self.served, None
         if served is not None:
             await served.close()
-            self.counters.draining.set(float(self.paused))
+            self.counters.draining.set(0)
             del served
             gc.collect()
             free_memory(self.device)
@@ -175,6 +175,7 @@ class WorkerModel:
     def pause(self, *, wanted: bool) -> None:
         """Do as an operator wants: give its jobs back and take none, or take jobs again."""
         self.paused = wanted
+        self.counters.paused.set(wanted)
         if self.served is None:
             return
         if wanted:

@@ -90,7 +90,10 @@ class Families:
             Counter, "sfumato_worker_dropped_messages", "Foreign messages on the queue."
         )
         self.draining = self._one(
-            Gauge, "sfumato_worker_draining", "1 while it gives its jobs back and takes none."
+            Gauge, "sfumato_worker_draining", "1 while it gives its jobs back to stop."
+        )
+        self.paused = self._one(
+            Gauge, "sfumato_worker_paused", "1 while an operator has it take no jobs."
         )
         self.up = self._one(Gauge, "sfumato_worker_up", "1 while it runs.")
         self.loaded = self._one(
@@ -131,6 +134,7 @@ class Counters:
         self.redis_errors = families.redis_errors.labels(model)
         self.dropped_messages = families.dropped_messages.labels(model)
         self.draining = families.draining.labels(model)
+        self.paused = families.paused.labels(model)
         families.up.labels(model).set(1)
         families.loaded.labels(model)
         families.load_seconds.labels(model)

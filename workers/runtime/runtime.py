@@ -258,7 +258,6 @@ class Runtime:
         """Give every job back and take none until :meth:`resume`."""
         log.info("paused by an operator", jobs=self.job_count)
         self.pulse.paused = True
-        self._counters.draining.set(1)
         self._slots.close()
         for run in list(self._jobs.runs.values()):
             self._drain(run)
@@ -269,7 +268,6 @@ class Runtime:
         if self.pulse.draining:
             return
         log.info("resumed by an operator")
-        self._counters.draining.set(0)
         self._slots.reopen()
 
     async def drain(self) -> None:

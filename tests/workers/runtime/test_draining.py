@@ -119,3 +119,25 @@ async def test_a_drain_waits_for_a_tick_that_takes_longer_than_a_lease(
     await drained(inside)
     record = await inside.store.get("job")
     assert (record.status, record.deaths) == (JobStatus.QUEUED, 0)
+
+
+async def test_an_operator_s_drain_is_no_stop(inside: Inside) -> None:
+    """It does not count as a drain that is stuck, and the worker is as before once it is over."""
+    registry = inside.host.counters.registry
+    (entry,) = await inside.store.workers()
+
+    def gauges() -> list[float | None]:
+        names = ("sfumato_worker_paused", "sfumato_worker_draining")
+        return [registry.get_sample_value(name, {"model": "tiny"}) for name in names]
+
+    for wanted in (True, False):
+        assert await inside.store.drain_worker(entry.id, wanted=wanted)
+
+        async def done(wanted: bool = wanted) -> bool:
+            (now,) = await inside.store.workers()
+            return now.draining == wanted
+
+        await until(f"drained: {wanted}", done)
+        assert gauges() == [float(wanted), 0.0]
+    await inside.submit("job", num_inference_steps=4)
+    assert (await inside.ended("job")).status is JobStatus.SUCCEEDED
