@@ -75,6 +75,17 @@ class Claim:
     alone: bool = False  # suspected of killing its worker: run it without neighbours
     rank: int = 0  # of the class it is served as, 0 first: its own or a higher one
     weight: float = 1.0  # of its tenant
+    idle_workers: int = 0  # others of the model, which could help with its images
+    helps: bool = False  # another worker has the job; this one draws the images not ``finished``
+
+
+@dataclass(frozen=True)
+class Retaken:
+    """What a job's worker learns of images that it has offered; all others of them are stored."""
+
+    images: tuple[int, ...]  # that are its own again
+    checkpoints: tuple[Checkpoint, ...]  # of these
+    helped: frozenset[int]  # that helpers have
 
 
 @dataclass(frozen=True)
@@ -259,6 +270,21 @@ class JobStore(Fleet, Protocol):
         ``above``, the next job counts only if it is served as a class above this rank; with
         ``tenant``, only that tenant's jobs count.
         """
+
+    async def offer(self, lease: Lease, images: Sequence[int], share: int) -> None:
+        """Offer images of a job to idle workers, up to ``share`` to each. The caller rings."""
+
+    async def help(
+        self, model: str, worker: str, *, most: int, busy: Sequence[str]
+    ) -> Claim | None:
+        """Hand a worker images of a job that another one offers, None if there are none.
+
+        They are ``most`` at most, and of no job that it is ``busy`` with. Its lease is of these
+        alone: it stores them and finishes, or gives the others back by a requeue or failure.
+        """
+
+    async def retake(self, lease: Lease) -> Retaken:
+        """Take back offered images that no worker has taken or that a helper has given back."""
 
     async def renew(
         self,

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from jobs.store import (
     Progress,
     Renewal,
     RequeueReason,
+    Retaken,
 )
 from jobs.tenants import Holding, Share
 
@@ -104,6 +106,7 @@ class RedisClaims:
             record.deaths >= self._settings.suspect_deaths,
             int(job[b"served_as"]),
             float(job[b"weight"]),
+            int(job.get(b"idle_workers", 0)),
         )
 
     async def _checkpoints(self, job_id: str, job: JobHash) -> tuple[Checkpoint, ...]:
@@ -124,6 +127,45 @@ class RedisClaims:
             for h, blob in zip(heads, blobs, strict=True)
             if blob is not None
         )
+
+    async def offer(self, lease: Lease, images: Sequence[int], share: int) -> None:
+        """Offer images of a job to idle workers."""
+        arguments = _fence(lease) | {"images": images, "share": share}
+        if not await self._scripts("offer", arguments):
+            raise StaleFence(lease.job_id)
+
+    async def help(
+        self, model: str, worker: str, *, most: int, busy: Sequence[str]
+    ) -> Claim | None:
+        """Hand a worker images of a job that another one offers."""
+        arguments = {
+            "model": model, "worker": worker, "most": most, "busy": busy,
+            "token": secrets.token_hex(8),
+        }  # fmt: skip
+        flat = await self._scripts("help", arguments)
+        if not flat:
+            return None
+        job_id, *rest = flat
+        job: JobHash = dict(zip(rest[::2], rest[1::2], strict=True))
+        lease = Lease(job_id.decode(), model, worker, job[b"helper_fence"].decode())
+        images = set(orjson.loads(job[b"helper_images"]))
+        claim = await self._claimed(lease, job)
+        others = set(range(claim.record.spec.num_images)) - images
+        kept = tuple(each for each in claim.checkpoints if each.image in images)
+        return replace(claim, checkpoints=kept, finished=tuple(sorted(others)), helps=True)
+
+    async def retake(self, lease: Lease) -> Retaken:
+        """Take back images that no worker has taken or that a helper has given back."""
+        found = await self._scripts("retake", _fence(lease))
+        if not found:
+            raise StaleFence(lease.job_id)
+        back, helped = found
+        checkpoints: tuple[Checkpoint, ...] = ()
+        if back:
+            job = await ask(self._redis.hgetall(self._key("job", lease.job_id)))
+            every = await self._checkpoints(lease.job_id, job)
+            checkpoints = tuple(each for each in every if each.image in back)
+        return Retaken(tuple(back), checkpoints, frozenset(helped))
 
     async def renew(
         self,

@@ -14,7 +14,15 @@ from jobs.schema import SCHEMA_VERSION
 from jobs.settings import JobsSettings
 
 LUA = Path(__file__).parent / "lua"
-SHARED = ("prelude", "quota", "order", "outbox", "life", "vanished")  # prepended to every script
+SHARED = (
+    "prelude",
+    "quota",
+    "order",
+    "outbox",
+    "helpers",
+    "life",
+    "vanished",
+)  # prepended to every script
 _SETTINGS = {
     "lease_s", "max_backlog_units", "max_deaths", "suspect_deaths", "result_ttl_s", "record_ttl_s",
     "idempotency_ttl_s", "max_results_bytes", "max_records_bytes", "events_kept", "previews_kept",

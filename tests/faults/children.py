@@ -41,7 +41,8 @@ def poisoned_worker(words: list[str]) -> None:
 def faulty_worker(words: list[str]) -> None:
     """Run a worker whose device has a fault for as long as a file exists."""
     broken = switched(FAULTS[os.environ["DEVICE_FAULT"]], Path(os.environ["DEVICE_SWITCH"]))
-    fault = paced(broken, float(os.environ.get("DEVICE_PACE_S", "0")))
+    pace_s, row_s = (float(os.environ.get(f"DEVICE_{n}_S", "0")) for n in ("PACE", "ROW"))
+    fault = paced(broken, pace_s, row_s)
 
     def loading(settings: WorkerSettings) -> Bundle:
         bundle = load(settings)

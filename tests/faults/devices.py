@@ -87,11 +87,11 @@ def slow(every: int, seconds: float) -> Fault:
     return fault
 
 
-def paced(fault: Fault, seconds: float) -> Fault:
-    """Return a device with a fault each of whose calls takes so long besides."""
+def paced(fault: Fault, seconds: float, row_s: float = 0.0) -> Fault:
+    """Return a device with a fault each of whose calls and rows takes so long besides."""
 
     def slower(call: int, prediction: Tensor) -> Tensor:
-        sleep(seconds)
+        sleep(seconds + row_s * len(prediction))
         return fault(call, prediction)
 
     return slower

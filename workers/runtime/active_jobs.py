@@ -76,11 +76,17 @@ class ActiveJobs:
         self.engine.release(run.id)
 
     def close(self, run: Run, record: JobRecord | None) -> None:
-        """Forget a job; ``record`` is how it ended, None if another worker continues it."""
+        """Forget a job; ``record`` is how it ended, None if another worker continues it.
+
+        It has not ended where this worker has only helped with it.
+        """
         run.ended = True
         self.runs.pop(run.id, None)
-        run.attempt.end(str(run.leaving or "lost") if record is None else str(record.status))
-        if record is not None:
+        helped = record is not None and not record.status.ended
+        if record is None or helped:
+            run.attempt.end("helped" if helped else str(run.leaving or "lost"))
+        else:
+            run.attempt.end(str(record.status))
             self.counters.ended(record)
             run.log.info("job ended", status=str(record.status))
         if not run.done.done():

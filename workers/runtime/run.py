@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger as BoundLogger
 
 from jobs.catalogue import forward_passes
 from jobs.latency import traced_id
-from jobs.store import Claim, Progress, RequeueReason
+from jobs.store import Checkpoint, Claim, Progress, RequeueReason
 from workers.engine.messages import ImageProgress, ImageRequest, Previewed, Resume, Saved
 from workers.runtime.attempt import Attempt
 
@@ -32,6 +32,7 @@ class Run:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # orders writes that end things
     in_slots: set[int] = field(default_factory=set)  # images that hold a slot
     stored: set[int] = field(default_factory=set)
+    lent: dict[int, ImageRequest] = field(default_factory=dict)  # images offered to other workers
     progress: dict[int, ImageProgress] = field(default_factory=dict)
     saved: dict[int, Saved] = field(default_factory=dict)  # states not written yet
     previews: dict[int, Previewed] = field(default_factory=dict)
@@ -75,14 +76,7 @@ class Run:
 def open_run(claim: Claim, unit: float, attempt: Attempt, *, embeds_guidance: bool = False) -> Run:
     """Return a run with a request for each image that no earlier attempt has finished."""
     record = claim.record
-    resumes = {
-        checkpoint.image: Resume(
-            checkpoint.row,
-            np.frombuffer(checkpoint.blob, np.float32).reshape(checkpoint.shape),
-            checkpoint.identity,
-        )
-        for checkpoint in claim.checkpoints
-    }
+    resumes = {checkpoint.image: resume(checkpoint) for checkpoint in claim.checkpoints}
     spec = record.spec
     requests = deque(
         ImageRequest(
@@ -114,6 +108,12 @@ def open_run(claim: Claim, unit: float, attempt: Attempt, *, embeds_guidance: bo
     return Run(
         claim, requests, unit, passes, done, attempt, log_of(claim), stored=set(claim.finished)
     )
+
+
+def resume(checkpoint: Checkpoint) -> Resume:
+    """Return where an image goes on."""
+    state = np.frombuffer(checkpoint.blob, np.float32).reshape(checkpoint.shape)
+    return Resume(checkpoint.row, state, checkpoint.identity)
 
 
 def log_of(claim: Claim) -> BoundLogger:

@@ -5,6 +5,7 @@ All of it runs on one event loop in a thread of its own; Celery's tasks only wai
 
 import asyncio
 from collections.abc import Iterable
+from math import ceil
 from time import monotonic, time_ns
 
 import structlog
@@ -21,6 +22,7 @@ from workers.ops.health import Pulse
 from workers.ops.metrics import Counters
 from workers.runtime.active_jobs import ActiveJobs, Neighbours
 from workers.runtime.attempt import Attempt
+from workers.runtime.lending import Lending
 from workers.runtime.mailbox import Mailbox
 from workers.runtime.preemption import holdings, lowest_rank, preemptible, to_preempt
 from workers.runtime.publisher import Publisher
@@ -58,6 +60,7 @@ class Runtime:
         self._neighbours = neighbours
         self._slots = Slots(settings.slots, self._jobs.runs, neighbours)
         neighbours.add(self._fill, self._jobs.runs)
+        self._lending = Lending(store, doorbell, self._jobs, self._fill)
         self._answers: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Future[None] | None = None
         self.pulse = Pulse()
@@ -116,6 +119,8 @@ class Runtime:
             except BaseException:
                 self._slots.release()
                 raise
+            if run is None and above is None and tenant is None:
+                run = await self._help()
             if run is not None:
                 self._enter(run)
                 return run
@@ -133,12 +138,7 @@ class Runtime:
         if (leaving := self._jobs.runs.get(claim.record.id)) is not None:
             # Its earlier claim here is still leaving, and the engine's reports are about that one.
             await asyncio.wait([leaving.done])
-        spec, info = claim.record.spec, self._info
-        unit = spec.width * spec.height / (info.width * info.height)
-        attempt = Attempt(self._tracing, claim, began_ns)
-        run = open_run(claim, unit, attempt, embeds_guidance=info.embeds_guidance)
-        self._jobs.runs[run.id] = run
-        run.done.add_done_callback(lambda _: self._neighbours.left())
+        run = self._open(claim, began_ns)
         self._counters.claimed(claim)
         run.log.info(
             "job claimed",
@@ -146,6 +146,49 @@ class Runtime:
             resumed=bool(claim.checkpoints),
             alone=claim.alone,
         )
+        self._lend(run)
+        return run
+
+    async def _help(self) -> Run | None:
+        """Take images that another worker offers, as many as there are free slots."""
+        began_ns, free = time_ns(), 1 + max(0, self._slots.free)
+        if self.pulse.draining:
+            return None
+        try:
+            claim = await self._store.help(
+                self._info.name, self._settings.worker_id, most=free, busy=list(self._jobs.runs)
+            )
+        except TransientStoreError as error:
+            self._jobs.store_failed(error)
+            return None
+        if claim is None:
+            return None
+        run = self._open(claim, began_ns)
+        run.log.info("images taken", images=len(run.waiting))
+        return run
+
+    def _lend(self, run: Run) -> None:
+        """Offer idle workers their shares of a job's images."""
+        idle = run.claim.idle_workers
+        if not idle or run.claim.alone or len(run.waiting) < 2:
+            return
+        share = ceil(len(run.waiting) / (idle + 1))
+        lent = [run.waiting.pop() for _ in range(len(run.waiting) - share)]
+        run.lent = {request.image: request for request in reversed(lent)}
+        self._publisher.spawn(self._lent(run, share), run)
+
+    async def _lent(self, run: Run, share: int) -> None:
+        await self._lending.lend(run, share)
+        if len(run.stored) == run.claim.record.spec.num_images:
+            await self._publisher.finish(run)
+
+    def _open(self, claim: Claim, began_ns: int) -> Run:
+        spec, info = claim.record.spec, self._info
+        unit = spec.width * spec.height / (info.width * info.height)
+        attempt = Attempt(self._tracing, claim, began_ns)
+        run = open_run(claim, unit, attempt, embeds_guidance=info.embeds_guidance)
+        self._jobs.runs[run.id] = run
+        run.done.add_done_callback(lambda _: self._neighbours.left())
         return run
 
     async def _claimed(self, above: int | None, tenant: str | None) -> Claim | None:

@@ -2,9 +2,25 @@
 local t = now()
 local making_room = false
 
+-- How many other workers of the model have no job.
+local function idle_workers()
+  local idle = 0
+  for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
+    local entry = worker ~= a.worker and redis.call('GET', key('worker', worker))
+    entry = entry and parsed(entry)
+    if entry and entry.model == a.model and entry.jobs == 0 and not entry.draining
+      and entry.loaded ~= false then idle = idle + 1 end
+  end
+  return tostring(idle)
+end
+
 local function job(id)
   local answer = redis.call('HGETALL', key('job', id))
   table.insert(answer, 1, id)
+  local images = parsed(get(id, 'spec')).num_images
+  if type(images) == 'number' and images > 1 then
+    answer[#answer + 1], answer[#answer + 2] = 'idle_workers', idle_workers()
+  end
   return answer
 end
 

@@ -1,5 +1,10 @@
 -- End a job as succeeded or failed under its fence. → 1, or 0 for a void fence
 if not held(a.id, a.fence) then return 0 end
+if not owns(a.id, a.fence) then
+  set(a.id, 'evaluations_before', num(a.id, 'evaluations_before') + (a.evaluations or 0))
+  end_help(a.id, a.fence)
+  return 1
+end
 
 -- Whether the model has a live worker besides the one that has the job.
 local function other_worker()

@@ -5,7 +5,11 @@ extend_leases_after_outage(t)
 local lost, model = {}, nil
 for _, lease in ipairs(a.leases) do
   if held(lease.id, lease.fence) then
-    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), lease.id)
+    if owns(lease.id, lease.fence) then
+      redis.call('ZADD', key('leases'), stamp(t + S.lease_s), lease.id)
+    else
+      redis.call('ZADD', key('helpers'), stamp(t + S.lease_s), lease.fence .. ' ' .. lease.id)
+    end
     model = get(lease.id, 'model')
   else
     lost[#lost + 1] = lease.id

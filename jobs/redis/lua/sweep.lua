@@ -24,8 +24,10 @@ end
 extend_leases_after_outage(t)
 -- After the clock was set back, a dead worker's lease must not last until it has caught up.
 local latest = stamp(t + S.lease_s)
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '(' .. latest, '+inf')) do
-  redis.call('ZADD', key('leases'), latest, id)
+for _, list in ipairs({'leases', 'helpers'}) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key(list), '(' .. latest, '+inf')) do
+    redis.call('ZADD', key(list), latest, member)
+  end
 end
 for _, id in ipairs(due('deadlines', t)) do
   finish(id, t, 'expired')
@@ -44,6 +46,12 @@ for _, id in ipairs(due('leases', t)) do
     enqueue(id, t, false)
     requeued[#requeued + 1], models[#models + 1] = id, model_of(id)
   end
+end
+for _, member in ipairs(
+    redis.call('ZRANGEBYSCORE', key('helpers'), '-inf', stamp(t), 'LIMIT', 0, AT_ONCE)) do
+  local fence, id = member:match('^(%S+) (.+)$')
+  if fence and exists(id) then end_help(id, fence) end
+  redis.call('ZREM', key('helpers'), member)
 end
 for _, id in ipairs(due('results', t - S.result_ttl_s)) do
   drop_results(id)

@@ -45,6 +45,7 @@ local function detach(id, t)
     add_work(model, 'running_units', -remaining(id))
     refund_unused(id, model)
     drop_previews(id, true)
+    drop_help(id)
     set(id, 'running_s', stamp(num(id, 'running_s') + math.max(0, t - num(id, 'claimed_at'))),
       'evaluations_before', get(id, 'evaluations') or '0')
   end
@@ -66,15 +67,6 @@ local function enqueue(id, t, fresh)
   add_work(model, 'pending_units', remaining(id))
   charge_quota(id, remaining(id))
   emit(id, 'status')
-end
-
--- A job's fields that begin with a prefix.
-local function fields(id, prefix)
-  local found = {}
-  for _, f in ipairs(redis.call('HKEYS', key('job', id))) do
-    if f:sub(1, #prefix) == prefix then found[#found + 1] = f end
-  end
-  return found
 end
 
 local function drop_blob(id, field)
@@ -226,7 +218,9 @@ local function extend_leases_after_outage(t)
   local seen = tonumber(redis.call('GET', key('seen')) or '0')
   redis.call('SET', key('seen'), stamp(t))
   if t - seen <= S.lease_s / 2 then return end
-  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
-    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
+  for _, list in ipairs({'leases', 'helpers'}) do
+    for _, member in ipairs(redis.call('ZRANGE', key(list), 0, -1)) do
+      redis.call('ZADD', key(list), stamp(t + S.lease_s), member)
+    end
   end
 end

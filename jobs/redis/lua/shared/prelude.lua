@@ -84,6 +84,11 @@ local function set_status(id, status)
   set(id, 'status', status)
 end
 
-local function held(id, fence)
-  return get(id, 'status') == 'running' and get(id, 'fence') == fence
+-- A job's fields that begin with a prefix.
+local function fields(id, prefix)
+  local found = {}
+  for _, f in ipairs(redis.call('HKEYS', key('job', id))) do
+    if f:sub(1, #prefix) == prefix then found[#found + 1] = f end
+  end
+  return found
 end
