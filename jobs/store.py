@@ -81,11 +81,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Retaken:
-    """What a job's worker learns of images that it has offered; all others of them are stored."""
+    """What has become of the images that a job's worker has offered; all others are its own again.
 
-    images: tuple[int, ...]  # that are its own again
-    checkpoints: tuple[Checkpoint, ...]  # of these
-    helped: frozenset[int]  # that helpers have
+    An image that a helper has stored stays with the helper until that has finished.
+    """
+
+    helped: frozenset[int]
+    stored: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,9 @@ class JobStore(Fleet, Protocol):
 
     async def retake(self, lease: Lease) -> Retaken:
         """Take back offered images that no worker has taken or that a helper has given back."""
+
+    async def checkpoints(self, job_id: str) -> tuple[Checkpoint, ...]:
+        """Return the job's checkpoints, none if it is not there."""
 
     async def renew(
         self,

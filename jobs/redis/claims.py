@@ -131,7 +131,7 @@ class RedisClaims:
     async def offer(self, lease: Lease, images: Sequence[int], share: int) -> None:
         """Offer images of a job to idle workers."""
         arguments = _fence(lease) | {"images": images, "share": share}
-        if not await self._scripts("offer", arguments):
+        if not await self._scripts("helping/offer", arguments):
             raise StaleFence(lease.job_id)
 
     async def help(
@@ -142,7 +142,7 @@ class RedisClaims:
             "model": model, "worker": worker, "most": most, "busy": busy,
             "token": secrets.token_hex(8),
         }  # fmt: skip
-        flat = await self._scripts("help", arguments)
+        flat = await self._scripts("helping/help", arguments)
         if not flat:
             return None
         job_id, *rest = flat
@@ -156,16 +156,16 @@ class RedisClaims:
 
     async def retake(self, lease: Lease) -> Retaken:
         """Take back images that no worker has taken or that a helper has given back."""
-        found = await self._scripts("retake", _fence(lease))
+        found = await self._scripts("helping/retake", _fence(lease))
         if not found:
             raise StaleFence(lease.job_id)
-        back, helped = found
-        checkpoints: tuple[Checkpoint, ...] = ()
-        if back:
-            job = await ask(self._redis.hgetall(self._key("job", lease.job_id)))
-            every = await self._checkpoints(lease.job_id, job)
-            checkpoints = tuple(each for each in every if each.image in back)
-        return Retaken(tuple(back), checkpoints, frozenset(helped))
+        return Retaken(*map(frozenset, found))
+
+    async def checkpoints(self, job_id: str) -> tuple[Checkpoint, ...]:
+        """Return the job's checkpoints."""
+        return await self._checkpoints(
+            job_id, await ask(self._redis.hgetall(self._key("job", job_id)))
+        )
 
     async def renew(
         self,

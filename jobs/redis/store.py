@@ -73,6 +73,7 @@ class RedisStore:
         )
         self.claim, self.renew, self.requeue = claims.claim, claims.renew, claims.requeue
         self.offer, self.help, self.retake = claims.offer, claims.help, claims.retake
+        self.checkpoints = claims.checkpoints
         self.progress, self.preview = claims.progress, claims.preview
         self.checkpoint, self.add_image = claims.checkpoint, claims.add_image
         self.finish, self.fail, self.warn = claims.finish, claims.fail, claims.warn

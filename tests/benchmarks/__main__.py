@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.telemetry.logs import configure
-from tests.benchmarks import keda, pools, scaling
+from tests.benchmarks import keda, lending, pools, scaling
 from tests.benchmarks.doors import door
 from tests.benchmarks.engine import comparison, efficiency, policy, threads
 from tests.benchmarks.own_redis import on_redis
@@ -56,6 +56,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "threads": threads.measure,
     "keda": keda.measure,
     "pools": pools.measure,
+    "lending": lending.measure,
     "store": lambda: on_redis(store.measure),
     "redis_cost": lambda: on_redis(redis_cost.measure),
     "fairness": lambda: on_redis(fairness.measure),

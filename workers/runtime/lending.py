@@ -56,15 +56,13 @@ class Lending:
 
     async def _retake(self, run: Run) -> None:
         found = await self._store.retake(run.claim.lease)
-        states = {each.image: resume(each) for each in found.checkpoints}
-        for image in found.images:
-            if (request := run.lent.pop(image, None)) is not None:
-                run.waiting.append(replace(request, resume=states.get(image)))
-        stored = run.lent.keys() - found.helped
-        for image in stored:
-            del run.lent[image]
+        stored = run.lent.keys() & found.stored - found.helped
+        back = run.lent.keys() - found.helped - stored
+        states = {c.image: resume(c) for c in await self._store.checkpoints(run.id)} if back else {}
+        requests = {image: run.lent.pop(image) for image in sorted(stored | back)}
         run.stored |= stored
         run.moved = run.moved or bool(stored)
-        if found.images:
-            run.log.info("images back", images=len(found.images))
+        if back:
+            run.log.info("images back", images=len(back))
+            run.waiting.extend(replace(requests[i], resume=states.get(i)) for i in sorted(back))
             self._fill()

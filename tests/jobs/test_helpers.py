@@ -8,7 +8,7 @@ from jobs.errors import StaleFence
 from jobs.redis.store import RedisStore
 from jobs.schema import JobError, JobStatus
 from jobs.settings import JobsSettings
-from jobs.store import Claim
+from jobs.store import Claim, Retaken
 from tests.jobs.conftest import OpenStore
 from tests.jobs.examples import checkpoint, claim, picture, submit, worker
 
@@ -49,8 +49,7 @@ async def test_helpers_share_what_is_offered_and_the_rest_comes_back(store: Redi
     assert await store.help("toy", "owner", most=9, busy=()) is None
     assert await store.help("toy", "busy", most=9, busy=["a"]) is None
     assert await store.help("another", "w", most=9, busy=()) is None
-    back = await store.retake(held.lease)
-    assert (back.images, sorted(back.helped)) == ((5,), [2, 3, 4])
+    assert await store.retake(held.lease) == Retaken(frozenset({2, 3, 4}), frozenset())
     assert await store.help("toy", "late", most=9, busy=()) is None
 
 
@@ -62,8 +61,8 @@ async def test_a_helper_stores_images_and_the_job_ends_by_its_worker(store: Redi
         await store.add_image(helping.lease, picture(index))
     assert (await store.finish(helping.lease, 8)).status is JobStatus.RUNNING
     assert (await store.renew([helping.lease])).lost == {"a"}
-    assert await store.retake(held.lease) == await store.retake(held.lease)
-    assert (await store.retake(held.lease)).helped == frozenset()
+    for _ in range(2):  # its answer may be lost
+        assert await store.retake(held.lease) == Retaken(frozenset(), frozenset({4, 5}))
     for index in range(4):
         await store.add_image(held.lease, picture(index))
     record = await store.finish(held.lease, 40)
@@ -83,9 +82,8 @@ async def test_what_a_helper_gives_back_goes_on_from_its_state(store: RedisStore
     else:
         await store.fail(helping.lease, JobError(code="internal", detail="a broken device"))
     assert (await store.get("a")).status is JobStatus.RUNNING
-    back = await store.retake(held.lease)
-    assert (back.images, back.helped) == ((5,), frozenset())
-    assert [(each.image, each.row) for each in back.checkpoints] == [(5, 3)]
+    assert await store.retake(held.lease) == Retaken(frozenset(), frozenset({4}))
+    assert [(each.image, each.row) for each in await store.checkpoints("a")] == [(5, 3)]
 
 
 async def test_what_a_dead_helper_had_comes_back(
@@ -99,7 +97,7 @@ async def test_what_a_dead_helper_had_comes_back(
         assert (await store.renew([held.lease])).lost == frozenset()
         await store.sweep()
     assert (await store.renew([helping.lease])).lost == {"a"}
-    assert (await store.retake(held.lease)).images == (4, 5)
+    assert await store.retake(held.lease) == Retaken(frozenset(), frozenset())
     assert (await store.get("a")).deaths == 0
 
 
