@@ -118,7 +118,7 @@ SCENARIOS = (
     Scenario(
         "soak", "a mixed load, workers killed", soak.run,
         {"load_s": 600.0, "ttl_s": 30.0, "kills": 9},
-        {"load_s": 15.0, "ttl_s": 4.0, "kills": 1},
+        {"load_s": 15.0, "ttl_s": 6.0, "kills": 1},
     ),
     Scenario(
         "upgrade", "two versions on one Redis", upgrade.run,
