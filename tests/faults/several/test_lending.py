@@ -56,6 +56,7 @@ async def test_idle_workers_draw_their_shares(start: Start, client: Client) -> N
     assert any(map(drew, started.values())), "nobody has helped"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("who", ["helper", "owner"])
 async def test_a_death_costs_nothing_but_time(
     start: Start, client: Client, jobs_settings: JobsSettings, who: str
@@ -79,6 +80,7 @@ async def test_a_death_costs_nothing_but_time(
     assert record.deaths == 0
 
 
+@pytest.mark.full
 async def test_a_cancelled_job_frees_its_helpers(start: Start, client: Client) -> None:
     started = await workers(start, client)
     await submit(client, "job")

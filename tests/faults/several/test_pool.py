@@ -49,6 +49,7 @@ def latency_s(record: JobRecord) -> float:
     return record.finished_at - record.created_at
 
 
+@pytest.mark.full
 async def test_jobs_of_two_models_on_one_worker(
     start: Start, client: Client, tiny: Path, second: Path
 ) -> None:
