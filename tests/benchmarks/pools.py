@@ -1,6 +1,7 @@
 """Two models on one worker that can hold one, under alternating load, beside a worker for each."""
 
 import asyncio
+import json
 import random
 import shutil
 from collections.abc import Sequence
@@ -87,9 +88,9 @@ async def _run(
         ]
         waits = [r.started_at - r.created_at for r in records if r.started_at]
         loads = [
-            float(line.rpartition("load_s=")[2].split()[0])
+            json.loads(line)["load_s"]
             for line in worker.log.read_text().splitlines()
-            if "model loaded" in line and "load_s=" in line
+            if line.startswith("{") and '"model loaded"' in line
         ]
     return {
         "lost": sum(record.status is not JobStatus.SUCCEEDED for record in records),
