@@ -23,7 +23,7 @@ from jobs.sweeper import Sweeper
 from jobs.telemetry.tracing import open_tracing
 from workers.engine.turns import Turns
 from workers.ops.ending import end_process
-from workers.ops.health import why_not_live, why_not_ready
+from workers.ops.health import Pulse, why_not_live, why_not_ready
 from workers.ops.metrics import Counters, Families
 from workers.ops.probes import Probes
 from workers.ops.process_age import process_age_s
@@ -89,6 +89,7 @@ class WorkerHost:
         self._models = [WorkerModel(first, self._around, opened, calibration)]
         del bundle, opened  # others may take its place
         self._changing: asyncio.Future[None] | None = None
+        self._last_pulses: list[Pulse] = []  # of a stop, which is watched to its end
         self._answering: dict[str, int] = {}  # model → rings under way
         self._answers = threading.Lock()
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
@@ -218,9 +219,8 @@ class WorkerHost:
     async def _change(self, change: Change) -> None:
         models = {model.name: model for model in self._models}
         for name in change.unload:
-            leaving = models[name]
-            await leaving.unload()
-            self._listen(leaving)
+            self._listen_to(queue_name(self._settings, name), False)
+            await models[name].unload()
         coming = models[change.load]
         try:
             opened = await asyncio.to_thread(loaded, coming.settings)
@@ -265,7 +265,8 @@ class WorkerHost:
         end_process("the engine cannot go on", error)
 
     def _stops_in_vain(self) -> bool:
-        unanswered = [served.runtime.pulse.unanswered_s for served in self.served.values()]
+        pulses = self._last_pulses or [each.runtime.pulse for each in self.served.values()]
+        unanswered = (pulse.unanswered_s for pulse in pulses)
         return max(unanswered, default=0.0) > self._settings.lease_s + FAREWELL_S
 
     def _call(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
@@ -343,6 +344,7 @@ class WorkerHost:
     async def _close(self) -> None:
         if self._changing is not None:
             await self._changing
+        self._last_pulses = [each.runtime.pulse for each in self.served.values()]
         for model in self._models:
             await model.unload()
         for task in self._tasks:

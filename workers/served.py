@@ -164,11 +164,10 @@ class WorkerModel:
 
     async def unload(self) -> None:
         """Give its jobs back and drop its weights."""
-        served, self.served = self.served, None
-        if served is not None:
-            await served.close()
+        if self.served is not None:
+            await self.served.close()  # watched until it is done
+            self.served = None
             self.counters.draining.set(0)
-            del served
             gc.collect()
             free_memory(self.device)
 

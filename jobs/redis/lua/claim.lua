@@ -5,11 +5,8 @@ local making_room = false
 -- How many other workers of the model have no job.
 local function idle_workers()
   local idle = 0
-  for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
-    local entry = worker ~= a.worker and redis.call('GET', key('worker', worker))
-    entry = entry and parsed(entry)
-    if entry and entry.model == a.model and entry.jobs == 0 and not entry.draining
-      and entry.loaded ~= false then idle = idle + 1 end
+  for _, entry in ipairs(other_workers(a.model, a.worker)) do
+    if entry.jobs == 0 and entry.loaded ~= false then idle = idle + 1 end
   end
   return tostring(idle)
 end

@@ -6,23 +6,14 @@ if not owns(a.id, a.fence) then
   return 1
 end
 
--- Whether the model has a live worker besides the one that has the job.
-local function other_worker()
-  for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
-    local entry = worker ~= get(a.id, 'worker') and redis.call('GET', key('worker', worker))
-    entry = entry and parsed(entry)
-    if entry and entry.model == get(a.id, 'model') and not entry.draining then return true end
-  end
-  return false
-end
-
 if a.status == 'succeeded' then
   local t = now()
   add_work(get(a.id, 'model'), 'running_units', -remaining(a.id))
   set(a.id, 'step', get(a.id, 'total_steps'), 'units_done', get(a.id, 'units'),
     'evaluations', num(a.id, 'evaluations_before') + a.evaluations)
   finish(a.id, t, 'succeeded')
-elseif a.elsewhere and not get(a.id, 'failed_on') and other_worker() then
+elseif a.elsewhere and not get(a.id, 'failed_on')
+    and #other_workers(get(a.id, 'model'), get(a.id, 'worker')) > 0 then
   set(a.id, 'failed_on', get(a.id, 'worker'))
   detach(a.id, now())
   enqueue(a.id, now(), 0)

@@ -84,6 +84,17 @@ local function set_status(id, status)
   set(id, 'status', status)
 end
 
+-- What a model's live workers besides one announce, but for those that drain.
+local function other_workers(model, besides)
+  local found = {}
+  for _, worker in ipairs(redis.call('SMEMBERS', key('workers'))) do
+    local text = worker ~= besides and redis.call('GET', key('worker', worker))
+    local entry = text and parsed(text)
+    if entry and entry.model == model and not entry.draining then found[#found + 1] = entry end
+  end
+  return found
+end
+
 -- A job's fields that begin with a prefix.
 local function fields(id, prefix)
   local found = {}
