@@ -19,51 +19,54 @@ from tests.faults.stage import Stage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
+JOBS = [f"job{i}" for i in range(4)]
+STEPS = 1000
+"""Enough that no job ends before a busy machine has looked at all of them."""
+
+
+async def drawing(client: Client) -> bytes:
+    """Submit equal jobs and wait until all are drawn; return the picture of an undisturbed one."""
+    await client.submit("calm", num_inference_steps=STEPS)
+    expected = await client.picture("calm")
+    await asyncio.gather(*(client.submit(name, num_inference_steps=STEPS) for name in JOBS))
+    await asyncio.gather(*(client.at_step(name, 20) for name in JOBS))
+    return expected
+
+
+async def went_on(client: Client, expected: bytes) -> None:
+    """Check that the second worker has drawn the jobs to their ends and repeated no step."""
+    for name in JOBS:
+        assert await client.picture(name) == expected
+        record = await client.store.get(name)
+        assert (record.worker, record.deaths) == ("second", 0)
+        assert record.evaluations == 2 * STEPS, "a step was repeated"
+
+
 async def test_sigterm_gives_jobs_back_and_no_step_is_repeated(
     start: Start, client: Client
 ) -> None:
     first = start("first", checkpoint_s=60)
     await client.workers({"first"})
-    await client.submit("calm", num_inference_steps=300)
-    expected = await client.picture("calm")
-    names = [f"job{i}" for i in range(4)]
-    for name in names:
-        await client.submit(name, num_inference_steps=300)
-    for name in names:
-        await client.at_step(name, 20)
+    expected = await drawing(client)
     first.process.terminate()
-    for name in names:
+    for name in JOBS:
         await client.seen(f"{name} given back", name, lambda r: r.status is JobStatus.QUEUED, 20)
     assert await asyncio.to_thread(first.process.wait, 30) == 0
     start("second")
-    for name in names:
-        assert await client.picture(name) == expected
-        record = await client.store.get(name)
-        assert (record.worker, record.deaths) == ("second", 0)
-        assert record.evaluations == 600, "a step was repeated"
+    await went_on(client, expected)
     assert {w.id for w in await client.store.workers()} == {"second"}
 
 
 async def test_an_operator_takes_a_worker_out_and_in_again(start: Start, client: Client) -> None:
     start("first", checkpoint_s=60)
     await client.workers({"first"})
-    await client.submit("calm", num_inference_steps=300)
-    expected = await client.picture("calm")
-    names = [f"job{i}" for i in range(4)]
-    for name in names:
-        await client.submit(name, num_inference_steps=300)
-    for name in names:
-        await client.at_step(name, 20)
+    expected = await drawing(client)
     assert await client.store.drain_worker("first", wanted=True)
-    for name in names:
+    for name in JOBS:
         await client.seen(f"{name} given back", name, lambda r: r.status is JobStatus.QUEUED, 20)
     await until("no jobs", lambda: entry(client, "first", draining=True))
     start("second")
-    for name in names:
-        assert await client.picture(name) == expected
-        record = await client.store.get(name)
-        assert (record.worker, record.deaths) == ("second", 0)
-        assert record.evaluations == 600, "a step was repeated"
+    await went_on(client, expected)
     assert await client.store.drain_worker("second", wanted=True)
     await until("both drained", lambda: entry(client, "second", draining=True))
     await client.submit("waits", num_inference_steps=10)

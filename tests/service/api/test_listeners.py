@@ -1,8 +1,9 @@
 """Many who follow a job: what they cost Redis, and how many there may be."""
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -49,6 +50,18 @@ async def sent(door: Door, job_id: str, after: str | None = None) -> list[tuple[
     """Follow a job through the store to its end; return the kinds and ids of its events."""
     batches = [batch async for batch in door.store.event_batches(job_id, after)]
     return [(event.kind, event.id) for batch in batches for event in batch]
+
+
+@contextlib.asynccontextmanager
+async def beside(*calls: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """Run calls beside the block, and end them with it, also where it fails."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until(condition: object, *, seconds: float = 20) -> None:
@@ -158,15 +171,16 @@ async def test_an_empty_event_id_is_none(http: AsyncClient, store: RedisStore) -
     assert "event: result" in answer.text
 
 
-async def crowded(http: AsyncClient, url: str, count: int) -> list[int]:
+async def crowded(http: AsyncClient, url: str, many: int) -> list[int]:
     """Open streams that stay open; return their statuses, those refused at once."""
-    tasks = [asyncio.create_task(http.get(url)) for _ in range(count)]
-    await asyncio.wait(tasks, timeout=1.5)
-    codes = sorted(task.result().status_code if task.done() else 200 for task in tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return codes
+    async with beside(*(http.get(url) for _ in range(many))) as tasks:
+        await asyncio.wait(tasks, timeout=1.5)
+        return sorted(task.result().status_code if task.done() else 200 for task in tasks)
+
+
+async def count(http: AsyncClient) -> int:
+    """Return how many jobs there are."""
+    return len((await http.get("/v1/jobs")).json()["jobs"])
 
 
 @pytest.fixture
@@ -185,23 +199,21 @@ async def test_streams_and_waits_are_bounded_for_an_address_and_in_all(bounded: 
     ):
         url = f"/v1/jobs/{await submit(one)}/events"
         assert sorted(await crowded(one, url, 3)) == [200, 200, 429]
-        waits = [
-            asyncio.create_task(two.post("/v1/jobs", json={"prompt": "a"}, headers=WAIT))
-            for _ in range(2)
-        ]
-        await until(lambda: bounded.state.door.listeners._all == 2)
-        refused = await same.get(url)
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_listeners")
-        assert int(refused.headers["retry-after"]) >= 1
-        jobs = len((await one.get("/v1/jobs")).json()["jobs"])
-        posted = await same.post("/v1/jobs", json={"prompt": "a"}, headers=WAIT)
-        assert posted.status_code == 429
-        assert len((await one.get("/v1/jobs")).json()["jobs"]) == jobs
-        assert sorted(await crowded(four, url, 2)) == [200, 429]
-        assert (await same.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        async with beside(
+            *(two.post("/v1/jobs", json={"prompt": "a"}, headers=WAIT) for _ in range(2))
+        ):
+            await until(lambda: bounded.state.door.listeners._all == 2)
+            refused = await same.get(url)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_listeners")
+            assert int(refused.headers["retry-after"]) >= 1
+            async with asyncio.timeout(20):  # the places are taken before the jobs are stored
+                while await count(one) < 3:
+                    await asyncio.sleep(0.01)
+            posted = await same.post("/v1/jobs", json={"prompt": "a"}, headers=WAIT)
+            assert posted.status_code == 429
+            assert await count(one) == 3
+            assert sorted(await crowded(four, url, 2)) == [200, 429]
+            assert (await same.post("/v1/jobs", json={"prompt": "a"})).status_code == 202
     assert bounded.state.door.listeners._all == 0
 
 
