@@ -2,6 +2,7 @@
 
 import torch
 
+from diffusion.backends.acceleration import Acceleration
 from diffusion.backends.backend import DTYPES
 from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.bundle import Bundle, load_bundle
@@ -30,7 +31,12 @@ def load(settings: WorkerSettings) -> Bundle:
         backend=settings.backend,
         dtype=settings.dtype,
         precision=settings.onnx_precision,
-        sessions=SessionSettings(provider=settings.onnx_provider),
+        sessions=SessionSettings(
+            settings.onnx_provider,
+            cache=settings.cache,
+            most_rows=settings.rows_per_tick or 2 * settings.slots,
+        ),
+        acceleration=Acceleration(settings.graphs, settings.compile, settings.cache),
         name=settings.model_name,
     )
     if settings.preview_decoder == "auto":

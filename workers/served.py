@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
+import structlog
+
 from diffusion.bundle.bundle import Bundle
 from diffusion.bundle.contents import weight_bytes
 from diffusion.parts.safety import SafetyChecker
@@ -21,9 +23,10 @@ from jobs.redis.store import RedisStore
 from jobs.store import Backlog
 from jobs.telemetry.tracing import Tracing
 from workers.engine.batcher import MIN_ROWS
-from workers.engine.calibrate import Calibration, calibrate, measure
+from workers.engine.calibrate import Calibration, calibrate, draw_once, measure
 from workers.engine.device_errors import free_memory
 from workers.engine.engine import Engine, EngineSettings
+from workers.engine.kept import facts, keep_calibration, kept_calibration
 from workers.engine.throughput import EngineStats
 from workers.loading import load, load_safety
 from workers.ops.ending import end_process
@@ -35,6 +38,7 @@ from workers.runtime.mailbox import Mailbox
 from workers.runtime.runtime import Runtime
 from workers.settings import WorkerSettings
 
+log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
 
 
@@ -246,9 +250,20 @@ def calibrated(bundle: Bundle, settings: WorkerSettings) -> Calibration:
         BundleError: the model cannot draw.
     """
     rows = settings.rows_per_tick or (DETERMINISTIC_ROWS if settings.deterministic else 0)
-    if rows == 0:
-        return calibrate(bundle, 2 * settings.slots)
-    return measure(bundle, max(MIN_ROWS, rows))
+    if rows:
+        return measure(bundle, max(MIN_ROWS, rows))
+    most = 2 * settings.slots
+    if settings.cache is None:
+        return calibrate(bundle, most)
+    of = facts(bundle, most)
+    if (kept := kept_calibration(settings.cache, of)) is not None:
+        draw_once(bundle)
+        log.info("calibration kept", rows_per_tick=kept.rows_per_tick, rows_per_s=kept.rows_per_s)
+        return kept
+    found = calibrate(bundle, most)
+    if found.rows_per_s > 0:
+        keep_calibration(settings.cache, of, found)
+    return found
 
 
 def _engine_settings(settings: WorkerSettings, calibration: Calibration) -> EngineSettings:
@@ -256,6 +271,7 @@ def _engine_settings(settings: WorkerSettings, calibration: Calibration) -> Engi
         slots=settings.slots,
         rows_per_tick=calibration.rows_per_tick,
         deterministic=settings.deterministic,
+        batch_sizes=calibration.batch_sizes,
         checkpoint_s=settings.checkpoint_s,
         preview_s=settings.preview_s,
         ageing=settings.ageing,

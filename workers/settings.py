@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 import diffusion
 from jobs.errors import StartError
-from jobs.host.models import default_models, find_model, served_name
+from jobs.host.models import default_cache, default_models, find_model, served_name
 from jobs.settings import CommaSeparated, JobsSettings
 from jobs.telemetry.logs import LogFormat, LogLevel
 from jobs.telemetry.text import shown
@@ -46,6 +46,13 @@ class WorkerSettings(JobsSettings):
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     # what networks in torch compute in; "auto": fp32 on a CPU, else what the weights are stored in
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    # networks in torch on CUDA: replay calls of equal shapes as CUDA graphs
+    graphs: bool = True
+    # compile the blocks that a network in torch repeats; the first start takes minutes longer
+    compile: bool = False
+    # where calibrations, compiled blocks and TensorRT's engines are kept; empty: nowhere;
+    # default: `sfumato` in `XDG_CACHE_HOME`
+    cache: Path | None = Field(default_factory=default_cache)
     # what the model's own safety checker flags: not checked, blurred, or the job refused
     safety: Literal["off", "blur", "refuse"] = "off"
     device: str = "auto"  # "auto": the first CUDA device, else the CPU
@@ -77,6 +84,11 @@ class WorkerSettings(JobsSettings):
     metrics_port: int = Field(0, ge=0, le=65535)  # their port; 0: none
     log_format: LogFormat = "auto"  # "auto": readable in a terminal, JSON elsewhere
     log_level: LogLevel = "INFO"  # least severity that is logged
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _nowhere(cls, folder: object) -> object:
+        return None if folder in ("", None) else folder
 
     @field_validator("model")
     @classmethod

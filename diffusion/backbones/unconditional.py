@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from diffusion.backbones.backbone import Condition
 from diffusion.backbones.layout import Layout, Loaded
+from diffusion.backends.acceleration import PLAIN, Acceleration
 from diffusion.backends.backend import torch_name
 from diffusion.backends.packed import pack
 from diffusion.backends.torch import traced
@@ -25,17 +26,21 @@ MOST_LABEL = 2**20  # of classes whose number is embedded as a timestep is
 
 
 class PixelUNet:
-    """A UNet of pixels in PyTorch; on the CPU traced and with packed convolutions."""
+    """A UNet of pixels in PyTorch.
 
-    def __init__(self, unet: Any, device: torch.device) -> None:
+    On the CPU it is traced and its convolutions packed, unless it is compiled.
+    """
+
+    def __init__(self, unet: Any, device: torch.device, acceleration: Acceleration = PLAIN) -> None:
         unet = unet.to(device).eval().requires_grad_(False)
         self.name = torch_name(unet.dtype)
-        self._network: Any = Labelled(unet) if unet.class_embedding is not None else Plain(unet)
+        network: Any = Labelled(unet) if unet.class_embedding is not None else Plain(unet)
         self._labelled = unet.class_embedding is not None
-        if device.type == "cpu":
+        if not acceleration.compile(unet) and device.type == "cpu":
             side = unet.config.sample_size
             pack(unet, side if isinstance(side, int) else max(side))
-            self._network = traced(self._network, _example(unet, 2, 1), _example(unet, 3, 2))
+            network = traced(network, _example(unet, 2, 1), _example(unet, 3, 2))
+        self._network = acceleration.recorded(network, device)
 
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
@@ -175,7 +180,9 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
     size = config["sample_size"]
     return Loaded(
         backbone=lambda: PixelUNet(
-            load_part(UNet2DModel, _place(folder), config, dtype), parts.device
+            load_part(UNet2DModel, _place(folder), config, dtype),
+            parts.device,
+            parts.acceleration,
         ),
         text=ClassPrompt(parts.device, classes, names) if classes else NoPrompt(parts.device),
         channels=int(config.get("in_channels", 3)),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffusion.backends.acceleration import PLAIN, Acceleration
 from diffusion.backends.backend import EXTRAS, Added, torch_name
 from diffusion.backends.packed import pack
 
@@ -16,21 +17,26 @@ TOLERANCE = 1e-4
 
 
 class TorchBackend:
-    """Runs diffusers' ``UNet2DConditionModel``; on the CPU traced and with packed convolutions."""
+    """Runs diffusers' ``UNet2DConditionModel``.
 
-    def __init__(self, unet: Any, device: torch.device) -> None:
+    On the CPU it is traced and its convolutions packed, unless it is compiled.
+    """
+
+    def __init__(self, unet: Any, device: torch.device, acceleration: Acceleration = PLAIN) -> None:
         unet = unet.to(device).eval().requires_grad_(False)
         self.name = torch_name(unet.dtype)
-        if device.type == "cpu":
+        if device.type != "cpu":
+            # Convolutions of an accelerator take this layout without transposing.
+            unet = unet.to(memory_format=torch.channels_last)
+        network: Any = positional(unet)
+        if not acceleration.compile(unet) and device.type == "cpu":
             pack(unet, int(unet.config.sample_size))
             examples = [
                 [*unet_example(unet, rows, times, tokens).values()]
                 for rows, times, tokens in ((2, 1, 8), (3, 2, 5))
             ]
-            self._unet: Any = traced(positional(unet), *examples)
-        else:
-            # Convolutions of an accelerator take this layout without transposing.
-            self._unet = positional(unet.to(memory_format=torch.channels_last))
+            network = traced(network, *examples)
+        self._unet = acceleration.recorded(network, device)
 
     def predict(
         self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None

@@ -16,6 +16,7 @@ from torch import Tensor
 from diffusion.backbones.backbone import Backbone
 from diffusion.backbones.layout import Layout, Loaded, PromptEncoder, of_named_class
 from diffusion.backbones.layouts import layout_of
+from diffusion.backends.acceleration import PLAIN, Acceleration
 from diffusion.backends.backend import DTYPES
 from diffusion.backends.onnx.backend import OnnxExport
 from diffusion.backends.onnx.files import (
@@ -34,6 +35,7 @@ from diffusion.errors import BundleError, NonFiniteError, ScheduleError
 from diffusion.files import INDEX, SCHEDULER_CONFIG, check_files, digest, part_folder, read_json
 from diffusion.model import OF_SAMPLER, Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
+from diffusion.parts.tiled import in_tiles
 from diffusion.parts.upcast import decoder_name
 from diffusion.samplers.registry import SAMPLERS
 from diffusion.schedules.clip import estimate_bound
@@ -61,6 +63,7 @@ class Bundle:
         clip: float | None = None,
         *,
         zeros_for_none: bool = False,
+        acceleration: Acceleration = PLAIN,
     ) -> None:
         """Zeros may stand for no negative prompt; ``clip`` bounds the estimate to ± this."""
         self.info = info
@@ -68,10 +71,16 @@ class Bundle:
         self.backbone = backbone
         self.device = device
         self.clip = clip
+        self.acceleration = acceleration  # of the network
         self._text = text
         self.decoder = decoder
         self.previews = decoder  # may be one that takes less time
         self._zeros_for_none = zeros_for_none
+
+    @property
+    def few_sizes(self) -> bool:
+        """Whether batches ought to come in a few sizes, since each new one is recorded."""
+        return self.acceleration.records(self.device)
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str], *, alone: bool = False) -> list[Conditioning]:
@@ -85,13 +94,18 @@ class Bundle:
         return found.zeros() if prompt == "" and self._zeros_for_none else found
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, *, alone: bool = False) -> NDArray[np.uint8]:
+    def decode(
+        self, latents: Tensor, *, alone: bool = False, tiled: bool = False
+    ) -> NDArray[np.uint8]:
         """Return images (B, H, W, 3) uint8 of latents (B, C, h, w) at sigma 0.
+
+        ``tiled`` decodes them tile by tile, in less memory, where the decoder can.
 
         Raises:
             NonFiniteError: the decoder returned NaN or infinity; the message names it.
         """
-        return _pixels(self.decoder, torch.split(latents, 1) if alone else [latents])
+        decoder = in_tiles(self.decoder) if tiled else self.decoder
+        return _pixels(decoder, torch.split(latents, 1) if alone else [latents])
 
     @torch.inference_mode()
     def preview(self, latents: Tensor) -> NDArray[np.uint8]:
@@ -123,6 +137,7 @@ def load_bundle(
     dtype: str = "auto",
     precision: str = "fp32",
     sessions: SessionSettings | None = None,
+    acceleration: Acceleration = PLAIN,
     name: str | None = None,
 ) -> Bundle:
     """Load a model directory: only safetensors and verified ONNX graphs; nothing is downloaded.
@@ -155,7 +170,8 @@ def load_bundle(
         preferred = dtype == "auto" and _prefers_onnx(folder, precision, sha256, place)
         backend = "onnx" if asked or preferred else "torch"
     if backend == "torch":
-        return assemble(folder, TorchParts(folder, place, DTYPES.get(dtype)), sha256, name)
+        parts = TorchParts(folder, place, DTYPES.get(dtype), acceleration)
+        return assemble(folder, parts, sha256, name)
     if dtype != "auto":
         raise BundleError(f"the dtype {dtype!r} is torch's; an export has a precision of its own")
     manifest = read_manifest(folder, precision, sha256)
@@ -202,6 +218,7 @@ def assemble(
         parts.device,
         clip,
         zeros_for_none=loaded.zeros_for_none,
+        acceleration=parts.acceleration,
     )
 
 

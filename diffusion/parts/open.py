@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from diffusion.backends.acceleration import PLAIN, Acceleration
 from diffusion.backends.onnx.backend import OnnxBackend, OnnxDecoder, OnnxEncoder, OnnxExport
 from diffusion.backends.torch import TorchBackend
 from diffusion.codec import Decoder, KLDecoder, PatchPCACodec
@@ -15,6 +16,7 @@ from diffusion.errors import BundleError
 from diffusion.files import INDEX, read_json
 from diffusion.parts.loading import DIFFUSERS_STEM, described, load_part, one_line
 from diffusion.parts.prompt import PROJECTION_DIM, Encoder, TorchEncoder, torch_encoder
+from diffusion.parts.tiled import TilingDecoder
 from diffusion.parts.unet_config import unet_config
 from diffusion.parts.upcast import UpcastDecoder
 from diffusion.parts.weights import check_weights, read_weights, stored_dtype
@@ -27,16 +29,21 @@ class TorchParts:
     """A bundle's networks in PyTorch."""
 
     def __init__(
-        self, folder: Path, device: torch.device, dtype: torch.dtype | None = None
+        self,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        acceleration: Acceleration = PLAIN,
     ) -> None:
         """Without a ``dtype`` they compute in float32 on the CPU, elsewhere as they are stored."""
         self._folder = folder
         self.device = device
+        self.acceleration = acceleration
         self.dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
 
     def backend(self) -> TorchBackend:
         """Load the UNet."""
-        return TorchBackend(load_unet(self._folder, self.dtype), self.device)
+        return TorchBackend(load_unet(self._folder, self.dtype), self.device, self.acceleration)
 
     def network(self, kind: Any, part: str, config: Mapping[str, Any]) -> Any:
         """Load a network of diffusers' class ``kind``.
@@ -45,7 +52,9 @@ class TorchParts:
             BundleError: it is broken.
         """
         network = load_part(kind, self._folder / part, config, self.dtype)
-        return network.to(self.device).eval().requires_grad_(False)
+        network = network.to(self.device).eval().requires_grad_(False)
+        self.acceleration.compile(network)
+        return self.acceleration.recorded(network, self.device)
 
     def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Load a text encoder."""
@@ -55,9 +64,12 @@ class TorchParts:
     def decoder(self) -> tuple[Decoder, int]:
         """Load the codec; return it and the number of pixels per latent."""
         decoder, factor = load_decoder(self._folder, self.device, self.dtype)
-        if isinstance(decoder, KLDecoder) and decoder.vae.dtype == torch.float16:
-            return upcast(decoder, self._folder, self.device), factor
-        return decoder, factor
+        if not isinstance(decoder, KLDecoder):
+            return decoder, factor
+        tiling = TilingDecoder(decoder)
+        if decoder.vae.dtype == torch.float16:
+            return upcast(tiling, self._folder, self.device), factor
+        return tiling, factor
 
 
 class OnnxParts:
@@ -67,6 +79,7 @@ class OnnxParts:
         self._folder = folder
         self._export = export
         self.device = device
+        self.acceleration = PLAIN
 
     def backend(self) -> OnnxBackend:
         """Open the UNet."""
@@ -89,7 +102,12 @@ class OnnxParts:
 
 def upcast(half: Decoder, folder: Path, device: torch.device) -> UpcastDecoder:
     """Return a decoder that falls back on the same weights in float32, loaded once needed."""
-    return UpcastDecoder(half, lambda: load_decoder(folder, device, torch.float32)[0])
+
+    def full() -> Decoder:
+        decoder, _ = load_decoder(folder, device, torch.float32)
+        return TilingDecoder(decoder) if isinstance(decoder, KLDecoder) else decoder
+
+    return UpcastDecoder(half, full)
 
 
 def load_unet(folder: Path, dtype: torch.dtype | None) -> Any:

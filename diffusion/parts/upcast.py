@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from diffusion.codec import Decoder
+from diffusion.parts.tiled import in_tiles
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,15 @@ class UpcastDecoder:
         self._half = half
         self._load_full = load_full
         self._full: Decoder | None = None  # loaded once it is needed
+
+    @property
+    def tiled(self) -> "UpcastDecoder":
+        """The same decoder, tile by tile where its decoders can."""
+
+        def full() -> Decoder:
+            return in_tiles(self._load_full())
+
+        return UpcastDecoder(in_tiles(self._half), full)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (B, 3, H, W) float32 in [−1, 1]."""

@@ -22,6 +22,12 @@ def default_models() -> Path:
     return Path(data) / "sfumato" / "models"
 
 
+def default_cache() -> Path:
+    """Return where this user's workers keep what can be made again: ``$XDG_CACHE_HOME/sfumato``."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache) / "sfumato"
+
+
 class ModelsSettings(BaseSettings):
     """The models directory, for those who need nothing else."""
 

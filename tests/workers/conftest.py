@@ -1,7 +1,9 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,10 +37,26 @@ def benches_stop(nothing_is_left_open: None) -> Iterator[None]:
         Bench.running.pop().engine.stop()
 
 
+@pytest.fixture(autouse=True)
+def no_worker_ends_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise where a worker in this process would end it: that fails one test, not all of them."""
+
+    def exits(code: int) -> None:
+        raise AssertionError(f"a worker ended its process with {code}; its log says why")
+
+    os_of_workers = SimpleNamespace(_exit=exits, EX_SOFTWARE=os.EX_SOFTWARE)
+    monkeypatch.setattr("workers.ops.ending.os", os_of_workers)
+
+
 @pytest.fixture
 async def inside(
-    request: pytest.FixtureRequest, bundle: Bundle, jobs_settings: JobsSettings, tmp_path: Path
+    request: pytest.FixtureRequest,
+    bundle: Bundle,
+    jobs_settings: JobsSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Inside]:
+    monkeypatch.setattr("workers.host.FAREWELL_S", 20.0)  # beyond a wait for the processor
     # A lease that outlasts the worst wait for the processor: other processes run tests, too.
     options = {"slots": 2, "rows_per_tick": 4, "renew_s": 0.2, "lease_s": 20.0}
     given = getattr(request, "param", {})

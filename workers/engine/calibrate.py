@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import linear_regression, median
 from time import perf_counter
 from typing import TypeVar
@@ -35,12 +35,17 @@ BUDGET_S = 3.2
 ticks are long enough to be measured well."""
 
 
+PADDED = 1.1
+"""A batch is padded if it takes at most so many times as long for it."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """A batch size and what the device does with it."""
 
     rows_per_tick: int
     rows_per_s: float  # at base resolution, so units per second too; 0: it did not fit in memory
+    batch_sizes: tuple[int, ...] = ()  # that smaller batches are padded to; none: they are not
 
 
 def calibrate(bundle: Bundle, most: int) -> Calibration:
@@ -48,7 +53,11 @@ def calibrate(bundle: Bundle, most: int) -> Calibration:
 
     That is of speeds in service, where each tick takes a little longer.
     """
-    return best_of(speeds_by_rows(bundle, sizes(most)))
+    speeds = speeds_by_rows(bundle, sizes(most))
+    found = best_of(speeds)
+    if not (bundle.few_sizes and speeds):
+        return found
+    return replace(found, batch_sizes=batch_sizes(*tick_cost_s(speeds), found.rows_per_tick))
 
 
 def measure(bundle: Bundle, rows_per_tick: int) -> Calibration:
@@ -76,6 +85,18 @@ def best_of(speeds: Mapping[int, float]) -> Calibration:
     tick_ms, row_ms = (round(1000 * cost_s, 3) for cost_s in tick_cost_s(speeds))
     log.info("calibrated", rows_per_tick=chosen, rows_per_s=shown, tick_ms=tick_ms, row_ms=row_ms)
     return Calibration(chosen, speeds[chosen])
+
+
+def batch_sizes(tick_s: float, row_s: float, most: int) -> tuple[int, ...]:
+    """Return the fewest sizes up to ``most`` such that padding to them costs a tenth at most.
+
+    A tick takes ``tick_s + row_s · rows``.
+    """
+    chosen = [most]
+    for rows in range(most - 1, 0, -1):
+        if tick_s + row_s * chosen[-1] > PADDED * (tick_s + row_s * rows):
+            chosen.append(rows)
+    return tuple(reversed(chosen))
 
 
 def tick_cost_s(speeds: Mapping[int, float]) -> tuple[float, float]:
@@ -160,8 +181,8 @@ def _fitting(bundle: Bundle, rows_to_try: Sequence[int], stack: ExitStack) -> di
         reports: list[Report] = []
         engine = full_engine(bundle, rows, reports.append)
         stack.callback(engine.stop)
-        if not engines and bundle.device.type != "cpu":
-            engine.tick()  # an accelerator loads its libraries
+        if not engines:
+            _warm_up(bundle, engine)
         before, started = engine.stats.rows, perf_counter()
         engine.tick()
         while engine.doubts:
@@ -175,6 +196,16 @@ def _fitting(bundle: Bundle, rows_to_try: Sequence[int], stack: ExitStack) -> di
             break
         engines[rows] = _Warm(engine, row_s)
     return engines
+
+
+def _warm_up(bundle: Bundle, engine: Engine) -> None:
+    """Make ticks that do not count: an accelerator loads its libraries, blocks are compiled."""
+    if bundle.acceleration.compiled:
+        single = full_engine(bundle, 1)  # of its own: a dimension of one is not taken as any
+        single.tick()
+        single.stop()
+    if bundle.acceleration.compiled or bundle.device.type != "cpu":
+        engine.tick()
 
 
 def sizes(most: int) -> list[int]:

@@ -6,6 +6,7 @@ last tick, half of a step) overlaps with the forward pass.
 """
 
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +42,7 @@ class EngineSettings:
     slots: int = 20
     rows_per_tick: int = 16  # forward rows; a guided image costs two
     deterministic: bool = False  # pad every batch to rows_per_tick
+    batch_sizes: Sequence[int] = ()  # else pad it to the next of these, in ascending order
     checkpoint_s: float = 1.0  # between two checkpoints of every image, at least; 0: each tick
     preview_s: float = 0.2  # between two previews of an image, about
     ageing: float = 0.25
@@ -101,6 +103,10 @@ class Engine:
         """Seconds since the last tick while there is work, else 0."""
         return max(0.0, monotonic() - self._last_tick_at) if self._busy else 0.0
 
+    @property
+    def _works(self) -> bool:
+        return bool(self._slots) or self._postprocess.waits
+
     def start(self) -> None:
         """Start the engine thread."""
         self._thread.start()
@@ -140,7 +146,7 @@ class Engine:
     def _wait_for_work(self) -> bool:
         """Return True once there is work, False once the engine stops."""
         with self._wake:
-            while not (self._stopping or self._calls or self._waiting or self._slots):
+            while not (self._stopping or self._calls or self._waiting or self._works):
                 self._busy = False
                 self._wake.wait()
             if not (self._stopping or self._busy):
@@ -217,7 +223,7 @@ class Engine:
 
         When the device runs out of memory the bound is lowered and the next tick tries again.
         """
-        pad_to = self.rows_per_tick if self._settings.deterministic else None
+        pad_to = self._padded(sum(slot.guidance.passes for slot in batch))
         try:
             postprocess = self._postprocess.run
             return [evaluate(self._bundle, batch, pad_to, self._overlap, postprocess)]
@@ -237,6 +243,14 @@ class Engine:
             return [each for slot in batch for each in self._evaluate([slot])]
         self._fail(batch[0].request, code, detail)
         return []
+
+    def _padded(self, rows: int) -> int | None:
+        """Return the size that a batch of so many rows is padded to, if it is."""
+        if self._settings.deterministic:
+            return self.rows_per_tick
+        sizes = self._settings.batch_sizes
+        at = bisect_left(sizes, rows)
+        return min(sizes[at], self.rows_per_tick) if at < len(sizes) else None
 
     def _advance(self, passes: Sequence[Evaluated]) -> None:
         """Move the evaluated slots on by a row; free those that are done or not finite."""
@@ -296,3 +310,4 @@ class Engine:
             self._save_at = self._last_tick_at + self._until_next_save_s(slots)
         if not self._slots:
             self._postprocess.run()
+            self._last_tick_at = monotonic()

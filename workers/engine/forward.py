@@ -48,6 +48,8 @@ class Overlap:
 
     def __init__(self, device: torch.device) -> None:
         self._pool = ThreadPoolExecutor(1, "engine-overlap") if device.type == "cpu" else None
+        self._device = device
+        self._side: torch.cuda.Stream | None = None
         self._first: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
 
@@ -63,6 +65,24 @@ class Overlap:
         (self._first if first else self._later).append(partial(_settle, future, call))
         self._pool.submit(self._run_next)
         return Pending(partial(_take_back, future, call) if first else future.result, future.done)
+
+    def aside(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Return a call that waits for what the device was given until now, not for its next pass.
+
+        What it reads back from a CUDA device comes on a second stream.
+        """
+        if self._device.type != "cuda":
+            return call
+        if self._side is None:
+            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side = self._side
+        side.wait_stream(torch.cuda.current_stream(side.device))
+
+        def beside() -> None:
+            with torch.cuda.stream(side):
+                call()
+
+        return beside
 
     def _run_next(self) -> None:
         if self._first:
@@ -126,7 +146,8 @@ def evaluate(
         pad_to=pad_to,
         clip=bundle.clip,
     )
-    precomputed = overlap.submit(partial(_precompute, inputs, slots, postprocess), first=True)
+    beside = partial(_precompute, inputs, slots, overlap.aside(postprocess))
+    precomputed = overlap.submit(beside, first=True)
     try:
         prediction = inputs.predict(bundle.backbone)
     finally:

@@ -1,6 +1,7 @@
 """Postprocessing of a tick: copying states, decoding and reporting, deferred to the next pass."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
@@ -53,9 +54,20 @@ class Postprocess:
         self._preview_s = preview_s
         self._previewed_at = 0.0
         self._tasks: list[Callable[[], None]] = []
+        self._finished: deque[Slot] = deque()  # to be decoded
+        self._pass_s = 0.0  # of the last pass
+
+    @property
+    def waits(self) -> bool:
+        """Whether finished images wait to be decoded."""
+        return bool(self._finished)
 
     def run(self) -> None:
-        """Run the tasks collected so far."""
+        """Run the tasks collected so far, then decode finished images.
+
+        Once that has taken as long as the last pass, the others wait for the next call: images
+        under way are not held up for long by a decoder.
+        """
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             try:
@@ -65,6 +77,11 @@ class Postprocess:
                     raise
                 # A preview that cannot be decoded must not hold up the next report.
                 log.exception("postprocessing failed")
+        until = monotonic() + self._pass_s
+        while self._finished:
+            self._finish(self._finished.popleft())
+            if monotonic() >= until:
+                break
 
     def report(self, report: Report) -> None:
         """Report something after what was collected before."""
@@ -79,17 +96,22 @@ class Postprocess:
         self._tasks.append(partial(self._progress, tick, evaluated, moved, time()))
         self._tasks.append(partial(self._save, early))
         self._tasks.append(partial(self._preview, evaluated))
-        self._tasks.extend(partial(self._finish, slot) for slot in moved if slot.done)
+        self._tasks.append(partial(self._finished.extend, [s for s in moved if s.done]))
+        self._pass_s = evaluated.model_s + evaluated.step_s
 
     def save(self, slots: Sequence[Slot]) -> None:
         """Report the states of all slots that have moved since their last checkpoint."""
         self._tasks.append(partial(self._save, slots))
 
     def release(self, job_id: str, slots: Sequence[Slot]) -> None:
-        """Report that a job's slots are free, with their states."""
-        self._tasks.append(
-            lambda: self._report(Released(job_id, tuple(slot.save() for slot in slots)))
-        )
+        """Report that a job's slots are free, with their states; first its finished images."""
+        self._tasks.append(partial(self._release, job_id, slots))
+
+    def _release(self, job_id: str, slots: Sequence[Slot]) -> None:
+        for slot in [slot for slot in self._finished if slot.request.job_id == job_id]:
+            self._finished.remove(slot)
+            self._finish(slot)
+        self._report(Released(job_id, tuple(slot.save() for slot in slots)))
 
     def _progress(
         self, tick: int, evaluated: Evaluated, moved: Sequence[Slot], ended_at: float
@@ -182,4 +204,11 @@ class Postprocess:
             if not is_out_of_memory(error):
                 raise
         free_memory(self._bundle.device)  # of batches, which are larger
-        return self._bundle.decode(slot.state[:1])
+        try:
+            return self._bundle.decode(slot.state[:1])
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory(self._bundle.device)
+        log.warning("no memory to decode an image whole", job_id=slot.request.job_id)
+        return self._bundle.decode(slot.state[:1], tiled=True)

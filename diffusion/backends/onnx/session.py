@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.backends.onnx.files import Graph, check_external_data, shared_weights
+from diffusion.backends.onnx.files import UNET, Graph, check_external_data, shared_weights
+from diffusion.backends.onnx.tensorrt import provider_options
 from diffusion.errors import BundleError
+from diffusion.files import read_json
 
 log = logging.getLogger(__name__)
 PROVIDERS = {
@@ -41,6 +43,8 @@ class SessionSettings:
 
     provider: str = "auto"  # "auto" is the device's: cpu or cuda
     threads: int = 0  # for operators on the CPU; 0: as many as torch has
+    cache: Path | None = None  # where TensorRT keeps its engines; None: nowhere
+    most_rows: int = 40  # of a batch
 
 
 class Session:
@@ -104,6 +108,8 @@ def _open(
 
     provider = chosen_provider(settings.provider, device)
     options = _options(settings)
+    if graph.part != UNET and provider == PROVIDERS["tensorrt"]:
+        provider = PROVIDERS["cuda"]  # runs once an image: an engine would not pay
     try:
         model = onnx.load(graph.path, load_external_data=False)
         check_external_data(model, files, graph)
@@ -114,8 +120,11 @@ def _open(
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in held.values()]
             options.add_external_initializers(list(held), values)
             source = model.SerializeToString()
+        providers = _with_device(provider, device)
+        if provider == PROVIDERS["tensorrt"]:
+            providers[0][1].update(_sizes(model, bundle, settings))
         session = onnxruntime.InferenceSession(
-            source, options, providers=_with_device(provider, device), enable_fallback=0
+            source, options, providers=providers, enable_fallback=0
         )
     except BundleError:
         raise
@@ -128,6 +137,21 @@ def _open(
         )
     _log_elsewhere(graph.path.name, session, provider)
     return session, values
+
+
+def _sizes(model: Any, bundle: Path, settings: SessionSettings) -> dict[str, Any]:
+    """Return what TensorRT is told of a UNet."""
+    from onnx import TensorProto
+
+    inputs = {
+        entry.name: [each.dim_param or each.dim_value for each in entry.type.tensor_type.shape.dim]
+        for entry in model.graph.input
+    }
+    side = read_json(bundle / "unet" / "config.json").get("sample_size")
+    halves = any(each.data_type == TensorProto.FLOAT16 for each in model.graph.initializer)
+    return provider_options(
+        inputs, int(side or 64), settings.most_rows, settings.cache, halves=halves
+    )
 
 
 def _options(settings: SessionSettings) -> Any:
@@ -188,7 +212,7 @@ def chosen_provider(name: str, device: torch.device) -> str:
 def _with_device(provider: str, device: torch.device) -> list[Any]:
     if device.type == "cpu":
         return [provider]
-    place = {"device_id": device.index or 0}
+    place: dict[str, Any] = {"device_id": device.index or 0}
     cuda = (PROVIDERS["cuda"], place | CUDA)
     # CUDA takes the nodes that TensorRT has no kernel for.
     return [cuda] if provider == PROVIDERS["cuda"] else [(provider, place), cuda]

@@ -1,10 +1,13 @@
 """Overlapping calls and postprocessing: in order, none lost to another's fault."""
 
 import threading
+from copy import copy
 from functools import partial
+from time import sleep
 
 import pytest
 import torch
+from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from tests.workers.harness import image_request
@@ -85,3 +88,68 @@ def test_an_image_whose_decoding_fails_fails_alone(bundle: Bundle) -> None:
     _, failed = reports
     assert isinstance(failed, Failed)
     assert failed.code == "internal"
+
+
+class SlowDecoder:
+    """Takes so long for an image."""
+
+    def __init__(self, bundle: Bundle, seconds: float) -> None:
+        self._inner = bundle.decoder
+        self._seconds = seconds
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Wait, then decode."""
+        sleep(self._seconds)
+        return self._inner.decode(latents)
+
+
+def test_many_that_end_at_once_do_not_hold_up_the_others(bundle: Bundle) -> None:
+    reports: list[Report] = []
+    slow = copy(bundle)
+    slow.decoder = SlowDecoder(bundle, 0.05)
+    postprocess = Postprocess(slow, reports.append, preview_s=0.0)
+    slots = [moved_slot(bundle, job_id=f"job{n}", steps=1) for n in range(6)]
+    states = torch.stack([slot.state for slot in slots])
+    ended = Evaluated(slots, states[:, 0], states, [True] * 6, 0.08, 0.0)
+    postprocess.advanced(0, ended, slots)
+    counts: list[int] = []
+    while not counts or postprocess.waits:
+        postprocess.run()
+        counts.append(sum(isinstance(report, Finished) for report in reports))
+    assert counts == [2, 4, 6]
+    assert [r.job_id for r in reports if isinstance(r, Finished)] == [f"job{n}" for n in range(6)]
+
+
+def test_a_job_that_leaves_takes_its_finished_images_with_it(bundle: Bundle) -> None:
+    reports: list[Report] = []
+    postprocess = Postprocess(bundle, reports.append, preview_s=0.0)
+    first, second, third = (moved_slot(bundle, job_id=name, steps=1) for name in ("a", "b", "b"))
+    for tick, slot in enumerate((first, second, third)):
+        postprocess.advanced(tick, evaluated(slot, slot.state[:1]), [slot])
+    postprocess.release("b", [])
+    postprocess.run()
+    seen = [r for r in reports if isinstance(r, Finished | Released)]
+    assert [r.job_id for r in seen] == ["b", "b", "b", "a"]
+    assert isinstance(seen[2], Released)
+
+
+def test_an_image_that_does_not_fit_in_memory_is_decoded_in_tiles(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    decode = Bundle.decode
+
+    def scarce(self: Bundle, latents: Tensor, **options: bool) -> object:
+        asked.append(options.get("tiled", False))
+        if not asked[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(self, latents)
+
+    monkeypatch.setattr(Bundle, "decode", scarce)
+    reports: list[Report] = []
+    postprocess = Postprocess(bundle, reports.append, preview_s=0.0)
+    slot = moved_slot(bundle, steps=1)
+    postprocess.advanced(0, evaluated(slot, slot.state[:1]), [slot])
+    postprocess.run()
+    assert isinstance(reports[-1], Finished)
+    assert asked == [False, False, True]
