@@ -44,6 +44,8 @@ class ModelInfo:
     examples: tuple[str, ...] = ()
     default_schedule: str = OF_SAMPLER
     token_side: int | None = None  # pixels an image token, of models that have tokens
+    classes: int | None = None  # of a model that is asked for one, numbered from 0
+    class_names: tuple[str, ...] = ()  # by number: one or several with commas, or "" for none
 
     def image_tokens(self, width: int, height: int) -> int | None:
         """Return how many tokens an image has, where its noise levels may depend on them."""
@@ -53,7 +55,7 @@ class ModelInfo:
 
 OVERRIDES = frozenset(field.name for field in fields(ModelInfo)) - {
     "sha256", "prediction_type", "num_train_timesteps", "latent_channels", "latent_scale_factor",
-    "embeds_guidance", "prompt", "token_side",
+    "embeds_guidance", "prompt", "token_side", "classes", "class_names",
 }  # fmt: skip
 
 

@@ -18,9 +18,11 @@ from jobs.schema import (
     JobWarning,
     WarningCode,
 )
+from jobs.telemetry.text import shown
 
 T = TypeVar("T")
 
+MOST_DIGITS = 20  # of a class's number
 LATER_START = {"leading", "model"}
 """Schedules that need not begin at the highest noise level."""
 
@@ -43,6 +45,9 @@ class SamplerEntry(BaseModel):
     )
     uses_eta: bool
     default_schedule: str
+    few_rows: dict[str, dict[int, int]] = Field(
+        default_factory=dict, description="Rows of few steps where they are others, by schedule."
+    )
     schedules: tuple[str, ...]
     max_steps: Positive
     schedule_max_steps: dict[str, int] = Field(
@@ -56,7 +61,8 @@ class SamplerEntry(BaseModel):
     def rows(self, steps: int, schedule: str) -> int:
         """Return the UNet evaluations for one image without guidance."""
         offset = self.rows_offsets.get(schedule, self.rows_offset)
-        return 1 if steps == 1 else self.rows_per_step * steps + offset
+        usual = 1 if steps == 1 else self.rows_per_step * steps + offset
+        return self.few_rows.get(schedule, {}).get(steps, usual)
 
 
 class ModelEntry(BaseModel):
@@ -89,6 +95,14 @@ class ModelEntry(BaseModel):
         default="text",
         description="What a prompt is: text, the number or name of a class, or without effect. "
         "Only text is guided.",
+    )
+    classes: Positive | None = Field(  # entries of former versions have none
+        None,
+        description="Of a model whose prompt is a class: how many there are, numbered from 0; "
+        "null: only workers know.",
+    )
+    class_names: tuple[str, ...] = Field(
+        (), description="Their names by number: one or several with commas, or empty for none."
     )
     languages: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
@@ -140,6 +154,8 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         raise InvalidRequest("num_inference_steps", f"{_chosen(sampler, schedule)} {most} steps")
     if request.eta is not None and not sampler.uses_eta:
         raise InvalidRequest("eta", f"sampler {sampler.name!r} does not use eta")
+    if model.prompt == "class" and model.classes is not None:
+        _check_class(request.prompt, model.classes, model.class_names)
     width = _side("width", _given(request.width, model.width), model)
     height = _side("height", _given(request.height, model.height), model)
     if width * height > model.max_pixels:
@@ -157,6 +173,28 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         "height": height,
     }
     return JobSpec.model_validate(fields)
+
+
+def _check_class(prompt: str, classes: int, names: tuple[str, ...]) -> None:
+    """Refuse a prompt that is neither the number nor the name of a class. Raises: InvalidRequest.
+
+    Names are compared as workers do: of several with commas each is one, and case does not count.
+    """
+    given = prompt.strip()
+    if given.isascii() and given.isdecimal() and len(given) < MOST_DIGITS:
+        known = int(given) < classes
+    else:
+        wanted = given.casefold()
+        known = wanted != "" and any(
+            wanted == name.strip().casefold() for each in names for name in each.split(",")
+        )
+    if not known:
+        named = ", or one of their names" if any(names) else ""
+        raise InvalidRequest(
+            "prompt",
+            f"{shown(prompt)} is no class of this model: they are numbered from 0 to "
+            f"{classes - 1}{named}",
+        )
 
 
 def _chosen(sampler: SamplerEntry, schedule: str) -> str:

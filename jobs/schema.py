@@ -52,7 +52,7 @@ class Priority(StrEnum):
 
 
 Durable = Literal["relaxed", "strict"]
-OutputFormat = Literal["png", "webp"]
+OutputFormat = Literal["png", "webp", "jpeg", "avif"]
 OnDisconnect = Literal["continue", "cancel"]
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -133,7 +133,9 @@ class JobRequest(BoundedRequest):
         description="Steps between previews; 0 disables them. "
         "They are also limited to a few a second.",
     )
-    output_format: OutputFormat = Field("png", description="File format of the images.")
+    output_format: OutputFormat = Field(
+        "png", description="File format of the images; `png` and `webp` are lossless."
+    )
     webhook: Webhook | None = Field(None, description="Where to report the job's end.")
     durable: Durable | None = Field(
         None,

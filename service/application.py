@@ -21,6 +21,7 @@ from service.api import jobs as jobs_api
 from service.api import scaling as scaling_api
 from service.api import webhooks as webhooks_api
 from service.api.authentication import Authentication
+from service.dialects.openai_images import OPENAI
 from service.door import opened
 from service.http import problem
 from service.http.body_limit import BodyLimit
@@ -29,6 +30,7 @@ from service.http.request_context import RequestContext
 from service.metrics.replica import DoorCounters, counters_served
 from service.settings import ServiceSettings
 
+DIALECTS = (OPENAI,)
 DESCRIPTION = """
 Submit a prompt, follow the picture as it takes shape, fetch it. A job survives the worker that
 draws it. Errors are `application/problem+json` (RFC 9457) with a stable identifier in `code`.
@@ -65,11 +67,14 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
         redirect_slashes=False,  # to an absolute URL, which is wrong behind a proxy
     )
     app.state.counters = counters
+    app.state.dialects = [each for each in DIALECTS if each.name in settings.dialects]
     problem.install(app)
     for api in (
         jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health, docs_api
     ):  # fmt: skip
         app.include_router(api.router)
+    for dialect in app.state.dialects:
+        app.include_router(dialect.router)
     # The last one added is the outermost: it sees the responses of all the others.
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s

@@ -36,6 +36,8 @@ class Loaded:
     token: int | None = None  # latents a side of an image token, which levels may depend on
     embeds_guidance: bool = False  # the network takes the guidance scale as an input
     prompt: PromptKind = "text"
+    classes: int | None = None  # of prompts that are one, numbered from 0
+    class_names: tuple[str, ...] = ()  # by number: one or several with commas, or "" for none
     zeros_for_none: bool = False  # zeros stand for a negative prompt that is not given
     pixels: bool = False  # the latents are the image itself: there is no VAE
     steps: int | None = None  # the default number, where it is not the layout's

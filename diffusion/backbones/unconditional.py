@@ -189,6 +189,8 @@ def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts) -> Loaded:
         side=size if isinstance(size, int) else (size[0], size[1]),
         multiple=2 ** (len(config["block_out_channels"]) - 1),
         prompt="class" if classes else "none",
+        classes=classes or None,
+        class_names=_labels(index) if classes else (),
         pixels=True,
     )
 
@@ -201,6 +203,11 @@ def _names(index: Mapping[str, Any], classes: int) -> dict[str, int]:
             raise BundleError(f"{INDEX}: id2label has a class {number} of {classes}")
         found |= dict.fromkeys((name.strip().casefold() for name in names.split(",")), int(number))
     return found
+
+
+def _labels(index: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = {int(number): names for number, names in (index.get("id2label") or {}).items()}
+    return tuple(labels.get(number, "") for number in range(max(labels, default=-1) + 1))
 
 
 def _scheduler(index: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,12 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import torch
 from torch import nn
 
 from diffusion.backends.graphs import Graphed
+from diffusion.errors import BundleError
 
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -30,9 +32,17 @@ class Acceleration:
 
         Return whether it is. Shapes are dynamic: batches, images and prompts of other sizes are no
         reason to compile again.
+
+        Raises:
+            BundleError: there is no compiler.
         """
         if not self.compiled:
             return False
+        if not any(map(which, compilers())):
+            raise BundleError(
+                f"compiling a network needs a C++ compiler: none of {', '.join(compilers())} "
+                "is in PATH"
+            )
         if self.cache is not None:
             os.environ.setdefault(INDUCTOR_CACHE, str(self.cache / "inductor"))
         for block in repeated_blocks(network):
@@ -45,6 +55,11 @@ class Acceleration:
 
 
 PLAIN = Acceleration(graphs=False)
+
+
+def compilers() -> list[str]:
+    """Return the commands of which torch calls one."""
+    return [os.environ[name] for name in ("CXX", "CC") if os.environ.get(name)] or ["g++", "gcc"]
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:

@@ -304,6 +304,8 @@ def _info(
         "max_pixels": 2 * width * height,
         "embeds_guidance": loaded.embeds_guidance,
         "prompt": loaded.prompt,
+        "classes": loaded.classes,
+        "class_names": loaded.class_names,
         "token_side": loaded.token and loaded.token * factor,
     }
     extra = folder / "sfumato.json"

@@ -2,12 +2,16 @@
 
 from fastapi import APIRouter
 
+from jobs.telemetry.text import shown
 from service.api.caller import GUARDED, AnyCaller, MetricsCaller
 from service.door import DoorDep
 from service.http.documented import problems
+from service.http.problem import Refusal
 from service.resources.representations import (
+    ListedModel,
     ModelList,
     ModelView,
+    OneModel,
     SamplerList,
     SamplerView,
     WorkerView,
@@ -21,12 +25,20 @@ async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
     """Return all models that workers have announced, with their limits and samplers."""
     workers = await door.workers.get()
     warm = {each.model for each in workers if each.loaded and not each.draining}
+    known = await door.catalogue()
     return ModelList(
-        models=tuple(
-            ModelView(**model.model_dump(), warm=model.name in warm)
-            for model in await door.catalogue()
-        )
+        models=tuple(ModelView(**each.model_dump(), warm=each.name in warm) for each in known),
+        data=tuple(ListedModel(id=each.name) for each in known),
     )
+
+
+@router.get("/v1/models/{name}", summary="Get a model", responses=problems(*GUARDED, 404))
+async def get_model(door: DoorDep, caller: AnyCaller, name: str) -> OneModel:
+    """Return a model with its limits and samplers."""
+    for known in (await list_models(door, caller)).models:
+        if known.name == name:
+            return OneModel(**known.model_dump(), id=name)
+    raise Refusal(404, "not_found", f"there is no model {shown(name)}")
 
 
 @router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))

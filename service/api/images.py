@@ -23,6 +23,8 @@ _IMAGE: Responses = {
         "content": {
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "image/webp": {"schema": {"type": "string", "format": "binary"}},
+            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+            "image/avif": {"schema": {"type": "string", "format": "binary"}},
         },
         "headers": {"ETag": {"schema": {"type": "string"}}},
     },

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from fastapi import Request
+from redis.asyncio import Redis
 
 from jobs.errors import TransientStoreError
 from jobs.redis.connection import ask, connect, disconnect
@@ -48,6 +49,11 @@ class RateLimiter:
         self._settings = settings
         script = (files("service.auth") / "rate_limit.lua").read_text()
         self._script = self._redis.register_script(script)
+
+    @property
+    def redis(self) -> Redis:
+        """The connections, for other counters of the door."""
+        return self._redis
 
     async def take(self, buckets: Sequence[Bucket]) -> tuple[bool, tuple[Level, ...]]:
         """Return whether every bucket held a request, and how full they are now.

@@ -9,7 +9,9 @@ from pathlib import Path
 from service.client.errors import ClientError
 from service.resources.representations import ImageView, JobView
 
-EXTENSIONS = {"image/png": "png", "image/webp": "webp"}
+EXTENSIONS = {
+    "image/png": "png", "image/webp": "webp", "image/jpeg": "jpg", "image/avif": "avif",
+}  # fmt: skip
 PROMPT_BYTES = 60
 PART_BYTES = 64  # of a name that the service sent; file systems allow 255 in all
 

@@ -90,9 +90,17 @@ class Refusal(Exception):
 
 
 def problem_response(scope: Scope, refusal: Refusal) -> Response:
-    """Return a refusal as a response; its code is recorded in the request's state."""
+    """Return a refusal as a response; its code is recorded in the request's state.
+
+    Where the path is a dialect's it has that dialect's shape.
+    """
     state = scope.setdefault("state", {})
     state["problem"] = refusal.code
+    app = scope.get("app")
+    for dialect in getattr(app and app.state, "dialects", ()):
+        if dialect.paths.fullmatch(str(scope.get("path", ""))):
+            response: Response = dialect.refused(scope, refusal)
+            return response
     problem = Problem(
         type=f"urn:sfumato:problem:{refusal.code}",
         title=refusal.code.replace("_", " ").capitalize(),

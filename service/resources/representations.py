@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -158,10 +158,25 @@ class ModelView(ModelEntry):
     warm: bool = Field(description="A live worker has its weights loaded.")
 
 
+class ListedModel(View):
+    """A model as OpenAI's API lists it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(0, description="Unknown: 0.")
+    owned_by: str = "sfumato"
+
+
+class OneModel(ModelView, ListedModel):
+    """A model by its name, as our clients and OpenAI's read it."""
+
+
 class ModelList(View):
     """The models that workers have announced."""
 
     models: tuple[ModelView, ...]
+    object: Literal["list"] = "list"
+    data: tuple[ListedModel, ...] = Field((), description="The same, as OpenAI's clients read it.")
 
 
 class SamplerView(SamplerEntry):

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
 from service.settings import ServiceSettings
 from tests.deploy.tools import (
@@ -319,3 +320,37 @@ def test_the_door_can_be_shut_for_a_restore() -> None:
     ]
     assert reaching == ["keda", "monitoring", "kuberay-operator"]
     assert not any("ipBlock" in peer for rule in policy["egress"] for peer in rule.get("to", ()))
+
+
+def test_a_pool_s_models_are_mounted_each_on_its_own(tmp_path: Path) -> None:
+    given = {
+        "name": "a",
+        "weights": {"path": "/opt/a"},
+        "modelMemory": "9000000000",
+        "pool": [
+            {"name": "b", "weights": {"path": "/opt/b"}},
+            {"name": "c", "weights": {"pvc": {"claim": "models", "path": "c"}}},
+            {
+                "name": "d",
+                "weights": {
+                    "url": "https://example.com/d.tar", "sha256": "0" * 64, "size": "9Gi",
+                },
+            },
+        ],
+    }  # fmt: skip
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"models": [given]}))
+    pod = pod_of(only(documents(rendered(values)), "Deployment", "sfumato-worker-a"))
+    (container,) = pod["containers"]
+    variables = environment(container)
+    assert variables["SFUMATO_MODEL"] == "/opt/a"
+    assert variables["SFUMATO_POOL"] == "/opt/b,/pool/c,/pool/d/d"
+    assert variables["SFUMATO_MODEL_MEMORY"] == "9000000000"
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert (mounts["pool-c"], mounts["pool-d"]) == ("/pool/c", "/pool/d")
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    assert {"pool-c", "pool-d"} <= volumes
+    assert "pool-b" not in volumes
+    (init,) = pod["initContainers"]
+    assert init["command"][4:7] == ["https://example.com/d.tar", "--name", "d"]
+    assert environment(init)["SFUMATO_MODELS"] == "/pool/d"

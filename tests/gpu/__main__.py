@@ -19,7 +19,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from tests.gpu import breaking, parity, raw, service
+from tests.gpu import breaking, parity, raw, service, waits
 from tests.gpu.ground import Figures, Ground, NotRun, Part
 
 OUT = Path("out/gpu.json")
@@ -30,6 +30,7 @@ PARTS = (
     Part("emoji, served", service.emoji, needs_s=40),
     Part("SD 1.5, raw", raw.sd15, needs_s=30),
     Part("SD 1.5, served", service.sd15, needs_s=60),
+    Part("host waits", waits.check, needs_s=20),
     Part("kill and resume", breaking.kill_and_resume, needs_s=60),
     Part("out of memory", breaking.out_of_memory, needs_s=60),
 )

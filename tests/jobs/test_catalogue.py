@@ -196,3 +196,30 @@ def test_a_schedule_s_maximum_is_below_the_sampler_s() -> None:
     lowered = JobRequest(prompt="a red apple")
     (warning,) = warnings(lowered, resolve(lowered, model), model)
     assert warning.detail.endswith("schedule 'model' supports at most 8 steps")
+
+
+CLASSES = MODEL.model_copy(
+    update={"prompt": "class", "classes": 12, "class_names": ("tench, Tinca tinca", "", "Hen")}
+)
+
+
+@pytest.mark.parametrize("prompt", ["0", "11", " 3 ", "007", "tench", "TINCA TINCA", " hen"])
+def test_the_number_or_a_name_of_a_class_is_taken(prompt: str) -> None:
+    assert resolve(JobRequest(prompt=prompt), CLASSES).prompt == prompt
+
+
+@pytest.mark.parametrize(
+    "prompt", ["12", "-1", "1.0", "", "te", "tench, Tinca tinca", "٣", "9" * 30]
+)
+def test_a_prompt_that_is_no_class_is_refused(prompt: str) -> None:
+    with pytest.raises(InvalidRequest, match="numbered from 0 to 11, or one of their") as refused:
+        resolve(JobRequest(prompt=prompt), CLASSES)
+    assert refused.value.field == "prompt"
+    unnamed = CLASSES.model_copy(update={"class_names": ()})
+    with pytest.raises(InvalidRequest, match=r"numbered from 0 to 11$"):
+        resolve(JobRequest(prompt=prompt), unnamed)
+
+
+def test_where_only_workers_know_the_classes_any_prompt_is_taken() -> None:
+    unknown = CLASSES.model_copy(update={"classes": None, "class_names": ()})
+    assert resolve(JobRequest(prompt="hen"), unknown).prompt == "hen"

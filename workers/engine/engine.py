@@ -155,7 +155,7 @@ class Engine:
             return not self._stopping
 
     def tick(self) -> bool:
-        """Schedule, evaluate, advance, report; return False where there was nothing to do.
+        """Schedule, evaluate, advance, report; return False once there is nothing left to do.
 
         Raises:
             Exception: the device is broken. No image is failed for it.
@@ -165,7 +165,7 @@ class Engine:
         batch = self._schedule()
         if not batch:
             self._report()
-            return False
+            return self._postprocess.waits
         full = self._is_full(batch)
         passes = self._evaluate(batch)
         self._advance(passes)

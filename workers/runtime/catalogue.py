@@ -9,6 +9,10 @@ from diffusion.schedules.schedule import NoiseSchedule, sampling_levels
 from jobs.catalogue import ModelEntry, SamplerEntry
 
 COUNTED_STEPS = 6
+FEW_STEPS = (2, 3)
+"""Of which some samplers take other numbers of rows than the rule says."""
+MOST_NAME_CHARS = 2**17
+"""Of the names of classes; with more of them, only workers know which there are."""
 
 
 def sampler_entry(
@@ -18,6 +22,7 @@ def sampler_entry(
     info = sampler_info(name)
     schedules = info.offered(noise_schedule)
     offsets = {s: _rows_offset(info, noise_schedule, s, image_tokens) for s in schedules}
+    few = {s: _few_rows(info, noise_schedule, s, image_tokens, offsets[s]) for s in schedules}
     most = min(info.max_steps, noise_schedule.num_train_timesteps)
     maxima = {s: _max_steps(noise_schedule, s, most, image_tokens) for s in schedules}
     return SamplerEntry(
@@ -30,6 +35,7 @@ def sampler_entry(
         uses_eta=info.eta is not None,
         default_schedule=info.usual_schedule(noise_schedule),
         rows_offsets={s: offset for s, offset in offsets.items() if offset != info.rows_offset},
+        few_rows={s: rows for s, rows in few.items() if rows},
         schedules=schedules,
         max_steps=most,
         schedule_max_steps={s: steps for s, steps in maxima.items() if steps < most},
@@ -65,6 +71,26 @@ def _rows_offset(
     return table.rows - info.rows_per_step * steps
 
 
+def _few_rows(
+    info: SamplerInfo,
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    image_tokens: int | None,
+    offset: int,
+) -> dict[int, int]:
+    """Return the rows of few steps that are not ``rows_per_step`` for each and the offset."""
+    most = min(info.max_steps, noise_schedule.num_train_timesteps)
+    found = {}
+    for steps in FEW_STEPS:
+        if steps <= _max_steps(noise_schedule, schedule, most, image_tokens):
+            rows = compile_table(
+                info.name, noise_schedule, schedule=schedule, steps=steps, image_tokens=image_tokens
+            ).rows
+            if rows != info.rows_per_step * steps + offset:
+                found[steps] = rows
+    return found
+
+
 def model_entry(
     info: ModelInfo,
     noise_schedule: NoiseSchedule,
@@ -73,6 +99,7 @@ def model_entry(
     cold_start_s: float = 0.0,
 ) -> ModelEntry:
     """Return a model as the catalogue lists it, with this worker's measurements."""
+    listed = sum(len(name) + 1 for name in info.class_names) <= MOST_NAME_CHARS
     return ModelEntry(
         name=info.name,
         title=info.title,
@@ -85,6 +112,8 @@ def model_entry(
         max_pixels=info.max_pixels,
         embeds_guidance=info.embeds_guidance,
         prompt=info.prompt,
+        classes=info.classes if listed else None,
+        class_names=info.class_names if listed else (),
         default_steps=info.default_steps,
         default_sampler=info.default_sampler,
         default_schedule=None if info.default_schedule == OF_SAMPLER else info.default_schedule,

@@ -1,7 +1,7 @@
 """Finished images and previews as files, with their generation parameters embedded."""
 
 from io import BytesIO
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import orjson
@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
 from diffusion.samplers.registry import sampler_info
-from jobs.schema import JobSpec
+from jobs.schema import JobSpec, OutputFormat
 
 SCHEDULE_TYPES = {
     "leading": "DDIM",
@@ -24,9 +24,22 @@ SCHEDULE_TYPES = {
 }
 """AUTOMATIC1111's names of our schedules, whose levels these are."""
 
-CONTENT_TYPES = {"png": "image/png", "webp": "image/webp"}
+CONTENT_TYPES = {each: f"image/{each}" for each in get_args(OutputFormat)}
 PREVIEW_CONTENT_TYPE = "image/webp"
 BLUR = 12  # radii of the blur along a picture's longer side
+JPEG_SEGMENT = 64_000
+"""Bytes of parameters in a JPEG file, whose parts end at 64 KiB: the JSON goes before the text."""
+GENERATED = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" '
+    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    "Iptc4xmpExt:DigitalSourceType="
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+).encode()
+"""IPTC's mark of a picture that a model generated, as XMP."""
 EXIF_IFD = 0x8769
 USER_COMMENT = 0x9286
 MAKER_NOTE = 0x927C
@@ -93,18 +106,26 @@ def _quoted(text: str) -> str:
 def encode(
     pixels: NDArray[np.uint8], output_format: str, values: dict[str, Any], *, blur: bool = False
 ) -> bytes:
-    """Return pixels (H, W, 3) as a PNG or lossless WebP file; equal input gives equal bytes.
+    """Return pixels (H, W, 3) as a file; equal input gives equal bytes.
 
-    Either has the parameters as text and as JSON. ``blur`` leaves no more of it than its colours.
+    PNG and WebP are lossless. Each has the parameters as text and as JSON, and says in XMP that it
+    was generated. ``blur`` leaves no more of the picture than its colours.
     """
     image = Image.fromarray(pixels)
     if blur:
         image = image.filter(ImageFilter.GaussianBlur(max(image.size) / BLUR))
     out = BytesIO()
-    if output_format == "png":
-        image.save(out, "PNG", pnginfo=_chunks(values), compress_level=6)
-    else:
-        image.save(out, "WEBP", lossless=True, method=4, exif=_exif(values))
+    match output_format:
+        case "png":
+            image.save(out, "PNG", pnginfo=_chunks(values), compress_level=6)
+        case "webp":
+            image.save(out, "WEBP", lossless=True, method=4, exif=_exif(values), xmp=GENERATED)
+        case "jpeg":
+            fitting = _exif(values, most=JPEG_SEGMENT)
+            image.save(out, "JPEG", quality=95, subsampling=0, exif=fitting, xmp=GENERATED)
+        case _:
+            exif = _exif(values).tobytes()  # of the object, Pillow writes the first part alone
+            image.save(out, "AVIF", quality=90, speed=8, exif=exif, xmp=GENERATED)
     return out.getvalue()
 
 
@@ -112,13 +133,18 @@ def _chunks(values: dict[str, Any]) -> PngInfo:
     info = PngInfo()
     info.add_text("parameters", infotext(values))  # tEXt, or iTXt beyond Latin-1
     info.add_text("sfumato", orjson.dumps(values).decode())
+    info.add_itxt("XML:com.adobe.xmp", GENERATED.decode())
     return info
 
 
-def _exif(values: dict[str, Any]) -> Image.Exif:
+def _exif(values: dict[str, Any], most: int | None = None) -> Image.Exif:
+    """Return the parameters as Exif; of at most so many bytes, without those that do not fit."""
     exif = Image.Exif()
     comment = b"UNICODE\0" + infotext(values).encode("utf-16-be")
-    exif.get_ifd(EXIF_IFD).update({USER_COMMENT: comment, MAKER_NOTE: orjson.dumps(values)})
+    tags = {USER_COMMENT: comment, MAKER_NOTE: orjson.dumps(values)}
+    while most is not None and tags and sum(map(len, tags.values())) > most:
+        tags.pop(next(iter(tags)))
+    exif.get_ifd(EXIF_IFD).update(tags)
     return exif
 
 

@@ -92,6 +92,8 @@ def test_a_prompt_is_a_class_s_number_or_name(labelled: Path, tmp_path: Path) ->
     folder = copy(labelled, tmp_path / "named")
     names = {"7": "Ship, liner", "3": "cat"}
     named = load_bundle(with_values(folder, "model_index.json", id2label=names))
+    assert named.info.classes == 10
+    assert named.info.class_names == ("", "", "", "cat", "", "", "", "Ship, liner")
     for prompt, label in (("ship", 7), ("LINER", 7), ("cat", 3), ("9", 9)):
         (found,) = named.encode_prompts([prompt])
         assert found.embeddings.item() == label

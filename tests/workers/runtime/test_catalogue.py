@@ -36,7 +36,7 @@ def test_rows_that_are_announced_are_those_of_the_tables(name: str) -> None:
         assert entry.schedules == info.offered(noise_schedule)
         assert entry.default_schedule in entry.schedules
         for schedule in entry.schedules:
-            for steps in (1, 3, 4, 11):
+            for steps in (1, 2, 3, 4, 5, 11):
                 table = compile_table(sampler, noise_schedule, schedule=schedule, steps=steps)
                 assert entry.rows(steps, schedule) == table.rows, (sampler, schedule, steps)
 
@@ -86,3 +86,13 @@ def test_a_sampler_that_has_no_schedule_for_the_model_is_not_announced(bundle: B
     )
     names = {sampler.name for sampler in model_entry(bundle.info, noise_schedule).samplers}
     assert names == set(SAMPLERS) - {"lcm"}
+
+
+def test_names_of_classes_are_listed_unless_they_are_too_many(bundle: Bundle) -> None:
+    names = ("tench, Tinca tinca", "", "hen")
+    known = replace(bundle.info, prompt="class", classes=1000, class_names=names)
+    entry = model_entry(known, bundle.noise_schedule)
+    assert (entry.classes, entry.class_names) == (1000, names)
+    many = replace(known, class_names=("a name",) * 30_000)
+    entry = model_entry(many, bundle.noise_schedule)
+    assert (entry.classes, entry.class_names) == (None, ())

@@ -176,6 +176,6 @@ redis://{{ include "sfumato.fullname" . }}-redis:6379/0
 
 {{/* A model's worker values: those under `worker`, overridden by the model's own. */}}
 {{- define "sfumato.worker" -}}
-{{- $own := omit .model "name" "modelName" "weights" "gpus" -}}
+{{- $own := omit .model "name" "modelName" "weights" "gpus" "pool" "modelMemory" -}}
 {{- mergeOverwrite (deepCopy .root.Values.worker) $own | toYaml -}}
 {{- end -}}

@@ -1,0 +1,373 @@
+"""OpenAI's Images API, as its own clients call it."""
+
+import asyncio
+import base64
+import contextlib
+import math
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from time import monotonic
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.types import Scope
+
+from jobs.catalogue import ModelEntry
+from jobs.errors import JobNotFound, JobsError
+from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRecord, JobRequest, JobStatus, OutputFormat
+from jobs.store import Event
+from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller
+from service.api.jobs import create, latest, require_json
+from service.api.waiting import wait_for_end
+from service.dialects.dialect import Dialect, first_field, json_error
+from service.dialects.retries import key_of_try
+from service.door import Door, DoorDep
+from service.http.documented import Responses
+from service.http.event_stream import EventStream
+from service.http.idempotency import parse_key
+from service.http.problem import Refusal, printable, refusal_of
+from service.resources.links import Links
+
+router = APIRouter(tags=["OpenAI Images"])
+
+MAX_N = 10
+MAX_PARTIALS = 3
+SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
+STEPS_OF_QUALITY = {"low": 0.5, "high": 2.0, "hd": 2.0}
+"""Times the model's default number of steps; other qualities are that number."""
+OURS = {"num_images": "n", "width": "size", "height": "size", "metadata": "user"}
+"""What its clients call our fields."""
+
+Quality = Literal["auto", "standard", "low", "medium", "high", "hd"]
+
+
+class ImageGeneration(BaseModel):
+    """The body of a request; other keys of OpenAI's are refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str
+    model: str | None = None
+    n: int | None = Field(None, ge=1, le=min(MAX_N, MAX_IMAGES))
+    size: str | None = Field(None, description="`WIDTHxHEIGHT`, or `auto` for the model's own.")
+    quality: Quality | None = Field(
+        None, description="`low` halves the model's default number of steps, `high` doubles it."
+    )
+    background: Literal["auto", "opaque"] | None = None
+    moderation: Literal["auto", "low"] | None = None
+    output_format: OutputFormat | None = None
+    output_compression: Literal[100] | None = None
+    response_format: Literal["url", "b64_json"] | None = Field(
+        None, description="Both are given if it is absent."
+    )
+    stream: bool | None = None
+    partial_images: int | None = Field(None, ge=0, le=MAX_PARTIALS)
+    user: str | None = Field(None, max_length=512)
+    negative_prompt: str | None = None
+    num_inference_steps: int | None = Field(None, ge=1, le=MAX_STEPS)
+    guidance_scale: float | None = None
+    seed: int | None = None
+    sampler: str | None = None
+
+    def job(self, model: ModelEntry) -> JobRequest:
+        """Return the job that it asks for. Raises: Refusal, pydantic.ValidationError."""
+        if self.stream and (self.n or 1) > 1:
+            raise Refusal(400, "invalid_request", "n must be 1 with stream", field="n")
+        if self.partial_images and not self.stream:
+            detail = "partial_images are sent with stream=true alone"
+            raise Refusal(400, "invalid_request", detail, field="partial_images")
+        steps = self.num_inference_steps or self._steps(model)
+        given: dict[str, Any] = {
+            "model": model.name,
+            "num_images": self.n,
+            "output_format": self.output_format,
+            "negative_prompt": self.negative_prompt,
+            "num_inference_steps": steps,
+            "guidance_scale": self.guidance_scale,
+            "seed": self.seed,
+            "sampler": self.sampler,
+            "metadata": None if self.user is None else {"user": self.user},
+            **self._size(),
+        }
+        partials = self.partial_images or 0
+        usual = steps or model.default_steps
+        every = max(1, usual // (partials + 1)) if partials else 0
+        fields = {name: value for name, value in given.items() if value is not None}
+        return JobRequest.model_validate({"prompt": self.prompt, "preview": every} | fields)
+
+    def _steps(self, model: ModelEntry) -> int | None:
+        share = STEPS_OF_QUALITY.get(self.quality or "auto")
+        return None if share is None else max(1, math.ceil(share * model.default_steps))
+
+    def _size(self) -> dict[str, int]:
+        if self.size in (None, "auto"):
+            return {}
+        match = SIZE.fullmatch(self.size or "")
+        if match is None:
+            detail = f"size {self.size!r} is neither WIDTHxHEIGHT nor auto"
+            raise Refusal(400, "invalid_request", detail, field="size")
+        return {"width": int(match[1]), "height": int(match[2])}
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    error: ErrorDetail
+
+
+def _refusals(*statuses: int) -> Responses:
+    each: dict[str, Any] = {"model": ErrorBody, "description": "Refused; `error` says why."}
+    return {status: each for status in (*statuses, 500, 503)}
+
+
+_GENERATED: Responses = {
+    200: {
+        "description": "The images, or with `stream` events until there is one.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/event-stream": {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/images/generations",
+    summary="Generate images as OpenAI does",
+    dependencies=[Depends(require_json)],
+    response_class=Response,
+    responses=_GENERATED | _refusals(*GUARDED, 400, 408, 409, 413, 415, 501),
+)
+async def generate(
+    request: Request,
+    body: ImageGeneration,
+    door: DoorDep,
+    caller: JobsCaller,
+    links: CallerLinks,
+    x_stainless_retry_count: Annotated[int, Header(ge=0)] = 0,
+) -> Response:
+    """Draw images and answer with them, or stream estimates of one until it is done."""
+    try:
+        job = body.job(await door.model(body.model))
+    except ValidationError as error:  # of values that our own API refuses
+        found = [each | {"loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(found) from error
+    key = parse_key(request.headers.getlist("idempotency-key"))
+    counts = "x-stainless-retry-count" in request.headers
+    if key is None and counts:
+        key = await key_of_try(door, caller, job, x_stainless_retry_count)
+    if body.stream:
+        return await _streamed(
+            request, door, caller, links, body, await create(door, caller, job, key)
+        )
+    with door.listeners.listening(caller.holder):
+        record = await create(door, caller, job, key)
+        if not record.status.ended:
+            await wait_for_end(door, request, record, door.settings.dialect_wait_s)
+            record = await latest(door, record)
+    _check_ended(record)
+    pictures = [await _picture(door, request, links, body, record, i.index) for i in record.images]
+    return JSONResponse(
+        {
+            "created": int(record.created_at),
+            "data": pictures,
+            "size": f"{record.spec.width}x{record.spec.height}",
+            "output_format": record.spec.output_format,
+            "background": "opaque",
+            "quality": body.quality or "auto",
+        }
+    )
+
+
+def _check_ended(record: JobRecord) -> None:
+    """Raise what a client is told of a job without images. Raises: Refusal."""
+    if record.status is JobStatus.SUCCEEDED:
+        return
+    if record.error is not None:
+        filtered = record.error.code == "content_filtered"
+        raise Refusal(400 if filtered else 500, record.error.code, record.error.detail)
+    if record.status.ended:
+        raise Refusal(409, f"job_{record.status}", f"job {record.id} is {record.status}")
+    raise _not_ended(record)
+
+
+def _not_ended(record: JobRecord) -> Refusal:
+    detail = f"job {record.id} goes on: GET /v1/jobs/{record.id}"
+    return Refusal(408, "not_ended", detail, retry_after_s=1)  # a retry waits for the same job
+
+
+async def _picture(
+    door: Door, request: Request, links: Links, body: ImageGeneration, record: JobRecord, index: int
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if body.response_format != "url":
+        image = await door.store.image(record.id, index)
+        found["b64_json"] = base64.b64encode(image.data).decode()
+    if body.response_format != "b64_json":
+        found["url"] = _absolute(request, links).image(record.id, index)
+    return found
+
+
+def _absolute(request: Request, links: Links) -> Links:
+    """Return links that a client can open: by the host it called, if there is no public URL."""
+    if links.public_url:
+        return links
+    return replace(links, public_url=str(request.base_url).rstrip("/"))
+
+
+async def _streamed(
+    request: Request,
+    door: Door,
+    caller: Caller,
+    links: Links,
+    body: ImageGeneration,
+    record: JobRecord,
+) -> Response:
+    with door.listeners.listening(caller.holder):
+        pass  # or refused, before the response begins
+    door.listeners.enter(caller.holder)
+    return EventStream(
+        _events(door, body, record),
+        keep_alive_s=door.settings.keep_alive_s,
+        closing=door.closing,
+        on_left=lambda: None,
+        on_end=lambda: door.listeners.leave(caller.holder),
+    )
+
+
+async def _events(door: Door, body: ImageGeneration, record: JobRecord) -> AsyncGenerator[bytes]:
+    """Yield as many estimates as were asked for, spread over the steps, and the image."""
+    wanted, sent = body.partial_images or 0, 0
+    about = {
+        "created_at": int(record.created_at),
+        "size": f"{record.spec.width}x{record.spec.height}",
+        "quality": body.quality or "auto",
+        "background": "opaque",
+    }
+    with door.following(record.id), door.counters.streams.track_inprogress():
+        try:
+            async for batch in _in_time(door, record):
+                for event in batch:
+                    if event.kind != "preview" or sent >= wanted:
+                        continue
+                    if event.data["step"] * (wanted + 1) < record.total_steps * (sent + 1):
+                        continue
+                    yield _frame(
+                        "image_generation.partial_image",
+                        about
+                        | {
+                            "b64_json": base64.b64encode(event.data["data"]).decode(),
+                            "partial_image_index": sent,
+                            "output_format": event.data["content_type"].rpartition("/")[2],
+                        },
+                    )
+                    sent += 1
+            record = await door.store.get(record.id)
+            _check_ended(record)
+            image = await door.store.image(record.id, 0)
+        except JobNotFound:
+            yield _error(Refusal(404, "not_found", f"job {record.id} was deleted"))
+        except JobsError as error:
+            yield _error(refusal_of(error))
+        except Refusal as refusal:
+            yield _error(refusal)
+        else:
+            yield _frame(
+                "image_generation.completed",
+                about
+                | {
+                    "b64_json": base64.b64encode(image.data).decode(),
+                    "output_format": record.spec.output_format,
+                    "usage": USAGE,
+                },
+            )
+
+
+async def _in_time(door: Door, record: JobRecord) -> AsyncGenerator[tuple[Event, ...]]:
+    """Yield a job's events to its end. Raises: Refusal, it takes too long."""
+    ends_at = monotonic() + door.settings.dialect_wait_s
+    async with contextlib.aclosing(door.store.event_batches(record.id, None)) as batches:
+        while True:
+            try:
+                yield await asyncio.wait_for(anext(batches), ends_at - monotonic())
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _not_ended(record) from None
+
+
+USAGE = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "total_tokens": 0,
+}
+"""Clients expect it; nothing is counted in tokens here."""
+
+
+def _frame(kind: str, data: dict[str, Any]) -> bytes:
+    return format_sse_event(data_str=orjson.dumps({"type": kind} | data).decode(), event=kind)
+
+
+def _error(refusal: Refusal) -> bytes:
+    return format_sse_event(data_str=orjson.dumps(error_body(refusal)).decode())
+
+
+@router.post(
+    "/v1/images/edits",
+    summary="Not supported",
+    status_code=400,
+    response_class=Response,
+    responses=_refusals(*GUARDED, 400, 408, 413),
+)
+@router.post(
+    "/v1/images/variations",
+    summary="Not supported",
+    status_code=400,
+    response_class=Response,
+    responses=_refusals(*GUARDED, 400, 408, 413),
+)
+async def refuse_edits(caller: JobsCaller) -> Response:
+    """Refuse what the service cannot do yet."""
+    raise Refusal(400, "not_supported", "images are generated from prompts alone here")
+
+
+def error_body(refusal: Refusal) -> dict[str, Any]:
+    """Return an error as OpenAI's clients read it."""
+    field = first_field(refusal)
+    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    usual = "server_error" if refusal.status >= 500 else "invalid_request_error"
+    detail = ErrorDetail(
+        message=printable(refusal.detail),
+        type=kind.get(refusal.status, usual),
+        param=OURS.get(field or "", field),
+        code=refusal.code,
+    )
+    return ErrorBody(error=detail).model_dump()
+
+
+def refused(scope: Scope, refusal: Refusal) -> Response:
+    """Return a refusal as OpenAI's API sends it: what is wrong with a request is 400."""
+    status = 400 if refusal.status == 422 else refusal.status
+    response = json_error(refusal, status, error_body(refusal))
+    if status == 500:  # a job that failed: the client would draw it again, twice
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
+OPENAI = Dialect("openai", router, re.compile(r"/v1/images/.*"), refused)

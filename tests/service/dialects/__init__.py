@@ -1,0 +1,1 @@
+"""Other APIs, called by their own unmodified clients."""

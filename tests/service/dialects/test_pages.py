@@ -1,0 +1,53 @@
+"""The examples of the pages about other APIs run as they are written."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs.redis.store import RedisStore
+from jobs.store import Claim
+from service.settings import ServiceSettings
+from tests.jobs.examples import claim
+from tests.service.served import served
+from tests.service.worker import PNG, advance, finish
+
+PAGES = Path(__file__).parents[3] / "docs" / "apis"
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def examples(page: Path) -> list[str]:
+    """Return a page's programs in Python."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+async def test_openai_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "openai.md")
+    assert ADDRESS in example
+
+    async def work(held: Claim) -> None:
+        for step in range(1, held.record.total_steps):
+            await advance(store, held, step, preview=True)
+        await finish(store, held)
+
+    with served(settings) as (url, _):
+        run = asyncio.create_task(
+            asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-c", example.replace(ADDRESS, url)],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )
+        )  # fmt: skip
+        for _ in range(2):
+            while not (await store.backlog("toy")).pending_jobs and not run.done():
+                await asyncio.sleep(0.01)
+            assert not run.done(), run.result().stderr
+            await work(await claim(store))
+        outcome = await run
+    assert outcome.returncode == 0, outcome.stderr
+    kinds = [line.split()[0] for line in outcome.stdout.splitlines()]
+    assert kinds == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
+    assert [path.read_bytes() for path in sorted(tmp_path.glob("*.png"))] == [PNG, PNG]
