@@ -59,6 +59,13 @@ class UnknownModel(InvalidRequest):
     """No worker has announced this model."""
 
 
+class NotBegun(JobsError):
+    """A job without a step that could be its last."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} has not begun: there is nothing to end it with")
+
+
 class IdempotencyConflict(JobsError):
     """This idempotency key was used before with another request."""
 

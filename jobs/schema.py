@@ -260,6 +260,7 @@ class JobRecord(BaseModel):
     results_dropped: bool = False  # the images' bytes are gone
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()  # at most one of a code
+    finished_early: Count | None = None  # the step at which its images were asked to end
     evaluations: Count = 0  # UNet rows evaluated, recomputed ones included
     running_s: Amount = 0.0  # time with workers, over all attempts
     preview_step: Count | None = None  # step of the newest preview kept

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
 
 from jobs.errors import NewerSchema, UnreadableRecord
 from jobs.fleet import Fleet
@@ -97,6 +97,13 @@ class Renewal:
     lost: frozenset[str] = frozenset()  # ids of jobs that this worker no longer holds
     higher_waiting: int | None = None  # rank of a waiting job worth preempting a lower one for
     share: Share | None = None  # else: what another tenant should have
+
+
+class Progressed(NamedTuple):
+    """The outcome of a batch of progress: ids of jobs."""
+
+    lost: frozenset[str] = frozenset()  # that this worker no longer holds
+    finishing: frozenset[str] = frozenset()  # that are to end at their present step
 
 
 @dataclass(frozen=True)
@@ -306,8 +313,8 @@ class JobStore(Fleet, Protocol):
         workers learn of one as such jobs wait.
         """
 
-    async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:
-        """Record and publish progress in one call; return ids whose lease is void."""
+    async def progress(self, updates: Sequence[Progress]) -> Progressed:
+        """Record and publish progress in one call."""
 
     async def preview(self, previews: Sequence[Preview]) -> frozenset[str]:
         """Publish previews in one call; return ids whose lease is void."""
@@ -321,8 +328,8 @@ class JobStore(Fleet, Protocol):
     async def add_image(self, lease: Lease, image: FinishedImage) -> None:
         """Store a finished image and drop its checkpoint."""
 
-    async def finish(self, lease: Lease, evaluations: int) -> JobRecord:
-        """End the job as ``succeeded`` once all images are added; drop its checkpoints."""
+    async def finish(self, lease: Lease, evaluations: int, early: int | None = None) -> JobRecord:
+        """End the job as ``succeeded`` once all images are added, one ``early`` at this step."""
 
     async def fail(self, lease: Lease, error: JobError, *, elsewhere: bool = False) -> JobRecord:
         """End the job as ``failed`` with the reason.
@@ -336,6 +343,9 @@ class JobStore(Fleet, Protocol):
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End the job as ``canceled`` at once; an ended job is returned unchanged."""
+
+    async def finish_now(self, job_id: str) -> JobRecord:
+        """Have a job that was begun end at its present step. Raises: NotBegun."""
 
     async def delete(self, job_id: str) -> None:
         """Cancel the job if it has not ended, then delete its record, images and events."""

@@ -15,12 +15,13 @@ from jobs.telemetry.tracing import open_tracing
 from service.api import catalogue as catalogue_api
 from service.api import docs as docs_api
 from service.api import events as events_api
-from service.api import health
+from service.api import health, many_events
 from service.api import images as images_api
 from service.api import jobs as jobs_api
 from service.api import scaling as scaling_api
 from service.api import webhooks as webhooks_api
 from service.api.authentication import Authentication
+from service.dialects.hugging_face import HUGGING_FACE
 from service.dialects.openai_images import OPENAI
 from service.door import opened
 from service.http import problem
@@ -30,7 +31,7 @@ from service.http.request_context import RequestContext
 from service.metrics.replica import DoorCounters, counters_served
 from service.settings import ServiceSettings
 
-DIALECTS = (OPENAI,)
+DIALECTS = (OPENAI, HUGGING_FACE)
 DESCRIPTION = """
 Submit a prompt, follow the picture as it takes shape, fetch it. A job survives the worker that
 draws it. Errors are `application/problem+json` (RFC 9457) with a stable identifier in `code`.
@@ -70,7 +71,8 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     app.state.dialects = [each for each in DIALECTS if each.name in settings.dialects]
     problem.install(app)
     for api in (
-        jobs_api, events_api, images_api, catalogue_api, scaling_api, webhooks_api, health, docs_api
+        jobs_api, events_api, many_events, images_api, catalogue_api, scaling_api, webhooks_api,
+        health, docs_api,
     ):  # fmt: skip
         app.include_router(api.router)
     for dialect in app.state.dialects:

@@ -33,7 +33,7 @@ class ServiceSettings(JobsSettings):
     url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # minimum lifetime of a signed link
     public_url: str = Field("", max_length=2048)  # base URL of links; default: paths on this host
     # APIs of others that are served beside our own, with commas between; empty: none
-    dialects: CommaSeparated[Literal["openai"]] = ("openai",)
+    dialects: CommaSeparated[Literal["openai", "hugging_face"]] = ("openai", "hugging_face")
     # maximum of a request there that waits for its images; OpenAI's clients give up after 600
     dialect_wait_s: float = Field(3600.0, gt=0, le=86400)
     cors_origins: CommaSeparated[str] = ()  # origins whose pages may call the API; "*": any
@@ -61,6 +61,8 @@ class ServiceSettings(JobsSettings):
     max_listeners: int = Field(4096, ge=1)
     # those of one key, or of one address without a key
     max_listeners_per_caller: int = Field(1024, ge=1)
+    # maximum of a stream of all of a caller's jobs; its client connects again
+    max_stream_s: float = Field(3600.0, gt=0, le=86400)
     # interval between comments on a silent event stream
     keep_alive_s: float = Field(15.0, gt=0, le=300)
     disconnect_grace_s: float = Field(2.0, gt=0)  # time to reconnect before "on_disconnect" cancels

@@ -23,6 +23,7 @@ from jobs.store import (
     Lease,
     Preview,
     Progress,
+    Progressed,
     Renewal,
     RequeueReason,
     Retaken,
@@ -185,7 +186,7 @@ class RedisClaims:
             Share(*(name.decode() for name in names)) if names else None,
         )
 
-    async def progress(self, updates: Sequence[Progress]) -> frozenset[str]:
+    async def progress(self, updates: Sequence[Progress]) -> Progressed:
         """Record and publish progress in one call."""
         rows = [
             _fence(u.lease)
@@ -193,7 +194,8 @@ class RedisClaims:
             | ({} if u.eta_s is None else {"eta_s": round(u.eta_s, 2)})
             for u in updates
         ]
-        return frozenset(i.decode() for i in await self._scripts("progress", {"updates": rows}))
+        found = await self._scripts("progress", {"updates": rows})
+        return Progressed(*(frozenset(i.decode() for i in ids) for ids in found))
 
     async def preview(self, previews: Sequence[Preview]) -> frozenset[str]:
         """Publish previews in one round trip."""
@@ -243,9 +245,12 @@ class RedisClaims:
         if not (await self._scripts.execute(fill))[-1]:
             raise StaleFence(lease.job_id)
 
-    async def finish(self, lease: Lease, evaluations: int) -> JobRecord:
+    async def finish(self, lease: Lease, evaluations: int, early: int | None = None) -> JobRecord:
         """End the job as ``succeeded``."""
-        return await self._leave("finish", lease, status="succeeded", evaluations=evaluations)
+        more = {} if early is None else {"early": early}
+        return await self._leave(
+            "finish", lease, status="succeeded", evaluations=evaluations, **more
+        )
 
     async def fail(self, lease: Lease, error: JobError, *, elsewhere: bool = False) -> JobRecord:
         """End the job as ``failed`` with the reason, or have it tried ``elsewhere`` first."""

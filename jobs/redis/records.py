@@ -113,6 +113,7 @@ def decode(job_id: str, job: JobHash) -> JobRecord:
         "warnings": fields.warnings(),
         "error": fields.get("error", _optional(JobError.model_validate_json), None),
         "evaluations": fields.get("evaluations", int, 0),
+        "finished_early": fields.get("finished_early", _optional(int), None),
         "running_s": fields.get("running_s", float, 0.0),
         "preview_step": fields.get("preview_step", _optional(int), None),
         "traceparent": fields.get("traceparent", text, None),

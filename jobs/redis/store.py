@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Unpack
+from typing import Any, Unpack
 
 import orjson
 
@@ -10,6 +10,7 @@ from jobs.errors import (
     InvalidCursor,
     JobNotFound,
     NewerSchema,
+    NotBegun,
     ResultExpired,
     UnreadableRecord,
 )
@@ -162,12 +163,24 @@ class RedisStore:
         await self._cancel(job_id, delete=False)
         return await self.get(job_id)
 
+    async def finish_now(self, job_id: str) -> JobRecord:
+        """Have a job that was begun end at its present step."""
+        outcome = await self._scripts("finish_now", {"id": job_id})
+        if outcome == -1:
+            raise NotBegun(job_id)
+        self._check_found(job_id, outcome)
+        return await self.get(job_id)
+
     async def delete(self, job_id: str) -> None:
         """Cancel the job if it has not ended, then delete it."""
         await self._cancel(job_id, delete=True)
 
     async def _cancel(self, job_id: str, *, delete: bool) -> None:
         outcome = await self._scripts("cancel", {"id": job_id, "delete": delete})
+        self._check_found(job_id, outcome)
+
+    @staticmethod
+    def _check_found(job_id: str, outcome: Any) -> None:
         if not outcome:
             raise JobNotFound(job_id)
         if outcome != 1:

@@ -32,13 +32,13 @@ async def list_models(door: DoorDep, caller: AnyCaller) -> ModelList:
     )
 
 
-@router.get("/v1/models/{name}", summary="Get a model", responses=problems(*GUARDED, 404))
-async def get_model(door: DoorDep, caller: AnyCaller, name: str) -> OneModel:
+@router.get("/v1/models/{model}", summary="Get a model", responses=problems(*GUARDED, 404))
+async def get_model(door: DoorDep, caller: AnyCaller, model: str) -> OneModel:
     """Return a model with its limits and samplers."""
     for known in (await list_models(door, caller)).models:
-        if known.name == name:
-            return OneModel(**known.model_dump(), id=name)
-    raise Refusal(404, "not_found", f"there is no model {shown(name)}")
+        if known.name == model:
+            return OneModel(**known.model_dump(), id=model)
+    raise Refusal(404, "not_found", f"there is no model {shown(model)}")
 
 
 @router.get("/v1/samplers", summary="List samplers", responses=problems(*GUARDED))

@@ -26,11 +26,12 @@ from service.resources.links import Links
 log = structlog.get_logger()
 router = APIRouter(tags=["jobs"])
 
-_EVENT = {  # the schema of one parsed event
+KINDS = ("status", "progress", "preview", "result")
+EVENT: dict[str, Any] = {  # the schema of one parsed event
     "type": "object",
     "required": ["event", "data"],
     "properties": {
-        "event": {"enum": ["status", "progress", "preview", "result"]},
+        "event": {"enum": KINDS},
         "data": {"type": "string", "contentMediaType": "application/json"},
         "id": {"type": "string", "pattern": r"^\d+-\d+$"},
     },
@@ -38,12 +39,13 @@ _EVENT = {  # the schema of one parsed event
 _STREAM: Responses = {
     200: {
         "description": (
-            "`status` (the job), `progress` {step, total, eta_s}, `preview` {image, step, "
-            "content_type, data in base64} and finally `result` (the job), each with `attempt`."
+            "`status` (the job), `progress` {job, step, total, eta_s}, `preview` {job, image, "
+            "step, content_type, data in base64} and finally `result` (the job), each with "
+            "`attempt`."
         ),
         "content": {
             "text/event-stream": {
-                "schema": _EVENT,
+                "schema": EVENT,
                 "example": (
                     "event: progress\n"
                     'data: {"step":7,"total":20,"eta_s":1.4,"attempt":1}\n'
@@ -144,11 +146,12 @@ async def frame(door: Door, record: JobRecord, event: Event, links: Links) -> by
     data: dict[str, Any]
     if event.kind == "preview":
         data = event.data | {"data": base64.b64encode(event.data["data"]).decode()}
+        data["job"] = record.id
     elif event.kind == "progress":
         step, eta = event.data["step"], event.data["eta_s"]
-        data = {"step": step, "total": record.total_steps, "eta_s": eta}
+        data = {"step": step, "total": record.total_steps, "eta_s": eta, "job": record.id}
     else:
-        data = await _job(door, await door.store.get(record.id), links)
+        data = await _job(door, await door.store.get(record.id), links) | {"job": record.id}
     return format_sse_event(data_str=_json(data, event.attempt), event=event.kind, id=event.id)
 
 

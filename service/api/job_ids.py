@@ -9,7 +9,8 @@ from fastapi import Depends, Path
 
 from jobs.errors import JobNotFound
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+_ID = re.compile(ID_PATTERN)
 
 
 def new_job_id() -> str:

@@ -216,6 +216,20 @@ async def cancel_job(door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
     return await door.view(await door.store.cancel(job.id), links)
 
 
+@router.post(
+    "/v1/jobs/{job_id}/finish",
+    summary="Finish a job now",
+    responses=problems(*GUARDED, 404, 409),
+)
+async def finish_job(door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
+    """End a running job at its present step, with its estimates as its images.
+
+    It succeeds within a moment, and `finished_early` says the step. A job that has ended stays as
+    it is; one that has not begun has no estimate yet.
+    """
+    return await door.view(await door.store.finish_now(job.id), links)
+
+
 @router.delete(
     "/v1/jobs/{job_id}",
     status_code=204,

@@ -92,7 +92,15 @@ def draw(
     Raises:
         ClientError: a request was refused, or the door went away.
     """
-    drawings = [Drawing(client, client.submit(**request)) for request in requests]
+    return follow([Drawing(client, client.submit(**request)) for request in requests], out, console)
+
+
+def follow(drawings: list[Drawing], out: Path, console: Console) -> list[Drawing]:
+    """Follow jobs side by side to their ends, and save their images.
+
+    Raises:
+        ClientError: the door went away, or a job was deleted.
+    """
     with ThreadPoolExecutor(len(drawings)) as threads:
         following = [threads.submit(drawing.follow, out) for drawing in drawings]
         (_show_live if console.is_terminal else _print_lines)(drawings, following, console)

@@ -17,6 +17,7 @@ import typer
 from jobs.telemetry.text import shown
 from service.cli import demo as demonstration
 from service.cli import drawing
+from service.cli.jobs import app as jobs_app
 from service.cli.keys import app as keys_app
 from service.cli.models import app as models_app
 from service.cli.one_line import OneLineErrors
@@ -45,6 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(webhooks_app, name="webhooks")

@@ -118,6 +118,10 @@ class Client:
         params = {name: value for name, value in given.items() if value is not None}
         return self._as(JobList, "/v1/jobs", params=params)
 
+    def finish(self, job_id: str) -> JobView:
+        """End a running job at its present step, with its estimates as its images."""
+        return self._as(JobView, f"{_job(job_id)}/finish", "POST")
+
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job."""
         return self._as(JobView, f"{_job(job_id)}/cancel", "POST")

@@ -6,26 +6,24 @@ import contextlib
 import math
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from time import monotonic
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import format_sse_event
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Scope
 
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobNotFound, JobsError
-from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRecord, JobRequest, JobStatus, OutputFormat
+from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRecord, JobRequest, OutputFormat
 from jobs.store import Event
 from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller
-from service.api.jobs import create, latest, require_json
-from service.api.waiting import wait_for_end
+from service.api.jobs import create, require_json
 from service.dialects.dialect import Dialect, first_field, json_error
+from service.dialects.drawing import absolute, check_ended, drawn, job_of, not_ended
 from service.dialects.retries import key_of_try
 from service.door import Door, DoorDep
 from service.http.documented import Responses
@@ -43,6 +41,9 @@ STEPS_OF_QUALITY = {"low": 0.5, "high": 2.0, "hd": 2.0}
 """Times the model's default number of steps; other qualities are that number."""
 OURS = {"num_images": "n", "width": "size", "height": "size", "metadata": "user"}
 """What its clients call our fields."""
+
+KINDS = {"authentication_error": 401, "permission_error": 403, "rate_limit_error": 429}
+"""Of errors, by status."""
 
 Quality = Literal["auto", "standard", "low", "medium", "high", "hd"]
 
@@ -76,7 +77,7 @@ class ImageGeneration(BaseModel):
     sampler: str | None = None
 
     def job(self, model: ModelEntry) -> JobRequest:
-        """Return the job that it asks for. Raises: Refusal, pydantic.ValidationError."""
+        """Return the job that it asks for. Raises: Refusal, RequestValidationError."""
         if self.stream and (self.n or 1) > 1:
             raise Refusal(400, "invalid_request", "n must be 1 with stream", field="n")
         if self.partial_images and not self.stream:
@@ -98,8 +99,7 @@ class ImageGeneration(BaseModel):
         partials = self.partial_images or 0
         usual = steps or model.default_steps
         every = max(1, usual // (partials + 1)) if partials else 0
-        fields = {name: value for name, value in given.items() if value is not None}
-        return JobRequest.model_validate({"prompt": self.prompt, "preview": every} | fields)
+        return job_of({"prompt": self.prompt, "preview": every} | given)
 
     def _steps(self, model: ModelEntry) -> int | None:
         share = STEPS_OF_QUALITY.get(self.quality or "auto")
@@ -162,11 +162,7 @@ async def generate(
     x_stainless_retry_count: Annotated[int, Header(ge=0)] = 0,
 ) -> Response:
     """Draw images and answer with them, or stream estimates of one until it is done."""
-    try:
-        job = body.job(await door.model(body.model))
-    except ValidationError as error:  # of values that our own API refuses
-        found = [each | {"loc": ("body", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(found) from error
+    job = body.job(await door.model(body.model))
     key = parse_key(request.headers.getlist("idempotency-key"))
     counts = "x-stainless-retry-count" in request.headers
     if key is None and counts:
@@ -175,12 +171,7 @@ async def generate(
         return await _streamed(
             request, door, caller, links, body, await create(door, caller, job, key)
         )
-    with door.listeners.listening(caller.holder):
-        record = await create(door, caller, job, key)
-        if not record.status.ended:
-            await wait_for_end(door, request, record, door.settings.dialect_wait_s)
-            record = await latest(door, record)
-    _check_ended(record)
+    record = await drawn(door, request, caller, job, key)
     pictures = [await _picture(door, request, links, body, record, i.index) for i in record.images]
     return JSONResponse(
         {
@@ -194,23 +185,6 @@ async def generate(
     )
 
 
-def _check_ended(record: JobRecord) -> None:
-    """Raise what a client is told of a job without images. Raises: Refusal."""
-    if record.status is JobStatus.SUCCEEDED:
-        return
-    if record.error is not None:
-        filtered = record.error.code == "content_filtered"
-        raise Refusal(400 if filtered else 500, record.error.code, record.error.detail)
-    if record.status.ended:
-        raise Refusal(409, f"job_{record.status}", f"job {record.id} is {record.status}")
-    raise _not_ended(record)
-
-
-def _not_ended(record: JobRecord) -> Refusal:
-    detail = f"job {record.id} goes on: GET /v1/jobs/{record.id}"
-    return Refusal(408, "not_ended", detail, retry_after_s=1)  # a retry waits for the same job
-
-
 async def _picture(
     door: Door, request: Request, links: Links, body: ImageGeneration, record: JobRecord, index: int
 ) -> dict[str, str]:
@@ -219,15 +193,8 @@ async def _picture(
         image = await door.store.image(record.id, index)
         found["b64_json"] = base64.b64encode(image.data).decode()
     if body.response_format != "b64_json":
-        found["url"] = _absolute(request, links).image(record.id, index)
+        found["url"] = absolute(request, links).image(record.id, index)
     return found
-
-
-def _absolute(request: Request, links: Links) -> Links:
-    """Return links that a client can open: by the host it called, if there is no public URL."""
-    if links.public_url:
-        return links
-    return replace(links, public_url=str(request.base_url).rstrip("/"))
 
 
 async def _streamed(
@@ -278,7 +245,7 @@ async def _events(door: Door, body: ImageGeneration, record: JobRecord) -> Async
                     )
                     sent += 1
             record = await door.store.get(record.id)
-            _check_ended(record)
+            check_ended(record)
             image = await door.store.image(record.id, 0)
         except JobNotFound:
             yield _error(Refusal(404, "not_found", f"job {record.id} was deleted"))
@@ -308,7 +275,7 @@ async def _in_time(door: Door, record: JobRecord) -> AsyncGenerator[tuple[Event,
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise _not_ended(record) from None
+                raise not_ended(record) from None
 
 
 USAGE = {
@@ -350,11 +317,11 @@ async def refuse_edits(caller: JobsCaller) -> Response:
 def error_body(refusal: Refusal) -> dict[str, Any]:
     """Return an error as OpenAI's clients read it."""
     field = first_field(refusal)
-    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     usual = "server_error" if refusal.status >= 500 else "invalid_request_error"
+    kind = next((kind for kind, status in KINDS.items() if status == refusal.status), usual)
     detail = ErrorDetail(
         message=printable(refusal.detail),
-        type=kind.get(refusal.status, usual),
+        type=kind,
         param=OURS.get(field or "", field),
         code=refusal.code,
     )

@@ -31,6 +31,7 @@ _JOBS_ERRORS: dict[type[errors.JobsError], tuple[int, str]] = {
     errors.IdempotencyConflict: (422, "idempotency_conflict"),
     errors.InvalidCursor: (400, "invalid_cursor"),
     errors.JobNotFound: (404, "not_found"),
+    errors.NotBegun: (409, "not_begun"),
     errors.UnreadableRecord: (500, "unreadable_record"),
     errors.ResultExpired: (410, "result_expired"),
     errors.LargerThanQuota: (422, "larger_than_quota"),

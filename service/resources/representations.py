@@ -123,6 +123,9 @@ class JobView(View):
     preview_url: str | None
     events_url: str
     attempts: int
+    finished_early: int | None = Field(
+        None, description="The step at which its images were asked to end, before the last."
+    )
     worker: str | None = Field(
         description="The last worker that claimed it; with API keys, operators alone see its name."
     )
@@ -264,6 +267,7 @@ def job_view(
         preview_url=links.preview(record.id) if record.preview_step is not None else None,
         events_url=links.events(record.id),
         attempts=record.attempts,
+        finished_early=record.finished_early,
         worker=links.worker(record.worker),
         error=_failure(record),
         warnings=tuple(WarningView.model_validate(each) for each in record.warnings),

@@ -104,7 +104,8 @@ def test_compose_serves_the_shipped_model_or_a_folder() -> None:
     variables = r"\$\{(SFUMATO_MODEL_\w+):-(.*)\}"
     for name in ("worker", "worker-cpu"):
         given = services[name]["environment"]
-        (mount,) = services[name]["volumes"]
+        mount, pool = services[name]["volumes"]
+        assert (pool["target"], pool["read_only"]) == ("/models/pool", True)
         assert (mount["target"], mount["read_only"]) == (given["SFUMATO_MODEL"], True)
         folder, called = (
             re.fullmatch(variables, text) for text in (mount["source"], given["SFUMATO_MODEL_NAME"])

@@ -23,7 +23,7 @@ Command = Callable[..., Result]
 @pytest.fixture
 def settings(jobs_settings: JobsSettings) -> ServiceSettings:
     """Return a door's settings; tests that need others make a copy."""
-    return ServiceSettings(**jobs_settings.model_dump(), disconnect_grace_s=0.05)
+    return ServiceSettings(**jobs_settings.model_dump(), disconnect_grace_s=0.05, max_stream_s=0.2)
 
 
 @pytest.fixture

@@ -45,7 +45,11 @@ class Stack:
 @pytest.fixture
 async def stack(jobs_settings: JobsSettings, tiny: Path, tmp_path: Path) -> AsyncIterator[Stack]:
     settings = ServiceSettings(
-        **jobs_settings.model_dump(), webhook_networks=("127.0.0.0/8",), webhooks_at_once=0
+        **jobs_settings.model_dump(),
+        webhook_networks=("127.0.0.0/8",),
+        webhooks_at_once=0,
+        max_stream_s=0.2,
+        dialect_wait_s=1.0,
     )
     app = create_app(settings)
     worker = Worker(jobs_settings, tiny, "w", tmp_path / "worker.log")

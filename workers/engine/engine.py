@@ -78,6 +78,7 @@ class Engine:
         self._slots: dict[tuple[str, int], Slot] = {}
         self._waiting: deque[tuple[ImageRequest, Pending[tuple[Slot, bool]]]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        self._ending: set[str] = set()  # jobs whose images end with their next evaluation
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -128,6 +129,10 @@ class Engine:
     def release(self, job_id: str) -> None:
         """Free a job's slots before the next tick and report their states. Thread-safe."""
         self.call(lambda: self._release(job_id))
+
+    def finish_now(self, job_id: str) -> None:
+        """End a job's images here with the estimates of their next evaluation. Thread-safe."""
+        self.call(lambda: self._ending.add(job_id))
 
     def call(self, call: Callable[[], None]) -> None:
         """Have the engine thread make a call before its next tick. Thread-safe."""
@@ -258,7 +263,8 @@ class Engine:
             self._batcher.served(slot.candidate for slot in evaluated.slots)
             moved = []
             states = evaluated.state.unbind()
-            for slot, state, finite in zip(evaluated.slots, states, evaluated.finite, strict=True):
+            for i, (slot, state) in enumerate(zip(evaluated.slots, states, strict=True)):
+                finite = evaluated.finite[i]
                 slot.evaluations += slot.guidance.passes
                 if not finite:
                     if not slot.doubted:
@@ -271,6 +277,8 @@ class Engine:
                 slot.state = state
                 slot.row += 1
                 slot.doubted = False
+                if slot.request.job_id in self._ending:
+                    slot.end_with(evaluated.denoised[i])
                 moved.append(slot)
                 if slot.done:
                     del self._slots[slot.request.key]
@@ -308,6 +316,9 @@ class Engine:
             slots = list(self._slots.values())
             self._postprocess.save(slots)
             self._save_at = self._last_tick_at + self._until_next_save_s(slots)
+        if self._ending:
+            here = {job for job, _ in self._slots} | {r.job_id for r, _ in self._waiting}
+            self._ending &= here
         if not self._slots:
             self._postprocess.run()
             self._last_tick_at = monotonic()

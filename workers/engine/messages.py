@@ -117,6 +117,7 @@ class Finished:
     image: int
     pixels: NDArray[np.uint8]
     flagged: bool = False  # by the model's safety checker
+    early: int | None = None  # the step that it was ended at, before its last
 
 
 @dataclass(frozen=True)

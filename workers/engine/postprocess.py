@@ -194,7 +194,7 @@ class Postprocess:
             detail = str(error) if code == "non_finite" else repr(error)
             self._report(Failed(*slot.request.key, code, detail))
             return
-        self._report(Finished(*slot.request.key, pixels, flagged))
+        self._report(Finished(*slot.request.key, pixels, flagged, slot.early))
 
     def _decode(self, slot: Slot) -> NDArray[np.uint8]:
         """Return the image of a batch of one, (1, H, W, 3)."""

@@ -27,14 +27,20 @@ class Slot:
     row: int  # the next one to evaluate
     saved_row: int  # of the last checkpoint
     evaluations: int = 0  # forward rows in this attempt
+    early: int | None = None  # the step that it was ended at
     doubted: bool = False  # this row gave a non-finite value, which a device may do now and then
     preview_at: float = 0.0
     preview_step: int = 0
 
     @property
     def done(self) -> bool:
-        """Whether every row has been evaluated."""
-        return self.row >= self.plan.rows
+        """Whether every row has been evaluated, or it was ended early."""
+        return self.early is not None or self.row >= self.plan.rows
+
+    def end_with(self, denoised: Tensor) -> None:
+        """End the image with the estimate (C, h, w) of the row before, unless it has ended."""
+        if not self.done:
+            self.state, self.early = denoised[None].clone(), self.step
 
     @property
     def pixels(self) -> int:

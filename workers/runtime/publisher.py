@@ -139,13 +139,15 @@ class Publisher:
             run.moved = False
         updates = [run.total_progress(self._eta_s(run)) for run in moved]
         try:
-            lost = await self._store.progress(updates)
+            lost, finishing = await self._store.progress(updates)
         except TransientStoreError as error:
             for run in moved:
                 run.moved = True
             self._jobs.store_failed(error)
             return
         self._jobs.lose(run for run in moved if run.id in lost)
+        for job_id in finishing:
+            self._jobs.engine.finish_now(job_id)
 
     def _eta_s(self, run: Run) -> float | None:
         stats = self._jobs.engine.stats
@@ -180,6 +182,9 @@ class Publisher:
     async def _store_image(self, run: Run, report: Finished) -> None:
         spec = run.claim.record.spec
         values = parameters(spec, report.image, self._info.sha256)
+        if report.early is not None:
+            values["finished_early"] = report.early
+            run.early = min(report.early, run.early or report.early)
         async with run.lock:
             if run.ended:
                 return
@@ -217,7 +222,7 @@ class Publisher:
                 return
             with run.attempt.stage("finish"):
                 record = await self._insist(
-                    run, lambda: self._store.finish(run.claim.lease, run.evaluations)
+                    run, lambda: self._store.finish(run.claim.lease, run.evaluations, run.early)
                 )
             self._jobs.close(run, record)
 

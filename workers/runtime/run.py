@@ -37,6 +37,7 @@ class Run:
     saved: dict[int, Saved] = field(default_factory=dict)  # states not written yet
     previews: dict[int, Previewed] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)  # codes
+    early: int | None = None  # the least step at which an image was ended before its last
     moved: bool = False  # has progress that is not published
     leaving: Leaving | None = None
     ended: bool = False

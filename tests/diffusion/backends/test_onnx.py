@@ -91,10 +91,8 @@ def standardised_sdxl(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [sd15, *(pytest.param(each, marks=pytest.mark.full) for each in (sdxl, standardised_sdxl))],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("layout", [sd15, sdxl, standardised_sdxl])
 def test_stable_diffusion_in_its_own_layout(layout: object, tmp_path: Path) -> None:
     source = layout(tmp_path / "source")  # type: ignore[operator]
     theirs, ours = both(exported(source, tmp_path / "exported"))

@@ -17,7 +17,7 @@ from jobs.errors import (
 from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
 from jobs.schema import JobError, JobStatus
-from jobs.store import Event, Idempotency, Lease, Preview, Progress
+from jobs.store import Event, Idempotency, Lease, Preview, Progress, Progressed
 from tests.jobs.conftest import OpenStore
 from tests.jobs.examples import MODEL, checkpoint, claim, picture, spec, submit, work
 
@@ -51,7 +51,7 @@ async def test_life_of_a_job(store: RedisStore) -> None:
     held = await claim(store)
     assert held.record.status is JobStatus.RUNNING
     assert held.record.attempts == 1
-    assert await store.progress([Progress(held.lease, 4, 4.0, 4, 1.5)]) == frozenset()
+    assert await store.progress([Progress(held.lease, 4, 4.0, 4, 1.5)]) == Progressed()
     running = await store.backlog("toy")
     assert (running.running_jobs, running.running_units, running.pending_units) == (1, 6, 0)
     assert await store.preview([Preview(held.lease, 0, 4, "image/png", b"blurry")]) == frozenset()
@@ -99,7 +99,7 @@ async def test_stale_fence_is_refused(store: RedisStore, write: str, how: str) -
     before = None if how == "deleted" else await store.get("a")
     with pytest.raises(StaleFence):
         await WRITES[write](store, stale)
-    assert await store.progress([Progress(stale, 1, 1.0, 1)]) == {"a"}
+    assert (await store.progress([Progress(stale, 1, 1.0, 1)])).lost == {"a"}
     assert await store.preview([Preview(stale, 0, 1, "image/png", b"x")]) == {"a"}
     assert (await store.renew([stale])).lost == {"a"}
     if before is not None:

@@ -31,7 +31,10 @@ DAMAGE = [
 def settings(jobs_settings: JobsSettings) -> ServiceSettings:
     """Take webhooks to this machine on, and leave them undelivered."""
     return ServiceSettings(
-        **jobs_settings.model_dump(), webhook_networks=("127.0.0.0/8",), webhooks_at_once=0
+        max_stream_s=0.2,
+        **jobs_settings.model_dump(),
+        webhook_networks=("127.0.0.0/8",),
+        webhooks_at_once=0,
     )
 
 

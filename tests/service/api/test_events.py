@@ -84,7 +84,8 @@ async def test_stream_runs_from_snapshot_to_result(http: AsyncClient, store: Red
     await finish(store, held)
     await following
     progress = next(frame for frame in seen if frame.kind == "progress")
-    assert progress.data == {"step": 4, "total": 10, "eta_s": 1.5, "attempt": 1}
+    wanted = {"step": 4, "total": 10, "eta_s": 1.5, "attempt": 1, "job": job_id}
+    assert progress.data == wanted
     preview = next(frame for frame in seen if frame.kind == "preview")
     assert base64.b64decode(preview.data["data"]) == b"preview-4"
     assert preview.data["content_type"] == "image/png"

@@ -18,7 +18,7 @@ KINDS: tuple[type[BaseSettings], ...] = (ServiceSettings, WorkerSettings, RayWor
 NONSENSE = "\x1b nonsense \u2028 //"
 FREE = {  # any text is one, or what is wrong shows only where it is used
     "default_model", "model", "models", "pool", "worker_id", "metrics_host", "door_metrics_host",
-    "device",
+    "device", "cache",
 }  # fmt: skip
 FIELDS = [(kind, name) for kind in KINDS for name in sorted(kind.model_fields.keys() - FREE)]
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -20,16 +18,15 @@ from openai import (
 )
 
 from jobs.redis.store import RedisStore
-from jobs.schema import JobError, JobRecord
+from jobs.schema import JobError
 from jobs.store import Claim
 from service.settings import ServiceSettings
 from tests.jobs.examples import claim
+from tests.service.dialects.playing import drawing
 from tests.service.doors import client, open_door
 from tests.service.keyed import Keyed
 from tests.service.served import served
 from tests.service.worker import PNG, advance, finish
-
-Act = Callable[[Claim], Awaitable[object]]
 
 
 def openai(app: FastAPI, key: str = "none", **options: Any) -> AsyncOpenAI:
@@ -39,28 +36,6 @@ def openai(app: FastAPI, key: str = "none", **options: Any) -> AsyncOpenAI:
         api_key=key, base_url="http://door/v1", max_retries=0,
         http_client=httpx2.AsyncClient(transport=transport, base_url="http://door"), **options,
     )  # fmt: skip
-
-
-@asynccontextmanager
-async def drawing(store: RedisStore, act: Act) -> AsyncIterator[list[JobRecord]]:
-    """Play a worker beside the block: claim the next job and act on it."""
-    claimed: list[JobRecord] = []
-
-    async def work() -> None:
-        async with asyncio.timeout(20):
-            while not (await store.backlog("toy")).pending_jobs:
-                await asyncio.sleep(0.01)
-            held = await claim(store)
-            claimed.append(held.record)
-            await act(held)
-
-    task = asyncio.create_task(work())
-    try:
-        yield claimed
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_pictures_come_as_base64_and_as_links(app: FastAPI, store: RedisStore) -> None:

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from jobs.redis.store import RedisStore
 from jobs.store import Claim
 from service.settings import ServiceSettings
 from tests.jobs.examples import claim
+from tests.service.dialects.playing import drawing, png
 from tests.service.served import served
 from tests.service.worker import PNG, advance, finish
 
@@ -51,3 +54,20 @@ async def test_openai_s_example_draws(
     kinds = [line.split()[0] for line in outcome.stdout.splitlines()]
     assert kinds == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
     assert [path.read_bytes() for path in sorted(tmp_path.glob("*.png"))] == [PNG, PNG]
+
+
+async def test_hugging_face_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "hugging-face.md")
+    picture = png()
+    with served(settings) as (url, _):
+        program = example.replace(ADDRESS, url).replace("models/emoji", "models/toy")
+        async with drawing(store, lambda held: finish(store, held, picture)):
+            outcome = await asyncio.to_thread(
+                subprocess.run, [sys.executable, "-c", program],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    with Image.open(tmp_path / "apple.png") as image:
+        assert image.size == (64, 64)

@@ -84,7 +84,9 @@ def nothing_is_left_open() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def door(redis_url: str) -> Iterator[Furnished]:
     shared = JobsSettings(redis_url=redis_url, key_prefix="openapi")
-    settings = ServiceSettings(**shared.model_dump(), max_wait_s=0.05, dialect_wait_s=0.05)
+    settings = ServiceSettings(
+        **shared.model_dump(), max_wait_s=0.05, dialect_wait_s=0.05, max_stream_s=0.05
+    )
     finished, expired = asyncio.run(furnish(settings))
     with served(settings) as (url, _):
         yield Furnished(url, settings, finished, expired)
@@ -153,7 +155,8 @@ class Guarded:
 def guarded(redis_url: str) -> Iterator[Guarded]:
     fields = {"redis_url": redis_url, "key_prefix": "guarded", "auth": "keys"}
     settings = ServiceSettings.model_validate(
-        fields | {"url_secrets": SECRET, "max_wait_s": 0.05, "dialect_wait_s": 0.05}
+        fields
+        | {"url_secrets": SECRET, "max_wait_s": 0.05, "dialect_wait_s": 0.05, "max_stream_s": 0.05}
     )
     asyncio.run(furnish(settings))
     keys = asyncio.run(hand_out_keys(settings))

@@ -68,10 +68,11 @@ def run_mixed(
     ("which", "options", "levels"),
     [
         ("bundle", {"rows_per_tick": 16}, 1),
+        ("bundle", {"rows_per_tick": 16, "batch_sizes": (4, 10, 16)}, 1),
         ("bundle", {"rows_per_tick": 8, "deterministic": True}, 0),
         ("onnx_bundle", {"rows_per_tick": 16}, 0),  # bit for bit by default on the CPU
     ],
-    ids=["torch", "torch deterministic", "onnx"],
+    ids=["torch", "torch in a few sizes", "torch deterministic", "onnx"],
 )
 def test_mixed_batch_equals_solo(
     request: pytest.FixtureRequest, which: str, options: dict[str, int], levels: int
@@ -82,6 +83,17 @@ def test_mixed_batch_equals_solo(
     assert len(together) == 40
     for key, pixels in alone.items():
         assert np.abs(together[key].astype(int) - pixels.astype(int)).max() <= levels, key
+
+
+def test_batches_come_in_the_sizes_that_were_chosen(with_backbone: Bundle) -> None:
+    network = Wrapped(with_backbone.backbone)
+    with_backbone.backbone = network
+    sizes = (3, 8, 12)
+    bench = Bench(with_backbone, EngineSettings(rows_per_tick=12, batch_sizes=sizes))
+    images = [image_request(f"job{n}", steps=2 + n, guidance_scale=1.0 + n % 2) for n in range(7)]
+    bench.draw(*images)
+    assert set(network.calls) == {*sizes}
+    assert bench.engine.stats.rows < sum(network.calls), "padding is counted"
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_sde", "lms", "unipc", "euler_ancestral"])

@@ -72,7 +72,7 @@ def test_reports_come_in_order_and_a_fault_holds_none_back(bundle: Bundle) -> No
     postprocess.release("job", [slot])
     postprocess.run()
     assert [type(report) for report in reports] == [
-        Failed, Advanced, Advanced, Previewed, Advanced, Advanced, Finished, Saved, Released,
+        Failed, Advanced, Advanced, Previewed, Advanced, Advanced, Saved, Finished, Released,
     ]  # fmt: skip
     postprocess.run()
     assert len(reports) == 9

@@ -1,0 +1,182 @@
+"""``sfumato jobs``: what is queued, running and done; watch, finish, cancel and delete it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.schema import JobStatus
+from jobs.telemetry.text import shown
+from service.cli import drawing
+from service.cli.table import print_table
+from service.cli.terminal import (
+    DEFAULT_URL,
+    ApiKeyOption,
+    UrlOption,
+    connected,
+    console,
+    print_error,
+)
+from service.client.client import Client
+from service.processes.folder import UnusableFolder, usable_folder
+from service.resources.representations import JobView
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+IdArgument = Annotated[str, typer.Argument(help="The job's id, as `sfumato jobs list` says.")]
+IdsArgument = Annotated[list[str], typer.Argument(help="The jobs' ids.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PROMPT_CHARS = 40
+OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.EXPIRED)
+PAGE = 100  # the most that the service gives at once
+
+
+@app.command("list")
+def list_command(
+    status: Annotated[JobStatus | None, typer.Option(help="Only jobs with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    with connected(url, api_key) as client:
+        found = list(_newest(client, status, limit))
+    if as_json:
+        print(json.dumps([job.model_dump(mode="json") for job in found], indent=2))
+        return
+    print_table(
+        ("job", "status", "progress", "model", "created", "prompt"),
+        [
+            (
+                job.id,
+                job.status,
+                f"{job.progress.step}/{job.progress.total}",
+                job.request.model,
+                f"{job.created_at:%Y-%m-%d %H:%M:%SZ}",
+                _short(job.request.prompt),
+            )
+            for job in found
+        ],
+    )
+
+
+def _newest(client: Client, status: JobStatus | None, limit: int) -> Iterator[JobView]:
+    cursor: str | None = None
+    while limit > 0:
+        page = client.jobs(status=status, limit=min(limit, PAGE), cursor=cursor)
+        yield from page.jobs
+        for each in page.unreadable:
+            print_error(f"job {each.id} cannot be read: {each.detail}")
+        limit -= len(page.jobs) + len(page.unreadable)
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _short(prompt: str) -> str:
+    line = " ".join(prompt.split())
+    return line if len(line) <= PROMPT_CHARS else f"{line[: PROMPT_CHARS - 1]}…"
+
+
+@app.command("show")
+def show_command(
+    job: IdArgument,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a job."""
+    with connected(url, api_key) as client:
+        found = client.get(job)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+        return
+    request = found.request
+    rows = [
+        ("job", found.id),
+        ("status", found.status),
+        ("progress", f"{found.progress.step} of {found.progress.total} steps"),
+        ("prompt", request.prompt),
+        ("negative prompt", request.negative_prompt),
+        ("model", request.model),
+        ("sampler", f"{request.sampler}, {request.schedule}, {request.num_inference_steps} steps"),
+        ("guidance", f"{request.guidance_scale:g}"),
+        ("seed", request.seed),
+        ("size", f"{request.width}x{request.height}"),
+        ("created", f"{found.created_at:%Y-%m-%d %H:%M:%SZ}"),
+        ("attempts", found.attempts),
+        ("queue position", found.queue_position),
+        ("seconds left", found.eta_s),
+        ("ended early at step", found.finished_early),
+        ("error", found.error and f"{found.error.code}: {found.error.detail}"),
+        *((f"image {image.index}", image.url) for image in found.images),
+        *(("warning", f"{each.detail} ({each.code})") for each in found.warnings),
+    ]
+    print_table(("", ""), [(name, value) for name, value in rows if value not in (None, "")])
+
+
+@app.command("watch")
+def watch_command(
+    jobs: IdsArgument,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("out"),
+) -> None:
+    """Watch jobs take shape, and save their images."""
+    screen = console()
+    with connected(url, api_key) as client, _folder(out):
+        found = [drawing.Drawing(client, client.get(job)) for job in dict.fromkeys(jobs)]
+        drawing.show(drawing.follow(found, out, screen), screen)
+    if any(each.job.status != JobStatus.SUCCEEDED for each in found):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    try:
+        usable_folder(out)
+        yield
+    except UnusableFolder as error:
+        print_error(str(error))
+        raise typer.Exit(1) from error
+
+
+@app.command("finish")
+def finish_command(
+    jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
+) -> None:
+    """End running jobs at their present step, with their estimates as their images."""
+    _each(jobs, url, api_key, Client.finish, "ends now")
+
+
+@app.command("cancel")
+def cancel_command(
+    jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
+) -> None:
+    """Cancel jobs that have not ended."""
+    _each(jobs, url, api_key, Client.cancel, "is canceled")
+
+
+@app.command("delete")
+def delete_command(
+    jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
+) -> None:
+    """Delete jobs with their images, and cancel them if need be."""
+    _each(jobs, url, api_key, Client.delete, "is deleted")
+
+
+def _each(
+    jobs: list[str],
+    url: str,
+    api_key: str | None,
+    call: Callable[[Client, str], JobView | None],
+    done: str,
+) -> None:
+    with connected(url, api_key) as client:
+        for job in jobs:
+            found = call(client, job)
+            over = found is not None and found.status in OVER
+            print(f"{shown(job)} {f'has ended: {found.status}' if found and over else done}")

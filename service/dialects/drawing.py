@@ -1,0 +1,74 @@
+"""What all dialects do with a request: make a job of it, wait, and look how it ended."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from jobs.schema import JobRecord, JobRequest, JobStatus
+from service.api.caller import Caller
+from service.api.jobs import create, latest
+from service.api.waiting import wait_for_end
+from service.door import Door
+from service.http.problem import Refusal
+from service.resources.links import Links
+
+
+def job_of(fields: Mapping[str, Any]) -> JobRequest:
+    """Return the request of our own API with these fields; those that are None are left out.
+
+    Raises:
+        RequestValidationError: a value is not accepted; its place is named as in our own API.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return JobRequest.model_validate(given)
+    except ValidationError as error:
+        found = [each | {"loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(found) from error
+
+
+async def drawn(
+    door: Door, request: Request, caller: Caller, job: JobRequest, key: str | None
+) -> JobRecord:
+    """Create a job, or find that of the key, and return it once it has succeeded.
+
+    Raises:
+        Refusal: it ended otherwise, or it takes too long.
+        JobsError: it cannot be served, or not now.
+    """
+    with door.listeners.listening(caller.holder):
+        record = await create(door, caller, job, key)
+        if not record.status.ended:
+            await wait_for_end(door, request, record, door.settings.dialect_wait_s)
+            record = await latest(door, record)
+    check_ended(record)
+    return record
+
+
+def check_ended(record: JobRecord) -> None:
+    """Raise what a client is told of a job without images. Raises: Refusal."""
+    if record.status is JobStatus.SUCCEEDED:
+        return
+    if record.error is not None:
+        filtered = record.error.code == "content_filtered"
+        raise Refusal(400 if filtered else 500, record.error.code, record.error.detail)
+    if record.status.ended:
+        raise Refusal(409, "not_drawn", f"job {record.id} is {record.status}")
+    raise not_ended(record)
+
+
+def not_ended(record: JobRecord) -> Refusal:
+    """Return the refusal of a request whose job goes on; a retry waits for the same one."""
+    detail = f"job {record.id} goes on: GET /v1/jobs/{record.id}"
+    return Refusal(408, "not_ended", detail, retry_after_s=1)
+
+
+def absolute(request: Request, links: Links) -> Links:
+    """Return links that a client can open: by the host it called, if there is no public URL."""
+    if links.public_url:
+        return links
+    return replace(links, public_url=str(request.base_url).rstrip("/"))
