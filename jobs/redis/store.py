@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 import orjson
 
@@ -160,29 +160,24 @@ class RedisStore:
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End the job as ``canceled`` at once."""
-        await self._cancel(job_id, delete=False)
+        await self._ask(job_id, "cancel")
         return await self.get(job_id)
 
     async def finish_now(self, job_id: str) -> JobRecord:
         """Have a job that was begun end at its present step."""
-        outcome = await self._scripts("finish_now", {"id": job_id})
-        if outcome == -1:
-            raise NotBegun(job_id)
-        self._check_found(job_id, outcome)
+        await self._ask(job_id, "finish")
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
         """Cancel the job if it has not ended, then delete it."""
-        await self._cancel(job_id, delete=True)
+        await self._ask(job_id, "delete")
 
-    async def _cancel(self, job_id: str, *, delete: bool) -> None:
-        outcome = await self._scripts("cancel", {"id": job_id, "delete": delete})
-        self._check_found(job_id, outcome)
-
-    @staticmethod
-    def _check_found(job_id: str, outcome: Any) -> None:
-        if not outcome:
+    async def _ask(self, job_id: str, wish: str) -> None:
+        outcome = await self._scripts("ask", {"id": job_id, "wish": wish})
+        if outcome == 0:
             raise JobNotFound(job_id)
+        if outcome == -1:
+            raise NotBegun(job_id)
         if outcome != 1:
             raise NewerSchema(job_id, int(outcome[1]), SCHEMA_VERSION)
 

@@ -8,9 +8,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from jobs.errors import JobNotFound
 from jobs.schema import JobRecord, Priority
-from service.api.job_ids import JobId
 from service.auth.scope import Scope
 from service.door import DoorDep
+from service.http.job_ids import JobId
 from service.http.problem import Refusal
 from service.resources.links import Links
 from service.resources.signing import LinkScope

@@ -14,11 +14,11 @@ from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.telemetry.tracing import traceparent
 from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller, OwnJob, OwnJobId
-from service.api.job_ids import new_job_id
 from service.api.waiting import wait_for_end, wait_s
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
 from service.http.idempotency import KEY_PATTERN, idempotency, parse_key
+from service.http.job_ids import new_job_id
 from service.http.problem import Refusal, refusal_of
 from service.resources.representations import JobList, JobView, UnreadableJob, job_view
 from service.webhooks.url import check_url

@@ -7,9 +7,9 @@ from fastapi import Depends, Query, Request
 
 from jobs.schema import JobRecord
 from service.api.caller import Bearer, LinkHolder, caller, own_job, require
-from service.api.job_ids import JobId
 from service.auth.scope import Scope
 from service.door import DoorDep
+from service.http.job_ids import JobId
 from service.resources.signing import LinkScope
 
 Expires = Annotated[str | None, Query(description="When a signed link expires.")]

@@ -17,11 +17,11 @@ from jobs.errors import JobNotFound, JobsError, StoreUnavailable
 from jobs.redis.events import parse_id
 from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller
 from service.api.events import EVENT, KINDS, frame
-from service.api.job_ids import ID_PATTERN
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
 from service.http.event_stream import STREAM_HEADERS, EventStream
 from service.http.head import is_head
+from service.http.job_ids import ID_PATTERN
 from service.resources.links import Links
 
 log = structlog.get_logger()
@@ -169,9 +169,12 @@ class Many:
         await self._frames.put(format_sse_event(data_str=text, event=kind))
 
     async def _watch(self) -> None:
-        """Follow the caller's jobs that have not ended, and those that come."""
+        """Follow the caller's jobs that had not ended when the stream began, and those to come.
+
+        A resumed stream began where it is resumed.
+        """
         known: set[str] = set()
-        since = time()
+        since = time() if self._after is None else int(self._after.partition("-")[0]) / 1000
         while True:
             try:
                 page = await self._door.store.list(tenant=self._caller.tenant, limit=100)
@@ -179,8 +182,8 @@ class Many:
                 log.warning("new jobs are not seen", reason=str(error))
             else:
                 for record in page.records:
-                    ended_before = record.status.ended and record.created_at < since
-                    if record.id not in known and not ended_before and len(self._tasks) < MOST:
+                    over = record.status.ended and (record.finished_at or 0.0) < since
+                    if record.id not in known and not over and len(self._tasks) < MOST:
                         known.add(record.id)
                         self._follow(record.id)
                 known &= {record.id for record in page.records} | self._tasks.keys()

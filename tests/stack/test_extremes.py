@@ -121,6 +121,7 @@ async def lives(http: AsyncClient, job_id: str, name: str, text: str) -> None:
     assert deleted.status_code == 204, explain(name, text, deleted)
 
 
+@pytest.mark.full
 async def test_no_parameter_and_no_body_of_any_route_is_a_server_error(stack: Stack) -> None:
     job = await stack.http.post("/v1/jobs", json={"prompt": "a", "num_inference_steps": 1000})
     tried = 0

@@ -188,7 +188,9 @@ def test_other_samplers_draw_as_they_are_published(folders: dict[bool, Path], sa
     assert levels_apart(ours, decoded(pipeline, latents)) <= 1
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "t5", [pytest.param(True, marks=pytest.mark.full), False], ids=["T5", "no T5"]
+)
 def test_mixed_batch_equals_solo(folders: dict[bool, Path], t5: bool) -> None:
     samplers = [*SAMPLERS] if t5 else ["euler", "dpmpp_2m_sde", "heun"]
     assert_mixed_equals_solo(load_bundle(folders[t5]), mixed_requests(samplers, "model"))

@@ -103,16 +103,12 @@ def nearly_the_same(theirs: Bundle, ours: Bundle) -> bool:
     return bool(np.abs(wanted - found).mean() < 2)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("precision", "bounds", "message"),
     [
         ("fp32", Bounds(1e-12, 0.0), r"unet: prediction differs .* the bound is 1e-12"),
-        pytest.param(
-            "int8",
-            Bounds(BOUNDS["int8"].relative, 90.0),
-            r"is drawn .* the bound is 90 dB",
-            marks=pytest.mark.full,
-        ),
+        ("int8", Bounds(BOUNDS["int8"].relative, 90.0), r"is drawn .* the bound is 90 dB"),
     ],
 )
 def test_a_failed_verification_leaves_the_bundle_as_it_was(

@@ -118,6 +118,25 @@ async def test_it_goes_on_where_it_was(
     assert all(5 in each for each in steps.values())
 
 
+async def test_all_of_the_caller_s_go_on_where_they_were(
+    settings: ServiceSettings, announced: None, store: RedisStore
+) -> None:
+    async with opened(settings.model_copy(update={"max_stream_s": 60.0})) as http:
+        job = await submit(http)
+        held = await claim(store)
+        async with stream(http) as read:
+            await advance(store, held, 2)
+            async for event in read:
+                if event.kind == "progress":
+                    break
+        await finish(store, held)  # while nobody listens
+        async with stream(http, headers={"last-event-id": event.id or ""}) as read:
+            async for event in read:
+                if event.kind == "result":
+                    break
+    assert event.data["job"] == job
+
+
 async def test_jobs_that_are_not_there_and_strangers_are_gone(
     keyed: Keyed, store: RedisStore
 ) -> None:
