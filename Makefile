@@ -1,7 +1,7 @@
 # Everything a newcomer or CI runs. `make help` lists it.
 PYTHON ?= python3.11
 # Test processes; a file's tests run in one of them, one after another. They often wait for others.
-JOBS ?= 3
+JOBS ?= 4
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin

@@ -49,7 +49,7 @@ class Overlap:
     def __init__(self, device: torch.device) -> None:
         self._pool = ThreadPoolExecutor(1, "engine-overlap") if device.type == "cpu" else None
         self._device = device
-        self._side: torch.cuda.Stream | None = None
+        self._stream: torch.cuda.Stream | None = None  # the second one
         self._first: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
 
@@ -66,23 +66,23 @@ class Overlap:
         self._pool.submit(self._run_next)
         return Pending(partial(_take_back, future, call) if first else future.result, future.done)
 
-    def aside(self, call: Callable[[], None]) -> Callable[[], None]:
+    def on_second_stream(self, call: Callable[[], None]) -> Callable[[], None]:
         """Return a call that waits for what the device was given until now, not for its next pass.
 
         What it reads back from a CUDA device comes on a second stream.
         """
         if self._device.type != "cuda":
             return call
-        if self._side is None:
-            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        side = self._side
-        side.wait_stream(torch.cuda.current_stream(side.device))
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream = self._stream
+        stream.wait_stream(torch.cuda.current_stream(stream.device))
 
-        def beside() -> None:
-            with torch.cuda.stream(side):
+        def on_stream() -> None:
+            with torch.cuda.stream(stream):
                 call()
 
-        return beside
+        return on_stream
 
     def _run_next(self) -> None:
         if self._first:
@@ -146,8 +146,8 @@ def evaluate(
         pad_to=pad_to,
         clip=bundle.clip,
     )
-    beside = partial(_precompute, inputs, slots, overlap.aside(postprocess))
-    precomputed = overlap.submit(beside, first=True)
+    call = partial(_precompute, inputs, slots, overlap.on_second_stream(postprocess))
+    precomputed = overlap.submit(call, first=True)
     try:
         prediction = inputs.predict(bundle.backbone)
     finally:
