@@ -1,8 +1,10 @@
 # Everything a newcomer or CI runs. `make help` lists it.
 PYTHON ?= python3.11
-# Test processes; a file's tests run in one of them, one after another. They often wait for others.
-JOBS ?= 4
-PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Test processes; a file's tests run in one of them, one after another. They often wait for others;
+# the long forms are heavier.
+test: JOBS ?= 4
+test-full: JOBS ?= 3
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := service,worker,export,otel,dev
