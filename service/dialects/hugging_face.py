@@ -129,4 +129,6 @@ def refused(scope: Scope, refusal: Refusal) -> Response:
     return json_error(refusal, refusal.status, error.model_dump())
 
 
-HUGGING_FACE = Dialect("hugging_face", router, re.compile(r"/(hf-inference/)?models/.*"), refused)
+HUGGING_FACE = Dialect(
+    "hugging_face", router, re.compile(r"/(hf-inference/)?models/.*", re.DOTALL), refused
+)

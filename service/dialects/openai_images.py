@@ -337,4 +337,4 @@ def refused(scope: Scope, refusal: Refusal) -> Response:
     return response
 
 
-OPENAI = Dialect("openai", router, re.compile(r"/v1/images/.*"), refused)
+OPENAI = Dialect("openai", router, re.compile(r"/v1/images/.*", re.DOTALL), refused)
