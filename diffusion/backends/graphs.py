@@ -66,7 +66,7 @@ class Graphed:
             graph = self._graphs[key]
             return self._network(*args, **kwargs) if graph is None else graph.replay(inputs)
         except torch.OutOfMemoryError:
-            self._graphs.clear()  # their memory is more than nothing
+            self._graphs.clear()  # for the memory that they hold
             raise
 
     def _comes_first(self, key: str) -> bool:

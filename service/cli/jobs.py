@@ -29,7 +29,6 @@ IdArgument = Annotated[str, typer.Argument(help="The job's id, as `sfumato jobs 
 IdsArgument = Annotated[list[str], typer.Argument(help="The jobs' ids.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PROMPT_CHARS = 40
-OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.EXPIRED)
 PAGE = 100  # the most that the service gives at once
 
 
@@ -157,7 +156,7 @@ def cancel_command(
     jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
 ) -> None:
     """Cancel jobs that have not ended."""
-    _each(jobs, url, api_key, Client.cancel, "is canceled")
+    _each(jobs, url, api_key, Client.cancel, "is canceled", JobStatus.CANCELED)
 
 
 @app.command("delete")
@@ -174,9 +173,11 @@ def _each(
     api_key: str | None,
     call: Callable[[Client, str], JobView | None],
     done: str,
+    wanted: JobStatus | None = None,
 ) -> None:
+    """Make a call for each job; say how one has ended if that is not as ``wanted``."""
     with connected(url, api_key) as client:
         for job in jobs:
             found = call(client, job)
-            over = found is not None and found.status in OVER
+            over = found is not None and found.status.ended and found.status != wanted
             print(f"{shown(job)} {f'has ended: {found.status}' if found and over else done}")

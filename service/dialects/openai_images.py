@@ -168,9 +168,7 @@ async def generate(
     if key is None and counts:
         key = await key_of_try(door, caller, job, x_stainless_retry_count)
     if body.stream:
-        return await _streamed(
-            request, door, caller, links, body, await create(door, caller, job, key)
-        )
+        return await _streamed(door, caller, body, job, key)
     record = await drawn(door, request, caller, job, key)
     pictures = [await _picture(door, request, links, body, record, i.index) for i in record.images]
     return JSONResponse(
@@ -198,15 +196,10 @@ async def _picture(
 
 
 async def _streamed(
-    request: Request,
-    door: Door,
-    caller: Caller,
-    links: Links,
-    body: ImageGeneration,
-    record: JobRecord,
+    door: Door, caller: Caller, body: ImageGeneration, job: JobRequest, key: str | None
 ) -> Response:
-    with door.listeners.listening(caller.holder):
-        pass  # or refused, before the response begins
+    with door.listeners.listening(caller.holder):  # or refused, before there is a job
+        record = await create(door, caller, job, key)
     door.listeners.enter(caller.holder)
     return EventStream(
         _events(door, body, record),

@@ -90,6 +90,7 @@ async def test_jobs_are_finished_cancelled_and_deleted(
     await finish(store, held)
     assert (await run("cancel", ids[0])).strip() == f"{ids[0]} has ended: succeeded"
     assert (await run("finish", ids[0])).strip() == f"{ids[0]} has ended: succeeded"
+    assert (await run("finish", ids[1])).strip() == f"{ids[1]} has ended: canceled"
     assert (await run("delete", ids[0])).strip() == f"{ids[0]} is deleted"
     assert "sfumato:" in await run("show", ids[0], code=1)
 

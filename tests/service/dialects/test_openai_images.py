@@ -264,3 +264,16 @@ async def test_too_many_requests_are_refused_in_its_own_words(app: FastAPI) -> N
             await api.images.generate(prompt="a")
     assert raised.value.type == "rate_limit_error"
     assert int(raised.value.response.headers["retry-after"]) >= 1
+
+
+async def test_a_stream_that_is_refused_leaves_no_job(app: FastAPI, store: RedisStore) -> None:
+    door = app.state.door
+    async with open_door(door.settings, max_listeners_per_caller=1) as (limited, _):
+        limited.state.door.listeners.enter("address 127.0.0.1")
+        async with openai(limited) as api:
+            for options in ({"stream": True}, {}):
+                with pytest.raises(RateLimitError) as raised:
+                    await api.images.generate(prompt="a", model="toy", **options)  # type: ignore[call-overload]
+                assert raised.value.code == "too_many_listeners"
+        limited.state.door.listeners.leave("address 127.0.0.1")
+    assert (await store.backlog("toy")).pending_jobs == 0
