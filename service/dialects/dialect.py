@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from starlette.types import Scope
 
 from service.http.problem import Refusal, printable
 
@@ -19,7 +18,7 @@ class Dialect:
     name: str  # as the settings call it
     router: APIRouter
     paths: re.Pattern[str]  # of requests whose errors have its shape
-    refused: Callable[[Scope, Refusal], Response]
+    refused: Callable[[Refusal], Response]
 
 
 def json_error(refusal: Refusal, status: int, body: dict[str, Any]) -> Response:

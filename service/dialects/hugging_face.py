@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Scope
 
 from jobs.schema import MAX_STEPS, OutputFormat
 from service.api.caller import GUARDED, JobsCaller
@@ -123,7 +122,7 @@ def _format(accept: str) -> OutputFormat:
     raise Refusal(406, "not_acceptable", detail, field="Accept")
 
 
-def refused(scope: Scope, refusal: Refusal) -> Response:
+def refused(refusal: Refusal) -> Response:
     """Return a refusal as Hugging Face's API sends it."""
     error = ErrorBody(error=printable(refusal.detail))
     return json_error(refusal, refusal.status, error.model_dump())

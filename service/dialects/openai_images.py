@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Scope
 
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobNotFound, JobsError
@@ -321,7 +320,7 @@ def error_body(refusal: Refusal) -> dict[str, Any]:
     return ErrorBody(error=detail).model_dump()
 
 
-def refused(scope: Scope, refusal: Refusal) -> Response:
+def refused(refusal: Refusal) -> Response:
     """Return a refusal as OpenAI's API sends it: what is wrong with a request is 400."""
     status = 400 if refusal.status == 422 else refusal.status
     response = json_error(refusal, status, error_body(refusal))

@@ -100,7 +100,7 @@ def problem_response(scope: Scope, refusal: Refusal) -> Response:
     app = scope.get("app")
     for dialect in getattr(app and app.state, "dialects", ()):
         if dialect.paths.fullmatch(str(scope.get("path", ""))):
-            response: Response = dialect.refused(scope, refusal)
+            response: Response = dialect.refused(refusal)
             return response
     problem = Problem(
         type=f"urn:sfumato:problem:{refusal.code}",
