@@ -61,7 +61,8 @@ async def test_pixels_that_are_no_numbers_fail_the_job_and_name_the_decoder(
     inside: Inside, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await other_worker(inside)
-    monkeypatch.setattr(bundle, "decoder", NaN())
+    for decoder in ("decoder", "previews"):
+        monkeypatch.setattr(bundle, decoder, NaN())
     await inside.submit("job", num_inference_steps=3)
     record = await failed(inside, "job", "non_finite")
     assert record.error is not None
