@@ -1,5 +1,6 @@
 """Who calls: asked before anything else about a request is looked at, and counted."""
 
+import base64
 import re
 import time
 from collections.abc import Sequence
@@ -84,14 +85,14 @@ async def admit(request: Request) -> None:
 async def _identified(door: Door, request: Request, path: str, address: str) -> Caller | LinkHolder:
     if door.keyring is None:
         return Caller(PUBLIC, frozenset({Permission.OPERATOR}), address)
-    bearer = await bearer_of(request)
-    if bearer is None:
+    key_text = await _key_text(request)
+    if key_text is None:
         if (link := _link(door, request, path, address)) is not None:
             return link
         detail = "an API key is required: Authorization: Bearer sfu_…"
         challenge = {"www-authenticate": "Bearer"}
         raise Refusal(401, "key_required", detail, field="Authorization", headers=challenge)
-    key = await door.keyring.find(bearer.credentials)
+    key = await door.keyring.find(key_text)
     if key is None:
         detail = "the API key is unknown, revoked or expired"
         challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
@@ -99,6 +100,21 @@ async def _identified(door: Door, request: Request, path: str, address: str) -> 
     structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.id)
     priorities = frozenset(Priority) if Permission.OPERATOR in key.scopes else key.priorities
     return Caller(key.tenant, key.scopes, address, key.id, key.rate_limit, priorities)
+
+
+async def _key_text(request: Request) -> str | None:
+    """Return the API key of a request: a bearer's, or the password of HTTP Basic."""
+    bearer = await bearer_of(request)
+    if bearer is not None:
+        return bearer.credentials
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True).decode()
+    except ValueError:
+        return encoded  # which is no key
+    return decoded.partition(":")[2]
 
 
 def _link(door: Door, request: Request, path: str, address: str) -> LinkHolder | None:

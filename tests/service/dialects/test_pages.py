@@ -71,3 +71,19 @@ async def test_hugging_face_s_example_draws(
     assert outcome.returncode == 0, outcome.stderr
     with Image.open(tmp_path / "apple.png") as image:
         assert image.size == (64, 64)
+
+
+async def test_automatic1111_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "automatic1111.md")
+    picture = png()
+    with served(settings) as (url, _):
+        program = example.replace(ADDRESS, url).replace("DPM++ 2M", "Euler")
+        async with drawing(store, lambda held: finish(store, held, picture)):
+            outcome = await asyncio.to_thread(
+                subprocess.run, [sys.executable, "-c", program],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert (tmp_path / "apple.png").exists()

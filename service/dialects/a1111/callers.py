@@ -1,0 +1,62 @@
+"""What is known of a caller: the model that it has chosen, and its jobs of this API."""
+
+import hashlib
+import re
+
+from redis.asyncio import Redis
+
+from jobs.catalogue import ModelEntry
+from jobs.redis.connection import ask
+from jobs.schema import JobRecord, JobStatus
+from service.api.caller import Caller
+from service.auth.door_keys import door_key
+from service.door import Door
+
+MARK = "a1111"
+"""In the metadata of its jobs: whose they are."""
+CHOSEN_S = 30 * 86_400
+"""How long a caller's choice of a model is remembered."""
+
+
+def mark(caller: Caller) -> str:
+    """Return what tells a caller's jobs from those of others with the same key or address."""
+    return hashlib.sha256(caller.holder.encode()).hexdigest()[:16]
+
+
+def title(model: ModelEntry) -> str:
+    """Return a model's name as this API shows it, with the start of its hash."""
+    return f"{model.name} [{model.sha256[:10]}]"
+
+
+async def chosen_model(door: Door, caller: Caller, name: object = None) -> ModelEntry:
+    """Return the model of a title or name, else the one that the caller has chosen.
+
+    Raises:
+        Refusal: there is none of this name.
+    """
+    if name is None:
+        redis: Redis = door.limiter.redis
+        chosen = await ask(redis.get(_choice(door, caller)))
+        name = None if chosen is None else chosen.decode()
+    if name is not None:
+        name = re.sub(r" \[[0-9a-f]{10}\]$", "", str(name))[:64]
+    return await door.model(name)
+
+
+async def choose(door: Door, caller: Caller, model: ModelEntry) -> None:
+    """Remember a caller's model."""
+    redis: Redis = door.limiter.redis
+    await ask(redis.set(_choice(door, caller), model.name, ex=CHOSEN_S))
+
+
+def _choice(door: Door, caller: Caller) -> str:
+    return door_key(door.settings, MARK, caller.tenant, mark(caller))
+
+
+async def under_way(door: Door, caller: Caller) -> list[JobRecord]:
+    """Return the caller's jobs of this API that have not ended, running ones first."""
+    found: list[JobRecord] = []
+    for status in (JobStatus.RUNNING, JobStatus.QUEUED):
+        page = await door.store.list(tenant=caller.tenant, status=status, limit=100)
+        found += [r for r in page.records if r.spec.metadata.get(MARK) == mark(caller)]
+    return found

@@ -1,0 +1,28 @@
+"""The dialect: its routes under ``/sdapi/v1``."""
+
+import re
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from service.api.caller import JobsCaller
+from service.dialects.a1111 import lists, png_info, progress, text_to_image
+from service.dialects.a1111.errors import ANSWERS, refused
+from service.dialects.dialect import Dialect
+from service.http.problem import Refusal
+
+router = APIRouter(prefix="/sdapi/v1", tags=["AUTOMATIC1111"])
+for part in (text_to_image, progress, lists, png_info):
+    router.include_router(part.router)
+
+
+@router.post("/img2img", responses=ANSWERS)
+@router.post("/extra-single-image", responses=ANSWERS)
+@router.post("/extra-batch-images", responses=ANSWERS)
+@router.post("/interrogate", responses=ANSWERS)
+async def refuse(caller: JobsCaller) -> Response:
+    """Refuse what the service cannot do yet."""
+    raise Refusal(501, "not_supported", "images are generated from prompts alone here")
+
+
+AUTOMATIC1111 = Dialect("automatic1111", router, re.compile(r"/sdapi/v1/.*", re.DOTALL), refused)

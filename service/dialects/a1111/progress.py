@@ -1,0 +1,59 @@
+"""How far a caller's jobs are, and their end."""
+
+import base64
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from jobs.errors import NotBegun
+from service.api.caller import JobsCaller
+from service.dialects.a1111.callers import under_way
+from service.dialects.a1111.errors import ANSWERS
+from service.door import DoorDep
+
+router = APIRouter()
+
+
+@router.get("/progress", responses=ANSWERS)
+async def progress(
+    door: DoorDep,
+    caller: JobsCaller,
+    skip_current_image: Annotated[bool, Query()] = False,
+) -> dict[str, Any]:
+    """Return how far the caller's newest job is, with its latest estimate."""
+    jobs = await under_way(door, caller)
+    state = {
+        "skipped": False, "interrupted": False, "stopping_generation": False, "job": "",
+        "job_count": len(jobs), "job_timestamp": "0", "job_no": 0, "sampling_step": 0,
+        "sampling_steps": 0,
+    }  # fmt: skip
+    answer = {"progress": 0.0, "eta_relative": 0.0, "state": state, "current_image": None,
+              "textinfo": None}  # fmt: skip
+    if not jobs:
+        return answer
+    view = await door.view(jobs[0], door.links)
+    state |= {
+        "job": view.id,
+        "sampling_step": view.progress.step,
+        "sampling_steps": view.progress.total,
+    }
+    shown = None if skip_current_image else await door.store.latest_preview(view.id)
+    image = None if shown is None else base64.b64encode(shown[1]).decode()
+    return answer | {
+        "progress": view.progress.fraction,
+        "eta_relative": view.eta_s or 0.0,
+        "current_image": image,
+        "textinfo": None if view.queue_position is None else f"place {view.queue_position}",
+    }
+
+
+@router.post("/interrupt", responses=ANSWERS)
+@router.post("/skip", responses=ANSWERS)
+async def interrupt(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
+    """End the caller's jobs of this API as far as they came; those that have not begun are over."""
+    for record in await under_way(door, caller):
+        try:
+            await door.store.finish_now(record.id)
+        except NotBegun:
+            await door.store.cancel(record.id)
+    return {}
