@@ -93,7 +93,7 @@ class RedisClaims:
 
     async def _fail_unreadable(self, lease: Lease, error: UnreadableRecord) -> None:
         """Fail a job that no worker can read, so that it is not claimed again."""
-        await self._damage.note(f"job:{lease.job_id}", error)
+        await self._damage.note_job(lease.job_id, error)
         failure = JobError(code="internal", detail=str(error)).model_dump_json()
         await self._scripts("finish", _fence(lease) | {"status": "failed", "error": failure})
 

@@ -49,7 +49,7 @@ class RedisFleet:
             try:
                 entries.append(_model_entry(name, found[name]))
             except ValueError as error:
-                await self._damage.note(f"model:{_shown(name)}", error)
+                await self._damage.note_model(name, found[name], error)
         return tuple(entries)
 
     async def announce_worker(self, worker: WorkerEntry) -> bool:

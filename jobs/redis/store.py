@@ -99,7 +99,7 @@ class RedisStore:
         try:
             return decode(job_id, await self._hash(job_id))
         except UnreadableRecord as error:
-            await self._damage.note(f"job:{job_id}", error)
+            await self._damage.note_job(job_id, error)
             raise
 
     async def owner(self, job_id: str) -> str:
@@ -146,7 +146,7 @@ class RedisStore:
             except NewerSchema as error:
                 unreadable.append(error)
             except UnreadableRecord as error:
-                await self._damage.note(f"job:{job_id}", error)
+                await self._damage.note_job(job_id, error)
                 unreadable.append(error)
         # A job may have moved on between the two round trips.
         kept = tuple(r for r in records if status in (None, r.status))

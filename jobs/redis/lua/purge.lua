@@ -12,5 +12,8 @@ if redis.call('EXISTS', list) == 0 then
   for _, model in ipairs(redis.call('HKEYS', key('models'))) do
     for rank = 0, 2 do redis.call('ZREM', key('idle', model, rank), a.tenant) end
   end
+  if redis.call('HGET', key('audit'), 'tenant') == a.tenant then
+    redis.call('HDEL', key('audit'), 'tenant', 'cursor')
+  end
 end
 return deleted
