@@ -1,7 +1,7 @@
 """What is known of a model apart from its weights, and an encoded prompt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -46,6 +46,7 @@ class ModelInfo:
     token_side: int | None = None  # pixels an image token, of models that have tokens
     classes: int | None = None  # of a model that is asked for one, numbered from 0
     class_names: tuple[str, ...] = ()  # by number: one or several with commas, or "" for none
+    weights_prompts: bool = False  # brackets in a prompt may weight its tokens
 
     def image_tokens(self, width: int, height: int) -> int | None:
         """Return how many tokens an image has, where its noise levels may depend on them."""
@@ -55,7 +56,7 @@ class ModelInfo:
 
 OVERRIDES = frozenset(field.name for field in fields(ModelInfo)) - {
     "sha256", "prediction_type", "num_train_timesteps", "latent_channels", "latent_scale_factor",
-    "embeds_guidance", "prompt", "token_side", "classes", "class_names",
+    "embeds_guidance", "prompt", "token_side", "classes", "class_names", "weights_prompts",
 }  # fmt: skip
 
 
@@ -149,6 +150,11 @@ class Conditioning:
     def nbytes(self) -> int:
         """What it takes on its device."""
         return self.embeddings.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
+    def repeated(self, length: int) -> "Conditioning":
+        """Return its states so often that L is ``length``, a multiple: attention cannot tell."""
+        times = length // len(self.embeddings)
+        return self if times == 1 else replace(self, embeddings=self.embeddings.repeat(times, 1))
 
     def zeros(self) -> "Conditioning":
         """Return zeros of the same shapes."""

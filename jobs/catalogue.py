@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from jobs.errors import InvalidRequest
+from jobs.prompt_schedule import PromptSyntax, check_prompts
 from jobs.schema import (
     MAX_DRAWN_SEED,
     MAX_SEED,
@@ -96,6 +97,9 @@ class ModelEntry(BaseModel):
         description="What a prompt is: text, the number or name of a class, or without effect. "
         "Only text is guided.",
     )
+    prompt_syntaxes: tuple[PromptSyntax, ...] = Field(
+        ("plain",), description="What `prompt_syntax` may be."
+    )
     classes: Positive | None = Field(  # entries of former versions have none
         None,
         description="Of a model whose prompt is a class: how many there are, numbered from 0; "
@@ -154,6 +158,14 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
         raise InvalidRequest("num_inference_steps", f"{_chosen(sampler, schedule)} {most} steps")
     if request.eta is not None and not sampler.uses_eta:
         raise InvalidRequest("eta", f"sampler {sampler.name!r} does not use eta")
+    if request.prompt_syntax not in model.prompt_syntaxes:
+        raise InvalidRequest(
+            "prompt_syntax",
+            f"this model has no prompt_syntax {request.prompt_syntax!r}; "
+            f"available: {', '.join(model.prompt_syntaxes)}",
+        )
+    prompts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    check_prompts(request.prompt_syntax, steps, **prompts)
     if model.prompt == "class" and model.classes is not None:
         _check_class(request.prompt, model.classes, model.class_names)
     width = _side("width", _given(request.width, model.width), model)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from jobs.prompt_schedule import PromptSyntax
 from jobs.validation.bounds import BoundedRequest, at_most
 from jobs.webhook import Webhook, WebhookRecord
 
@@ -73,6 +74,12 @@ class JobRequest(BoundedRequest):
         None, max_length=64, description="A model from `/v1/models`. Defaults to the service's."
     )
     negative_prompt: Prompt = Field("", description="What the image should not show.")
+    prompt_syntax: PromptSyntax = Field(
+        "plain",
+        description="What brackets in prompts mean: `plain`, nothing; `a1111`, weights, changes "
+        "between steps and prompts of any length, as in AUTOMATIC1111's web UI; `a1111_mean`, its "
+        "weights restore the mean of the prompt's states, too.",
+    )
     num_inference_steps: int | None = Field(
         None, ge=1, le=MAX_STEPS, description="Sampling steps. Defaults to the model's."
     )
@@ -158,6 +165,7 @@ class JobSpec(BaseModel):
     model: str
     prompt: str
     negative_prompt: str
+    prompt_syntax: PromptSyntax = "plain"
     num_inference_steps: int
     sampler: str
     schedule: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from diffusion.backbones.backbone import Backbone
 from diffusion.config import Table, shown
@@ -11,6 +11,7 @@ from diffusion.errors import BundleError
 from diffusion.files import INDEX
 from diffusion.model import Conditioning, PromptKind
 from diffusion.parts.open import OnnxParts, TorchParts
+from diffusion.parts.weighted_prompt import Weighting
 from diffusion.schedules.flow_own import Ends
 from diffusion.schedules.keys import SCHEDULERS
 
@@ -20,6 +21,15 @@ class PromptEncoder(Protocol):
 
     def encode(self, prompts: list[str]) -> list[Conditioning]:
         """Return one conditioning per prompt."""
+        ...
+
+
+@runtime_checkable
+class WeightedPromptEncoder(PromptEncoder, Protocol):
+    """One that can weight the tokens of a prompt."""
+
+    def encode_weighted(self, prompt: str, weighting: Weighting) -> Conditioning:
+        """Return the conditioning of a prompt whose brackets weight it."""
         ...
 
 

@@ -17,6 +17,7 @@ from diffusion.errors import BundleError
 from diffusion.parts.open import OnnxParts, TorchParts
 from diffusion.parts.prompt import TextEncoder
 from diffusion.parts.unet_config import unet_config
+from diffusion.parts.weighted_prompt import CHUNKS
 
 EARLY_SIDE = 64  # of diffusers below 0.9
 LCM_STEPS, LCM_GUIDANCE_SCALE = 4, 8.5  # diffusers' defaults
@@ -40,7 +41,8 @@ class UNet:
 
     def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return the prediction (N, C, h, w) float32."""
-        embeddings = torch.stack([each.prompt.embeddings for each in conditions])
+        longest = max(len(each.prompt.embeddings) for each in conditions)
+        embeddings = torch.stack([each.prompt.repeated(longest).embeddings for each in conditions])
         added = _added(conditions, embeddings.device)
         if self._guidance_dim is not None:
             scales = [each.guidance_scale for each in conditions]
@@ -78,7 +80,10 @@ def _added(conditions: Sequence[Condition], device: torch.device) -> dict[str, T
 def _load(folder: Path, index: Mapping[str, Any], parts: TorchParts | OnnxParts) -> Loaded:
     config = unet_config(folder)
     xl = str(index.get("_class_name")).startswith("StableDiffusionXL")
-    text = TextEncoder.load(folder, parts.device, parts.encoder)
+    pools_all = config.get("addition_embed_type") == "text"  # a chunk more would change its pooling
+    text = TextEncoder.load(
+        folder, parts.device, parts.encoder, chunks=1 if pools_all else CHUNKS[-1]
+    )
     if config["cross_attention_dim"] != text.width:
         raise BundleError(
             f"unet/config.json: the unet wants embeddings of {config['cross_attention_dim']}, "

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.backbones.backbone import Backbone
-from diffusion.backbones.layout import Layout, Loaded, PromptEncoder, of_named_class
+from diffusion.backbones.layout import (
+    Layout,
+    Loaded,
+    PromptEncoder,
+    WeightedPromptEncoder,
+    of_named_class,
+)
 from diffusion.backbones.layouts import layout_of
 from diffusion.backends.acceleration import PLAIN, Acceleration
 from diffusion.backends.backend import DTYPES
@@ -31,12 +37,13 @@ from diffusion.bundle.contents import notes
 from diffusion.codec import Decoder, PixelDecoder, to_pixels
 from diffusion.config import shown
 from diffusion.device import usable_device
-from diffusion.errors import BundleError, NonFiniteError, ScheduleError
+from diffusion.errors import BundleError, NonFiniteError, PromptError, ScheduleError
 from diffusion.files import INDEX, SCHEDULER_CONFIG, check_files, digest, part_folder, read_json
 from diffusion.model import OF_SAMPLER, Conditioning, ModelInfo, apply_overrides, check_name
 from diffusion.parts.open import OnnxParts, TorchParts, codec_config
 from diffusion.parts.tiled import in_tiles
 from diffusion.parts.upcast import decoder_name
+from diffusion.parts.weighted_prompt import Weighting
 from diffusion.samplers.registry import SAMPLERS
 from diffusion.schedules.clip import estimate_bound
 from diffusion.schedules.levels import OWN
@@ -88,10 +95,25 @@ class Bundle:
         groups = [[prompt] for prompt in prompts] if alone else [list(prompts)]
         return [c for group in groups if group for c in self._text.encode(group)]
 
-    def encode_negative(self, prompt: str) -> Conditioning:
+    def encode_negative(self, prompt: str, weighting: Weighting | None = None) -> Conditioning:
         """Return the conditioning of a negative prompt; "" is none."""
-        (found,) = self.encode_prompts([prompt])
+        found = self.encode_prompt(prompt, weighting)
         return found.zeros() if prompt == "" and self._zeros_for_none else found
+
+    @torch.inference_mode()
+    def encode_prompt(self, prompt: str, weighting: Weighting | None = None) -> Conditioning:
+        """Return the conditioning of one prompt by itself.
+
+        With a ``weighting`` its brackets weight it.
+
+        Raises:
+            PromptError: the model's ``weights_prompts`` is false, and there is a ``weighting``.
+        """
+        if weighting is None:
+            return self.encode_prompts([prompt])[0]
+        if not isinstance(self._text, WeightedPromptEncoder):
+            raise PromptError("this model's prompts cannot be weighted")
+        return self._text.encode_weighted(prompt, weighting)
 
     @torch.inference_mode()
     def decode(
@@ -307,6 +329,7 @@ def _info(
         "classes": loaded.classes,
         "class_names": loaded.class_names,
         "token_side": loaded.token and loaded.token * factor,
+        "weights_prompts": isinstance(loaded.text, WeightedPromptEncoder),
     }
     extra = folder / "sfumato.json"
     info = apply_overrides(values, read_json(extra) if extra.exists() else {})

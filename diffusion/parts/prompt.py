@@ -12,6 +12,7 @@ from diffusion.config_keys import TEXT_ENCODER
 from diffusion.model import Conditioning, Truncation
 from diffusion.parts.loading import load_part, read_config
 from diffusion.parts.tokenizer import load_tokenizer, truncation
+from diffusion.parts.weighted_prompt import CHUNKS, Chunker, Weighting, apply_weights, weighted
 
 PROJECTION_DIM = 512
 """transformers' default of ``projection_dim``."""
@@ -55,12 +56,18 @@ class Part:
 class TextEncoder:
     """Encodes prompts."""
 
-    def __init__(self, parts: Sequence[Part], device: torch.device) -> None:
+    def __init__(
+        self, parts: Sequence[Part], device: torch.device, chunks: int = CHUNKS[-1]
+    ) -> None:
+        """``chunks`` is how many a weighted prompt may take."""
         self._parts = parts
         self._device = device
+        self._chunkers = [Chunker(part.name, part.tokenizer, part.length, chunks) for part in parts]
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, encoders: OpenEncoder) -> "TextEncoder":
+    def load(
+        cls, folder: Path, device: torch.device, encoders: OpenEncoder, chunks: int = CHUNKS[-1]
+    ) -> "TextEncoder":
         """Load ``text_encoder`` and, if there is one, ``text_encoder_2``.
 
         Raises:
@@ -68,7 +75,7 @@ class TextEncoder:
         """
         two = (folder / "text_encoder_2").is_dir()
         parts = [load_clip(folder, suffix, encoders, two) for suffix in ("", "_2")[: 1 + two]]
-        return cls(parts, device)
+        return cls(parts, device, chunks)
 
     @property
     def width(self) -> int:
@@ -96,6 +103,25 @@ class TextEncoder:
         by_prompt = zip(*(found for _, found in tokenized), strict=True)
         truncations = [tuple(each for each in found if each) for found in by_prompt]
         return [Conditioning(*row) for row in zip(states, pooled, truncations, strict=True)]
+
+    def encode_weighted(self, prompt: str, weighting: Weighting) -> Conditioning:
+        """Return the conditioning of a prompt whose brackets weight it, of one chunk or more.
+
+        Each chunk is encoded by itself, and their states follow one another; the pooled embedding
+        is the first one's.
+        """
+        runs = weighted(prompt)
+        chunked = [chunker.chunks(runs) for chunker in self._chunkers]
+        cuts = [chunker.cut(each) for chunker, each in zip(self._chunkers, chunked, strict=True)]
+        count = next(n for n in CHUNKS if n >= max(map(len, chunked)))
+        states, pooled = [], None
+        for part, chunker, each in zip(self._parts, self._chunkers, chunked, strict=True):
+            tokens, weights = chunker.tensors(each, count)
+            output = part.encoder(tokens.to(self._device))
+            states.append(apply_weights(output[0], weights, weighting))
+            pooled = output[1][0] if len(self._parts) > 1 and len(output) > 1 else None
+        truncations = tuple(each for each in cuts if each)
+        return Conditioning(torch.cat(states, -1).flatten(0, 1), pooled, truncations)
 
 
 class TorchEncoder(nn.Module):

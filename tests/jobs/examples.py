@@ -32,6 +32,7 @@ MODEL = ModelEntry(
     default_steps=10,
     default_sampler="euler",
     default_guidance_scale=1.0,
+    prompt_syntaxes=("plain", "a1111", "a1111_mean"),
     samplers=(EULER, HEUN),
 )
 

@@ -1,6 +1,7 @@
 """Admission to a slot: the prompt encoded, the sampler compiled, the first noise drawn."""
 
-from collections.abc import Hashable
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -8,13 +9,18 @@ import torch
 from diffusion.bundle.bundle import Bundle
 from diffusion.denoiser import Guidance
 from diffusion.model import Conditioning
+from diffusion.parts.weighted_prompt import Weighting
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
+from jobs.prompt_schedule import prompt_schedule
 from workers.engine.batcher import Candidate
 from workers.engine.messages import ImageRequest
 from workers.engine.prompt_cache import PromptCache
 from workers.engine.sampling_plan import sampling_plan
 from workers.engine.slot import Slot
+
+WEIGHTING: Mapping[str, Weighting] = {"a1111": "interpolated", "a1111_mean": "mean"}
+"""What weights in prompts of a syntax do."""
 
 
 class SlotAdmission:
@@ -24,7 +30,7 @@ class SlotAdmission:
         """``deterministic`` keeps prompts of different lengths out of one forward pass."""
         self._bundle = bundle
         self._deterministic = deterministic
-        self._conditioning = PromptCache(partial(_encode, bundle))
+        self._conditioning = PromptCache(bundle.encode_prompt)
         self._negative = PromptCache(bundle.encode_negative)
 
     def open(self, request: ImageRequest) -> tuple[Slot, bool]:
@@ -33,35 +39,74 @@ class SlotAdmission:
         Raises:
             SamplerError, ScheduleError: the request cannot be compiled.
         """
-        cond = self._conditioning(request.prompt)
+        guided = self._guided(request)
+        _, first = guided[0]
+        lengths = (len(first.cond.embeddings), len(first.uncond.embeddings))
+        return open_slot(
+            self._bundle, request, guided, group=lengths if self._deterministic else ()
+        )
+
+    def _guided(self, request: ImageRequest) -> Sequence[tuple[int, Guidance]]:
+        """Return how a request's steps are conditioned: the last step of each guidance, and it."""
         info = self._bundle.info
         scale = request.guidance_scale if info.prompt == "text" else 1.0
         unguided = scale == 1.0 or info.embeds_guidance
-        guidance = Guidance(
-            cond,
-            cond if unguided else self._negative(request.negative_prompt),
+        conds = self._encoded(request, request.prompt, self._conditioning)
+        unconds = conds
+        if not unguided:
+            unconds = self._encoded(request, request.negative_prompt, self._negative)
+        guidance = partial(
+            Guidance,
             size=(request.width, request.height),
             scale=scale,
             rescale=request.guidance_rescale,
             embedded=info.embeds_guidance,
         )
-        lengths = (len(guidance.cond.embeddings), len(guidance.uncond.embeddings))
-        return open_slot(
-            self._bundle, request, guidance, group=lengths if self._deterministic else ()
+        return [
+            (until, guidance(cond, uncond)) for until, cond, uncond in _side_by_side(conds, unconds)
+        ]
+
+    def _encoded(
+        self, request: ImageRequest, prompt: str, encode: PromptCache
+    ) -> list[tuple[int, Conditioning]]:
+        """Return the conditionings of a prompt, each with the last step that it holds for."""
+        if request.prompt_syntax == "plain":
+            return [(request.steps, encode(prompt))]
+        weighting = WEIGHTING[request.prompt_syntax]
+        pieces = prompt_schedule(prompt, request.steps)
+        return [(piece.until, encode(piece.text, weighting)) for piece in pieces]
+
+
+def _side_by_side(
+    conds: Sequence[tuple[int, Conditioning]], unconds: Sequence[tuple[int, Conditioning]]
+) -> Iterator[tuple[int, Conditioning, Conditioning]]:
+    """Yield what holds together: the last step, the prompt's and the negative prompt's.
+
+    Where one of them changes, all are of equal length, and so the image's group stays the same.
+    """
+    if len(conds) == len(unconds) == 1:
+        yield conds[0][0], conds[0][1], unconds[0][1]
+        return
+    longest = max(len(each.embeddings) for _, each in (*conds, *unconds))
+    for until in sorted({until for until, _ in (*conds, *unconds)}):
+        cond, uncond = (
+            next(each for last, each in given if until <= last).repeated(longest)
+            for given in (conds, unconds)
         )
-
-
-def _encode(bundle: Bundle, prompt: str) -> Conditioning:
-    """Encode a prompt by itself, so that its bits never depend on others."""
-    return bundle.encode_prompts([prompt])[0]
+        yield until, cond, uncond
 
 
 def open_slot(
-    bundle: Bundle, request: ImageRequest, guidance: Guidance, *, group: Hashable = ()
+    bundle: Bundle,
+    request: ImageRequest,
+    guided: Sequence[tuple[int, Guidance]],
+    *,
+    group: Hashable = (),
 ) -> tuple[Slot, bool]:
     """Return a slot and whether an earlier state had to be refused.
 
-    It shares forward passes with slots of latents of the same shape and an equal ``group``.
+    ``guided`` are the guidances in their order, each with the last step that it holds for. It
+    shares forward passes with slots of latents of the same shape and an equal ``group``.
 
     Raises:
         SamplerError, ScheduleError: the request cannot be compiled.
@@ -91,12 +136,13 @@ def open_slot(
     else:
         first = standard_noise(request.seed, IMAGES, INITIAL_ROW, shape)
         state[0] = torch.from_numpy(first) * plan.table.initial_scale
+    passes = guided[0][1].passes
     candidate = Candidate(
         key=request.key,
         group=(shape, group),
         rank=request.rank,
         arrived=0.0,  # set by the engine on admission
-        passes=guidance.passes,
+        passes=passes,
         remaining=plan.rows - row,
         tenant=request.tenant,
         weight=request.weight,
@@ -105,11 +151,12 @@ def open_slot(
     slot = Slot(
         request=request,
         plan=plan,
-        guidance=guidance,
+        guidances=[guidance for _, guidance in guided],
+        turns=[bisect_left(plan.steps_done, until) for until, _ in guided[:-1]],
         state=state.to(bundle.device),
         identity=identity,
         candidate=candidate,
-        units=guidance.passes * request.width * request.height / base,
+        units=passes * request.width * request.height / base,
         row=row,
         saved_row=row,
     )

@@ -34,6 +34,9 @@ log = structlog.get_logger()
 CHECKPOINT_BYTES_PER_S = 2 * 2**20
 """What the states of all images may take of the way to the store; SDXL's are 256 KiB a register."""
 
+SAME_KERNELS = 4
+"""Rows that libraries compute at once."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -48,6 +51,16 @@ class EngineSettings:
     ageing: float = 0.25
     class_share: float = 0.05
     units_per_s: float = 0.0  # with full batches, as calibrated; 0: unknown
+
+    @property
+    def most_rows(self) -> int:
+        """The bound on forward rows.
+
+        Where bytes have to be equal it is a multiple of 4 if it can: the last rows of other batches
+        go through other kernels of the CPU's libraries.
+        """
+        rows = self.rows_per_tick
+        return rows - rows % SAME_KERNELS if self.deterministic and rows > SAME_KERNELS else rows
 
 
 class Engine:
@@ -74,7 +87,7 @@ class Engine:
         self._overlap = Overlap(bundle.device)
         self._admission = SlotAdmission(bundle, deterministic=settings.deterministic)
         self._postprocess = Postprocess(bundle, report, settings.preview_s, safety)
-        self._batcher = Batcher(settings.rows_per_tick, settings.ageing, settings.class_share)
+        self._batcher = Batcher(settings.most_rows, settings.ageing, settings.class_share)
         self._slots: dict[tuple[str, int], Slot] = {}
         self._waiting: deque[tuple[ImageRequest, Pending[tuple[Slot, bool]]]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
@@ -298,7 +311,7 @@ class Engine:
 
     def _grow(self) -> None:
         """Try a larger batch again some time after the device ran out of memory."""
-        most = self._settings.rows_per_tick
+        most = self._settings.most_rows
         if self.rows_per_tick < most and self._growth.is_due(self._last_tick_at):
             self._batcher.grow(most)
             log.info("larger batches again", rows_per_tick=self.rows_per_tick)

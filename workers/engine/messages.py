@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.model import Truncation
+from jobs.prompt_schedule import PromptSyntax
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ImageRequest:
     width: int
     height: int
     negative_prompt: str = ""
+    prompt_syntax: PromptSyntax = "plain"
     eta: float | None = None
     guidance_rescale: float = 0.0
     preview: int = 0  # steps between previews, 0 for none

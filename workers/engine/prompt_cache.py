@@ -4,6 +4,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from diffusion.model import Conditioning
+from diffusion.parts.weighted_prompt import Weighting
+
+Encode = Callable[[str, Weighting | None], Conditioning]
 
 BYTES_KEPT = 64 * 2**20
 """280 prompts of SD 1.5, or 8 of FLUX.1 (512 tokens each)."""
@@ -12,19 +15,20 @@ BYTES_KEPT = 64 * 2**20
 class PromptCache:
     """Encodes prompts and keeps the latest within a bound in bytes, one at least."""
 
-    def __init__(self, encode: Callable[[str], Conditioning], bytes_kept: int = BYTES_KEPT) -> None:
+    def __init__(self, encode: Encode, bytes_kept: int = BYTES_KEPT) -> None:
         self._encode = encode
         self._bytes_kept = bytes_kept
-        self._kept: OrderedDict[str, Conditioning] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Weighting | None], Conditioning] = OrderedDict()
         self._bytes = 0
 
-    def __call__(self, prompt: str) -> Conditioning:
+    def __call__(self, prompt: str, weighting: Weighting | None = None) -> Conditioning:
         """Return the prompt's conditioning."""
-        found = self._kept.get(prompt)
+        key = prompt, weighting
+        found = self._kept.get(key)
         if found is None:
-            found = self._kept[prompt] = self._encode(prompt)
+            found = self._kept[key] = self._encode(prompt, weighting)
             self._bytes += found.nbytes
-        self._kept.move_to_end(prompt)
+        self._kept.move_to_end(key)
         while self._bytes > self._bytes_kept and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= oldest.nbytes

@@ -1,11 +1,14 @@
 """An image on the device: its request, its sampling plan and its state."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from torch import Tensor
 
 from diffusion.denoiser import Guidance
+from diffusion.model import Conditioning, Truncation
 from workers.engine.batcher import Candidate
 from workers.engine.messages import Admitted, ImageProgress, ImageRequest, Saved
 from workers.engine.sampling_plan import SamplingPlan
@@ -19,7 +22,8 @@ class Slot:
 
     request: ImageRequest
     plan: SamplingPlan
-    guidance: Guidance
+    guidances: Sequence[Guidance]  # one, or several where a prompt changes between steps
+    turns: Sequence[int]  # rows at which the second and each later one begins
     state: Tensor
     identity: str  # model sha256, backend and table fingerprint
     candidate: Candidate  # what the batcher sees of it
@@ -43,6 +47,11 @@ class Slot:
             self.state, self.early = denoised[None].clone(), self.step
 
     @property
+    def guidance(self) -> Guidance:
+        """How the next row is conditioned."""
+        return self.guidances[bisect_right(self.turns, self.row)]
+
+    @property
     def pixels(self) -> int:
         """Pixels of the image."""
         return self.request.width * self.request.height
@@ -54,9 +63,11 @@ class Slot:
 
     def admitted(self, *, refused: bool) -> Admitted:
         """Return that the image has this slot; ``refused`` if an earlier state was."""
-        guidance = self.guidance
-        unread = guidance.uncond.truncations if guidance.passes == 2 else ()
-        return Admitted(*self.request.key, self.row, refused, guidance.cond.truncations, unread)
+        guided = [each for each in self.guidances if each.passes == 2]
+        cut = _longest([each.cond for each in self.guidances])
+        return Admitted(
+            *self.request.key, self.row, refused, cut, _longest([each.uncond for each in guided])
+        )
 
     def doubt(self) -> None:
         """Have the row that has just been evaluated evaluated again, and soon."""
@@ -81,3 +92,9 @@ class Slot:
         state = self.state[: self.plan.table.registers].to("cpu", copy=True).numpy()
         self.saved_row = self.row
         return Saved(*self.request.key, self.row, state, self.identity)
+
+
+def _longest(prompts: Sequence[Conditioning]) -> tuple[Truncation, ...]:
+    """Return what was cut of the prompt of which most was."""
+    cuts = (each.truncations for each in prompts)
+    return max(cuts, key=lambda cut: sum(each.tokens - each.read for each in cut), default=())

@@ -1,12 +1,14 @@
 """A worker's model as the store's catalogue lists it."""
 
 from functools import lru_cache
+from typing import get_args
 
 from diffusion.errors import ScheduleError
 from diffusion.model import OF_SAMPLER, ModelInfo
 from diffusion.samplers.registry import SAMPLERS, SamplerInfo, compile_table, sampler_info
 from diffusion.schedules.schedule import NoiseSchedule, sampling_levels
 from jobs.catalogue import ModelEntry, SamplerEntry
+from jobs.prompt_schedule import PromptSyntax
 
 COUNTED_STEPS = 6
 FEW_STEPS = (2, 3)
@@ -112,6 +114,7 @@ def model_entry(
         max_pixels=info.max_pixels,
         embeds_guidance=info.embeds_guidance,
         prompt=info.prompt,
+        prompt_syntaxes=get_args(PromptSyntax) if info.weights_prompts else ("plain",),
         classes=info.classes if listed else None,
         class_names=info.class_names if listed else (),
         default_steps=info.default_steps,

@@ -52,9 +52,11 @@ def parameters(spec: JobSpec, image: int, model_sha256: str) -> dict[str, Any]:
     is the sampler's; null is that of a sampler which has none.
     """
     eta = sampler_info(spec.sampler).eta if spec.eta is None else spec.eta
+    syntax = {} if spec.prompt_syntax == "plain" else {"prompt_syntax": spec.prompt_syntax}
     return {
         "prompt": spec.prompt,
         "negative_prompt": spec.negative_prompt,
+        **syntax,
         "num_inference_steps": spec.num_inference_steps,
         "sampler": spec.sampler,
         "schedule": spec.schedule,

@@ -85,6 +85,7 @@ def open_run(claim: Claim, unit: float, attempt: Attempt, *, embeds_guidance: bo
             image=image,
             prompt=spec.prompt,
             negative_prompt=spec.negative_prompt,
+            prompt_syntax=spec.prompt_syntax,
             seed=spec.image_seed(image),
             sampler=spec.sampler,
             schedule=spec.schedule,

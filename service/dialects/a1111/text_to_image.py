@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -23,6 +24,9 @@ from service.http.problem import Refusal, printable
 router = APIRouter()
 
 MODEL_OPTION = "sd_model_checkpoint"
+SYNTAX = "a1111_mean"
+NETWORK = re.compile(r"<(lora|lyco|hypernet):[^<>]{0,64}", re.IGNORECASE)
+"""What loads weights from a prompt."""
 
 _REFUSED: dict[str, Any] = {
     "enable_hr": False, "restore_faces": False, "tiling": False, "subseed_strength": 0,
@@ -73,6 +77,12 @@ class TextToImage(BaseModel):
                 raise Refusal(422, "invalid_request", f"{shown}: unknown field", field=shown)
             if name in _REFUSED and given not in (_REFUSED[name], *_NOTHING):
                 raise unserved(name)
+        for name in ("prompt", "negative_prompt"):
+            if network := NETWORK.search(getattr(self, name)):
+                raise Refusal(
+                    422, "invalid_request", f"{printable(network[0])}…> in {name} is not served",
+                    field=name,
+                )  # fmt: skip
         for name, script in self.alwayson_scripts.items():
             if not isinstance(script, dict) or script.get("args") not in ([], [False], None):
                 raise unserved(f"alwayson_scripts.{name}")
@@ -113,6 +123,7 @@ def _job(body: TextToImage, model: ModelEntry, caller: Caller) -> JobRequest:
         {
             "prompt": body.prompt,
             "negative_prompt": body.negative_prompt,
+            "prompt_syntax": SYNTAX if SYNTAX in model.prompt_syntaxes else None,
             "model": model.name,
             "sampler": sampler.name,
             "schedule": schedule_of(body.scheduler) or ending,

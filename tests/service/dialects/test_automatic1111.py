@@ -72,7 +72,7 @@ async def test_images_come_back_with_what_made_them(webui: Called, store: RedisS
     spec = claimed[0].spec
     assert (spec.prompt, spec.sampler, spec.schedule) == ("a (red:1.2) apple", "euler", "karras")
     assert (spec.seed, spec.num_inference_steps, spec.guidance_scale) == (5, 7, 2.5)
-    assert spec.eta is None
+    assert (spec.eta, spec.prompt_syntax) == (None, "a1111_mean")
 
 
 def encode_with_text() -> bytes:
@@ -94,6 +94,7 @@ def encode_with_text() -> bytes:
         ({"restore_faces": True}, 422, "restore_faces is not served"),
         ({"styles": ["a"]}, 422, "styles is not served"),
         ({"subseed_strength": 0.5}, 422, "subseed_strength is not served"),
+        ({"prompt": "a <lora:pixel:1>"}, 422, "<lora:pixel:1…> in prompt is not served"),
         ({"width": 65}, 422, "width 65 is not a multiple of"),
         ({"batch_size": 99}, 422, "batch_size"),
         ({"cfg_scale": 99}, 422, "guidance_scale"),

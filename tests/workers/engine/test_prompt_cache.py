@@ -12,7 +12,7 @@ class Encoder:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def __call__(self, prompt: str) -> Conditioning:
+    def __call__(self, prompt: str, _weighting: object = None) -> Conditioning:
         self.asked.append(prompt)
         return Conditioning(torch.ones(len(prompt.split()), 8), torch.ones(8))
 
