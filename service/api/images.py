@@ -78,7 +78,7 @@ async def get_image(
     responses={**_IMAGE, **problems(*GUARDED, 404)},
 )
 async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
-    """Return the latest estimate of the finished picture."""
+    """Return the latest preview: an estimate of the finished picture, or the noisy sample."""
     found = await door.store.latest_preview(job.id)
     if found is None:
         raise Refusal(404, "not_found", f"job {job.id} has no preview")
