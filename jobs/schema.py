@@ -245,6 +245,23 @@ class JobSpec(BaseModel):
         return self.seed + image
 
 
+class ImageOrigin(BaseModel):
+    """What an image was drawn with, as the worker says that finished it."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    worker: str = Field(description="With API keys, operators alone see its name.")
+    model_sha256: str = Field(description="As in `/v1/models`: of all files that matter.")
+    backend: str = Field(description="`torch` (float32), `torch-bf16`, `onnx-fp32`, ….")
+    device: str = Field(description="The GPU's name, or the processor's.")
+    deterministic: bool = Field(description="Its bytes do not depend on images drawn beside it.")
+    sampler_table_version: int = Field(
+        description="The version of the samplers' numbers and noise."
+    )
+    eta: float | None = Field(description="As it was used; null: the sampler has none.")
+    versions: dict[str, str] = Field(description="Of Sfumato and the libraries, by package.")
+
+
 class ImageRecord(BaseModel):
     """One finished image of a job; its bytes are stored under a key of their own."""
 
@@ -257,6 +274,7 @@ class ImageRecord(BaseModel):
     content_type: str
     size_bytes: Count
     sha256: str | None = None  # of the bytes; None: stored before it was kept
+    origin: ImageOrigin | None = None  # likewise
 
 
 FAILURE_CODES = (
