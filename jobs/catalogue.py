@@ -263,9 +263,14 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
             "a single step is at the highest noise level, so schedule has no effect",
         ),
         (
-            "preview" in request.model_fields_set and spec.preview >= steps,
+            "preview" in request.model_fields_set and spec.preview.every >= steps,
             WarningCode.PREVIEW_IGNORED,
-            f"preview {spec.preview} is not below the {steps} steps, so no preview is sent",
+            f"preview {spec.preview.every} is not below the {steps} steps, so no preview is sent",
+        ),
+        (
+            spec.preview.every == 0 and not isinstance(spec.preview.in_short, int),
+            WarningCode.PREVIEW_IGNORED,
+            "0 steps between previews disable them, so their of and size have no effect",
         ),
         (
             request.num_inference_steps is None and steps < model.default_steps,

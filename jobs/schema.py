@@ -1,22 +1,35 @@
 """A job: its request, the spec that is stored, and the record of its life."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
 
 from jobs.prompt_schedule import PromptSyntax
 from jobs.validation.bounds import BoundedRequest, at_most
 from jobs.webhook import Webhook, WebhookRecord
 
-SCHEMA_VERSION = 1
-"""Written into every record; a reader refuses a newer version."""
+SCHEMA_VERSION = 2
+"""The newest version of a record that is read here; a reader leaves a newer one alone.
+
+2: previews that are more than a number of steps. A record has the least version that can read it
+(`JobSpec.schema_version`), so that former doors and workers go on with all others.
+"""
 
 MAX_PROMPT_CHARS = 4000
 MAX_STEPS = 1000
 MAX_SEED = 2**63 - 1  # what a JSON integer, a Redis string and a client's int64 all hold
 MAX_DRAWN_SEED = 2**32 - 1
 """No seed that the service draws is greater: JavaScript and jq read numbers as doubles."""
+MAX_SIDE = 4096
 MAX_IMAGES = 16
 MAX_METADATA = 32
 PUBLIC = "public"
@@ -64,6 +77,55 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Moment = Annotated[float, Field(ge=0, le=253402300799, allow_inf_nan=False)]
 """Seconds since 1970, up to the year 9999, the last that a response's dates can express."""
+
+
+PreviewOf = Literal["estimate", "sample"]
+
+
+class Previews(BoundedRequest):
+    """Which previews of its images a job sends."""
+
+    every: int = Field(
+        1,
+        ge=0,
+        le=MAX_STEPS,
+        description="Steps between previews; 0 disables them. "
+        "They are also limited to a few a second.",
+    )
+    of: PreviewOf = Field(
+        "estimate",
+        description="What they show: the network's `estimate` of the finished image, or the noisy "
+        "`sample` that it is asked about.",
+    )
+    size: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_SIDE,
+        description="The most pixels of the longer side. Previews are scaled down to it, never up.",
+    )
+
+    @property
+    def in_short(self) -> "int | Previews":
+        """The number of steps where it says everything, else these."""
+        return self.every if self == Previews(every=self.every) else self
+
+
+def _previews(value: Any) -> Any:
+    """Return a number of steps as previews."""
+    if isinstance(value, bool) or not isinstance(value, int | dict | Previews):
+        text = "should be a number of steps, or an object with every, of and size"
+        raise PydanticCustomError("previews", text)
+    return {"every": value} if isinstance(value, int) else value
+
+
+StepsOrPreviews = Annotated[
+    Previews,
+    BeforeValidator(
+        _previews, json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_STEPS)] | Previews
+    ),
+    PlainSerializer(lambda previews: previews.in_short, return_type=int | Previews),
+]
+"""Previews, for which a number of steps may stand, as former versions know them."""
 
 
 class JobRequest(BoundedRequest):
@@ -115,10 +177,10 @@ class JobRequest(BoundedRequest):
         "If absent, chosen at random, below 2^32, and returned.",
     )
     width: int | None = Field(
-        None, ge=8, le=4096, description="Width in pixels. Defaults to the model's."
+        None, ge=8, le=MAX_SIDE, description="Width in pixels. Defaults to the model's."
     )
     height: int | None = Field(
-        None, ge=8, le=4096, description="Height in pixels. Defaults to the model's."
+        None, ge=8, le=MAX_SIDE, description="Height in pixels. Defaults to the model's."
     )
     num_images: int = Field(1, ge=1, le=MAX_IMAGES, description="Number of images to draw.")
     priority: Priority = Field(
@@ -133,12 +195,10 @@ class JobRequest(BoundedRequest):
         "A client that reconnects within the grace period keeps the job if it reaches the same "
         "replica of the door.",
     )
-    preview: int = Field(
-        1,
-        ge=0,
-        le=MAX_STEPS,
-        description="Steps between previews; 0 disables them. "
-        "They are also limited to a few a second.",
+    preview: StepsOrPreviews = Field(
+        Previews(),
+        description="Which previews are sent; a number is that of steps between them.",
+        json_schema_extra={"default": 1},
     )
     output_format: OutputFormat = Field(
         "png", description="File format of the images; `png` and `webp` are lossless."
@@ -179,13 +239,35 @@ class JobSpec(BaseModel):
     priority: Priority
     deadline_s: float | None
     on_disconnect: OnDisconnect
-    preview: int
+    preview: StepsOrPreviews
     output_format: OutputFormat
     metadata: dict[str, str]
+
+    @property
+    def schema_version(self) -> int:
+        """The version of a record with this spec: the least that can read it."""
+        return 1 if isinstance(self.preview.in_short, int) else 2
 
     def image_seed(self, image: int) -> int:
         """Return the seed of one image: a job with it draws the image alone."""
         return self.seed + image
+
+
+class ImageOrigin(BaseModel):
+    """What an image was drawn with, as the worker says that finished it."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    worker: str = Field(description="With API keys, operators alone see its name.")
+    model_sha256: str = Field(description="As in `/v1/models`: of all files that matter.")
+    backend: str = Field(description="`torch` (float32), `torch-bf16`, `onnx-fp32`, ….")
+    device: str = Field(description="The GPU's name, or the processor's.")
+    deterministic: bool = Field(description="Its bytes do not depend on images drawn beside it.")
+    sampler_table_version: int = Field(
+        description="The version of the samplers' numbers and noise."
+    )
+    eta: float | None = Field(description="As it was used; null: the sampler has none.")
+    versions: dict[str, str] = Field(description="Of Sfumato and the libraries, by package.")
 
 
 class ImageRecord(BaseModel):
@@ -200,6 +282,7 @@ class ImageRecord(BaseModel):
     content_type: str
     size_bytes: Count
     sha256: str | None = None  # of the bytes; None: stored before it was kept
+    origin: ImageOrigin | None = None  # likewise
 
 
 FAILURE_CODES = (

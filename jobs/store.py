@@ -119,13 +119,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """The denoised estimate of an unfinished image, encoded."""
+    """An unfinished image, encoded: the denoised estimate, or the noisy sample."""
 
     lease: Lease
     image: int
     step: int
     content_type: str
     data: bytes
+    of: str = "estimate"  # or "sample"
 
 
 @dataclass(frozen=True)
@@ -374,9 +375,7 @@ class JobStore(Fleet, Protocol):
     def events(self, job_id: str, after: str | None = None) -> AsyncIterator[Event]:
         """Yield the job's events after an id (None: from the oldest kept) until its result.
 
-        An id that the stream has not reached counts as None.
-
-        Raises: JobNotFound, InvalidCursor.
+        An id that the stream has not reached counts as None. Raises: JobNotFound, InvalidCursor.
         """
 
     def event_batches(

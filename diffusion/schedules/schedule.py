@@ -1,6 +1,7 @@
 """What a model's noise schedule tells a sampler: the process it was trained on, and its levels."""
 
 from collections.abc import Hashable
+from math import isinf
 from typing import Protocol
 
 from diffusion.errors import ScheduleError
@@ -63,6 +64,16 @@ class NoiseSchedule(Hashable, Protocol):
 def offered_schedules(noise_schedule: NoiseSchedule) -> tuple[str, ...]:
     """Return the schedules that a job may name, :data:`OWN` last."""
     return noise_schedule.schedules + (() if noise_schedule.own is None else (OWN,))
+
+
+def sample_scale(noise_schedule: NoiseSchedule, sigma: float) -> float:
+    """Return what a state at a level is multiplied by for x_t of about the images' own variance.
+
+    That is a, where the state is x_t/a = x_0 + σ·ε: 1/√(1+σ²), or 1/(1+σ) in flow matching. An EDM
+    model's own a is 1, which is no range to look at; it has 1/√(1+σ²), too. Where σ is infinite the
+    state is unit noise as it is.
+    """
+    return 1.0 if isinf(sigma) else 1 / noise_schedule.initial_scale(sigma)
 
 
 def sampling_levels(

@@ -202,7 +202,9 @@ class RedisClaims:
 
         def fill(pipe: Any) -> None:
             for p in previews:
-                head = {"image": p.image, "step": p.step, "content_type": p.content_type}
+                head = {
+                    "image": p.image, "step": p.step, "of": p.of, "content_type": p.content_type,
+                }  # fmt: skip
                 self._scripts.queue(pipe, "preview", _fence(p.lease) | head, p.data)
 
         kept = await self._scripts.execute(fill)

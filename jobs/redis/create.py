@@ -21,7 +21,7 @@ from jobs.redis.durability import Durability
 from jobs.redis.records import warning_fields
 from jobs.redis.scripts import Scripts
 from jobs.redis.server import ServerWatch
-from jobs.schema import SCHEMA_VERSION, Durable, JobSpec
+from jobs.schema import Durable, JobSpec
 from jobs.settings import JobsSettings
 from jobs.store import CreateOptions
 
@@ -65,7 +65,7 @@ class JobCreator:
             "rank": spec.priority.rank,
             "units": units,
             "total_steps": spec.num_inference_steps * spec.num_images,
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": spec.schema_version,
         }
         if spec.deadline_s is not None:
             arguments["deadline_s"] = spec.deadline_s

@@ -381,6 +381,7 @@ def decode(event_id: str, fields: Mapping[bytes, bytes]) -> Event:
         data = {
             "image": int(fields[b"image"]),
             "step": int(fields[b"step"]),
+            "of": fields.get(b"of", b"estimate").decode(),  # former workers say nothing
             "content_type": fields[b"content_type"].decode(),
             "data": fields[b"data"],
         }

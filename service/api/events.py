@@ -40,7 +40,7 @@ _STREAM: Responses = {
     200: {
         "description": (
             "`status` (the job), `progress` {job, step, total, eta_s}, `preview` {job, image, "
-            "step, content_type, data in base64} and finally `result` (the job), each with "
+            "step, of, content_type, data in base64} and finally `result` (the job), each with "
             "`attempt`."
         ),
         "content": {

@@ -1,4 +1,4 @@
-"""A job's images and its latest preview."""
+"""A job's images, what made them, and its latest preview."""
 
 import hashlib
 from typing import Annotated
@@ -8,11 +8,12 @@ from fastapi.responses import Response
 
 from jobs.errors import JobNotFound
 from jobs.schema import MAX_IMAGES
-from service.api.caller import GUARDED
+from service.api.caller import GUARDED, CallerLinks, OwnJob
 from service.api.link_access import ImagesJob, PreviewJob
 from service.door import DoorDep
 from service.http.documented import Responses, problems
 from service.http.problem import Refusal
+from service.resources.manifest import Manifest, manifest
 
 router = APIRouter(tags=["pictures"])
 
@@ -72,13 +73,30 @@ async def get_image(
 
 
 @router.get(
+    "/v1/jobs/{job_id}/manifest",
+    summary="Get what made the pictures",
+    responses=problems(*GUARDED, 404, 409),
+)
+async def get_manifest(response: Response, job: OwnJob, links: CallerLinks) -> Manifest:
+    """Return an ended job's request, seeds, hashes, versions and worker, also of expired pictures.
+
+    Post its `request` to `/v1/jobs` to draw them again. Where each `origin` is the same and
+    `deterministic`, so are the bytes.
+    """
+    if not job.status.ended:
+        raise Refusal(409, "not_ended", f"job {job.id} is {job.status}: it has no manifest yet")
+    response.headers["cache-control"] = "no-store"
+    return manifest(job, links)
+
+
+@router.get(
     "/v1/jobs/{job_id}/preview",
     summary="Get the latest preview",
     response_class=Response,
     responses={**_IMAGE, **problems(*GUARDED, 404)},
 )
 async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
-    """Return the latest estimate of the finished picture."""
+    """Return the latest preview: an estimate of the finished picture, or the noisy sample."""
     found = await door.store.latest_preview(job.id)
     if found is None:
         raise Refusal(404, "not_found", f"job {job.id} has no preview")

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.schema import PreviewOf
 from jobs.telemetry.text import shown
 from service.cli import demo as demonstration
 from service.cli import drawing
@@ -161,6 +162,9 @@ def draw(
     n: Annotated[int | None, typer.Option("--n", help="Number of pictures.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     model: Annotated[str | None, typer.Option(help="A name from /v1/models.")] = None,
+    preview: Annotated[
+        PreviewOf | None, typer.Option(help="What to watch: the estimate or the noisy sample.")
+    ] = None,
     url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
@@ -174,6 +178,7 @@ def draw(
         "prompt": prompt, "num_inference_steps": steps, "sampler": sampler,
         "guidance_scale": guidance, "negative_prompt": negative, "seed": seed, "num_images": n,
         "width": width, "height": height, "model": model,
+        "preview": None if preview is None else {"of": preview},
     }  # fmt: skip
     screen = console(stderr=as_json)
     with start_errors(), connected(url, api_key) as client:

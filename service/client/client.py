@@ -34,6 +34,7 @@ from service.client.errors import (
     problem_error,
 )
 from service.client.retries import PAUSES_S, pause_s, retried
+from service.resources.manifest import Manifest
 from service.resources.representations import (
     JobList,
     JobView,
@@ -129,6 +130,10 @@ class Client:
     def delete(self, job_id: str) -> None:
         """Delete a job with its images."""
         self._send("DELETE", f"{_job(job_id)}")
+
+    def manifest(self, job_id: str) -> Manifest:
+        """Return what made the images of a job that has ended."""
+        return self._as(Manifest, f"{_job(job_id)}/manifest")
 
     def image(self, job_id: str, index: int = 0) -> bytes:
         """Return the bytes of a finished image."""

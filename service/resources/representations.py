@@ -269,14 +269,10 @@ def job_view(
         attempts=record.attempts,
         finished_early=record.finished_early,
         worker=links.worker(record.worker),
-        error=_failure(record),
+        error=failure_view(record),
         warnings=tuple(WarningView.model_validate(each) for each in record.warnings),
         webhook=None if record.webhook is None else webhook_view(record.webhook),
-        timings=TimingsView(
-            queued_s=_queued_s(record),
-            running_s=round(record.running_s, 6),
-            evaluations=record.evaluations,
-        ),
+        timings=timings_view(record),
     )
 
 
@@ -293,7 +289,8 @@ def webhook_view(record: WebhookRecord) -> WebhookView:
     )
 
 
-def _failure(record: JobRecord) -> Problem | None:
+def failure_view(record: JobRecord) -> Problem | None:
+    """Return why a job failed, None if it has not."""
     if record.error is None:
         return None
     return Problem(
@@ -303,6 +300,15 @@ def _failure(record: JobRecord) -> Problem | None:
         detail=record.error.detail,
         instance=f"/v1/jobs/{record.id}",
         code=record.error.code,
+    )
+
+
+def timings_view(record: JobRecord) -> TimingsView:
+    """Return how a job's time was spent."""
+    return TimingsView(
+        queued_s=_queued_s(record),
+        running_s=round(record.running_s, 6),
+        evaluations=record.evaluations,
     )
 
 

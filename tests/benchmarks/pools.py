@@ -13,7 +13,7 @@ from typing import Any
 
 from diffusion.bundle.contents import weight_bytes
 from jobs.catalogue import resolve, units
-from jobs.schema import JobRequest, JobStatus
+from jobs.schema import JobRequest, JobStatus, Previews
 from jobs.settings import JobsSettings
 from tests.bundles import named
 from tests.faults.client import Client, until
@@ -103,7 +103,9 @@ async def _run(
 
 async def _submit(client: Client, job_id: str, model: str) -> None:
     entries = {entry.name: entry for entry in await client.store.models()}
-    request = JobRequest(prompt="a red apple", num_inference_steps=STEPS, model=model, preview=0)
+    request = JobRequest(
+        prompt="a red apple", num_inference_steps=STEPS, model=model, preview=Previews(every=0)
+    )
     spec = resolve(request, entries[model])
     await client.store.create(job_id, spec, units(spec, entries[model]))
     await client.bell.ring(model, job_id)

@@ -60,6 +60,11 @@ GUIDED = MODEL.model_copy(
         ({"preview": 0, "num_inference_steps": 1}, []),
         ({"preview": 9, "num_inference_steps": 10}, []),
         ({"preview": 10, "num_inference_steps": 10}, ["preview_ignored"]),
+        ({"preview": {"every": 9, "of": "sample"}, "num_inference_steps": 10}, []),
+        ({"preview": {"every": 10}, "num_inference_steps": 10}, ["preview_ignored"]),
+        ({"preview": {"every": 0}}, []),
+        ({"preview": {"every": 0, "of": "sample"}}, ["preview_ignored"]),
+        ({"preview": {"every": 0, "size": 64}}, ["preview_ignored"]),
         ({"num_inference_steps": None}, ["num_inference_steps_lowered"]),
         (
             {"negative_prompt": "x", "guidance_scale": 1, "guidance_rescale": 1, "eta": 1,

@@ -12,7 +12,8 @@ async def advance(store: JobStore, held: Claim, step: int, *, preview: bool = Fa
     units = held.record.units * step / held.record.total_steps
     await store.progress([Progress(held.lease, step, units, step, 1.5)])
     if preview:
-        await store.preview([Preview(held.lease, 0, step, "image/png", b"preview-%d" % step)])
+        data, of = b"preview-%d" % step, held.record.spec.preview.of
+        await store.preview([Preview(held.lease, 0, step, "image/png", data, of)])
 
 
 async def finish(store: JobStore, held: Claim, data: bytes = PNG) -> JobRecord:

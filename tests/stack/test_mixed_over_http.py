@@ -105,11 +105,12 @@ def test_the_file_has_its_parameters_and_nothing_of_the_job(stack: tuple[str, bo
 def test_draw_command_saves_the_images(stack: tuple[str, bool], tmp_path: Path) -> None:
     url, _ = stack
     options = ["--seed", "5", "--steps", "6", "--sampler", "euler", "--n", "2", "--size", "32x32"]
-    options += ["--url", url, "--out", str(tmp_path), "--json"]
+    options += ["--preview", "sample", "--url", url, "--out", str(tmp_path), "--json"]
     outcome = sfumato("draw", "a red apple", *options)
     assert outcome.returncode == 0, outcome.stderr
     job = json.loads(outcome.stdout)
     assert job["status"] == "succeeded"
+    assert job["request"]["preview"] == {"every": 1, "of": "sample", "size": None}
     assert len(job["files"]) == 2
     for path in job["files"]:
         with Image.open(path) as image:

@@ -30,20 +30,24 @@ CALIBRATION = TypeAdapter(Calibration)
 
 def facts(bundle: Bundle, most: int) -> dict[str, object]:
     """Return what a calibration depends on."""
-    on_gpu = bundle.device.type == "cuda"
     return {
         "form": FORM,
         "model": bundle.info.sha256,
         "size": [bundle.info.width, bundle.info.height],
         "network": bundle.backbone.name,
-        "device": torch.cuda.get_device_name(bundle.device) if on_gpu else processor(),
+        "device": device_name(bundle.device),
         "threads": torch.get_num_threads(),
         "graphs": bundle.few_sizes,
         "compiled": bundle.acceleration.compiled,
         "torch": torch.__version__,
-        "onnxruntime": _installed("onnxruntime") or _installed("onnxruntime-gpu"),
+        "onnxruntime": installed("onnxruntime") or installed("onnxruntime-gpu"),
         "most_rows": most,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def processor() -> str:
@@ -56,7 +60,8 @@ def processor() -> str:
     return next(names, platform.machine())
 
 
-def _installed(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """Return the version of a package, None if it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -42,6 +42,7 @@ class ImageRequest:
     eta: float | None = None
     guidance_rescale: float = 0.0
     preview: int = 0  # steps between previews, 0 for none
+    preview_sample: bool = False  # they show the noisy sample, not the estimate
     rank: int = 0  # priority class, 0 first
     tenant: str = ""
     weight: float = 1.0  # of its tenant
@@ -92,7 +93,7 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Previewed:
-    """The denoised estimate as pixels (H, W, 3) uint8, not yet encoded."""
+    """The denoised estimate, or the noisy sample, as pixels (H, W, 3) uint8, not yet encoded."""
 
     job_id: str
     image: int

@@ -10,10 +10,12 @@ from time import monotonic, time
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.errors import NonFiniteError
 from diffusion.parts.safety import SafetyChecker
+from diffusion.schedules.schedule import sample_scale
 from workers.engine.device_errors import failure_code, free_memory, is_broken, is_out_of_memory
 from workers.engine.forward import Evaluated
 from workers.engine.messages import Advanced, Failed, Finished, Previewed, Released, Report
@@ -138,7 +140,7 @@ class Postprocess:
         for _, slot in due:
             slot.preview_at = now
         try:
-            pixels = self._bundle.preview(evaluated.denoised[[i for i, _ in due]])
+            pixels = self._bundle.preview(self._shown(evaluated, due))
         except NonFiniteError as error:
             log.warning("previews dropped", reason=str(error))
             pixels = None
@@ -155,6 +157,16 @@ class Postprocess:
         for (_, slot), shown, flagged in zip(due, pixels, self._flags(pixels), strict=True):
             if not flagged:
                 self._report(Previewed(*slot.request.key, slot.preview_step, shown))
+
+    def _shown(self, evaluated: Evaluated, due: Sequence[tuple[int, Slot]]) -> Tensor:
+        """Return the latents (n, C, h, w) to preview: estimates, or the samples after the row."""
+        latents = evaluated.denoised[[i for i, _ in due]]
+        for at, (i, slot) in enumerate(due):
+            if slot.request.preview_sample:
+                sigma = float(slot.plan.table.sigmas[slot.row])
+                scale = sample_scale(self._bundle.noise_schedule, sigma)
+                latents[at] = evaluated.state[i, 0] * scale
+        return latents
 
     def _flags(self, pixels: NDArray[np.uint8]) -> Sequence[bool]:
         return [False] * len(pixels) if self._safety is None else self._safety.flags(pixels)

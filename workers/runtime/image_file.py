@@ -150,8 +150,14 @@ def _exif(values: dict[str, Any], most: int | None = None) -> Image.Exif:
     return exif
 
 
-def encode_preview(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a small WebP file of pixels (H, W, 3), encoded for speed."""
+def encode_preview(pixels: NDArray[np.uint8], size: int | None = None) -> bytes:
+    """Return a small WebP file of pixels (H, W, 3), encoded for speed.
+
+    The longer side is scaled down to ``size`` where it is larger.
+    """
+    image = Image.fromarray(pixels)
+    if size is not None:
+        image.thumbnail((size, size))
     out = BytesIO()
-    Image.fromarray(pixels).save(out, "WEBP", quality=80, method=0)
+    image.save(out, "WEBP", quality=80, method=0)
     return out.getvalue()

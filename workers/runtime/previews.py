@@ -26,10 +26,10 @@ async def publish_previews(store: JobStore, jobs: ActiveJobs, runs: Sequence[Run
             due.append((run, run.previews.popitem()[1]))
     if not due:
         return
-    files = await asyncio.to_thread(lambda: [_file(shown) for _, shown in due])
+    files = await asyncio.to_thread(lambda: [_file(run, shown) for run, shown in due])
     encoded = [(*each, data) for each, data in zip(due, files, strict=True) if data is not None]
     previews = [
-        Preview(run.claim.lease, shown.image, shown.step, PREVIEW_CONTENT_TYPE, data)
+        Preview(run.claim.lease, shown.image, shown.step, PREVIEW_CONTENT_TYPE, data, run.wanted.of)
         for run, shown, data in encoded
     ]
     try:
@@ -43,9 +43,9 @@ async def publish_previews(store: JobStore, jobs: ActiveJobs, runs: Sequence[Run
         run.attempt.previewed()
 
 
-def _file(shown: Previewed) -> bytes | None:
+def _file(run: Run, shown: Previewed) -> bytes | None:
     try:
-        return encode_preview(shown.pixels)
+        return encode_preview(shown.pixels, run.wanted.size)
     except Exception:  # Pillow raises whatever its encoders raise; a job goes on without previews
         log.exception("preview dropped", job_id=shown.job_id)
         return None

@@ -11,7 +11,7 @@ import structlog
 from diffusion.model import ModelInfo
 from jobs.errors import StaleFence, TransientStoreError
 from jobs.queue import Doorbell
-from jobs.schema import ImageRecord, JobError, JobWarning
+from jobs.schema import ImageOrigin, ImageRecord, JobError, JobWarning
 from jobs.store import Checkpoint, FinishedImage, JobStore, RequeueReason
 from workers.engine.messages import (
     Admitted,
@@ -52,6 +52,7 @@ class Publisher:
         mailbox: Mailbox,
         pulse: Pulse,
         publish_s: float,
+        origin: ImageOrigin,
         free: Callable[[Run, Iterable[int]], None],
         failed: Callable[[], None],
         *,
@@ -64,6 +65,7 @@ class Publisher:
         self._mailbox = mailbox
         self._pulse = pulse
         self._publish_s = publish_s
+        self._origin = origin  # of the images drawn here
         self._free = free  # called with images that have left the engine
         self._failed = failed  # called once a job has failed
         self._refuse_flagged = refuse_flagged  # pictures, which are blurred otherwise
@@ -204,6 +206,7 @@ class Publisher:
                 content_type=CONTENT_TYPES[spec.output_format],
                 size_bytes=len(data),
                 sha256=sha256(data).hexdigest(),
+                origin=self._origin.model_copy(update={"eta": values["eta"]}),
             )
             image = FinishedImage(record, data)
             if report.flagged:

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger as BoundLogger
 
 from jobs.catalogue import forward_passes
 from jobs.latency import traced_id
+from jobs.schema import Previews
 from jobs.store import Checkpoint, Claim, Progress, RequeueReason
 from workers.engine.messages import ImageProgress, ImageRequest, Previewed, Resume, Saved
 from workers.runtime.attempt import Attempt
@@ -46,6 +47,11 @@ class Run:
     def id(self) -> str:
         """The job's id."""
         return self.claim.record.id
+
+    @property
+    def wanted(self) -> Previews:
+        """Which previews the job sends."""
+        return self.claim.record.spec.preview
 
     @property
     def evaluations(self) -> int:
@@ -95,7 +101,8 @@ def open_run(claim: Claim, unit: float, attempt: Attempt, *, embeds_guidance: bo
             guidance_rescale=spec.guidance_rescale,
             width=spec.width,
             height=spec.height,
-            preview=spec.preview,
+            preview=spec.preview.every,
+            preview_sample=spec.preview.of == "sample",
             rank=claim.rank,
             tenant=spec.tenant,
             weight=claim.weight,

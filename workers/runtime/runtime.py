@@ -20,6 +20,7 @@ from workers.engine.engine import Engine
 from workers.ops.ending import end_process
 from workers.ops.health import Pulse
 from workers.ops.metrics import Counters
+from workers.origin import image_origin
 from workers.runtime.active_jobs import ActiveJobs, Neighbours
 from workers.runtime.attempt import Attempt
 from workers.runtime.lending import Lending
@@ -66,7 +67,8 @@ class Runtime:
         self.pulse = Pulse()
         self._publisher = Publisher(
             store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
-            self._free, self._after_failure, refuse_flagged=settings.safety == "refuse",
+            image_origin(bundle, settings), self._free, self._after_failure,
+            refuse_flagged=settings.safety == "refuse",
         )  # fmt: skip
 
     @property

@@ -14,7 +14,7 @@ import torch
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.samplers.registry import SAMPLERS
-from jobs.schema import JobRequest
+from jobs.schema import JobRequest, Previews
 from tests.benchmarks.doors.audience import audience
 from tests.benchmarks.doors.door_process import door_process
 from tests.benchmarks.doors.stack import Inside, inside
@@ -48,7 +48,7 @@ def mixed_requests(count: int, seed: int) -> list[JobRequest]:
             num_inference_steps=chooser.choice(STEPS),
             guidance_scale=chooser.choice((1.0, 2.0, 2.0, 3.0)),
             seed=chooser.randrange(2**32),
-            preview=1,
+            preview=Previews(),
         )
         for _ in range(count)
     ]

@@ -42,7 +42,7 @@ async def write(store: RedisStore) -> None:
     await submit("succeeded")
     held = await claim(store, "w1")
     await store.progress([Progress(held.lease, 4, 4.0, 4, 1.5)])
-    await store.preview([Preview(held.lease, 0, 4, "image/png", b"blurry")])
+    await store.preview([Preview(held.lease, 0, 4, "image/png", b"blurry", "sample")])
     await store.add_image(held.lease, picture())
     await store.finish(held.lease, 10)
     await submit("failed", Webhook(url="https://shop.example/hook"))
@@ -64,7 +64,7 @@ async def write(store: RedisStore) -> None:
     await store.progress([Progress(held.lease, 7, 7.0, 7)])
     await store.checkpoint(held.lease, [checkpoint(7)])
     await store.requeue(held.lease, "drain")
-    await submit("waiting", metadata={"order": "17"})
+    await submit("waiting", metadata={"order": "17"}, preview={"of": "sample", "size": 64})
     await submit("high", priority=Priority.HIGH, tenant="acme")
     await submit("low", priority=Priority.LOW, prompt="红苹果")
 

@@ -88,7 +88,7 @@ async def test_stream_runs_from_snapshot_to_result(http: AsyncClient, store: Red
     assert progress.data == wanted
     preview = next(frame for frame in seen if frame.kind == "preview")
     assert base64.b64decode(preview.data["data"]) == b"preview-4"
-    assert preview.data["content_type"] == "image/png"
+    assert (preview.data["content_type"], preview.data["of"]) == ("image/png", "estimate")
     assert seen[-1].kind == "result"
     assert seen[-1].data["status"] == "succeeded"
     assert seen[-1].data["attempt"] == 1

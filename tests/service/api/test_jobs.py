@@ -196,7 +196,7 @@ async def test_unknown_path_and_method_are_problems(http: AsyncClient) -> None:
 async def test_unknown_job_is_404(http: AsyncClient, job_id: str) -> None:
     for method, tail in [
         ("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/preview"),
-        ("GET", "/images/0"),
+        ("GET", "/images/0"), ("GET", "/manifest"),
     ]:  # fmt: skip
         answer = await http.request(method, f"/v1/jobs/{job_id}{tail}")
         assert answer.status_code == 404, (method, tail, answer.text)

@@ -63,7 +63,7 @@ async def test_a_job_is_its_tenant_s_and_the_operator_s(keyed: Keyed, store: Red
         held = await claim(store)
         await advance(store, held, 3, preview=True)
         await finish(store, held)
-        tails = ("", "/images/0", "/preview", "/events")
+        tails = ("", "/images/0", "/preview", "/events", "/manifest")
         for tail in tails:
             hidden = await stranger.get(f"/v1/jobs/{job}{tail}")
             missing = await stranger.get(f"/v1/jobs/nobody{tail}")

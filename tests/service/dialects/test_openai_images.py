@@ -51,7 +51,11 @@ async def test_pictures_come_as_base64_and_as_links(app: FastAPI, store: RedisSt
         assert (await http.get(answer.data[1].url or "")).content == PNG
     spec = claimed[0].spec
     assert (spec.num_images, spec.seed, spec.num_inference_steps) == (2, 5, 7)
-    assert (spec.negative_prompt, spec.preview, spec.metadata) == ("blurry", 0, {"user": "ann"})
+    assert (spec.negative_prompt, spec.preview.every, spec.metadata) == (
+        "blurry",
+        0,
+        {"user": "ann"},
+    )
 
 
 @pytest.mark.parametrize(("wanted", "given"), [("url", (False, True)), ("b64_json", (True, False))])
@@ -98,7 +102,7 @@ async def test_estimates_come_before_the_image_and_differ(
     assert len({event.b64_json for event in events}) == partials + 1
     assert base64.b64decode(last.b64_json) == PNG
     assert last.size == "64x64"
-    assert claimed[0].spec.preview == (12 // (partials + 1) if partials else 0)
+    assert claimed[0].spec.preview.every == (12 // (partials + 1) if partials else 0)
 
 
 async def test_a_job_that_fails_ends_the_stream_with_the_error(

@@ -1,18 +1,19 @@
-"""The examples of the pages about other APIs run as they are written."""
+"""The examples of the pages about our API and others run as they are written."""
 
 import asyncio
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from PIL import Image
 
 from jobs.redis.store import RedisStore
-from jobs.store import Claim
+from jobs.store import Claim, FinishedImage
 from service.settings import ServiceSettings
-from tests.jobs.examples import claim
-from tests.service.dialects.playing import drawing, png
+from tests.jobs.examples import claim, picture
+from tests.service.dialects.playing import Act, drawing, png
 from tests.service.served import served
 from tests.service.worker import PNG, advance, finish
 
@@ -23,6 +24,24 @@ ADDRESS = "http://127.0.0.1:8000"
 def examples(page: Path) -> list[str]:
     """Return a page's programs in Python."""
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+async def drawn_twice(
+    program: str, store: RedisStore, work: Act, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that draws two jobs, one after the other, and play its worker."""
+    run = asyncio.create_task(
+        asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", program],
+            cwd=folder, capture_output=True, text=True, timeout=60,
+        )
+    )  # fmt: skip
+    for _ in range(2):
+        while not (await store.backlog("toy")).pending_jobs and not run.done():
+            await asyncio.sleep(0.01)
+        assert not run.done(), run.result().stderr
+        await work(await claim(store))
+    return await run
 
 
 async def test_openai_s_example_draws(
@@ -37,23 +56,28 @@ async def test_openai_s_example_draws(
         await finish(store, held)
 
     with served(settings) as (url, _):
-        run = asyncio.create_task(
-            asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-c", example.replace(ADDRESS, url)],
-                cwd=tmp_path, capture_output=True, text=True, timeout=60,
-            )
-        )  # fmt: skip
-        for _ in range(2):
-            while not (await store.backlog("toy")).pending_jobs and not run.done():
-                await asyncio.sleep(0.01)
-            assert not run.done(), run.result().stderr
-            await work(await claim(store))
-        outcome = await run
+        outcome = await drawn_twice(example.replace(ADDRESS, url), store, work, tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     kinds = [line.split()[0] for line in outcome.stdout.splitlines()]
     assert kinds == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
     assert [path.read_bytes() for path in sorted(tmp_path.glob("*.png"))] == [PNG, PNG]
+
+
+async def test_our_own_example_follows_a_job_and_draws_it_again(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "native.md")
+
+    async def work(held: Claim) -> None:
+        await advance(store, held, 2, preview=True)
+        record = picture(0, PNG).record.model_copy(update={"sha256": sha256(PNG).hexdigest()})
+        await store.add_image(held.lease, FinishedImage(record, PNG))
+        await store.finish(held.lease, 10)
+
+    with served(settings) as (url, _):
+        outcome = await drawn_twice(example.replace(ADDRESS, url), store, work, tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines() == ["sample 2 9", "True"]
 
 
 async def test_hugging_face_s_example_draws(
