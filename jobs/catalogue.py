@@ -9,7 +9,6 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from jobs.errors import InvalidRequest
-from jobs.prompt_schedule import PromptSyntax, check_prompts
 from jobs.schema import (
     MAX_DRAWN_SEED,
     MAX_SEED,
@@ -20,6 +19,7 @@ from jobs.schema import (
     WarningCode,
 )
 from jobs.telemetry.text import shown
+from jobs.validation.prompt_schedule import PromptSyntax, check_prompts
 
 T = TypeVar("T")
 

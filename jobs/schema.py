@@ -13,15 +13,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from jobs.prompt_schedule import PromptSyntax
 from jobs.validation.bounds import BoundedRequest, at_most
+from jobs.validation.prompt_schedule import PromptSyntax
 from jobs.webhook import Webhook, WebhookRecord
 
 SCHEMA_VERSION = 2
 """The newest version of a record that is read here; a reader leaves a newer one alone.
 
-2: previews that are more than a number of steps. A record has the least version that can read it
-(`JobSpec.schema_version`), so that former doors and workers go on with all others.
+2: previews that are more than a number of steps, and a syntax of prompts. A record has the least
+version that can read it (`JobSpec.schema_version`), so that former doors and workers go on with all
+others.
 """
 
 MAX_PROMPT_CHARS = 4000
@@ -246,7 +247,13 @@ class JobSpec(BaseModel):
     @property
     def schema_version(self) -> int:
         """The version of a record with this spec: the least that can read it."""
-        return 1 if isinstance(self.preview.in_short, int) else 2
+        plain = self.prompt_syntax == "plain" and isinstance(self.preview.in_short, int)
+        return 1 if plain else 2
+
+    def stored(self) -> str:
+        """Return it as JSON, without what version 1 does not know if that says nothing."""
+        plain = self.prompt_syntax == "plain"
+        return self.model_dump_json(exclude={"prompt_syntax"} if plain else None)
 
     def image_seed(self, image: int) -> int:
         """Return the seed of one image: a job with it draws the image alone."""

@@ -61,7 +61,7 @@ class JobCreator:
             "id": job_id,
             "model": spec.model,
             "tenant": spec.tenant,
-            "spec": spec.model_dump_json(),
+            "spec": spec.stored(),
             "rank": spec.priority.rank,
             "units": units,
             "total_steps": spec.num_inference_steps * spec.num_images,

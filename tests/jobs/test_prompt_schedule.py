@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jobs.catalogue import resolve
 from jobs.errors import InvalidRequest
-from jobs.prompt_schedule import MAX_BRACKETS, MAX_TEXTS, prompt_schedule
 from jobs.schema import JobRequest
+from jobs.validation.prompt_schedule import MAX_BRACKETS, MAX_TEXTS, prompt_schedule
 from tests.jobs.examples import MODEL
 
 

@@ -12,7 +12,7 @@ from diffusion.model import Conditioning
 from diffusion.parts.weighted_prompt import Weighting
 from diffusion.samplers.noise import IMAGES, INITIAL_ROW, standard_noise
 from diffusion.samplers.registry import MAX_REGISTERS
-from jobs.prompt_schedule import prompt_schedule
+from jobs.validation.prompt_schedule import prompt_schedule
 from workers.engine.batcher import Candidate
 from workers.engine.messages import ImageRequest
 from workers.engine.prompt_cache import PromptCache

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.model import Truncation
-from jobs.prompt_schedule import PromptSyntax
+from jobs.validation.prompt_schedule import PromptSyntax
 
 
 @dataclass(frozen=True)

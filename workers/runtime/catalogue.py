@@ -8,7 +8,7 @@ from diffusion.model import OF_SAMPLER, ModelInfo
 from diffusion.samplers.registry import SAMPLERS, SamplerInfo, compile_table, sampler_info
 from diffusion.schedules.schedule import NoiseSchedule, sampling_levels
 from jobs.catalogue import ModelEntry, SamplerEntry
-from jobs.prompt_schedule import PromptSyntax
+from jobs.validation.prompt_schedule import PromptSyntax
 
 COUNTED_STEPS = 6
 FEW_STEPS = (2, 3)

@@ -64,7 +64,12 @@ async def write(store: RedisStore) -> None:
     await store.progress([Progress(held.lease, 7, 7.0, 7)])
     await store.checkpoint(held.lease, [checkpoint(7)])
     await store.requeue(held.lease, "drain")
-    await submit("waiting", metadata={"order": "17"}, preview={"of": "sample", "size": 64})
+    await submit(
+        "waiting",
+        metadata={"order": "17"},
+        preview={"of": "sample", "size": 64},
+        prompt_syntax="a1111",
+    )
     await submit("high", priority=Priority.HIGH, tenant="acme")
     await submit("low", priority=Priority.LOW, prompt="红苹果")
 
