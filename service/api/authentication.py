@@ -103,17 +103,19 @@ async def _identified(door: Door, request: Request, path: str, address: str) -> 
 
 
 async def _key_text(request: Request) -> str | None:
-    """Return the API key of a request: a bearer's, or the password of HTTP Basic."""
+    """Return the API key of a request: after `Bearer` or `Key`, or the password of HTTP Basic."""
     bearer = await bearer_of(request)
     if bearer is not None:
         return bearer.credentials
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "key":  # as fal's clients send it
+        return text.strip()
     if scheme.lower() != "basic":
         return None
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True).decode()
+        decoded = base64.b64decode(text.strip(), validate=True).decode()
     except ValueError:
-        return encoded  # which is no key
+        return text  # which is no key
     return decoded.partition(":")[2]
 
 

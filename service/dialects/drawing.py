@@ -1,18 +1,24 @@
 """What all dialects do with a request: make a job of it, wait, and look how it ended."""
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
 from pydantic import ValidationError
 
 from jobs.schema import JobRecord, JobRequest, JobStatus
+from jobs.store import Event
 from service.api.caller import Caller
 from service.api.jobs import create, latest
 from service.api.waiting import wait_for_end
 from service.door import Door
+from service.http.event_stream import EventStream
 from service.http.problem import Refusal
 from service.resources.links import Links
 
@@ -47,6 +53,47 @@ async def drawn(
             record = await latest(door, record)
     check_ended(record)
     return record
+
+
+async def streamed(
+    door: Door,
+    caller: Caller,
+    job: JobRequest,
+    key: str | None,
+    frames: Callable[[JobRecord], AsyncGenerator[bytes]],
+) -> Response:
+    """Create a job, or find that of the key, and return a stream of what is told of it.
+
+    Raises:
+        Refusal: the caller has too many streams; there is no job then.
+        JobsError: it cannot be served, or not now.
+    """
+    with door.listeners.listening(caller.holder):
+        record = await create(door, caller, job, key)
+    door.listeners.enter(caller.holder)
+    return EventStream(
+        frames(record),
+        keep_alive_s=door.settings.keep_alive_s,
+        closing=door.closing,
+        on_left=lambda: None,
+        on_end=lambda: door.listeners.leave(caller.holder),
+    )
+
+
+async def events_in_time(door: Door, record: JobRecord) -> AsyncGenerator[Event]:
+    """Yield a job's events to its end. Raises: Refusal, it takes too long."""
+    ends_at = monotonic() + door.settings.dialect_wait_s
+    with door.following(record.id), door.counters.streams.track_inprogress():
+        async with contextlib.aclosing(door.store.event_batches(record.id, None)) as batches:
+            while True:
+                try:
+                    batch = await asyncio.wait_for(anext(batches), ends_at - monotonic())
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise not_ended(record) from None
+                for event in batch:
+                    yield event
 
 
 def check_ended(record: JobRecord) -> None:

@@ -1,12 +1,10 @@
 """OpenAI's Images API, as its own clients call it."""
 
-import asyncio
 import base64
 import contextlib
 import math
 import re
 from collections.abc import AsyncGenerator
-from time import monotonic
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -18,15 +16,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobNotFound, JobsError
 from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRecord, JobRequest, OutputFormat
-from jobs.store import Event
-from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller
-from service.api.jobs import create, require_json
+from service.api.caller import GUARDED, CallerLinks, JobsCaller
+from service.api.jobs import require_json
 from service.dialects.dialect import Dialect, first_field, json_error
-from service.dialects.drawing import absolute, check_ended, drawn, job_of, not_ended
+from service.dialects.drawing import (
+    absolute,
+    check_ended,
+    drawn,
+    events_in_time,
+    job_of,
+    streamed,
+)
 from service.dialects.retries import key_of_try
 from service.door import Door, DoorDep
 from service.http.documented import Responses
-from service.http.event_stream import EventStream
 from service.http.idempotency import parse_key
 from service.http.problem import Refusal, printable, refusal_of
 from service.resources.links import Links
@@ -167,7 +170,7 @@ async def generate(
     if key is None and counts:
         key = await key_of_try(door, caller, job, x_stainless_retry_count)
     if body.stream:
-        return await _streamed(door, caller, body, job, key)
+        return await streamed(door, caller, job, key, lambda record: _events(door, body, record))
     record = await drawn(door, request, caller, job, key)
     pictures = [await _picture(door, request, links, body, record, i.index) for i in record.images]
     return JSONResponse(
@@ -194,21 +197,6 @@ async def _picture(
     return found
 
 
-async def _streamed(
-    door: Door, caller: Caller, body: ImageGeneration, job: JobRequest, key: str | None
-) -> Response:
-    with door.listeners.listening(caller.holder):  # or refused, before there is a job
-        record = await create(door, caller, job, key)
-    door.listeners.enter(caller.holder)
-    return EventStream(
-        _events(door, body, record),
-        keep_alive_s=door.settings.keep_alive_s,
-        closing=door.closing,
-        on_left=lambda: None,
-        on_end=lambda: door.listeners.leave(caller.holder),
-    )
-
-
 async def _events(door: Door, body: ImageGeneration, record: JobRecord) -> AsyncGenerator[bytes]:
     """Yield as many estimates as were asked for, spread over the steps, and the image."""
     wanted, sent = body.partial_images or 0, 0
@@ -218,56 +206,42 @@ async def _events(door: Door, body: ImageGeneration, record: JobRecord) -> Async
         "quality": body.quality or "auto",
         "background": "opaque",
     }
-    with door.following(record.id), door.counters.streams.track_inprogress():
-        try:
-            async for batch in _in_time(door, record):
-                for event in batch:
-                    if event.kind != "preview" or sent >= wanted:
-                        continue
-                    if event.data["step"] * (wanted + 1) < record.total_steps * (sent + 1):
-                        continue
-                    yield _frame(
-                        "image_generation.partial_image",
-                        about
-                        | {
-                            "b64_json": base64.b64encode(event.data["data"]).decode(),
-                            "partial_image_index": sent,
-                            "output_format": event.data["content_type"].rpartition("/")[2],
-                        },
-                    )
-                    sent += 1
-            record = await door.store.get(record.id)
-            check_ended(record)
-            image = await door.store.image(record.id, 0)
-        except JobNotFound:
-            yield _error(Refusal(404, "not_found", f"job {record.id} was deleted"))
-        except JobsError as error:
-            yield _error(refusal_of(error))
-        except Refusal as refusal:
-            yield _error(refusal)
-        else:
-            yield _frame(
-                "image_generation.completed",
-                about
-                | {
-                    "b64_json": base64.b64encode(image.data).decode(),
-                    "output_format": record.spec.output_format,
-                    "usage": USAGE,
-                },
-            )
-
-
-async def _in_time(door: Door, record: JobRecord) -> AsyncGenerator[tuple[Event, ...]]:
-    """Yield a job's events to its end. Raises: Refusal, it takes too long."""
-    ends_at = monotonic() + door.settings.dialect_wait_s
-    async with contextlib.aclosing(door.store.event_batches(record.id, None)) as batches:
-        while True:
-            try:
-                yield await asyncio.wait_for(anext(batches), ends_at - monotonic())
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise not_ended(record) from None
+    try:
+        async with contextlib.aclosing(events_in_time(door, record)) as events:
+            async for event in events:
+                if event.kind != "preview" or sent >= wanted:
+                    continue
+                if event.data["step"] * (wanted + 1) < record.total_steps * (sent + 1):
+                    continue
+                yield _frame(
+                    "image_generation.partial_image",
+                    about
+                    | {
+                        "b64_json": base64.b64encode(event.data["data"]).decode(),
+                        "partial_image_index": sent,
+                        "output_format": event.data["content_type"].rpartition("/")[2],
+                    },
+                )
+                sent += 1
+        record = await door.store.get(record.id)
+        check_ended(record)
+        image = await door.store.image(record.id, 0)
+    except JobNotFound:
+        yield _error(Refusal(404, "not_found", f"job {record.id} was deleted"))
+    except JobsError as error:
+        yield _error(refusal_of(error))
+    except Refusal as refusal:
+        yield _error(refusal)
+    else:
+        yield _frame(
+            "image_generation.completed",
+            about
+            | {
+                "b64_json": base64.b64encode(image.data).decode(),
+                "output_format": record.spec.output_format,
+                "usage": USAGE,
+            },
+        )
 
 
 USAGE = {

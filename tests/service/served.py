@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from service.application import create_app
 from service.http.connection import ConnectionLimits
@@ -22,12 +23,21 @@ def ipv6_hosts() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def served(
-    settings: ServiceSettings, port: int | None = None, limits: ConnectionLimits | None = None
+    settings: ServiceSettings,
+    port: int | None = None,
+    limits: ConnectionLimits | None = None,
+    certificate: Path | None = None,
 ) -> Iterator[tuple[str, DoorServer]]:
-    """Yield the door's address and its server; it has stopped after the block."""
+    """Yield the door's address and its server; it has stopped after the block.
+
+    With a ``certificate`` (PEM, with its key) it speaks TLS, as a proxy before it would.
+    """
     port = port or free_port()
-    with running_door(server(create_app(settings), "127.0.0.1", port, limits)) as running:
-        yield f"http://127.0.0.1:{port}", running
+    made = server(create_app(settings), "127.0.0.1", port, limits)
+    made.config.ssl_certfile = certificate
+    scheme = "http" if certificate is None else "https"
+    with running_door(made) as running:
+        yield f"{scheme}://127.0.0.1:{port}", running
 
 
 @contextlib.contextmanager

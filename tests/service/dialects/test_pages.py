@@ -1,12 +1,14 @@
 """The examples of the pages about our API and others run as they are written."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
 
+import trustme
 from PIL import Image
 
 from jobs.redis.store import RedisStore
@@ -111,3 +113,40 @@ async def test_automatic1111_s_example_draws(
             )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr
     assert (tmp_path / "apple.png").exists()
+
+
+async def test_fal_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    page = PAGES / "fal.md"
+    (example,) = examples(page)
+    exports = dict(re.findall(r"^export (\w+)=(\S+)", page.read_text(), re.MULTILINE))
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    issued = issuer.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "door.pem"))
+    with served(settings, certificate=tmp_path / "door.pem") as (url, _):
+        host = url.removeprefix("https://")
+        hosts = {
+            name: value.replace("pictures.example.org", host) for name, value in exports.items()
+        }
+        run = asyncio.create_task(
+            asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-c", example.replace("fal-ai/emoji", "fal-ai/toy")],
+                env=os.environ | hosts | {"SSL_CERT_FILE": str(tmp_path / "ca.pem")},
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )
+        )  # fmt: skip
+        for _ in range(2):
+            while not (await store.backlog("toy")).pending_jobs and not run.done():
+                await asyncio.sleep(0.01)
+            assert not run.done(), run.result().stderr
+            held = await claim(store)
+            await advance(store, held, 3, preview=True)
+            await finish(store, held)
+        outcome = await run
+    assert outcome.returncode == 0, outcome.stderr
+    *_, link, estimate, last = outcome.stdout.splitlines()
+    assert link.startswith(f"https://{host}/v1/jobs/")
+    assert (estimate, last) == ("image/png", "image/png")

@@ -41,7 +41,7 @@ async def test_head_is_get_without_the_body(
     held = await claim(store)
     await advance(store, held, 3, preview=True)
     await finish(store, held)
-    names = {"job_id": job_id, "index": "0", "model": "toy"}
+    names = {"job_id": job_id, "index": "0", "owner": "sfumato", "model": "toy"}
     url = re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
     got, head = await http.get(url), await http.head(url)
     assert got.status_code == head.status_code == 200
