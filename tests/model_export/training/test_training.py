@@ -70,6 +70,7 @@ def test_loss_falls(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [50, 100]
 
 
+@pytest.mark.full
 def test_bfloat16_learns_in_float32_weights(tmp_path: Path) -> None:
     reports: list[Progress] = []
     settings = replace(SETTINGS, learning_rate=3e-3, precision="bfloat16")

@@ -132,7 +132,16 @@ CHECKPOINTS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("each", CHECKPOINTS, ids=lambda each: each.name)
+SHORT = ("lcm", "no-vae", "inpainting")
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        pytest.param(each, marks=[pytest.mark.full] * (each.name not in SHORT), id=each.name)
+        for each in CHECKPOINTS
+    ],
+)
 def test_the_three_say_the_same(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: Checkpoint
 ) -> None:
