@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from time import monotonic, time
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from fastapi.sse import format_sse_event
 from jobs.cancelling import end
 from jobs.errors import JobNotFound, JobsError, StoreUnavailable
 from jobs.redis.events import parse_id
+from jobs.schema import JobStatus
 from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller
 from service.api.events import EVENT, KINDS, frame
 from service.door import Door, DoorDep
@@ -31,6 +32,9 @@ MOST = 1000
 """Jobs of one stream."""
 MOST_IDS = 400
 """Of them that a request names: with the ids of this service it is as long as a door takes."""
+PAGE = 100
+REMEMBERED_S = 60.0
+"""For which a job that has ended is known to have been followed."""
 LOOK_S = 1.0
 """Between two looks for new jobs of the caller's."""
 OVERLAP_MS = 2000
@@ -173,18 +177,41 @@ class Many:
 
         A resumed stream began where it is resumed.
         """
-        known: set[str] = set()
         since = time() if self._after is None else int(self._after.partition("-")[0]) / 1000
+        known: dict[str, None] = {}
+        lists: Sequence[JobStatus | None] = (JobStatus.QUEUED, JobStatus.RUNNING, None)
         while True:
+            began = time()
             try:
-                page = await self._door.store.list(tenant=self._caller.tenant, limit=100)
+                for status in lists:
+                    await self._follow_new(status, known, since)
             except JobsError as error:
                 log.warning("new jobs are not seen", reason=str(error))
             else:
-                for record in page.records:
-                    over = record.status.ended and (record.finished_at or 0.0) < since
-                    if record.id not in known and not over and len(self._tasks) < MOST:
-                        known.add(record.id)
-                        self._follow(record.id)
-                known &= {record.id for record in page.records} | self._tasks.keys()
+                lists = (None,)  # those that wait and run are known now
+                since = max(since, began - REMEMBERED_S)
+            while len(known) > 2 * MOST:
+                del known[next(iter(known))]
             await asyncio.sleep(LOOK_S)
+
+    async def _follow_new(
+        self, status: JobStatus | None, known: dict[str, None], since: float
+    ) -> None:
+        """Follow the newest jobs of a list, back to a page without any that is new."""
+        cursor: str | None = None
+        for _ in range(MOST // PAGE):
+            page = await self._door.store.list(
+                tenant=self._caller.tenant, status=status, limit=PAGE, cursor=cursor
+            )
+            new = [
+                record.id
+                for record in page.records
+                if record.id not in known
+                and not (record.status.ended and (record.finished_at or 0.0) < since)
+            ][: MOST - len(self._tasks)]
+            for job_id in new:
+                known[job_id] = None
+                self._follow(job_id)
+            cursor = page.cursor
+            if cursor is None or not new:
+                return

@@ -30,10 +30,12 @@ async def opened(settings: ServiceSettings) -> AsyncIterator[AsyncClient]:
 
 
 @asynccontextmanager
-async def stream(http: AsyncClient, **options: Any) -> AsyncIterator[AsyncIterator[Frame]]:
+async def stream(
+    http: AsyncClient, timeout_s: float = 30, **options: Any
+) -> AsyncIterator[AsyncIterator[Frame]]:
     async with (
         http.stream("GET", "/v1/events", **options) as answer,
-        asyncio.timeout(30),
+        asyncio.timeout(timeout_s),
         aclosing(frames(answer)) as read,  # type: ignore[type-var]
     ):
         assert answer.status_code == 200, await answer.aread()
@@ -67,6 +69,42 @@ async def test_many_jobs_are_followed_to_their_ends_over_one_stream(
         assert (kinds[0], kinds[-1]) == ("status", "result")
         assert {"progress", "preview"} <= set(kinds)
         assert kinds.count("result") == 1
+
+
+@pytest.mark.full
+@pytest.mark.timeout(120)
+async def test_five_hundred_jobs_are_followed_over_one_stream(
+    settings: ServiceSettings, announced: None, store: RedisStore
+) -> None:
+    """All of the caller's: those that wait when it begins, one of them behind many that ended."""
+    settings = settings.model_copy(update={"max_stream_s": 90.0})
+    ended: set[str] = set()
+    async with opened(settings) as http:
+        jobs = [await submit(http) for _ in range(150)]
+        for _ in range(149):
+            await draw(store)
+        jobs += [await submit(http) for _ in range(499)]
+        there = {job for job in jobs if not (await store.get(job)).status.ended}
+        async with stream(http, timeout_s=80) as read:
+            followed: set[str] = set()
+            drawing = None
+            async for event in read:
+                if event.kind == "status":
+                    followed.add(event.data["job"])
+                if event.kind == "result":
+                    ended.add(event.data["job"])
+                if drawing is None and followed == there:
+                    drawing = asyncio.create_task(draw_all(store))
+                if ended == there:
+                    break
+            assert drawing is not None
+            await drawing
+    assert ended == there
+
+
+async def draw_all(store: RedisStore) -> None:
+    for _ in range(500):
+        await draw(store)
 
 
 async def test_without_ids_the_jobs_to_come_are_followed(
