@@ -39,9 +39,9 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 
 
 @contextlib.asynccontextmanager
-async def assistant(app: FastAPI, key: str | None = None) -> AsyncIterator[Client]:
-    """Yield MCP's client of a door in this process."""
-    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+async def assistant(app: FastAPI, key: str | None = None, **more: str) -> AsyncIterator[Client]:
+    """Yield MCP's client of a door in this process, with this key and more headers."""
+    headers = more if key is None else more | {"authorization": f"Bearer {key}"}
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
     async with (
         httpx2.AsyncClient(transport=transport, headers=headers) as http,
@@ -187,6 +187,15 @@ async def test_a_job_that_takes_longer_is_asked_for_later(app: FastAPI, store: R
         await finish(store, held)
         assert images_of(await api.call_tool("job", asked)) == [PNG]
         assert "succeeded" in text_of(await api.call_tool("cancel", {"job_id": job_id}))
+
+
+async def test_a_given_key_is_one_job(app: FastAPI, store: RedisStore) -> None:
+    async with assistant(app, **{"idempotency-key": "order-17"}) as api:
+        answers = [await api.call_tool("draw", {"prompt": "a", "wait_s": 0}) for _ in range(2)]
+        other = await api.call_tool("draw", {"prompt": "b", "wait_s": 0})
+    assert id_in(text_of(answers[0])) == id_in(text_of(answers[1]))
+    assert other.is_error
+    assert "idempotency key was used before" in text_of(other)
 
 
 async def test_a_job_is_canceled(app: FastAPI, store: RedisStore) -> None:
