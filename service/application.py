@@ -22,6 +22,7 @@ from service.api import scaling as scaling_api
 from service.api import webhooks as webhooks_api
 from service.api.authentication import Authentication
 from service.dialects.a1111.dialect import AUTOMATIC1111
+from service.dialects.dialect import Dialect
 from service.dialects.fal.dialect import FAL
 from service.dialects.hugging_face import HUGGING_FACE
 from service.dialects.openai_images import OPENAI
@@ -70,7 +71,7 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
         redirect_slashes=False,  # to an absolute URL, which is wrong behind a proxy
     )
     app.state.counters = counters
-    app.state.dialects = [each for each in DIALECTS if each.name in settings.dialects]
+    app.state.dialects = dialects(settings)
     problem.install(app)
     for api in (
         jobs_api, events_api, many_events, images_api, catalogue_api, scaling_api, webhooks_api,
@@ -94,14 +95,24 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     return app
 
 
+def dialects(settings: ServiceSettings) -> list[Dialect]:
+    """Return the dialects that are on; the library of MCP's is imported for those alone."""
+    found = [each for each in DIALECTS if each.name in settings.dialects]
+    if "mcp" in settings.dialects:
+        from service.dialects import mcp
+
+        found.append(mcp.dialect())
+    return found
+
+
 def cross_origin(origins: Sequence[str]) -> dict[str, Any]:
     """Return the CORS options for these origins; keys are sent in a header, never in a cookie."""
     return {
         "allow_origins": list(origins),
         "allow_methods": ["GET", "HEAD", "POST", "DELETE"],
         "allow_headers": [
-            "authorization", "content-type", "idempotency-key", "last-event-id", "prefer",
-            "x-request-id",
+            "authorization", "content-type", "idempotency-key", "last-event-id", "mcp-method",
+            "mcp-name", "mcp-protocol-version", "prefer", "x-request-id",
         ],
         "expose_headers": [
             "etag", "location", "preference-applied", "ratelimit", "ratelimit-policy",

@@ -170,18 +170,22 @@ def refusal_of(error: errors.JobsError) -> Refusal:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
+    return problem_response(request.scope, invalid(error.errors()))
+
+
+def invalid(found: Sequence[Any]) -> Refusal:
+    """Return the refusal of a request with these errors, as pydantic lists them."""
     if any(each["type"] == "json_invalid" for each in found):
         reason = str(found[0].get("ctx", {}).get("error", "malformed"))
         detail = f"the body is not JSON: {reason} at character {found[0]['loc'][-1]}"
-        return problem_response(request.scope, Refusal(400, "malformed_request", detail))
+        return Refusal(400, "malformed_request", detail)
     fields = [
         FieldProblem(field=_field(each["loc"]), detail=_reason(each)) for each in found[:MAX_ERRORS]
     ]
     detail = "; ".join(f"{each.field}: {each.detail}" for each in fields[:5])
     if len(found) > 5:
         detail += f"; {len(found) - 5} more"
-    return problem_response(request.scope, Refusal(422, "invalid_request", detail, fields=fields))
+    return Refusal(422, "invalid_request", detail, fields=fields)
 
 
 def _field(loc: Sequence[Any]) -> str:

@@ -1,6 +1,7 @@
 """The examples of the pages about our API and others run as they are written."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -150,3 +151,27 @@ async def test_fal_s_example_draws(
     *_, link, estimate, last = outcome.stdout.splitlines()
     assert link.startswith(f"https://{host}/v1/jobs/")
     assert (estimate, last) == ("image/png", "image/png")
+
+
+async def test_mcp_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "mcp.md")
+    with served(settings) as (url, _):
+        async with drawing(store, lambda held: finish(store, held)) as claimed:
+            outcome = await asyncio.to_thread(
+                subprocess.run, [sys.executable, "-c", example.replace(ADDRESS, url)],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert f"job {claimed[0].id} is queued" in outcome.stdout
+    assert "image 0: seed 7, http" in outcome.stdout
+    assert (tmp_path / "apple.jpeg").read_bytes() == PNG
+
+
+def test_mcp_s_configurations_are_json_and_name_the_address() -> None:
+    page = (PAGES / "mcp.md").read_text()
+    configurations = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert len(configurations) == 2
+    for each in configurations:
+        assert f"{ADDRESS}/mcp" in json.dumps(json.loads(each))
