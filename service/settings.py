@@ -33,9 +33,9 @@ class ServiceSettings(JobsSettings):
     url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # minimum lifetime of a signed link
     public_url: str = Field("", max_length=2048)  # base URL of links; default: paths on this host
     # APIs of others that are served beside our own, with commas between; empty: none
-    dialects: CommaSeparated[Literal["openai", "hugging_face", "automatic1111", "fal"]] = (
-        "openai", "hugging_face", "automatic1111", "fal",
-    )  # fmt: skip
+    dialects: CommaSeparated[
+        Literal["openai", "hugging_face", "automatic1111", "fal", "replicate"]
+    ] = ("openai", "hugging_face", "automatic1111", "fal", "replicate")
     # maximum of a request there that waits for its images; OpenAI's clients give up after 600
     dialect_wait_s: float = Field(3600.0, gt=0, le=86400)
     cors_origins: CommaSeparated[str] = ()  # origins whose pages may call the API; "*": any

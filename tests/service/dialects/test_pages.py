@@ -150,3 +150,24 @@ async def test_fal_s_example_draws(
     *_, link, estimate, last = outcome.stdout.splitlines()
     assert link.startswith(f"https://{host}/v1/jobs/")
     assert (estimate, last) == ("image/png", "image/png")
+
+
+async def test_replicate_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "replicate.md")
+    with served(settings) as (url, _):
+        program = example.replace(ADDRESS, url).replace("sfumato/emoji", "sfumato/toy")
+        run = asyncio.create_task(
+            asyncio.to_thread(
+                subprocess.run, [sys.executable, "-c", program],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )
+        )  # fmt: skip
+        for _ in range(2):
+            async with drawing(store, lambda held: finish(store, held)):
+                pass
+        outcome = await run
+    assert outcome.returncode == 0, outcome.stderr
+    assert (tmp_path / "apple.png").read_bytes() == PNG
+    assert outcome.stdout.split() == ["logs", "output", "done"]
