@@ -26,6 +26,7 @@ from service.dialects.dialect import Dialect
 from service.dialects.fal.dialect import FAL
 from service.dialects.hugging_face import HUGGING_FACE
 from service.dialects.openai_images import OPENAI
+from service.dialects.replicate.dialect import REPLICATE
 from service.door import opened
 from service.http import problem
 from service.http.body_limit import BodyLimit
@@ -34,7 +35,7 @@ from service.http.request_context import RequestContext
 from service.metrics.replica import DoorCounters, counters_served
 from service.settings import ServiceSettings
 
-DIALECTS = (OPENAI, HUGGING_FACE, AUTOMATIC1111, FAL)
+DIALECTS = (OPENAI, HUGGING_FACE, AUTOMATIC1111, FAL, REPLICATE)
 DESCRIPTION = """
 Submit a prompt, follow the picture as it takes shape, fetch it. A job survives the worker that
 draws it. Errors are `application/problem+json` (RFC 9457) with a stable identifier in `code`.

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
@@ -60,6 +61,7 @@ class Door:
     closing: asyncio.Future[None]  # done when streams and waits have to end
     backlogs: dict[str, TtlCache[Backlog]] = field(default_factory=dict)
     followers: dict[str, int] = field(default_factory=dict)  # job id → clients that follow it here
+    trying: Counter[str] = field(default_factory=Counter)  # digest of a request → those under way
     frames: SharedFrames = field(default_factory=SharedFrames)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -128,7 +130,11 @@ class Door:
 
         If the door closes meanwhile the job is kept: it was the door that left, not the client.
         """
-        task = asyncio.create_task(self._cancel_unfollowed(job_id))
+        self.spawn(self._cancel_unfollowed(job_id))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work beside the requests; it is cancelled when the door closes."""
+        task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import ip_network
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import (
     Field,
@@ -20,6 +20,9 @@ from jobs.telemetry.logs import LogFormat, LogLevel
 LEAST_SECRET_CHARS = 32
 
 
+DialectName = Literal["openai", "hugging_face", "automatic1111", "fal", "replicate", "mcp"]
+
+
 class ServiceSettings(JobsSettings):
     """One door's settings, beside those that all processes share."""
 
@@ -33,13 +36,7 @@ class ServiceSettings(JobsSettings):
     url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # minimum lifetime of a signed link
     public_url: str = Field("", max_length=2048)  # base URL of links; default: paths on this host
     # APIs of others that are served beside our own, with commas between; empty: none
-    dialects: CommaSeparated[Literal["openai", "hugging_face", "automatic1111", "fal", "mcp"]] = (
-        "openai",
-        "hugging_face",
-        "automatic1111",
-        "fal",
-        "mcp",
-    )
+    dialects: CommaSeparated[DialectName] = get_args(DialectName)
     # maximum of a request there that waits for its images; OpenAI's clients give up after 600
     dialect_wait_s: float = Field(3600.0, gt=0, le=86400)
     cors_origins: CommaSeparated[str] = ()  # origins whose pages may call the API; "*": any

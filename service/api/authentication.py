@@ -103,12 +103,12 @@ async def _identified(door: Door, request: Request, path: str, address: str) -> 
 
 
 async def _key_text(request: Request) -> str | None:
-    """Return the API key of a request: after `Bearer` or `Key`, or the password of HTTP Basic."""
+    """Return the API key of a request: after its scheme, or the password of HTTP Basic."""
     bearer = await bearer_of(request)
     if bearer is not None:
         return bearer.credentials
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "key":  # as fal's clients send it
+    if scheme.lower() in ("key", "token"):  # as fal's and Replicate's older clients send it
         return text.strip()
     if scheme.lower() != "basic":
         return None

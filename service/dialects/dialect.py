@@ -17,8 +17,9 @@ class Dialect:
 
     name: str  # as the settings call it
     router: APIRouter
-    paths: re.Pattern[str]  # of requests whose errors have its shape
-    refused: Callable[[Refusal], Response]
+    # of requests whose errors have its shape, which `refused` gives; None: problems, as our own
+    paths: re.Pattern[str] | None = None
+    refused: Callable[[Refusal], Response] | None = None
 
 
 def json_error(refusal: Refusal, status: int, body: dict[str, Any]) -> Response:

@@ -1,16 +1,20 @@
 """Requests that a client repeats because it got no answer: they are given the same key again.
 
 Some clients say which try a request is, and send no idempotency key. A first try of a body begins
-a new key for it, and the later ones take the latest key of the same caller and body. Of others all
-that is known is that they left before they were answered: the next equal request takes that key.
+a new key for it, and the later ones take the latest key of the same caller and body. Others do not
+even say so: if one leaves before it is answered, the next equal request takes its key.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from time import monotonic
+from typing import Any, cast
 
 import orjson
+import structlog
 from fastapi import Request
 from redis.asyncio import Redis
 
@@ -22,8 +26,15 @@ from service.auth.door_keys import door_key
 from service.door import Door
 from service.http.problem import Refusal
 
+log = structlog.get_logger()
+
 REMEMBERED_S = 900
 """Longer than clients go on trying."""
+UNANSWERED_S = 120
+"""In which a client repeats a request that was not answered."""
+NOTICE_S, POLL_S = 0.1, 0.02
+"""In which a door notices that a connection broke, as its client may be back before, and how often
+a request looks whether one like it did."""
 
 
 async def key_of_try(door: Door, caller: Caller, body: JobRequest, retries: int) -> str:
@@ -46,10 +57,11 @@ async def key_of_try(door: Door, caller: Caller, body: JobRequest, retries: int)
 async def key_until_answered(
     door: Door, caller: Caller, request: Request, body: JobRequest, given: str | None
 ) -> AsyncIterator[str]:
-    """Yield an idempotency key for a request that is answered at the end of the block.
+    """Yield the idempotency key of a request that is answered at the end of the block.
 
     It is that which the client has ``given``, or that of an equal request of the same caller whose
-    client left without an answer, or a new one. The request's body has to be read already.
+    client left before, or a new one: equal requests that are all answered have keys of their own.
+    The request's body has to be read already.
 
     Raises:
         TransientStoreError: Redis is unavailable.
@@ -58,22 +70,55 @@ async def key_until_answered(
         yield given
         return
     name = door_key(door.settings, "unanswered", caller.tenant, _digest(caller, body))
-    redis: Redis = door.limiter.redis
-    left: bytes | None = await ask(redis.lpop(name))
-    key = f"try-{uuid.uuid4().hex}" if left is None else left.decode()
-    answered = False  # also when this is cancelled, which is how Ray Serve signals a disconnect
+    found = await _unanswered(door, name)
+    key = found or f"try-{uuid.uuid4().hex}"
+    door.trying[name] += 1
+    left = True  # also when this is cancelled, which is how Ray Serve signals a disconnect
     try:
         yield key
-        answered = not await request.is_disconnected()
-    except (Refusal, JobsError) as error:
-        answered = getattr(error, "code", "") != "not_ended"
+        left = await request.is_disconnected()
+    except Refusal as refusal:
+        left = refusal.code == "not_ended"  # which asks for a retry
+        raise
+    except JobsError:
+        left = found is not None  # its job goes on
         raise
     finally:
-        if not answered:
-            pipe = redis.pipeline(transaction=True)
-            pipe.rpush(name, key)
-            pipe.expire(name, REMEMBERED_S)
-            await ask(pipe.execute())
+        if left:
+            door.spawn(_keep(door, name, key))
+        else:
+            _over(door, name)
+
+
+async def _unanswered(door: Door, name: str) -> str | None:
+    """Return the key of a request like this whose client has left, or leaves just now."""
+    redis: Redis = door.limiter.redis
+    ends_at = monotonic() + NOTICE_S
+    while True:
+        others = door.trying[name]
+        key = await ask(cast(Awaitable[Any], redis.lpop(name)))
+        if key is not None or not others or monotonic() >= ends_at:
+            return None if key is None else key.decode()
+        await asyncio.sleep(POLL_S)
+
+
+async def _keep(door: Door, name: str, key: str) -> None:
+    """Keep a key for the next request, before this one counts as over."""
+    try:
+        pipe = door.limiter.redis.pipeline(transaction=True)
+        pipe.rpush(name, key)
+        pipe.expire(name, UNANSWERED_S)
+        await ask(pipe.execute())
+    except JobsError as error:
+        log.warning("a retry of this request will be another job", reason=str(error))
+    finally:
+        _over(door, name)
+
+
+def _over(door: Door, name: str) -> None:
+    door.trying[name] -= 1
+    if not door.trying[name]:
+        del door.trying[name]
 
 
 def _digest(caller: Caller, body: JobRequest) -> str:

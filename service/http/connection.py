@@ -21,7 +21,8 @@ LINGER_S, LINGER_BYTES = 2.0, 1024 * 1024
 """How much of a refused client's data is read and dropped, so that it can read why it was refused;
 to a connection that is closed with data unread, the kernel sends a reset."""
 LOG_EVERY_S = 10.0
-PROBE_S = 0.5
+FIRST_PROBE_S, PROBE_S = 0.05, 0.5
+"""Pauses between asking a client that may have left: the first, doubled each time, and the last."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -141,10 +142,11 @@ class Connection(HttpToolsProtocol):
         self._ask_whether_there()
         return True
 
-    def _ask_whether_there(self) -> None:
+    def _ask_whether_there(self, pause_s: float = FIRST_PROBE_S) -> None:
         if self._answering() and not self.cycle.response_started:
             self.transport.write(_CONTINUE)  # an interim response, which a client skips
-            self._probe = self.loop.call_later(PROBE_S, self._ask_whether_there)
+            further_s = min(PROBE_S, 2 * pause_s)
+            self._probe = self.loop.call_later(pause_s, self._ask_whether_there, further_s)
 
     # The parser's calls
 

@@ -99,7 +99,7 @@ def problem_response(scope: Scope, refusal: Refusal) -> Response:
     state["problem"] = refusal.code
     app = scope.get("app")
     for dialect in getattr(app and app.state, "dialects", ()):
-        if dialect.paths.fullmatch(str(scope.get("path", ""))):
+        if dialect.paths and dialect.paths.fullmatch(str(scope.get("path", ""))):
             response: Response = dialect.refused(refusal)
             return response
     problem = Problem(

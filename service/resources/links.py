@@ -41,6 +41,10 @@ class Links:
         """Return the link to the job's events."""
         return self._link(job_id, LinkScope.EVENTS)
 
+    def stream(self, job_id: str) -> str:
+        """Return the link to the job's events as Replicate's clients read them."""
+        return self._link(job_id, LinkScope.EVENTS, "/replicate")
+
     def _link(self, job_id: str, scope: LinkScope, tail: str = "") -> str:
         path = f"{self.public_url}/v1/jobs/{job_id}/{scope}{tail}"
         if self.signer is None:

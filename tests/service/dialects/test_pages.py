@@ -175,3 +175,24 @@ def test_mcp_s_configurations_are_json_and_name_the_address() -> None:
     assert len(configurations) == 2
     for each in configurations:
         assert f"{ADDRESS}/mcp" in json.dumps(json.loads(each))
+
+
+async def test_replicate_s_example_draws(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    (example,) = examples(PAGES / "replicate.md")
+    with served(settings) as (url, _):
+        program = example.replace(ADDRESS, url).replace("sfumato/emoji", "sfumato/toy")
+        run = asyncio.create_task(
+            asyncio.to_thread(
+                subprocess.run, [sys.executable, "-c", program],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )
+        )  # fmt: skip
+        for _ in range(2):
+            async with drawing(store, lambda held: finish(store, held)):
+                pass
+        outcome = await run
+    assert outcome.returncode == 0, outcome.stderr
+    assert (tmp_path / "apple.png").read_bytes() == PNG
+    assert outcome.stdout.split() == ["logs", "output", "done"]

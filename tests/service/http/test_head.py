@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from jobs.redis.store import RedisStore
 from service.application import create_app
 from service.settings import ServiceSettings
-from tests.jobs.examples import claim
+from tests.jobs.examples import MODEL, claim
 from tests.service.doors import submit
 from tests.service.worker import advance, finish
 
@@ -42,6 +42,7 @@ async def test_head_is_get_without_the_body(
     await advance(store, held, 3, preview=True)
     await finish(store, held)
     names = {"job_id": job_id, "index": "0", "owner": "sfumato", "model": "toy"}
+    names["version"] = MODEL.sha256
     url = re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
     got, head = await http.get(url), await http.head(url)
     assert got.status_code == head.status_code == 200

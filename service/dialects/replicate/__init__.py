@@ -1,0 +1,1 @@
+"""Replicate's API, as its own clients call it."""

@@ -1,0 +1,276 @@
+"""The routes of Replicate's API. Its errors are problem details (RFC 9457), as ours are."""
+
+import contextlib
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.schema import JobRecord, JobRequest
+from jobs.telemetry.text import shown
+from service.api.caller import GUARDED, AnyCaller, Caller, CallerLinks, JobsCaller, OwnJob
+from service.api.jobs import create, latest, require_json
+from service.api.link_access import EventsJob
+from service.api.waiting import wait_for_end, wait_s
+from service.dialects.dialect import Dialect
+from service.dialects.drawing import absolute
+from service.dialects.replicate import models
+from service.dialects.replicate.predictions import (
+    Prediction,
+    PredictionList,
+    image_files,
+    image_links,
+    prediction,
+    versions,
+)
+from service.dialects.replicate.stream import frames
+from service.dialects.retries import key_until_answered
+from service.door import Door, DoorDep
+from service.http.documented import Responses, problems
+from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.head import is_head
+from service.http.idempotency import parse_key
+from service.http.problem import Refusal
+from service.resources.links import Links
+
+router = APIRouter(tags=["Replicate"])
+
+USUAL_WAIT_S = 60
+"""Of ``Prefer: wait`` without a number; its clients give up half a second later."""
+NO_WEBHOOK = "is not supported here: POST /v1/jobs takes a `webhook`, in the form of its own API"
+
+
+class NewPrediction(BaseModel):
+    """What is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: models.Input
+    stream: bool | None = Field(None, description="Every prediction can be streamed.")
+    webhook: str | None = Field(None, description="Refused.")
+    webhook_events_filter: list[str] | None = Field(None, description="Refused.")
+
+    def check(self) -> None:
+        """Refuse what cannot be had. Raises: Refusal."""
+        for field in ("webhook", "webhook_events_filter"):
+            if getattr(self, field) is not None:
+                raise Refusal(400, "not_supported", f"{field} {NO_WEBHOOK}", field=field)
+
+
+class NewPredictionOfVersion(NewPrediction):
+    """What is asked for, of a model's version."""
+
+    version: str = Field(
+        description="A version's id, `sfumato/NAME` or `sfumato/NAME:ID`.", max_length=256
+    )
+
+
+Prefer = Annotated[
+    str | None, Header(description="`wait` or `wait=N`: answer when it ends, or after N seconds.")
+]
+_CREATED: Responses = problems(*GUARDED, 400, 404, 408, 413, 415, 422, 501)
+
+
+@router.post(
+    "/v1/predictions",
+    summary="Create a prediction of a version",
+    status_code=201,
+    dependencies=[Depends(require_json)],
+    responses=_CREATED,
+)
+async def create_of_version(
+    request: Request,
+    body: NewPredictionOfVersion,
+    door: DoorDep,
+    caller: JobsCaller,
+    links: CallerLinks,
+    prefer: Prefer = None,
+) -> Prediction:
+    """Accept a job, and answer at once or, if preferred, at its end."""
+    body.check()
+    job = body.input.job(await models.of_version(door, body.version))
+    return await _created(door, request, caller, links, job, prefer)
+
+
+@router.post(
+    "/v1/models/{owner}/{model}/predictions",
+    summary="Create a prediction of a model",
+    status_code=201,
+    dependencies=[Depends(require_json)],
+    responses=_CREATED,
+)
+async def create_of_model(
+    request: Request,
+    owner: str,
+    model: str,
+    body: NewPrediction,
+    door: DoorDep,
+    caller: JobsCaller,
+    links: CallerLinks,
+    prefer: Prefer = None,
+) -> Prediction:
+    """Accept a job, and answer at once or, if preferred, at its end."""
+    body.check()
+    job = body.input.job(await models.named(door, owner, model))
+    return await _created(door, request, caller, links, job, prefer)
+
+
+async def _created(
+    door: Door, request: Request, caller: Caller, links: Links, job: JobRequest, prefer: str | None
+) -> Prediction:
+    record = await _waited(door, request, caller, job, _wait_s(prefer))
+    view = await _view(door, request, links, record)
+    if record.status.ended:
+        return view
+    # Clients take any other status for an end, also that of a job that is being drawn.
+    return view.model_copy(update={"status": "starting"})
+
+
+async def _waited(
+    door: Door, request: Request, caller: Caller, job: JobRequest, offered_s: int
+) -> JobRecord:
+    """Create a job and return it at its end, or when the time is up."""
+    timeout_s = min(offered_s, door.settings.max_wait_s)
+    given = parse_key(request.headers.getlist("idempotency-key"))
+    waits = door.listeners.listening(caller.holder) if timeout_s else contextlib.nullcontext()
+    with waits:
+        async with key_until_answered(door, caller, request, job, given) as key:
+            record = await create(door, caller, job, key)
+            if timeout_s and not record.status.ended:
+                await wait_for_end(door, request, record, timeout_s)
+                record = await latest(door, record)
+    return record
+
+
+def _wait_s(prefer: str | None) -> int:
+    """Return the seconds that a client offers to wait."""
+    if any(each.strip().lower() == "wait" for each in (prefer or "").split(",")):
+        return USUAL_WAIT_S
+    return wait_s(prefer) or 0
+
+
+async def _view(door: Door, request: Request, links: Links, record: JobRecord) -> Prediction:
+    links = absolute(request, links)
+    files = await image_files(door, record, links)
+    return prediction(record, await versions(door), links, files)
+
+
+@router.get("/v1/predictions", summary="List predictions", responses=problems(*GUARDED, 400, 422))
+async def list_predictions(
+    request: Request,
+    door: DoorDep,
+    caller: JobsCaller,
+    links: CallerLinks,
+    cursor: Annotated[str | None, Query(description="From the `next` of a page.")] = None,
+) -> PredictionList:
+    """Return a page of the caller's jobs, newest first, with links to their images."""
+    below = door.cursors.opened(cursor, caller.view)
+    page = await door.store.list(tenant=caller.view, cursor=below)
+    links = absolute(request, links)
+    further = door.cursors.sealed(page.cursor, caller.view)
+    known = await versions(door)
+    return PredictionList(
+        next=None if further is None else f"{links.public_url}/v1/predictions?cursor={further}",
+        results=tuple(
+            prediction(each, known, links, image_links(each, links)) for each in page.records
+        ),
+    )
+
+
+@router.get(
+    "/v1/predictions/{job_id}", summary="Get a prediction", responses=problems(*GUARDED, 404)
+)
+async def get_prediction(
+    request: Request, response: Response, door: DoorDep, job: OwnJob, links: CallerLinks
+) -> Prediction:
+    """Return a job as a prediction."""
+    response.headers["cache-control"] = "no-store"
+    return await _view(door, request, links, job)
+
+
+@router.post(
+    "/v1/predictions/{job_id}/cancel",
+    summary="Cancel a prediction",
+    responses=problems(*GUARDED, 404),
+)
+async def cancel_prediction(
+    request: Request, door: DoorDep, job: OwnJob, links: CallerLinks
+) -> Prediction:
+    """Cancel a job now; one that has ended stays as it is."""
+    return await _view(door, request, links, await door.store.cancel(job.id))
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events/replicate",  # where a link to the job's events opens it
+    summary="Stream a prediction",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "`logs`, then `output` for each image or an `error`, and `done`.",
+            "content": {"text/event-stream": {"schema": {"type": "object"}}},
+        },
+        **problems(*GUARDED, 404),
+    },
+)
+async def stream_prediction(
+    request: Request, door: DoorDep, job: EventsJob, links: CallerLinks
+) -> Response:
+    """Stream a job's log, its images and its end, from the beginning."""
+    if is_head(request.scope):
+        return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
+    holder = request.state.caller.holder
+    door.listeners.enter(holder)
+    return EventStream(
+        frames(door, job, absolute(request, links)),
+        keep_alive_s=door.settings.keep_alive_s,
+        closing=door.closing,
+        on_left=lambda: None,
+        on_end=lambda: door.listeners.leave(holder),
+    )
+
+
+@router.get(
+    "/v1/models/{owner}/{model}",
+    summary="Get a model as Replicate does",
+    responses=problems(*GUARDED, 404),
+)
+async def get_model(
+    request: Request, owner: str, model: str, door: DoorDep, caller: AnyCaller, links: CallerLinks
+) -> models.Model:
+    """Return a model with its version, whose schema says what a prediction takes."""
+    found = await models.named(door, owner, model)
+    url = f"{absolute(request, links).public_url}/v1/models/{models.OWNER}/{found.name}"
+    return models.model_view(found, url)
+
+
+@router.get(
+    "/v1/models/{owner}/{model}/versions",
+    summary="List a model's versions",
+    responses=problems(*GUARDED, 404),
+)
+async def list_versions(
+    owner: str, model: str, door: DoorDep, caller: AnyCaller
+) -> models.VersionList:
+    """Return the one version that a model has."""
+    found = await models.named(door, owner, model)
+    return models.VersionList(results=(models.version_of(found),))
+
+
+@router.get(
+    "/v1/models/{owner}/{model}/versions/{version}",
+    summary="Get a model's version",
+    responses=problems(*GUARDED, 404),
+)
+async def get_version(
+    owner: str, model: str, version: str, door: DoorDep, caller: AnyCaller
+) -> models.Version:
+    """Return a model's version."""
+    found = models.version_of(await models.named(door, owner, model))
+    if version != found.id:
+        detail = f"{owner}/{model} has no version {shown(version)}; available: {found.id}"
+        raise Refusal(404, "not_found", detail)
+    return found
+
+
+REPLICATE = Dialect("replicate", router)
