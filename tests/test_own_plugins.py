@@ -52,7 +52,7 @@ def test_what_ends_within_the_grace_is_no_leak() -> None:
         threading.Timer(0.2, lambda: None).start()
 
 
-def test_a_test_is_skipped_before_its_fixtures_and_the_last_line_says_what_for(
+def test_a_test_is_skipped_before_its_fixtures_and_the_last_lines_say_what_for(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "test_it.py").write_text(SKIPPING)
@@ -60,22 +60,25 @@ def test_a_test_is_skipped_before_its_fixtures_and_the_last_line_says_what_for(
     outcome = subprocess.run(
         [*command, str(tmp_path)],
         cwd=needs.ROOT,
-        env=os.environ | {"SFUMATO_TEST_HIDE": "helm,promtool"},
+        env=os.environ | {"SFUMATO_TEST_HIDE": "helm,promtool", "SFUMATO_TEST_SKIP": "never"},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    *_, counts, last = outcome.stdout.splitlines()
+    *_, counts, missing, last = outcome.stdout.splitlines()
     assert "1 passed, 2 skipped" in counts
-    assert last == (
+    assert missing == (
         "2 tests skipped, missing helm, promtool. "
         "To run them: make tools && apt-get install prometheus"
     )
+    assert last == "SFUMATO_TEST_SKIP=never: a run that skips tests has failed"
+    assert outcome.returncode == pytest.ExitCode.TESTS_FAILED
 
 
 def test_names_become_the_commands_that_bring_them() -> None:
     assert needs.install({"helm"}) == "make tools"
+    assert needs.install({"clients", "helm"}) == "make test-clients && make tools"
     assert needs.install({"prometheus", "promtool"}) == "apt-get install prometheus"
     assert needs.install({"kubectl", "libfaketime", "redis-cli"}) == (
         "make tools && apt-get install faketime redis-tools"

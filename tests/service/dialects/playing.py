@@ -23,12 +23,14 @@ def png() -> bytes:
 
 
 @asynccontextmanager
-async def drawing(store: RedisStore, act: Act) -> AsyncIterator[list[JobRecord]]:
+async def drawing(
+    store: RedisStore, act: Act, timeout_s: float = 20
+) -> AsyncIterator[list[JobRecord]]:
     """Play a worker beside the block: claim the next job and act on it."""
     claimed: list[JobRecord] = []
 
     async def work() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(timeout_s):
             while not (await store.backlog("toy")).pending_jobs:
                 await asyncio.sleep(0.01)
             held = await claim(store)
