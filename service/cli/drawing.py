@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.telemetry.text import shown
-from service.cli.encoding import is_unicode
-from service.cli.picture_files import create, save
-from service.cli.terminal import finished, print_warning, progress
+from service.cli.shared.encoding import is_unicode
+from service.cli.shared.picture_files import create, save
+from service.cli.shared.terminal import finished, print_warning, progress
 from service.client.client import Client
 from service.resources.representations import JobView
 

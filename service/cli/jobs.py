@@ -11,8 +11,8 @@ import typer
 from jobs.schema import JobStatus
 from jobs.telemetry.text import shown
 from service.cli import drawing
-from service.cli.table import print_table
-from service.cli.terminal import (
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import (
     DEFAULT_URL,
     ApiKeyOption,
     UrlOption,

@@ -19,11 +19,13 @@ from jobs.telemetry.text import shown
 from service.cli import demo as demonstration
 from service.cli import drawing
 from service.cli.jobs import app as jobs_app
-from service.cli.keys import app as keys_app
 from service.cli.models import app as models_app
 from service.cli.one_line import OneLineErrors
-from service.cli.tenants import app as tenants_app
-from service.cli.terminal import (
+from service.cli.operators.keys import app as keys_app
+from service.cli.operators.tenants import app as tenants_app
+from service.cli.operators.webhooks import app as webhooks_app
+from service.cli.operators.workers import app as workers_app
+from service.cli.shared.terminal import (
     DEFAULT_URL,
     ApiKeyOption,
     UrlOption,
@@ -31,8 +33,6 @@ from service.cli.terminal import (
     console,
     print_error,
 )
-from service.cli.webhooks import app as webhooks_app
-from service.cli.workers import app as workers_app
 from service.client.errors import ClientError
 from service.local.errors import StackError
 from service.local.gpus import devices_of

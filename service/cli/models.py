@@ -15,9 +15,9 @@ from jobs.redis.store import RedisStore
 from jobs.settings import read_environment
 from jobs.telemetry.text import shown
 from service.api.model_removal import forget_model
-from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
-from service.cli.table import print_table
-from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
+from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Precision = Literal["fp32", "fp16", "int8"]

@@ -8,8 +8,8 @@ from typer.core import TyperGroup
 
 from jobs.errors import StartError
 from jobs.telemetry.text import shown
-from service.cli.encoding import escape_what_streams_lack
-from service.cli.terminal import print_error
+from service.cli.shared.encoding import escape_what_streams_lack
+from service.cli.shared.terminal import print_error
 
 
 class OneLineErrors(TyperGroup):

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.telemetry.text import shown
-from service.cli.encoding import is_unicode
+from service.cli.shared.encoding import is_unicode
 from service.client.client import Client
 from service.client.errors import ClientError, ConnectionFailed
 

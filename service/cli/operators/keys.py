@@ -18,8 +18,8 @@ from jobs.telemetry.text import shown
 from service.auth.api_key import ApiKey
 from service.auth.key_store import DEFAULT_PRIORITIES, KeyStore
 from service.auth.scope import Scope
-from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
-from service.cli.table import print_table
+from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.shared.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 MAX_LABEL = 200

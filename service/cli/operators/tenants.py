@@ -12,15 +12,15 @@ import typer
 from jobs.redis.store import RedisStore
 from jobs.tenants import TenantTerms
 from service.api.tenant_purge import purge_tenant
-from service.cli.keys import parse_tenant
-from service.cli.store_command import (
+from service.cli.operators.keys import parse_tenant
+from service.cli.operators.store_command import (
     DEFAULT_DATA,
     DataOption,
     in_store,
     run_or_complain,
     store_settings,
 )
-from service.cli.table import print_table
+from service.cli.shared.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 NameArgument = Annotated[str, typer.Argument(help="The tenant's name, as in its API keys.")]

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from jobs.errors import JobsError, StartError
 from jobs.settings import JobsSettings, read_environment
-from service.cli.terminal import print_error
+from service.cli.shared.terminal import print_error
 from service.local.stack_secrets import REDIS_URL, read_private
 
 T = TypeVar("T")

@@ -4,8 +4,13 @@ from typing import Annotated
 
 import typer
 
-from service.cli.keys import parse_length, parse_tenant
-from service.cli.store_command import DEFAULT_DATA, DataOption, run_or_complain, store_settings
+from service.cli.operators.keys import parse_length, parse_tenant
+from service.cli.operators.store_command import (
+    DEFAULT_DATA,
+    DataOption,
+    run_or_complain,
+    store_settings,
+)
 from service.webhooks.secrets import WebhookSecrets
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)

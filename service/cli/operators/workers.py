@@ -14,9 +14,9 @@ import typer
 
 from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
-from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
-from service.cli.table import print_table
-from service.cli.terminal import print_error
+from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import print_error
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 IdArgument = Annotated[str, typer.Argument(help="The worker's id, as `sfumato workers list` says.")]
