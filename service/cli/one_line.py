@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from jobs.errors import StartError
 from jobs.telemetry.text import shown
 from service.cli.shared.encoding import escape_what_streams_lack
+from service.cli.shared.exit_codes import ExitCode
 from service.cli.shared.terminal import print_error
 
 
@@ -27,9 +28,9 @@ class OneLineErrors(TyperGroup):
             else:
                 print_error(shown(error.format_message()))
         except StartError as error:
-            code = 1
+            code = ExitCode.FAILED
             print_error(shown(error))
         except typer.Abort:
-            code = 1
+            code = ExitCode.FAILED
             print_error("aborted")
         sys.exit(code if isinstance(code, int) else 0)

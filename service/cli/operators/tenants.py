@@ -20,15 +20,16 @@ from service.cli.operators.store_command import (
     run_or_complain,
     store_settings,
 )
+from service.cli.shared.options import JsonOption
 from service.cli.shared.table import print_table
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, help="Weights, quotas and deletion, directly in Redis.")
 NameArgument = Annotated[str, typer.Argument(help="The tenant's name, as in its API keys.")]
 
 
 @app.command("list")
 def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """List the tenants that have their own terms or jobs that have not ended."""

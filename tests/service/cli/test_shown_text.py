@@ -74,7 +74,7 @@ def test_a_refusal_is_shown_as_written(
 ) -> None:
     client = scripted(job(), refusal=MARKUP + ACTIVE)
     monkeypatch.setattr("service.cli.shared.terminal.Client", lambda *_, **__: client)
-    output = command("draw", MARKUP, "--out", str(tmp_path), code=1).output
+    output = command("draw", MARKUP, "--out", str(tmp_path), code=4).output
     assert MARKUP in output
     assert clean(output.rstrip("\n"))
 
