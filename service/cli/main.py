@@ -16,6 +16,9 @@ from jobs.schema import PreviewOf
 from jobs.telemetry.text import shown
 from service.cli import demo as demonstration
 from service.cli import drawing
+from service.cli.bench.command import bench_command
+from service.cli.completion import completion_command
+from service.cli.grid.command import grid_command
 from service.cli.jobs import app as jobs_app
 from service.cli.models import app as models_app
 from service.cli.one_line import OneLineErrors
@@ -200,6 +203,10 @@ def draw(
         raise typer.Exit(ExitCode.FAILED)
 
 
+app.command("grid")(grid_command)
+app.command("bench")(bench_command)
+
+
 @app.command()
 def demo(
     door: DoorOption = "serve",
@@ -213,6 +220,9 @@ def demo(
     except Stopped as error:
         print_error("interrupted; everything is stopped")
         raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+app.command("completion")(completion_command)
 
 
 def main() -> None:

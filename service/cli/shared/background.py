@@ -34,8 +34,9 @@ def canceled_on_interrupt(client: Client, ids: Collection[str]) -> Iterator[None
     try:
         yield
     except KeyboardInterrupt:
-        ended = sum(_canceled(client, job_id) for job_id in tuple(ids))
-        print_error(f"interrupted; {ended} of {len(ids)} jobs canceled")
+        asked = tuple(ids)
+        ended = sum(_canceled(client, job_id) for job_id in asked)
+        print_error(f"interrupted; {ended} of {len(asked)} jobs canceled")
         raise
 
 

@@ -1,4 +1,4 @@
-"""What the commands exit with; docs/cli.md has the same table."""
+"""What the commands exit with; docs/apis/cli.md has the same table."""
 
 from enum import IntEnum
 
