@@ -1,8 +1,9 @@
 """Submit prompts, show progress and previews in the terminal, save the images."""
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.telemetry.text import shown
-from service.cli.encoding import is_unicode
-from service.cli.picture_files import create, save
-from service.cli.terminal import finished, print_warning, progress
+from service.cli.shared.background import canceled_on_interrupt, in_background
+from service.cli.shared.encoding import is_unicode
+from service.cli.shared.picture_files import create, save
+from service.cli.shared.terminal import finished, print_warning, progress, shows_images
 from service.client.client import Client
 from service.resources.representations import JobView
 
@@ -48,6 +50,10 @@ class Drawing:
         if self.job.status == "running" and self.eta_s is not None:
             return f"{self.eta_s:.1f} s left"
         return str(self.job.status)
+
+    def document(self) -> dict[str, Any]:
+        """Return the job as JSON, with the ``files`` that its images were saved in."""
+        return self.job.model_dump(mode="json") | {"files": [str(path) for path in self.files]}
 
     def follow(self, out: Path) -> None:
         """Follow the job to its end and save its images."""
@@ -85,27 +91,46 @@ class Drawing:
 
 
 def draw(
-    client: Client, requests: Sequence[dict[str, Any]], out: Path, console: Console
+    client: Client,
+    requests: Sequence[dict[str, Any]],
+    out: Path,
+    console: Console,
+    *,
+    inline: bool = True,
 ) -> list[Drawing]:
     """Submit all requests, follow them side by side, and save their images.
+
+    A Ctrl-C cancels the jobs.
 
     Raises:
         ClientError: a request was refused, or the door went away.
     """
-    return follow([Drawing(client, client.submit(**request)) for request in requests], out, console)
+    drawings: list[Drawing] = []
+    ids: list[str] = []
+    with canceled_on_interrupt(client, ids):
+        for request in requests:
+            drawings.append(Drawing(client, client.submit(**request)))
+            ids.append(drawings[-1].job.id)
+        return follow(drawings, out, console, inline=inline)
 
 
-def follow(drawings: list[Drawing], out: Path, console: Console) -> list[Drawing]:
+def follow(
+    drawings: list[Drawing], out: Path, console: Console, *, inline: bool = True
+) -> list[Drawing]:
     """Follow jobs side by side to their ends, and save their images.
+
+    ``inline``: show previews, if the terminal can.
 
     Raises:
         ClientError: the door went away, or a job was deleted.
     """
-    with ThreadPoolExecutor(len(drawings)) as threads:
-        following = [threads.submit(drawing.follow, out) for drawing in drawings]
-        (_show_live if console.is_terminal else _print_lines)(drawings, following, console)
-        for future in following:
-            future.result()
+    following = [in_background(partial(drawing.follow, out)) for drawing in drawings]
+    if console.is_terminal:
+        _show_live(drawings, following, console, inline=inline and shows_images(console))
+    else:
+        _print_lines(drawings, following, console)
+    for future in following:
+        future.result()
     warn(drawings)
     return drawings
 
@@ -117,7 +142,9 @@ def warn(drawings: Sequence[Drawing]) -> None:
             print_warning(f"{warning.detail} ({warning.code})")
 
 
-def _show_live(drawings: list[Drawing], following: list[Future[None]], console: Console) -> None:
+def _show_live(
+    drawings: list[Drawing], following: list[Future[None]], console: Console, *, inline: bool
+) -> None:
     with Live(console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True) as live:
         while _pending(following):
             panels = [
@@ -126,7 +153,7 @@ def _show_live(drawings: list[Drawing], following: list[Future[None]], console: 
                     drawing.step,
                     drawing.job.progress.total,
                     drawing.note,
-                    drawing.previews[-1] if drawing.previews else None,
+                    drawing.previews[-1] if inline and drawing.previews else None,
                     plain=not is_unicode(console.encoding),
                 )
                 for drawing in drawings
@@ -154,8 +181,8 @@ def _pending(following: list[Future[None]]) -> bool:
     return bool(running)
 
 
-def show(drawings: Sequence[Drawing], console: Console) -> None:
-    """Print the outcome of each job, with its images if the terminal can show them."""
+def show(drawings: Sequence[Drawing], console: Console, *, inline: bool = True) -> None:
+    """Print the outcome of each job; ``inline``: with its images if the terminal can show them."""
     for drawing in drawings:
         job = drawing.job
         if job.status != "succeeded":
@@ -163,7 +190,7 @@ def show(drawings: Sequence[Drawing], console: Console) -> None:
             console.print(Text(job.status, "bold red").append(shown(reason), "default not bold"))
             continue
         for path, image in zip(drawing.files, job.images, strict=True):
-            if console.is_terminal:
+            if inline and shows_images(console):
                 console.print(finished(path.read_bytes(), console))
             seconds = f"{job.timings.running_s:.2f} s, seed {image.seed}"
             line = Text("saved", "bold green").append(f" {shown(path)}  ", "default not bold")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,23 +10,22 @@ import typer
 from jobs.schema import JobStatus
 from jobs.telemetry.text import shown
 from service.cli import drawing
-from service.cli.table import print_table
-from service.cli.terminal import (
+from service.cli.shared.exit_codes import ExitCode
+from service.cli.shared.options import (
     DEFAULT_URL,
     ApiKeyOption,
+    InlineOption,
+    JsonOption,
     UrlOption,
-    connected,
-    console,
-    print_error,
 )
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import connected, console, output_folder, print_error
 from service.client.client import Client
-from service.processes.folder import UnusableFolder, usable_folder
 from service.resources.representations import JobView
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, help="List, show, watch, finish, cancel and delete jobs.")
 IdArgument = Annotated[str, typer.Argument(help="The job's id, as `sfumato jobs list` says.")]
 IdsArgument = Annotated[list[str], typer.Argument(help="The jobs' ids.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PROMPT_CHARS = 40
 PAGE = 100  # the most that the service gives at once
 
@@ -123,48 +121,54 @@ def watch_command(
     url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("out"),
+    inline: InlineOption = True,
+    as_json: JsonOption = False,
 ) -> None:
-    """Watch jobs take shape, and save their images."""
-    screen = console()
-    with connected(url, api_key) as client, _folder(out):
+    """Watch jobs take shape, and save their images; they go on after a Ctrl-C."""
+    screen = console(stderr=as_json)
+    with connected(url, api_key) as client:
+        output_folder(out)
         found = [drawing.Drawing(client, client.get(job)) for job in dict.fromkeys(jobs)]
-        drawing.show(drawing.follow(found, out, screen), screen)
+        drawing.follow(found, out, screen, inline=inline)
+    if as_json:
+        print(json.dumps([each.document() for each in found], indent=2))
+    else:
+        drawing.show(found, screen, inline=inline)
     if any(each.job.status != JobStatus.SUCCEEDED for each in found):
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    try:
-        usable_folder(out)
-        yield
-    except UnusableFolder as error:
-        print_error(str(error))
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("finish")
 def finish_command(
-    jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
+    jobs: IdsArgument,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """End running jobs at their present step, with their estimates as their images."""
-    _each(jobs, url, api_key, Client.finish, "ends now")
+    _each(jobs, url, api_key, Client.finish, "ends now", as_json=as_json)
 
 
 @app.command("cancel")
 def cancel_command(
-    jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
+    jobs: IdsArgument,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Cancel jobs that have not ended."""
-    _each(jobs, url, api_key, Client.cancel, "is canceled", JobStatus.CANCELED)
+    _each(jobs, url, api_key, Client.cancel, "is canceled", JobStatus.CANCELED, as_json=as_json)
 
 
 @app.command("delete")
 def delete_command(
-    jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
+    jobs: IdsArgument,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete jobs with their images, and cancel them if need be."""
-    _each(jobs, url, api_key, Client.delete, "is deleted")
+    _each(jobs, url, api_key, Client.delete, "is deleted", as_json=as_json)
 
 
 def _each(
@@ -174,10 +178,15 @@ def _each(
     call: Callable[[Client, str], JobView | None],
     done: str,
     wanted: JobStatus | None = None,
+    *,
+    as_json: bool,
 ) -> None:
     """Make a call for each job; say how one has ended if that is not as ``wanted``."""
     with connected(url, api_key) as client:
         for job in jobs:
             found = call(client, job)
+            if as_json:
+                print(json.dumps({"id": job, "status": found.status if found else "deleted"}))
+                continue
             over = found is not None and found.status.ended and found.status != wanted
             print(f"{shown(job)} {f'has ended: {found.status}' if found and over else done}")

@@ -1,13 +1,11 @@
 """The command line: ``sfumato up``, ``sfumato draw``, ``sfumato demo`` and more."""
 
 import json
-import re
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -18,26 +16,38 @@ from jobs.schema import PreviewOf
 from jobs.telemetry.text import shown
 from service.cli import demo as demonstration
 from service.cli import drawing
+from service.cli.bench.command import bench_command
+from service.cli.completion import completion_command
+from service.cli.grid.command import grid_command
 from service.cli.jobs import app as jobs_app
-from service.cli.keys import app as keys_app
 from service.cli.models import app as models_app
 from service.cli.one_line import OneLineErrors
-from service.cli.tenants import app as tenants_app
-from service.cli.terminal import (
+from service.cli.operators.keys import app as keys_app
+from service.cli.operators.tenants import app as tenants_app
+from service.cli.operators.webhooks import app as webhooks_app
+from service.cli.operators.workers import app as workers_app
+from service.cli.shared.exit_codes import LEGEND, ExitCode
+from service.cli.shared.options import (
     DEFAULT_URL,
     ApiKeyOption,
+    GuidanceOption,
+    InlineOption,
+    JsonOption,
+    ModelOption,
+    NegativeOption,
+    SamplerOption,
+    SeedOption,
+    SizeOption,
+    StepsOption,
     UrlOption,
-    connected,
-    console,
-    print_error,
+    request_fields,
 )
-from service.cli.webhooks import app as webhooks_app
-from service.cli.workers import app as workers_app
+from service.cli.shared.terminal import connected, console, output_folder, print_error
 from service.client.errors import ClientError
 from service.local.errors import StackError
 from service.local.gpus import devices_of
 from service.local.stack import Door, Stack, StackOptions, running
-from service.processes.folder import UnusableFolder, usable_folder
+from service.processes.folder import UnusableFolder
 from service.processes.redis_server import NoRedisServer
 from service.processes.supervisor import ChildFailed
 
@@ -56,7 +66,7 @@ app.add_typer(workers_app, name="workers")
 DoorOption = Annotated[Door, typer.Option(help="serve (Ray Serve) or uvicorn.")]
 
 
-@app.callback()
+@app.callback(epilog=LEGEND)
 def sfumato() -> None:
     """Sfumato: text to pictures, step by step."""
 
@@ -85,13 +95,13 @@ def start_errors() -> Iterator[None]:
         yield
     except ChildFailed as error:
         print_error(str(error), *error.output)
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.FAILED) from error
     except (StackError, UnusableFolder, NoRedisServer, TimeoutError, ClientError) as error:
         print_error(str(error))
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.FAILED) from error
     except OSError as error:  # a file of the data folder is not what it should be
         print_error(f"{error.filename or 'this machine'}: {error.strerror or error}")
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.FAILED) from error
 
 
 @app.command()
@@ -154,53 +164,47 @@ def watch(stack: Stack) -> None:
 @app.command()
 def draw(
     prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
-    steps: Annotated[int | None, typer.Option(help="Sampling steps, 1 to 1000.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="A name from /v1/samplers.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1: no guidance.")] = None,
-    negative: Annotated[str | None, typer.Option(help="What it should not show.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeat a picture with its seed.")] = None,
+    steps: StepsOption = None,
+    sampler: SamplerOption = None,
+    guidance: GuidanceOption = None,
+    negative: NegativeOption = None,
+    seed: SeedOption = None,
     n: Annotated[int | None, typer.Option("--n", help="Number of pictures.")] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    model: Annotated[str | None, typer.Option(help="A name from /v1/models.")] = None,
+    size: SizeOption = None,
+    model: ModelOption = None,
     preview: Annotated[
         PreviewOf | None, typer.Option(help="What to watch: the estimate or the noisy sample.")
     ] = None,
     url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
+    inline: InlineOption = True,
+    as_json: JsonOption = False,
 ) -> None:
-    """Draw a picture and watch it take shape."""
-    width, height = parse_size(size)
-    if guidance is not None and not isfinite(guidance):
-        raise typer.BadParameter(f"{guidance} is not a number", param_hint="--guidance")
-    request = {
-        "prompt": prompt, "num_inference_steps": steps, "sampler": sampler,
-        "guidance_scale": guidance, "negative_prompt": negative, "seed": seed, "num_images": n,
-        "width": width, "height": height, "model": model,
+    """Draw a picture and watch it take shape; Ctrl-C cancels it."""
+    fields = request_fields(
+        steps=steps, sampler=sampler, guidance=guidance, negative=negative, size=size, model=model
+    )
+    request = fields | {
+        "prompt": prompt,
+        "seed": seed,
+        "num_images": n,
         "preview": None if preview is None else {"of": preview},
-    }  # fmt: skip
+    }
     screen = console(stderr=as_json)
-    with start_errors(), connected(url, api_key) as client:
-        usable_folder(out)
-        (drawn,) = drawing.draw(client, [request], out, screen)
+    with connected(url, api_key) as client:
+        output_folder(out)
+        (drawn,) = drawing.draw(client, [request], out, screen, inline=inline)
     if as_json:
-        files = [str(path) for path in drawn.files]
-        print(json.dumps(drawn.job.model_dump(mode="json") | {"files": files}, indent=2))
+        print(json.dumps(drawn.document(), indent=2))
     else:
-        drawing.show([drawn], screen)
+        drawing.show([drawn], screen, inline=inline)
     if drawn.job.status != "succeeded":
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
-def parse_size(size: str | None) -> tuple[int | None, int | None]:
-    """Return width and height of ``WIDTHxHEIGHT``. Raises: typer.BadParameter."""
-    if size is None:
-        return None, None
-    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
-    if match is None:
-        raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, like 64x64", param_hint="--size")
-    return int(match[1]), int(match[2])
+app.command("grid")(grid_command)
+app.command("bench")(bench_command)
 
 
 @app.command()
@@ -215,7 +219,10 @@ def demo(
             raise typer.Exit(demonstration.run(door, out, console()))
     except Stopped as error:
         print_error("interrupted; everything is stopped")
-        raise typer.Exit(130) from error
+        raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+app.command("completion")(completion_command)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """``sfumato models``: a service's models, and those that are installed on this machine."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,23 +16,51 @@ from jobs.redis.store import RedisStore
 from jobs.settings import read_environment
 from jobs.telemetry.text import shown
 from service.api.model_removal import forget_model
-from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
-from service.cli.table import print_table
-from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
+from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.shared.exit_codes import ExitCode
+from service.cli.shared.options import (
+    DEFAULT_URL,
+    ApiKeyOption,
+    JsonOption,
+    UrlOption,
+    has_verb,
+)
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import connected, print_error
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer()
 Precision = Literal["fp32", "fp16", "int8"]
 Weights = Literal["shared", "embedded"]
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
+@app.callback(invoke_without_command=True)
+def models_command(
+    context: typer.Context,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A service's models, and those that are installed on this machine.
+
+    Without a command: those of the service, as `list` does.
+    """
+    if not has_verb(context):
+        list_command(url, api_key, as_json)
+
+
 @app.command("list")
-def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> None:
+def list_command(
+    url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None, as_json: JsonOption = False
+) -> None:
     """List the models that a service offers; `installed` lists those of this machine."""
     with connected(url, api_key) as client:
         models = client.models().models
+    if as_json:
+        print(json.dumps([model.model_dump(mode="json") for model in models], indent=2))
+        return
     print_table(
-        ("model", "size", "steps", "sampler", "schedule", "languages"),
+        ("model", "size", "steps", "sampler", "schedule", "languages", "warm"),
         [
             (
                 model.name,
@@ -40,6 +69,7 @@ def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> 
                 model.default_sampler,
                 model.usual_schedule(model.sampler(model.default_sampler)),
                 " ".join(model.languages),
+                "yes" if model.warm else "no",
             )
             for model in models
         ],
@@ -85,7 +115,7 @@ def _run(extra: str, modules: Sequence[str], command: Sequence[str]) -> None:
     if any(find_spec(module) is None for module in modules):
         libraries = " and ".join(modules)
         print_error(f"this needs {libraries} of the extra `{extra}`: pip install '.[{extra}]'")
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     with subprocess.Popen([sys.executable, "-m", *command]) as process:
         former = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:

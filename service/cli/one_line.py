@@ -8,8 +8,10 @@ from typer.core import TyperGroup
 
 from jobs.errors import StartError
 from jobs.telemetry.text import shown
-from service.cli.encoding import escape_what_streams_lack
-from service.cli.terminal import print_error
+from service.cli import completion
+from service.cli.shared.encoding import escape_what_streams_lack
+from service.cli.shared.exit_codes import ExitCode
+from service.cli.shared.terminal import print_error
 
 
 class OneLineErrors(TyperGroup):
@@ -18,6 +20,7 @@ class OneLineErrors(TyperGroup):
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line and exit with its code: 2 after a usage error."""
         escape_what_streams_lack()
+        completion.init()
         try:
             code = super().main(*arguments, **options | {"standalone_mode": False})
         except typer.TyperException as error:
@@ -27,9 +30,9 @@ class OneLineErrors(TyperGroup):
             else:
                 print_error(shown(error.format_message()))
         except StartError as error:
-            code = 1
+            code = ExitCode.FAILED
             print_error(shown(error))
         except typer.Abort:
-            code = 1
+            code = ExitCode.FAILED
             print_error("aborted")
         sys.exit(code if isinstance(code, int) else 0)

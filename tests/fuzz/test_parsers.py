@@ -25,7 +25,7 @@ from model_export.errors import DataError
 from service.api.images import entity_tag, matches
 from service.api.waiting import wait_s
 from service.auth import api_key
-from service.cli.keys import parse_length
+from service.cli.operators.keys import parse_length
 from service.client.client import Client
 from service.client.errors import UnexpectedResponse
 from service.http.idempotency import MAX_KEY_CHARS, idempotency, parse_key

@@ -80,7 +80,7 @@ async def test_jobs_are_finished_cancelled_and_deleted(
 ) -> None:
     http, run = door
     ids = [await submit(http) for _ in range(3)]
-    assert "has not begun" in await run("finish", ids[0], code=1)
+    assert "has not begun" in await run("finish", ids[0], code=4)
     held = await claim(store)
     await advance(store, held, 3)
     assert (await run("finish", ids[0])).strip() == f"{ids[0]} ends now"
@@ -92,7 +92,7 @@ async def test_jobs_are_finished_cancelled_and_deleted(
     assert (await run("finish", ids[0])).strip() == f"{ids[0]} has ended: succeeded"
     assert (await run("finish", ids[1])).strip() == f"{ids[1]} has ended: canceled"
     assert (await run("delete", ids[0])).strip() == f"{ids[0]} is deleted"
-    assert "sfumato:" in await run("show", ids[0], code=1)
+    assert "sfumato:" in await run("show", ids[0], code=4)
 
 
 async def test_a_watched_job_that_fails_is_an_error(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.cli.drawing import Drawing, draw
-from service.cli.picture_files import NotSaved, create, picture_name, save, slug
-from service.cli.terminal import console
+from service.cli.shared.picture_files import NotSaved, create, picture_name, save, slug
+from service.cli.shared.terminal import console
 from tests.service.cli.scripted_door import job, picture, scripted
 
 

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from jobs.telemetry.text import shown
 from service.cli import drawing
-from service.cli.encoding import escape_what_streams_lack, is_unicode
-from service.cli.keys import app as keys_app
 from service.cli.main import app
-from service.cli.table import print_table
-from service.cli.terminal import console, half_blocks, print_error, progress
+from service.cli.operators.keys import app as keys_app
+from service.cli.shared.encoding import escape_what_streams_lack, is_unicode
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import console, half_blocks, print_error, progress
 from service.client.client import Client
 from tests.service.cli.scripted_door import job, picture, scripted
 from tests.service.conftest import Command
@@ -73,8 +73,8 @@ def test_a_refusal_is_shown_as_written(
     monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path
 ) -> None:
     client = scripted(job(), refusal=MARKUP + ACTIVE)
-    monkeypatch.setattr("service.cli.terminal.Client", lambda *_, **__: client)
-    output = command("draw", MARKUP, "--out", str(tmp_path), code=1).output
+    monkeypatch.setattr("service.cli.shared.terminal.Client", lambda *_, **__: client)
+    output = command("draw", MARKUP, "--out", str(tmp_path), code=4).output
     assert MARKUP in output
     assert clean(output.rstrip("\n"))
 
@@ -149,5 +149,5 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
 
 
 def test_models_are_listed_whole(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
-    monkeypatch.setattr("service.cli.terminal.Client", lambda *_, **__: scripted(job()))
+    monkeypatch.setattr("service.cli.shared.terminal.Client", lambda *_, **__: scripted(job()))
     assert command("models", "list").output.split("\n")[1].split()[:3] == ["toy", "64x64", "10"]

@@ -12,23 +12,24 @@ import typer
 from jobs.redis.store import RedisStore
 from jobs.tenants import TenantTerms
 from service.api.tenant_purge import purge_tenant
-from service.cli.keys import parse_tenant
-from service.cli.store_command import (
+from service.cli.operators.keys import parse_tenant
+from service.cli.operators.store_command import (
     DEFAULT_DATA,
     DataOption,
     in_store,
     run_or_complain,
     store_settings,
 )
-from service.cli.table import print_table
+from service.cli.shared.options import JsonOption
+from service.cli.shared.table import print_table
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, help="Weights, quotas and deletion, directly in Redis.")
 NameArgument = Annotated[str, typer.Argument(help="The tenant's name, as in its API keys.")]
 
 
 @app.command("list")
 def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """List the tenants that have their own terms or jobs that have not ended."""

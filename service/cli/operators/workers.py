@@ -1,7 +1,4 @@
-"""``sfumato workers``: the live workers, and taking one out, directly in Redis.
-
-It uses the Redis of ``SFUMATO_REDIS_URL``, or that of a running `sfumato up`.
-"""
+"""``sfumato workers``: the live workers, and taking one out, directly in Redis."""
 
 import asyncio
 import json
@@ -14,21 +11,62 @@ import typer
 
 from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
-from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
-from service.cli.table import print_table
-from service.cli.terminal import print_error
+from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.shared.exit_codes import ExitCode
+from service.cli.shared.options import (
+    DEFAULT_URL,
+    ApiKeyOption,
+    JsonOption,
+    UrlOption,
+    has_verb,
+)
+from service.cli.shared.table import print_table
+from service.cli.shared.terminal import connected, print_error
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer()
 IdArgument = Annotated[str, typer.Argument(help="The worker's id, as `sfumato workers list` says.")]
 POLL_S = 0.2
 
 
-@app.command("list")
-def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    data: DataOption = DEFAULT_DATA,
+@app.callback(invoke_without_command=True)
+def workers_command(
+    context: typer.Context,
+    url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """List the live workers."""
+    """The live workers, and taking one out.
+
+    Without a command: the workers of a service, over HTTP. The commands use the
+    Redis of `SFUMATO_REDIS_URL`, or that of a running `sfumato up`.
+    """
+    if has_verb(context):
+        return
+    with connected(url, api_key) as client:
+        found = client.workers()
+    if as_json:
+        print(json.dumps([each.model_dump(mode="json") for each in found], indent=2))
+        return
+    print_table(
+        ("worker", "model", "backend", "slots", "jobs", "rows/s", "state"),
+        [
+            (
+                each.id,
+                each.model,
+                each.backend,
+                each.slots,
+                each.jobs,
+                f"{each.rows_per_s:.1f}",
+                "draining" if each.draining else "ready" if each.loaded else "not loaded",
+            )
+            for each in found
+        ],
+    )
+
+
+@app.command("list")
+def list_command(as_json: JsonOption = False, data: DataOption = DEFAULT_DATA) -> None:
+    """List the live workers as Redis has them, for which no service need run."""
     found = in_store(RedisStore, data, lambda store: store.workers())
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))
@@ -71,7 +109,7 @@ def drain_command(
     if left:
         held = f"{left} jobs" if left > 1 else "a job"
         print_error(f"after {timeout_s:g} s worker {worker} still holds {held}; it goes on")
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     print(f"worker {worker} holds no job and takes none; it can be stopped")
 
 
@@ -110,4 +148,4 @@ async def _entries(store: RedisStore, worker: str) -> list[WorkerEntry]:
 
 def _unknown(worker: str) -> None:
     print_error(f"no live worker has the id {worker!r}; see `sfumato workers list`")
-    raise typer.Exit(1)
+    raise typer.Exit(ExitCode.FAILED)

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Protocol, TypeVar
 import typer
 from redis.exceptions import RedisError
 
-from jobs.errors import JobsError, StartError
+from jobs.errors import JobsError, StartError, StoreUnavailable
 from jobs.settings import JobsSettings, read_environment
-from service.cli.terminal import print_error
+from service.cli.shared.exit_codes import ExitCode
+from service.cli.shared.terminal import print_error
 from service.local.stack_secrets import REDIS_URL, read_private
 
 T = TypeVar("T")
@@ -78,9 +79,12 @@ def run_or_complain(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of the work; an error ends the command with one line."""
     try:
         return asyncio.run(work)
+    except StoreUnavailable as error:
+        print_error(str(error))
+        raise typer.Exit(ExitCode.UNREACHABLE) from error
     except JobsError as error:
         print_error(str(error))
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.FAILED) from error
     except (RedisError, OSError) as error:  # a password, a certificate, or no Redis at all
         print_error(f"Redis cannot be used: {error}")
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.UNREACHABLE) from error

@@ -18,10 +18,11 @@ from jobs.telemetry.text import shown
 from service.auth.api_key import ApiKey
 from service.auth.key_store import DEFAULT_PRIORITIES, KeyStore
 from service.auth.scope import Scope
-from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
-from service.cli.table import print_table
+from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_store
+from service.cli.shared.options import JsonOption
+from service.cli.shared.table import print_table
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, help="API keys, directly in Redis: no door need run.")
 MAX_LABEL = 200
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -70,6 +71,7 @@ def create_command(
             "Operators may ask for any."
         ),
     ] = None,
+    as_json: JsonOption = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
@@ -93,13 +95,13 @@ def create_command(
             priorities=priorities,
         ),
     )
-    _print(key, text)
+    _print(key, text, as_json=as_json)
 
 
 @app.command("list")
 def list_command(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's keys.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """List keys, without their secrets."""
@@ -124,12 +126,13 @@ def list_command(
 def rotate_command(
     key_id: Annotated[str, typer.Argument(help="From `sfumato keys list`.")],
     overlap: Annotated[str, typer.Option(help="How long the old secret stays valid.")] = "24h",
+    as_json: JsonOption = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Give a key a new secret and print it; both are valid until the overlap ends."""
     overlap_s = parse_length(overlap) or 0.0
     key, text = in_store(KeyStore, data, lambda store: store.rotate(key_id, overlap_s))
-    _print(key, text)
+    _print(key, text, as_json=as_json)
 
 
 @app.command("revoke")
@@ -142,7 +145,10 @@ def revoke_command(
     print(f"revoked {shown(key_id)}", file=sys.stderr)
 
 
-def _print(key: ApiKey, text: str) -> None:
+def _print(key: ApiKey, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_public(key) | {"key": text}, indent=2))
+        return
     scopes = ", ".join(sorted(key.scopes))
     print(f"key {key.id} of {key.tenant} ({scopes}), shown only once:", file=sys.stderr)
     print(text)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Annotated
+from pathlib import Path
 
 import typer
 from PIL import Image
@@ -13,19 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.telemetry.text import shown
-from service.cli.encoding import is_unicode
+from service.cli.shared.encoding import is_unicode
+from service.cli.shared.exit_codes import ExitCode, exit_code
 from service.client.client import Client
 from service.client.errors import ClientError, ConnectionFailed
+from service.processes.folder import UnusableFolder, usable_folder
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-UrlOption = Annotated[str, typer.Option("--url", help="The service's address.")]
-ApiKeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--api-key", envvar="SFUMATO_API_KEY", help="Needed if the service requires one.",
-        show_envvar=True, show_default=False,
-    ),
-]  # fmt: skip
 PREVIEW_COLUMNS = 32
 RETRY_S = 3.0  # somebody waits
 
@@ -52,17 +45,33 @@ def print_warning(message: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(url: str, api_key: str | None) -> Iterator[Client]:
-    """Yield a client; an error ends the command with one line."""
+def connected(url: str, api_key: str | None, retry_s: float = RETRY_S) -> Iterator[Client]:
+    """Yield a client; an error ends the command with one line and its exit code."""
     try:
-        with Client(url, api_key=api_key, retry_s=RETRY_S) as client:
+        with Client(url, api_key=api_key, retry_s=retry_s) as client:
             yield client
     except ConnectionFailed as error:
         print_error(f"cannot reach {error}; start the service with `sfumato up`")
-        raise typer.Exit(1) from error
+        raise typer.Exit(exit_code(error)) from error
     except ClientError as error:
         print_error(str(error))
-        raise typer.Exit(1) from error
+        raise typer.Exit(exit_code(error)) from error
+
+
+def output_folder(out: Path) -> Path:
+    """Return the folder, made if need be; one that cannot be written ends the command."""
+    try:
+        usable_folder(out)
+    except UnusableFolder as error:
+        print_error(str(error))
+        raise typer.Exit(ExitCode.FAILED) from error
+    return out
+
+
+def shows_images(console: Console) -> bool:
+    """Return whether images can be seen there: in a terminal with colours, and in no pipe."""
+    in_terminal = console.is_terminal and console.file.isatty()
+    return in_terminal and not console.is_dumb_terminal and not console.no_color
 
 
 def half_blocks(data: bytes, columns: int = PREVIEW_COLUMNS, *, plain: bool = False) -> Text:
@@ -89,17 +98,17 @@ def _hex(image: Image.Image, x: int, y: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*pixel[:3])
 
 
-def finished(data: bytes, console: Console) -> RenderableType:
+def finished(data: bytes, console: Console, columns: int = PREVIEW_COLUMNS) -> RenderableType:
     """Return a finished image: real pixels if the terminal supports them, else half blocks."""
-    if console.is_terminal:
+    if shows_images(console):
         from textual_image.renderable import Image as AutoImage
         from textual_image.renderable import SixelImage, TGPImage
 
         if AutoImage in (SixelImage, TGPImage):
             with Image.open(BytesIO(data)) as opened:
-                rendered: RenderableType = AutoImage(opened.convert("RGB"), width=PREVIEW_COLUMNS)
+                rendered: RenderableType = AutoImage(opened.convert("RGB"), width=columns)
                 return rendered
-    return half_blocks(data, plain=not is_unicode(console.encoding))
+    return half_blocks(data, columns, plain=not is_unicode(console.encoding))
 
 
 def progress(

@@ -1,0 +1,1 @@
+"""``sfumato bench``: a service under an open load."""

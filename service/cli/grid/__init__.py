@@ -1,0 +1,1 @@
+"""``sfumato grid``: two parameters against each other, in one picture."""

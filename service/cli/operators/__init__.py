@@ -1,0 +1,1 @@
+"""What operators do directly in Redis: keys, tenants, webhook secrets, workers."""

@@ -1,0 +1,46 @@
+"""Work beside the main thread, and what a Ctrl-C does to it."""
+
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import TypeVar
+
+from jobs.schema import JobStatus
+from service.cli.shared.terminal import print_error
+from service.client.client import Client
+from service.client.errors import ClientError
+
+T = TypeVar("T")
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """Do the work in a thread and return its future; a command that ends does not wait for it."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
+@contextmanager
+def canceled_on_interrupt(client: Client, ids: Collection[str]) -> Iterator[None]:
+    """Cancel these jobs if Ctrl-C arrives in the block, which may add more of them."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        asked = tuple(ids)
+        ended = sum(_canceled(client, job_id) for job_id in asked)
+        print_error(f"interrupted; {ended} of {len(asked)} jobs canceled")
+        raise
+
+
+def _canceled(client: Client, job_id: str) -> bool:
+    with suppress(ClientError):
+        return client.cancel(job_id).status is JobStatus.CANCELED
+    return False

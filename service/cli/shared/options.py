@@ -1,0 +1,85 @@
+"""The options that several commands have, and what a prompt is drawn with."""
+
+import re
+from math import isfinite
+from typing import Annotated, Any
+
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+UrlOption = Annotated[str, typer.Option("--url", help="The service's address.")]
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key", envvar="SFUMATO_API_KEY", help="Needed if the service requires one.",
+        show_envvar=True, show_default=False,
+    ),
+]  # fmt: skip
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
+InlineOption = Annotated[
+    bool, typer.Option("--inline/--no-inline", help="Show pictures in a terminal.")
+]
+
+
+def finite(value: float | None) -> float | None:
+    """Return an option's number. Raises: typer.BadParameter, it is infinite or none."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number")
+    return value
+
+
+def parse_size(size: str | None) -> tuple[int | None, int | None]:
+    """Return width and height of ``WIDTHxHEIGHT``. Raises: typer.BadParameter."""
+    if size is None:
+        return None, None
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
+    if match is None:
+        raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, like 64x64", param_hint="--size")
+    return int(match[1]), int(match[2])
+
+
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Sampling steps, 1 to 1000.")]
+SamplerOption = Annotated[str | None, typer.Option("--sampler", help="A name from /v1/samplers.")]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option("--guidance", callback=finite, help="Guidance scale; 1: no guidance."),
+]
+NegativeOption = Annotated[str | None, typer.Option("--negative", help="What it should not show.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Repeat a picture with its seed.")]
+SizeOption = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="A name from /v1/models.")]
+
+
+def request_fields(
+    *,
+    steps: int | None,
+    sampler: str | None,
+    guidance: float | None,
+    negative: str | None,
+    size: str | None,
+    model: str | None,
+) -> dict[str, Any]:
+    """Return a job's fields by the service's names; None leaves one to the service.
+
+    Raises:
+        typer.BadParameter: the size is not one.
+    """
+    width, height = parse_size(size)
+    return {
+        "num_inference_steps": steps, "sampler": sampler, "guidance_scale": guidance,
+        "negative_prompt": negative, "width": width, "height": height, "model": model,
+    }  # fmt: skip
+
+
+def has_verb(context: typer.Context) -> bool:
+    """Return whether a verb follows a group's name. Raises: typer.BadParameter, options precede."""
+    if context.invoked_subcommand is None:
+        return False
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            hint = "--" + name.replace("as_", "").replace("_", "-")
+            raise typer.BadParameter(
+                f"give options after {context.invoked_subcommand!r}", param_hint=hint
+            )
+    return True

@@ -1,0 +1,94 @@
+"""What commands exit with, by how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.redis.store import RedisStore
+from service.cli.shared.exit_codes import ExitCode, exit_code
+from service.client.client import Client
+from service.client.errors import (
+    ClientError,
+    ConnectionFailed,
+    InvalidArgument,
+    StreamLost,
+    UnexpectedResponse,
+    problem_error,
+)
+from service.processes.ports import free_port
+from service.settings import ServiceSettings
+from tests.service.cli.playing import command, drawing, worker
+from tests.service.served import served
+
+ERRORS: list[tuple[ClientError, ExitCode]] = [
+    (InvalidArgument(), ExitCode.USAGE),
+    (ConnectionFailed(), ExitCode.UNREACHABLE),
+    (StreamLost(), ExitCode.UNREACHABLE),
+    (UnexpectedResponse(), ExitCode.UNREACHABLE),
+    (problem_error(httpx.Response(503)), ExitCode.UNREACHABLE),
+    *(
+        (problem_error(httpx.Response(code)), ExitCode.REFUSED)
+        for code in (401, 404, 409, 422, 429)
+    ),
+    (ClientError(), ExitCode.FAILED),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS)
+def test_errors_of_the_client_have_codes(error: ClientError, code: ExitCode) -> None:
+    assert exit_code(error) is code
+
+
+async def test_a_service_that_is_not_there_is_unreachable() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    words = ("bench", url, "--rate", "1", "--jobs", "1", "--json")
+    outcome = await command(*words, code=ExitCode.UNREACHABLE)
+    assert outcome.stdout == ""
+    assert url in outcome.stderr
+
+
+async def test_a_job_decides_how_its_command_ends(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    act = drawing(store, lambda held: held.record.spec.prompt == "a broken brush")
+    with served(settings) as (url, _):
+        words = ("--url", url, "--out", str(tmp_path), "--json")
+        async with worker(store, act):
+            drawn = await command("draw", "a red apple", *words, code=ExitCode.DONE)
+            failed = await command("draw", "a broken brush", *words, code=ExitCode.FAILED)
+        refused = await command("draw", "a", "--steps", "0", *words, code=ExitCode.REFUSED)
+    assert '"succeeded"' in drawn.stdout
+    assert "the brush broke" in failed.stdout
+    assert refused.stdout == ""
+    assert "num_inference_steps" in refused.stderr
+
+
+@pytest.mark.full
+def test_a_ctrl_c_cancels_what_was_asked_for(
+    settings: ServiceSettings, announced: None, tmp_path: Path
+) -> None:
+    python = [sys.executable, "-W", "ignore", "-m", "service.cli.main"]
+    root = str(Path(__file__).parents[3])
+    with served(settings) as (url, _), Client(url) as client:
+        for words in (
+            ["draw", "a"], ["grid", "a", "--x", "steps=4,8"],
+        ):  # fmt: skip
+            process = subprocess.Popen(
+                [*python, *words, "--url", url, "--out", str(tmp_path)],
+                env=os.environ | {"PYTHONPATH": root}, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            while not client.jobs(status="queued").jobs:
+                assert process.poll() is None
+                time.sleep(0.02)
+            time.sleep(0.5)  # until the ids have reached the command
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+            assert process.returncode == ExitCode.INTERRUPTED
+            assert said.startswith("sfumato: interrupted; ")
+            assert {job.status for job in client.jobs().jobs} == {"canceled"}
