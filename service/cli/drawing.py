@@ -17,8 +17,8 @@ from jobs.telemetry.text import shown
 from service.cli.encoding import is_unicode
 from service.cli.picture_files import create, save
 from service.cli.terminal import finished, print_warning, progress
-from service.client.client import Client
-from service.resources.representations import JobView
+from service.client.client import Sfumato
+from service.client.views import JobView
 
 FRAMES_PER_SECOND = 8
 
@@ -27,7 +27,7 @@ FRAMES_PER_SECOND = 8
 class Drawing:
     """A job that is being followed."""
 
-    client: Client
+    client: Sfumato
     job: JobView
     step: int = 0
     eta_s: float | None = None
@@ -52,14 +52,13 @@ class Drawing:
     def follow(self, out: Path) -> None:
         """Follow the job to its end and save its images."""
         for event in self.client.follow(self.job.id):
-            if event.kind in ("status", "result"):
-                self.job = event.job()
+            if event.kind == "progress":
+                self.step, self.eta_s = event.step, event.eta_s
+            elif event.kind == "preview":
+                self.previews += [event.data] if event.image == 0 else []
+            else:
+                self.job = event.job
                 self.step = max(self.step, self.job.progress.step)
-            elif event.kind == "progress":
-                self.step = event.data["step"]
-                self.eta_s = event.data.get("eta_s")
-            elif event.data["image"] == 0:
-                self.previews.append(event.preview())
         self.job = self.client.get(self.job.id)
         self._save(out)
 
@@ -85,14 +84,14 @@ class Drawing:
 
 
 def draw(
-    client: Client, requests: Sequence[dict[str, Any]], out: Path, console: Console
+    client: Sfumato, requests: Sequence[dict[str, Any]], out: Path, console: Console
 ) -> list[Drawing]:
     """Submit all requests, follow them side by side, and save their images.
 
     Raises:
         ClientError: a request was refused, or the door went away.
     """
-    return follow([Drawing(client, client.submit(**request)) for request in requests], out, console)
+    return follow([Drawing(client, client.submit(**each).view) for each in requests], out, console)
 
 
 def follow(drawings: list[Drawing], out: Path, console: Console) -> list[Drawing]:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from jobs.schema import JobStatus
 from jobs.telemetry.text import shown
 from service.cli import drawing
 from service.cli.table import print_table
@@ -20,9 +19,9 @@ from service.cli.terminal import (
     console,
     print_error,
 )
-from service.client.client import Client
+from service.client.client import Sfumato
+from service.client.views import JobStatus, JobView
 from service.processes.folder import UnusableFolder, usable_folder
-from service.resources.representations import JobView
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 IdArgument = Annotated[str, typer.Argument(help="The job's id, as `sfumato jobs list` says.")]
@@ -62,7 +61,7 @@ def list_command(
     )
 
 
-def _newest(client: Client, status: JobStatus | None, limit: int) -> Iterator[JobView]:
+def _newest(client: Sfumato, status: JobStatus | None, limit: int) -> Iterator[JobView]:
     cursor: str | None = None
     while limit > 0:
         page = client.jobs(status=status, limit=min(limit, PAGE), cursor=cursor)
@@ -148,7 +147,7 @@ def finish_command(
     jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
 ) -> None:
     """End running jobs at their present step, with their estimates as their images."""
-    _each(jobs, url, api_key, Client.finish, "ends now")
+    _each(jobs, url, api_key, Sfumato.finish, "ends now")
 
 
 @app.command("cancel")
@@ -156,7 +155,7 @@ def cancel_command(
     jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
 ) -> None:
     """Cancel jobs that have not ended."""
-    _each(jobs, url, api_key, Client.cancel, "is canceled", JobStatus.CANCELED)
+    _each(jobs, url, api_key, Sfumato.cancel, "is canceled", JobStatus.CANCELED)
 
 
 @app.command("delete")
@@ -164,14 +163,14 @@ def delete_command(
     jobs: IdsArgument, url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None
 ) -> None:
     """Delete jobs with their images, and cancel them if need be."""
-    _each(jobs, url, api_key, Client.delete, "is deleted")
+    _each(jobs, url, api_key, Sfumato.delete, "is deleted")
 
 
 def _each(
     jobs: list[str],
     url: str,
     api_key: str | None,
-    call: Callable[[Client, str], JobView | None],
+    call: Callable[[Sfumato, str], JobView | None],
     done: str,
     wanted: JobStatus | None = None,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from jobs.catalogue import ModelEntry
 from jobs.host.models import ModelsSettings, find_model
 from jobs.redis.store import RedisStore
 from jobs.settings import read_environment
@@ -29,7 +30,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample"]
 def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> None:
     """List the models that a service offers; `installed` lists those of this machine."""
     with connected(url, api_key) as client:
-        models = client.models().models
+        models = [ModelEntry(**model.model_dump()) for model in client.models().models]
     print_table(
         ("model", "size", "steps", "sampler", "schedule", "languages"),
         [

@@ -14,11 +14,13 @@ from rich.text import Text
 
 from jobs.telemetry.text import shown
 from service.cli.encoding import is_unicode
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ClientError, ConnectionFailed
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-UrlOption = Annotated[str, typer.Option("--url", help="The service's address.")]
+UrlOption = Annotated[
+    str, typer.Option("--url", envvar="SFUMATO_URL", help="The service's address.")
+]
 ApiKeyOption = Annotated[
     str | None,
     typer.Option(
@@ -52,10 +54,10 @@ def print_warning(message: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(url: str, api_key: str | None) -> Iterator[Client]:
+def connected(url: str, api_key: str | None) -> Iterator[Sfumato]:
     """Yield a client; an error ends the command with one line."""
     try:
-        with Client(url, api_key=api_key, retry_s=RETRY_S) as client:
+        with Sfumato(url, api_key=api_key, retry_s=RETRY_S) as client:
             yield client
     except ConnectionFailed as error:
         print_error(f"cannot reach {error}; start the service with `sfumato up`")
