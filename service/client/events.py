@@ -61,7 +61,8 @@ def job_event(kind: str, data: str, event_id: str) -> JobEvent | None:
     if kind not in ("status", "progress", "preview", "result") or not data:
         return None
     fields: dict[str, Any] = from_json(data)
-    attempt, _ = fields.pop("attempt"), fields.pop("job", None)
+    attempt = fields.pop("attempt")
+    fields.pop("job", None)  # its id, which whoever follows it knows
     if kind in ("status", "result"):
         fields = {"job": fields}
     known = event_id if _ID.fullmatch(event_id) else None
