@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.catalogue import ModelEntry
 from jobs.host.models import ModelsSettings, find_model
 from jobs.redis.store import RedisStore
 from jobs.settings import read_environment
@@ -19,6 +18,7 @@ from service.api.model_removal import forget_model
 from service.cli.store_command import DEFAULT_DATA, DataOption, in_store
 from service.cli.table import print_table
 from service.cli.terminal import DEFAULT_URL, ApiKeyOption, UrlOption, connected, print_error
+from service.resources.representations import ModelView
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Precision = Literal["fp32", "fp16", "int8"]
@@ -30,7 +30,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample"]
 def list_command(url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None) -> None:
     """List the models that a service offers; `installed` lists those of this machine."""
     with connected(url, api_key) as client:
-        models = [ModelEntry(**model.model_dump()) for model in client.models().models]
+        models = [ModelView(**model.model_dump()) for model in client.models().models]
     print_table(
         ("model", "size", "steps", "sampler", "schedule", "languages"),
         [
