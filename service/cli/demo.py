@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jobs.telemetry.text import shown
 from service.cli.drawing import draw, show
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.local.stack import Door, StackOptions, running
 from service.processes.folder import usable_folder
 
@@ -32,7 +32,7 @@ def run(door: Door, out: Path, console: Console) -> int:
         console.print("starting Redis, one worker and the door ...")
         with running(options, report=lambda line: print(shown(line), file=sys.stderr)) as stack:
             console.print(f"ready {stack.url} after {time.monotonic() - began:.1f} s")
-            with Client(stack.url, api_key=stack.api_key) as client:
+            with Sfumato(stack.url, api_key=stack.api_key) as client:
                 drawings = draw(client, REQUESTS, out, console)
             show(drawings, console)
             for drawing in drawings:

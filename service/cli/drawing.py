@@ -19,8 +19,8 @@ from service.cli.shared.background import canceled_on_interrupt, in_background
 from service.cli.shared.encoding import is_unicode
 from service.cli.shared.picture_files import create, save
 from service.cli.shared.terminal import finished, print_warning, progress, shows_images
-from service.client.client import Client
-from service.resources.representations import JobView
+from service.client.client import Sfumato
+from service.client.views import JobView
 
 FRAMES_PER_SECOND = 8
 
@@ -29,7 +29,7 @@ FRAMES_PER_SECOND = 8
 class Drawing:
     """A job that is being followed."""
 
-    client: Client
+    client: Sfumato
     job: JobView
     step: int = 0
     eta_s: float | None = None
@@ -58,14 +58,13 @@ class Drawing:
     def follow(self, out: Path) -> None:
         """Follow the job to its end and save its images."""
         for event in self.client.follow(self.job.id):
-            if event.kind in ("status", "result"):
-                self.job = event.job()
+            if event.kind == "progress":
+                self.step, self.eta_s = event.step, event.eta_s
+            elif event.kind == "preview":
+                self.previews += [event.data] if event.image == 0 else []
+            else:
+                self.job = event.job
                 self.step = max(self.step, self.job.progress.step)
-            elif event.kind == "progress":
-                self.step = event.data["step"]
-                self.eta_s = event.data.get("eta_s")
-            elif event.data["image"] == 0:
-                self.previews.append(event.preview())
         self.job = self.client.get(self.job.id)
         self._save(out)
 
@@ -91,7 +90,7 @@ class Drawing:
 
 
 def draw(
-    client: Client,
+    client: Sfumato,
     requests: Sequence[dict[str, Any]],
     out: Path,
     console: Console,
@@ -109,7 +108,7 @@ def draw(
     ids: list[str] = []
     with canceled_on_interrupt(client, ids):
         for request in requests:
-            drawings.append(Drawing(client, client.submit(**request)))
+            drawings.append(Drawing(client, client.submit(**request).view))
             ids.append(drawings[-1].job.id)
         return follow(drawings, out, console, inline=inline)
 

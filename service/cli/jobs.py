@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from jobs.schema import JobStatus
 from jobs.telemetry.text import shown
 from service.cli import drawing
 from service.cli.shared.exit_codes import ExitCode
@@ -20,8 +19,8 @@ from service.cli.shared.options import (
 )
 from service.cli.shared.table import print_table
 from service.cli.shared.terminal import connected, console, output_folder, print_error
-from service.client.client import Client
-from service.resources.representations import JobView
+from service.client.client import Sfumato
+from service.client.views import JobStatus, JobView
 
 app = typer.Typer(no_args_is_help=True, help="List, show, watch, finish, cancel and delete jobs.")
 IdArgument = Annotated[str, typer.Argument(help="The job's id, as `sfumato jobs list` says.")]
@@ -60,7 +59,7 @@ def list_command(
     )
 
 
-def _newest(client: Client, status: JobStatus | None, limit: int) -> Iterator[JobView]:
+def _newest(client: Sfumato, status: JobStatus | None, limit: int) -> Iterator[JobView]:
     cursor: str | None = None
     while limit > 0:
         page = client.jobs(status=status, limit=min(limit, PAGE), cursor=cursor)
@@ -146,7 +145,7 @@ def finish_command(
     as_json: JsonOption = False,
 ) -> None:
     """End running jobs at their present step, with their estimates as their images."""
-    _each(jobs, url, api_key, Client.finish, "ends now", as_json=as_json)
+    _each(jobs, url, api_key, Sfumato.finish, "ends now", as_json=as_json)
 
 
 @app.command("cancel")
@@ -157,7 +156,7 @@ def cancel_command(
     as_json: JsonOption = False,
 ) -> None:
     """Cancel jobs that have not ended."""
-    _each(jobs, url, api_key, Client.cancel, "is canceled", JobStatus.CANCELED, as_json=as_json)
+    _each(jobs, url, api_key, Sfumato.cancel, "is canceled", JobStatus.CANCELED, as_json=as_json)
 
 
 @app.command("delete")
@@ -168,14 +167,14 @@ def delete_command(
     as_json: JsonOption = False,
 ) -> None:
     """Delete jobs with their images, and cancel them if need be."""
-    _each(jobs, url, api_key, Client.delete, "is deleted", as_json=as_json)
+    _each(jobs, url, api_key, Sfumato.delete, "is deleted", as_json=as_json)
 
 
 def _each(
     jobs: list[str],
     url: str,
     api_key: str | None,
-    call: Callable[[Client, str], JobView | None],
+    call: Callable[[Sfumato, str], JobView | None],
     done: str,
     wanted: JobStatus | None = None,
     *,

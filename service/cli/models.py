@@ -27,6 +27,7 @@ from service.cli.shared.options import (
 )
 from service.cli.shared.table import print_table
 from service.cli.shared.terminal import connected, print_error
+from service.resources.representations import ModelView
 
 app = typer.Typer()
 Precision = Literal["fp32", "fp16", "int8"]
@@ -55,7 +56,7 @@ def list_command(
 ) -> None:
     """List the models that a service offers; `installed` lists those of this machine."""
     with connected(url, api_key) as client:
-        models = client.models().models
+        models = [ModelView(**each.model_dump()) for each in client.models().models]
     if as_json:
         print(json.dumps([model.model_dump(mode="json") for model in models], indent=2))
         return

@@ -1,90 +1,57 @@
-"""A Python client: submit a prompt, follow the job, fetch its images.
+"""The client of a door; made from ``async_client.py`` by ``tests.service.client.sync_half``.
 
-with Client("http://127.0.0.1:8000") as client:
-    job = client.submit("a red apple", num_inference_steps=20)
-    for event in client.follow(job.id):
-        print(event.kind, event.data)
-    data = client.image(job.id)
+with Sfumato() as sfumato:
+    result = sfumato.generate("a red apple", num_inference_steps=20)
+    result.images[0].save("apple.png")
 """
 
-import base64
-import contextlib
-import re
 import time
-import uuid
-from collections.abc import Iterator
-from typing import Any, Literal, Self, TypeVar, get_args
-from urllib.parse import quote
+from collections.abc import Generator
+from contextlib import closing
+from typing import Self, TypeVar, Unpack
 
 import httpx
-import orjson
-from httpx_sse import EventSource, ServerSentEvent, SSEError
-from pydantic import TypeAdapter
 
-from service.client.connection import open_connection, shown
-from service.client.errors import (
-    ClientError,
-    ConnectionFailed,
-    InvalidArgument,
-    NotFound,
-    ServiceUnavailable,
-    StreamLost,
-    TooBusy,
-    UnexpectedResponse,
-    problem_error,
-)
-from service.client.retries import PAUSES_S, pause_s, retried
-from service.resources.manifest import Manifest
-from service.resources.representations import (
-    JobList,
-    JobView,
-    ModelList,
-    SamplerList,
-    View,
-    WorkerView,
-)
+from . import routes
+from .call import Call, reached
+from .connection import open_connection
+from .errors import ClientError, NotFound
+from .events import JobEvent
+from .following import BROKEN, Following
+from .images import Image, Result, drawn
+from .notebook import Watch, ignore, watching
+from .retries import Retries
+from .routes import Options
+from .views import JobList, JobView, Manifest, ModelList, SamplerList, WorkerView
 
 T = TypeVar("T")
-_ID = re.compile(r"[0-9]+-[0-9]+")
-EventKind = Literal["status", "progress", "preview", "result"]
 
 
-class JobEvent(View):
-    """One event of a job's stream."""
-
-    kind: EventKind
-    id: str | None  # None: the snapshot at the start of a stream
-    attempt: int
-    data: dict[str, Any]
-
-    def job(self) -> JobView:
-        """Return the job of a ``status`` or ``result`` event."""
-        return JobView.model_validate(self.data)
-
-    def preview(self) -> bytes:
-        """Return the image of a ``preview`` event."""
-        return base64.b64decode(self.data["data"])
-
-
-class Client:
-    """Talks to one door. All methods raise :class:`service.client.errors.ClientError`.
+class Sfumato:
+    """Talks to one door. All methods raise :class:`ClientError`.
 
     Requests are sent again for ``retry_s`` after connection errors, 429 and 503, waiting as long as
     the door asks; 0 turns this off. None of them does anything twice: a submission keeps its
-    idempotency key.
+    idempotency key. ``timeout_s`` bounds the wait for a connection and for each part of a response.
     """
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:8000",
+        url: str | None = None,
         *,
         api_key: str | None = None,
         timeout_s: float = 30.0,
         retry_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Connect on first use. Raises: InvalidArgument."""
-        self._http = open_connection(url, api_key, timeout_s, transport)
+        """Connect on first use, to ``SFUMATO_URL`` with ``SFUMATO_API_KEY`` unless given.
+
+        Raises:
+            InvalidArgument: the address or the key is unusable.
+        """
+        self._http = open_connection(
+            httpx.Client, httpx.HTTPTransport, url, api_key, timeout_s, transport
+        )
         self._retry_s = retry_s
 
     def __enter__(self) -> Self:
@@ -97,167 +64,189 @@ class Client:
         """Release connections."""
         self._http.close()
 
-    def submit(self, prompt: str, *, key: str | None = None, **fields: Any) -> JobView:
-        """Submit a job; ``fields`` are those of ``POST /v1/jobs``.
+    def generate(
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        key: str | None = None,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Return the images of a new job, once it has ended; a notebook shows their previews.
+
+        Raises:
+            JobFailed: it ended without images.
+            WaitTimeout: it has not ended in time, and goes on.
+        """
+        job = self.submit(prompt, key=key, **options)
+        job.wait(timeout_s)
+        images = job.images()
+        return Result(job.view, images)
+
+    def submit(self, prompt: str, *, key: str | None = None, **options: Unpack[Options]) -> "Job":
+        """Submit a job; ``options`` are the fields of ``POST /v1/jobs``.
 
         Each call has an idempotency key, which all of its attempts share: none makes a second job.
         Pass your own ``key`` to be able to repeat the call itself.
         """
-        body = {"prompt": prompt} | {k: v for k, v in fields.items() if v is not None}
-        headers = {"idempotency-key": f'"{key or uuid.uuid4()}"'}
-        return self._as(JobView, "/v1/jobs", "POST", json=body, headers=headers)
+        return Job(self, self._call(routes.submit(prompt, key, options)))
+
+    def job(self, job_id: str) -> "Job":
+        """Return a handle of an existing job. Raises: NotFound."""
+        return Job(self, self.get(job_id))
 
     def get(self, job_id: str) -> JobView:
-        """Return a job."""
-        return self._as(JobView, f"{_job(job_id)}")
+        """Return a job as it is now."""
+        return self._call(routes.get(job_id))
 
     def jobs(
         self, *, status: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> JobList:
         """Return a page of jobs, newest first."""
-        given = {"status": status, "limit": limit, "cursor": cursor}
-        params = {name: value for name, value in given.items() if value is not None}
-        return self._as(JobList, "/v1/jobs", params=params)
+        return self._call(routes.jobs(status, limit, cursor))
 
     def finish(self, job_id: str) -> JobView:
         """End a running job at its present step, with its estimates as its images."""
-        return self._as(JobView, f"{_job(job_id)}/finish", "POST")
+        return self._call(routes.finish(job_id))
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job."""
-        return self._as(JobView, f"{_job(job_id)}/cancel", "POST")
+        return self._call(routes.cancel(job_id))
 
     def delete(self, job_id: str) -> None:
         """Delete a job with its images."""
-        self._send("DELETE", f"{_job(job_id)}")
-
-    def manifest(self, job_id: str) -> Manifest:
-        """Return what made the images of a job that has ended."""
-        return self._as(Manifest, f"{_job(job_id)}/manifest")
+        self._call(routes.delete(job_id))
 
     def image(self, job_id: str, index: int = 0) -> bytes:
         """Return the bytes of a finished image."""
-        return self._send("GET", f"{_job(job_id)}/images/{index}").content
+        return self._call(routes.image(job_id, index))
 
     def preview(self, job_id: str) -> bytes | None:
         """Return the bytes of the latest preview, None if there is none yet."""
         try:
-            return self._send("GET", f"{_job(job_id)}/preview").content
+            return self._call(routes.preview(job_id))
         except NotFound:
             return None
 
+    def manifest(self, job_id: str) -> Manifest:
+        """Return what made the images of a job that has ended. Raises: Conflict."""
+        return self._call(routes.manifest(job_id))
+
     def models(self) -> ModelList:
         """Return the models that workers have announced."""
-        return self._as(ModelList, "/v1/models")
+        return self._call(routes.models())
 
     def samplers(self) -> SamplerList:
         """Return the samplers with the models that offer them."""
-        return self._as(SamplerList, "/v1/samplers")
+        return self._call(routes.samplers())
 
     def workers(self) -> list[WorkerView]:
         """Return the live workers."""
-        return self._as(list[WorkerView], "/v1/workers")
+        return self._call(routes.workers())
 
     def ready(self) -> bool:
         """Return whether the door accepts jobs."""
         try:
-            return self._once("GET", "/readyz").status_code == 200
+            self._once(routes.ready())
         except ClientError:
             return False
+        return True
 
-    def wait(self, job_id: str) -> JobView:
-        """Return the job once it has ended."""
-        for event in self.follow(job_id):
-            if event.kind == "result":
-                return event.job()
+    def wait(self, job_id: str, timeout_s: float | None = None, watch: Watch = ignore) -> JobView:
+        """Return a job once it has ended; ``watch`` gets its events. Raises: WaitTimeout."""
+        with closing(self.follow(job_id, timeout_s=timeout_s)) as events:
+            for event in events:
+                watch(event)
+                if event.kind == "result":
+                    return event.job
         return self.get(job_id)
 
-    def follow(self, job_id: str, after: str | None = None) -> Iterator[JobEvent]:
+    def follow(
+        self, job_id: str, after: str | None = None, *, timeout_s: float | None = None
+    ) -> Generator[JobEvent]:
         """Yield a job's events until its result; an interrupted stream is resumed where it was.
 
         Raises:
             NotFound: the job does not exist, or was deleted meanwhile.
             StreamLost: the stream could not be resumed.
+            WaitTimeout: the job has not ended in time, and goes on.
         """
-        failures = 0
+        reading = Following(job_id, after, timeout_s)
+        while not reading.ended:
+            try:
+                with self._http.stream("GET", **reading.options(self._http)) as response:
+                    if response.is_error:
+                        response.read()
+                    reading.opened(response)
+                    for piece in response.iter_bytes():
+                        yield from reading.events(response, piece)
+                        if reading.ended:
+                            return
+            except BROKEN as error:
+                pause_s = reading.pause_s(error)
+            else:
+                pause_s = reading.pause_s()
+            time.sleep(pause_s)
+
+    def _call(self, call: Call[T]) -> T:
+        retries = Retries(self._retry_s)
         while True:
             try:
-                for event in self._events(job_id, after):
-                    failures = 0
-                    after = event.id or after
-                    yield event
-                    if event.kind == "result":
-                        return
-            except _NoMoreEvents:
-                return
-            except (httpx.HTTPError, ServiceUnavailable, TooBusy) as error:
-                if failures == len(PAUSES_S):
-                    raise StreamLost(f"lost the events of job {job_id}: {_why(error)}") from error
-                time.sleep(pause_s(error, failures))
-                failures += 1
-            else:
-                time.sleep(PAUSES_S[0])  # the door closed the stream: let it or another one start
+                return self._once(call)
+            except ClientError as error:
+                pause_s = retries.pause_s(error)
+            time.sleep(pause_s)
 
-    def _events(self, job_id: str, after: str | None) -> Iterator[JobEvent]:
-        headers = {} if after is None else {"last-event-id": after}
-        with self._http.stream("GET", f"{_job(job_id)}/events", headers=headers) as answer:
-            if answer.status_code >= 400:
-                answer.read()
-                raise problem_error(answer)
-            if answer.status_code == 204:
-                raise _NoMoreEvents
-            with self._checked():
-                yield from filter(None, map(job_event, EventSource(answer).iter_sse()))
-
-    def _as(self, kind: type[T], path: str, method: str = "GET", **options: Any) -> T:
-        content = self._send(method, path, **options).content
-        with self._checked():
-            return TypeAdapter(kind).validate_json(content)
-
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return retried(lambda: self._once(method, path, **options), self._retry_s)
-
-    def _once(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            request = self._http.build_request(method, path, **options)
-        except (TypeError, ValueError) as error:  # NaN, half a surrogate pair, an object
-            raise InvalidArgument(f"the request cannot be sent: {error}") from error
-        try:
-            answer = self._http.send(request)
-        except httpx.HTTPError as error:
-            raise ConnectionFailed(f"{shown(self._http.base_url)}: {_why(error)}") from error
-        if answer.status_code >= 400:
-            raise problem_error(answer)
-        return answer
-
-    @contextlib.contextmanager
-    def _checked(self) -> Iterator[None]:
-        """Refuse a response that no door gives."""
-        try:
-            yield
-        except (ValueError, TypeError, AttributeError, KeyError, SSEError) as error:
-            where = shown(self._http.base_url)
-            raise UnexpectedResponse(f"what answers at {where} is not Sfumato") from error
+    def _once(self, call: Call[T]) -> T:
+        request = call.request(self._http)
+        with reached(request):
+            response = self._http.send(request)
+        return call.result(response)
 
 
-class _NoMoreEvents(Exception):
-    """The stream has been read to its end before."""
+class Job:
+    """A job of a client; ``view`` is what was last heard of it."""
 
+    def __init__(self, client: Sfumato, view: JobView) -> None:
+        self._client, self.view = client, view
 
-def job_event(event: ServerSentEvent) -> JobEvent | None:
-    """Return a frame of the stream as a job's event, None if it is of a kind to come."""
-    if event.event not in get_args(EventKind) or not event.data:
-        return None
-    data = orjson.loads(event.data)
-    attempt = data.pop("attempt")
-    known = event.id if _ID.fullmatch(event.id) else None
-    return JobEvent(kind=event.event, id=known, attempt=attempt, data=data)
+    def __repr__(self) -> str:
+        return f"<Job {self.id}: {self.view.status}>"
 
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.view.id
 
-def _job(job_id: str) -> str:
-    """Return a job's path; an id from elsewhere never leads to another one."""
-    return "/v1/jobs/" + quote(job_id, safe="").replace(".", "%2E")
+    def events(self, after: str | None = None) -> Generator[JobEvent]:
+        """Yield the job's events until its result, or those after the one with this id.
 
+        Raises:
+            StreamLost: the stream was interrupted and could not be resumed.
+        """
+        with closing(self._client.follow(self.id, after)) as events:
+            for event in events:
+                if event.kind == "status" or event.kind == "result":
+                    self.view = event.job
+                yield event
 
-def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    def wait(self, timeout_s: float | None = None) -> JobView:
+        """Return the job once it has ended; a notebook shows its previews. Raises: WaitTimeout."""
+        self.view = self._client.wait(self.id, timeout_s, watching(self.view))
+        return self.view
+
+    def images(self) -> tuple[Image, ...]:
+        """Return the images, once the job has ended. Raises: JobFailed, Gone."""
+        view = self.view if self.view.status.ended else self.wait()
+        found = [Image(each, self._client.image(view.id, each.index)) for each in drawn(view)]
+        return tuple(found)
+
+    def finish(self) -> JobView:
+        """End the job at its present step, with its estimates as its images. Raises: Conflict."""
+        self.view = self._client.finish(self.id)
+        return self.view
+
+    def cancel(self) -> JobView:
+        """Cancel the job."""
+        self.view = self._client.cancel(self.id)
+        return self.view

@@ -1,37 +1,52 @@
 """How the client reaches a door: a checked address and key, and no proxy to this machine."""
 
-from collections.abc import Mapping
+import ipaddress
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 
-from jobs.host.addresses import is_loopback
-from service.client.errors import InvalidArgument
+from .errors import InvalidArgument
+
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def open_connection(
-    url: str, api_key: str | None, timeout_s: float, transport: httpx.BaseTransport | None
-) -> httpx.Client:
-    """Return an HTTP client for a door; ``url`` may have a path under which the door is.
+    kind: type[H],
+    direct: Callable[[], Any],
+    url: str | None,
+    api_key: str | None,
+    timeout_s: float,
+    transport: Any,
+) -> H:
+    """Return an HTTP client of this kind for a door; ``url`` may have a path that leads to it.
 
-    Proxies come from the environment (``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), except to
-    loopback addresses, which no proxy can reach.
+    Without an address or a key, those of ``SFUMATO_URL`` and ``SFUMATO_API_KEY`` are taken. Proxies
+    come from the environment (``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), except to loopback
+    addresses, which no proxy can reach: there ``direct`` makes the transport.
 
     Raises:
         InvalidArgument: the address, the key or a proxy of the environment is unusable.
     """
     address, headers = door_address(url), authorization(api_key)
-    if transport is None and is_loopback(address.host):
-        transport = httpx.HTTPTransport()  # with one given, httpx leaves proxies out
+    if transport is None and _is_loopback(address.host):
+        transport = direct()  # with one given, httpx leaves proxies out
     try:
-        return httpx.Client(
-            base_url=address, headers=headers, timeout=timeout_s, transport=transport
-        )
+        return kind(base_url=address, headers=headers, timeout=timeout_s, transport=transport)
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise InvalidArgument(f"a proxy variable of the environment is unusable: {error}") from None
 
 
-def door_address(url: str) -> httpx.URL:
+def door_address(url: str | None) -> httpx.URL:
     """Return a door's address. Raises: InvalidArgument."""
+    if url is None and (url := os.environ.get("SFUMATO_URL")):
+        return _address(url, "SFUMATO_URL: ")
+    return _address(DEFAULT_URL if url is None else url)
+
+
+def _address(url: str, source: str = "") -> httpx.URL:
     try:
         address = httpx.URL(url.strip())
         usable = address.scheme in ("http", "https") and bool(address.host)
@@ -40,17 +55,20 @@ def door_address(url: str) -> httpx.URL:
     except (httpx.InvalidURL, UnicodeError, ValueError):
         usable = False
     if not usable or address.query or address.fragment:
-        raise InvalidArgument(f"{url!r} is not an address like http://127.0.0.1:8000")
+        raise InvalidArgument(f"{source}{url!r} is not an address like {DEFAULT_URL}")
     return address
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
     """Return the header for a key. Raises: InvalidArgument."""
-    if api_key is None:
+    key, source = api_key, ""
+    if key is None and (key := os.environ.get("SFUMATO_API_KEY") or None):
+        source = " in SFUMATO_API_KEY"
+    if key is None:
         return {}
-    if not api_key.isascii() or not api_key.isprintable() or not api_key or " " in api_key:
-        raise InvalidArgument("the API key is not printable ASCII without spaces, like sfu_…")
-    return {"authorization": f"Bearer {api_key}"}
+    if not key.isascii() or not key.isprintable() or not key or " " in key:
+        raise InvalidArgument(f"the API key{source} is not printable ASCII without spaces")
+    return {"authorization": f"Bearer {key}"}
 
 
 def shown(address: httpx.URL) -> str:
@@ -58,8 +76,9 @@ def shown(address: httpx.URL) -> str:
     return str(address.copy_with(userinfo=b"")).rstrip("/")
 
 
-def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep a process' calls to loopback away from proxies."""
-    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    hosts = ",".join(filter(None, (given, "localhost", "127.0.0.1", "::1")))
-    return {"no_proxy": hosts, "NO_PROXY": hosts}
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.rstrip(".").lower().rpartition(".")[2] == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -5,11 +5,14 @@ ClientError
 ├── UnexpectedResponse    the address is not that of a door
 ├── ConnectionFailed      the door cannot be reached
 ├── StreamLost            an event stream could not be resumed
-└── ProblemError          the door refused the request; ``problem`` says why
+├── WaitTimeout           a job has not ended in time; it goes on
+├── JobFailed             a job failed, was canceled or expired; ``job`` says why
+└── ProblemError          the door refused the request; ``code`` and ``detail`` say why
     ├── InvalidRequest    400, 413, 415, 422: the request has to change
     ├── Unauthorized      401: the API key is missing or invalid
     ├── Forbidden         403: the API key lacks a scope
     ├── NotFound          404
+    ├── Conflict          409: the job's state does not allow it
     ├── Gone              410: the image has expired
     ├── TooBusy           429: retry after ``retry_after_s``
     └── ServiceUnavailable  5xx
@@ -18,7 +21,7 @@ ClientError
 import httpx
 from pydantic import ValidationError
 
-from service.resources.representations import Problem
+from .views import FieldProblem, JobView, Problem
 
 
 class ClientError(Exception):
@@ -41,6 +44,19 @@ class StreamLost(ClientError):
     """An event stream was interrupted and could not be resumed."""
 
 
+class WaitTimeout(ClientError, TimeoutError):
+    """A job has not ended in time; it goes on."""
+
+
+class JobFailed(ClientError):
+    """A job ended without images: it failed, was canceled or expired."""
+
+    def __init__(self, job: JobView) -> None:
+        reason = job.error.detail if job.error else f"it is {job.status}"
+        super().__init__(f"job {job.id} has no images: {reason}")
+        self.job = job
+
+
 class ProblemError(ClientError):
     """The door refused the request."""
 
@@ -48,6 +64,31 @@ class ProblemError(ClientError):
         super().__init__(problem.detail)
         self.problem = problem
         self.retry_after_s = retry_after_s
+
+    @property
+    def code(self) -> str:
+        """The stable identifier of what is wrong; ``docs/errors.md`` lists them."""
+        return self.problem.code
+
+    @property
+    def detail(self) -> str:
+        """What is wrong, in a sentence."""
+        return self.problem.detail
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.problem.status
+
+    @property
+    def request_id(self) -> str | None:
+        """The identifier that the door's log has."""
+        return self.problem.request_id
+
+    @property
+    def fields(self) -> tuple[FieldProblem, ...]:
+        """The invalid parts of the request, by name."""
+        return self.problem.errors
 
 
 class InvalidRequest(ProblemError):
@@ -64,6 +105,10 @@ class Forbidden(ProblemError):
 
 class NotFound(ProblemError):
     """No such job or image exists."""
+
+
+class Conflict(ProblemError):
+    """The job's state does not allow it."""
 
 
 class Gone(ProblemError):
@@ -83,6 +128,7 @@ _KINDS: dict[int, type[ProblemError]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    409: Conflict,
     410: Gone,
     413: InvalidRequest,
     415: InvalidRequest,
@@ -103,6 +149,7 @@ def problem_error(answer: httpx.Response) -> ProblemError:
             status=status,
             detail=f"{status} {answer.reason_phrase}: {answer.text[:200]}",
             code="unknown",
+            request_id=answer.headers.get("x-request-id"),
         )
     wait = answer.headers.get("retry-after", "")
     kind = _KINDS.get(status, ServiceUnavailable if status >= 500 else ProblemError)

@@ -1,14 +1,12 @@
 """When a request is sent again: after connection errors, 429 and 503, for a limited time."""
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
-from service.client.errors import ConnectionFailed, ServiceUnavailable, TooBusy
+from .errors import ClientError, ConnectionFailed, ServiceUnavailable, TooBusy
 
-T = TypeVar("T")
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each further attempt: a door takes a while to restart."""
+TRANSIENT = (ConnectionFailed, ServiceUnavailable, TooBusy)
 
 
 def pause_s(error: Exception, failures: int) -> float:
@@ -17,19 +15,21 @@ def pause_s(error: Exception, failures: int) -> float:
     return max(asked_s, PAUSES_S[min(failures, len(PAUSES_S) - 1)])
 
 
-def retried(send: Callable[[], T], limit_s: float) -> T:
-    """Return what ``send`` returns, trying again while that fits into ``limit_s``.
+class Retries:
+    """The attempts of one call."""
 
-    Raises:
-        ClientError: that of the last attempt.
-    """
-    deadline, failures = time.monotonic() + limit_s, 0
-    while True:
-        try:
-            return send()
-        except (ConnectionFailed, ServiceUnavailable, TooBusy) as error:
-            seconds = pause_s(error, failures)
-            if time.monotonic() + seconds > deadline:
-                raise
-        time.sleep(seconds)
-        failures += 1
+    def __init__(self, limit_s: float) -> None:
+        self._deadline = time.monotonic() + limit_s
+        self._failures = 0
+
+    def pause_s(self, error: ClientError) -> float:
+        """Return the pause before the next attempt.
+
+        Raises:
+            ClientError: that of the last attempt, if none is to follow.
+        """
+        seconds = pause_s(error, self._failures)
+        if not isinstance(error, TRANSIENT) or time.monotonic() + seconds > self._deadline:
+            raise error
+        self._failures += 1
+        return seconds

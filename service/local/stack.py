@@ -12,8 +12,7 @@ from typing import Literal
 
 from jobs.host.addresses import check_free, reachable
 from jobs.host.cpus import usable_cpus
-from service.client.client import Client
-from service.client.connection import without_proxy
+from service.client.client import Sfumato
 from service.client.errors import ClientError
 from service.local.environment import check_environment, given_redis
 from service.local.errors import StackError
@@ -29,6 +28,7 @@ from service.local.stack_secrets import (
     write_private,
 )
 from service.processes.folder import usable_folder
+from service.processes.no_proxy import without_proxy
 from service.processes.ports import free_port
 from service.processes.redis_server import redis_command, wait_ready
 from service.processes.supervisor import Child, Supervisor
@@ -214,7 +214,7 @@ def wait_until_ready(stack: Stack, options: StackOptions, since: float) -> None:
 def not_ready(stack: Stack, options: StackOptions, since: float) -> str | None:
     """Return what is not ready yet, None if the stack serves jobs."""
     try:
-        with Client(stack.url, api_key=stack.api_key, timeout_s=2, retry_s=0) as client:
+        with Sfumato(stack.url, api_key=stack.api_key, timeout_s=2, retry_s=0) as client:
             if not client.ready():
                 return f"the door at {stack.url} is not ready; see {options.data / 'logs/door.log'}"
             if options.autoscale:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import structlog
 
 from jobs.errors import StartError
-from service.client.connection import without_proxy
+from service.processes.no_proxy import without_proxy
 from service.ray_serve.settings import private_environment
 
 log = structlog.get_logger()

@@ -34,11 +34,12 @@ NOTES = {
     "Every process": "These must be equal in all processes on one Redis, except `SFUMATO_REDIS_*`,"
     " `SFUMATO_OTLP_ENDPOINT`\nand `SFUMATO_TRACE_RATIO`.\n",
 }
-COMMAND_LINE = """## The command line
+COMMAND_LINE = """## The command line and the Python client
 
 | variable | default | values | meaning |
 |---|---|---|---|
-| `SFUMATO_API_KEY` |  | secret | API key that `sfumato` sends |
+| `SFUMATO_URL` | `http://127.0.0.1:8000` | text | address of the service |
+| `SFUMATO_API_KEY` |  | secret | API key that is sent to it |
 """
 SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Every process", JobsSettings),

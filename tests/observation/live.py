@@ -18,7 +18,7 @@ from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.processes.ports import free_port
 from tests.faults.processes import Worker
 from tests.needs import find, path_of
@@ -94,7 +94,7 @@ def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
             await store.close()
 
     asyncio.run(announce())
-    with Client(url) as client:
+    with Sfumato(url) as client:
         return client.submit("a red apple", deadline_s=0.2).id
 
 
@@ -115,7 +115,7 @@ async def submit_broken(settings: JobsSettings, job_id: str) -> None:
 
 def draw(live: Live, settings: JobsSettings) -> None:
     """Send jobs with every outcome through, and wait until all have ended."""
-    with Client(live.url) as client, httpx.Client(base_url=live.url, trust_env=False) as http:
+    with Sfumato(live.url) as client, httpx.Client(base_url=live.url, trust_env=False) as http:
         body = {"prompt": "a red apple", "num_inference_steps": 60, "num_images": 2}
         traced = http.post("/v1/jobs", json=body, headers={"traceparent": TRACEPARENT}).json()
         live.jobs["succeeded"] = traced["id"]

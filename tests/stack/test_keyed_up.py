@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import Unauthorized
 from service.processes.ports import free_port
 from tests.redis_server import redis_server
@@ -77,7 +77,7 @@ def test_owner_has_a_key_and_no_log_or_metric_has_a_prompt(
     stack: Up, worker_port: int, tmp_path: Path
 ) -> None:
     url = stack.ready()
-    with Client(url) as client, pytest.raises(Unauthorized):
+    with Sfumato(url) as client, pytest.raises(Unauthorized):
         client.submit("a")
     file = stack.data / "operator-key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -85,7 +85,7 @@ def test_owner_has_a_key_and_no_log_or_metric_has_a_prompt(
     words = ("draw", MARKER, "--negative", MARKER, "--url", url, "--out", str(tmp_path / "out"))
     drawn = sfumato(*words, SFUMATO_API_KEY=key)
     assert drawn.returncode == 0, drawn.stderr + stack.story()
-    with Client(url, api_key=key) as client:
+    with Sfumato(url, api_key=key) as client:
         assert MARKER in client.jobs().jobs[0].request.prompt
     # A request that is refused is logged too.
     headers = {"authorization": f"Bearer {key}"}

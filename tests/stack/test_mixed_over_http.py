@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
-from service.client.client import Client
+from service.client.client import Sfumato
 from tests.stack.up import Up, sfumato
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -53,14 +53,14 @@ def stack(
     env = {"deterministic": int(request.param == "deterministic"), "rows_per_tick": 8}
     running = Up(folder, model, "--door", "uvicorn", **env)
     url = running.ready()
-    with Client(url) as client:
+    with Sfumato(url) as client:
         (worker,) = client.workers()
         assert worker.backend == ("onnx-fp32" if request.param == "onnx" else "torch")
     yield url, request.param != "torch"
     running.end()
 
 
-def draw(client: Client, request: dict[str, Any]) -> list[bytes]:
+def draw(client: Sfumato, request: dict[str, Any]) -> list[bytes]:
     """Return a job's files."""
     job = client.wait(client.submit(**request).id)
     assert job.status == "succeeded", job.error
@@ -71,7 +71,7 @@ def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
     url, byte_identical = stack
     chooser = random.Random(2)
     wanted = requests(40)
-    with Client(url) as client:
+    with Sfumato(url) as client:
         alone = [draw(client, request) for request in wanted]
         with ThreadPoolExecutor(40) as threads:
             futures = []
@@ -89,7 +89,7 @@ def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
 
 def test_the_file_has_its_parameters_and_nothing_of_the_job(stack: tuple[str, bool]) -> None:
     url, _ = stack
-    with Client(url) as client:
+    with Sfumato(url) as client:
         job = client.wait(client.submit("a red apple", seed=5, metadata={"order": "17"}).id)
         data = client.image(job.id)
     image = Image.open(BytesIO(data))

@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ServiceUnavailable
 from tests.service.served import ipv6_hosts
 from tests.stack.up import Up, sfumato
@@ -20,7 +21,7 @@ Start = Callable[..., Up]
 IMAGES = 8  # one by itself is drawn on a fast machine before it is asked to stop
 
 
-def submit_patiently(client: Client, prompt: str, **fields: object) -> str:
+def submit_patiently(client: Sfumato, prompt: str, **fields: Any) -> str:
     """Submit a job as a client does that knows 503: again, with the same key."""
     key, deadline = uuid.uuid4().hex, monotonic() + 30
     while True:
@@ -46,7 +47,7 @@ def up(tiny: Path, tmp_path: Path) -> Iterator[Start]:
 
 def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) -> None:
     stack = up("data", *(word for host in ipv6_hosts() for word in ("--host", host)))
-    with Client(stack.ready()) as client:
+    with Sfumato(stack.ready()) as client:
         job = client.wait(client.submit("a red apple", seed=3).id)
         assert job.status == "succeeded"
         expected = client.image(job.id)
@@ -69,7 +70,7 @@ def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) ->
     assert (took_s := monotonic() - began) < 20, took_s
     assert stack.gone(0) == {}
     second = up("data", "--door", "uvicorn")
-    with Client(second.ready()) as client:
+    with Sfumato(second.ready()) as client:
         done = client.wait(long.id)
         assert (done.status, done.attempts) == ("succeeded", 2)
         assert done.timings.evaluations == IMAGES * 2 * 1999
@@ -85,7 +86,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(
     shutil.copytree(tiny, tmp_path / "models" / "mine")
     (tmp_path / "models" / "mine" / "added.json").write_text("{}")
     stack = up("data", "--model", "mine", models=tmp_path / "models", model=tmp_path / "none")
-    with Client(stack.ready()) as client:
+    with Sfumato(stack.ready()) as client:
         assert [model.name for model in client.models().models] == ["tiny"]
     assert stack.processes()
     stack.process.kill()

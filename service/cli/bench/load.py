@@ -9,10 +9,10 @@ from itertools import count
 from time import monotonic, sleep
 from typing import Any
 
-from jobs.schema import JobStatus
 from service.cli.shared.background import canceled_on_interrupt, in_background
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ClientError, ProblemError
+from service.client.views import JobStatus
 
 PER_CLIENT = 64  # jobs at once; each holds a connection of the client's pool
 LAST_CALLS_S = 5.0
@@ -53,7 +53,7 @@ class Load:
 
     def __init__(
         self,
-        clients: Sequence[Client],
+        clients: Sequence[Sfumato],
         request: dict[str, Any],
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -106,10 +106,10 @@ class Load:
             client = self._clients[len(self._sending) % len(self._clients)]
             self._sending.append(in_background(partial(self._job, client, sample, began + at)))
 
-    def _job(self, client: Client, sample: Sample, due: float) -> None:
+    def _job(self, client: Sfumato, sample: Sample, due: float) -> None:
         """Submit a job and follow it to its end."""
         try:
-            job = client.submit(**self._request)
+            job = client.submit(**self._request).view
             self._open.add(job.id)
             if self._stopped:
                 client.cancel(job.id)
@@ -120,10 +120,10 @@ class Load:
         except ClientError:
             sample.outcome = "lost"
 
-    def _follow(self, client: Client, job_id: str, sample: Sample, due: float) -> None:
+    def _follow(self, client: Sfumato, job_id: str, sample: Sample, due: float) -> None:
         for event in client.follow(job_id):
             if event.kind == "preview" and sample.first_preview_s is None:
                 sample.first_preview_s = monotonic() - due
             elif event.kind == "result":
                 sample.latency_s = monotonic() - due
-                sample.outcome = str(event.job().status)
+                sample.outcome = str(event.job.status)

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from service.resources.representations import ModelView
+from service.client.views import ModelView
 
 Value = str | int | float
 

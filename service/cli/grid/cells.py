@@ -10,9 +10,9 @@ from rich.console import Console
 
 from service.cli.grid.axes import Axis, Value
 from service.cli.shared.background import canceled_on_interrupt, in_background
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ClientError
-from service.resources.representations import JobView
+from service.client.views import JobView
 
 FRAME_S = 0.2
 
@@ -45,14 +45,14 @@ class Cell:
         failure = self.job.error if self.job is not None else None
         return failure.detail if failure is not None else self.status
 
-    def submit(self, client: Client) -> None:
+    def submit(self, client: Sfumato) -> None:
         """Submit the job; a refusal is the cell's error."""
         try:
-            self.job = client.submit(**self.request)
+            self.job = client.submit(**self.request).view
         except ClientError as error:
             self.error = error
 
-    def follow(self, client: Client) -> None:
+    def follow(self, client: Sfumato) -> None:
         """Wait for the job's end and fetch its image; what goes wrong is the cell's error."""
         assert self.job is not None
         try:
@@ -72,7 +72,7 @@ def cells_of(x: Axis, y: Axis, request: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def draw_cells(client: Client, cells: Sequence[Cell], console: Console) -> None:
+def draw_cells(client: Sfumato, cells: Sequence[Cell], console: Console) -> None:
     """Draw all cells; each says what came of it. A Ctrl-C cancels the jobs.
 
     Raises:

@@ -6,10 +6,10 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TypeVar
 
-from jobs.schema import JobStatus
 from service.cli.shared.terminal import print_error
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ClientError
+from service.client.views import JobStatus
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def in_background(work: Callable[[], T]) -> Future[T]:
 
 
 @contextmanager
-def canceled_on_interrupt(client: Client, ids: Collection[str]) -> Iterator[None]:
+def canceled_on_interrupt(client: Sfumato, ids: Collection[str]) -> Iterator[None]:
     """Cancel these jobs if Ctrl-C arrives in the block, which may add more of them."""
     try:
         yield
@@ -40,7 +40,7 @@ def canceled_on_interrupt(client: Client, ids: Collection[str]) -> Iterator[None
         raise
 
 
-def _canceled(client: Client, job_id: str) -> bool:
+def _canceled(client: Sfumato, job_id: str) -> bool:
     with suppress(ClientError):
         return client.cancel(job_id).status is JobStatus.CANCELED
     return False

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from service.client.errors import ClientError
-from service.resources.representations import ImageView, JobView
+from service.client.views import ImageView, JobView
 
 EXTENSIONS = {
     "image/png": "png", "image/webp": "webp", "image/jpeg": "jpg", "image/avif": "avif",

@@ -15,7 +15,7 @@ from rich.text import Text
 from jobs.telemetry.text import shown
 from service.cli.shared.encoding import is_unicode
 from service.cli.shared.exit_codes import ExitCode, exit_code
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ClientError, ConnectionFailed
 from service.processes.folder import UnusableFolder, usable_folder
 
@@ -45,10 +45,10 @@ def print_warning(message: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(url: str, api_key: str | None, retry_s: float = RETRY_S) -> Iterator[Client]:
+def connected(url: str, api_key: str | None, retry_s: float = RETRY_S) -> Iterator[Sfumato]:
     """Yield a client; an error ends the command with one line and its exit code."""
     try:
-        with Client(url, api_key=api_key, retry_s=retry_s) as client:
+        with Sfumato(url, api_key=api_key, retry_s=retry_s) as client:
             yield client
     except ConnectionFailed as error:
         print_error(f"cannot reach {error}; start the service with `sfumato up`")

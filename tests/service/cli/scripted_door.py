@@ -8,17 +8,17 @@ import httpx
 import orjson
 from PIL import Image
 
-from jobs.schema import JobStatus
-from service.client.client import Client
-from service.resources.representations import (
+from service.client.client import Sfumato
+from service.client.views import (
     ImageView,
+    JobStatus,
     JobView,
-    ModelList,
-    ModelView,
     Problem,
     ProgressView,
+    RequestView,
     TimingsView,
 )
+from service.resources.representations import ModelList, ModelView
 from tests.jobs.examples import MODEL, spec
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,13 +48,14 @@ def job(error: str | None = None, **fields: Any) -> JobView:
     return JobView(
         id="j", status=JobStatus.SUCCEEDED if error is None else JobStatus.FAILED, created_at=AT,
         started_at=AT, finished_at=AT, progress=ProgressView(step=10, total=10, fraction=1.0),
-        queue_position=None, eta_s=None, request=drawn, images=images if error is None else (),
+        queue_position=None, eta_s=None, request=RequestView(**drawn.model_dump()),
+        images=images if error is None else (),
         preview_url=None, events_url="/v1/jobs/j/events", attempts=1, worker="w", error=problem,
         timings=TimingsView(queued_s=0.0, running_s=1.0, evaluations=10),
     )  # fmt: skip
 
 
-def scripted(ended: JobView, refusal: str | None = None) -> Client:
+def scripted(ended: JobView, refusal: str | None = None) -> Sfumato:
     """Return a client of a door that has this job, or refuses all with this detail."""
     stream = b"".join(
         b"event: %s\ndata: %s\nid: 1-%d\n\n" % (kind, orjson.dumps(data | {"attempt": 1}), number)
@@ -77,7 +78,7 @@ def scripted(ended: JobView, refusal: str | None = None) -> Client:
             return httpx.Response(200, content=models.model_dump_json())
         return httpx.Response(200, content=ended.model_dump_json())
 
-    return Client(transport=httpx.MockTransport(answer))
+    return Sfumato(transport=httpx.MockTransport(answer))
 
 
 def _events(ended: JobView) -> list[tuple[bytes, dict[str, Any]]]:

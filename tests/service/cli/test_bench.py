@@ -12,7 +12,7 @@ from jobs.redis.store import RedisStore
 from service.cli.bench import load
 from service.cli.bench.figures import figures, percentile, rows, spread
 from service.cli.bench.load import Sample, arrivals
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.settings import ServiceSettings
 from tests.service.cli.playing import command, drawing, worker
 from tests.service.served import served
@@ -82,7 +82,7 @@ def test_a_ctrl_c_cancels_the_jobs_in_flight(settings: ServiceSettings, announce
             pass
         raise KeyboardInterrupt
 
-    with served(settings) as (url, _), Client(url) as client:
+    with served(settings) as (url, _), Sfumato(url) as client:
         running = load.Load([client], {"prompt": "a red apple"})
         with pytest.raises(KeyboardInterrupt):
             running.run(times())
@@ -95,7 +95,7 @@ def test_a_job_that_the_client_has_no_room_for_is_not_sent(
 ) -> None:
     assert load.PER_CLIENT < 100  # the connections of an HTTPX client
     monkeypatch.setattr(load, "PER_CLIENT", 0)
-    with Client() as client:
+    with Sfumato() as client:
         busy = load.Load([client], {})
         busy.run(iter([0.0]))
     assert [sample.outcome for sample in busy.samples] == ["not_sent"]

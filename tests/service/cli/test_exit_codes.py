@@ -12,7 +12,7 @@ import pytest
 
 from jobs.redis.store import RedisStore
 from service.cli.shared.exit_codes import ExitCode, exit_code
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import (
     ClientError,
     ConnectionFailed,
@@ -75,7 +75,7 @@ def test_a_ctrl_c_cancels_what_was_asked_for(
 ) -> None:
     python = [sys.executable, "-W", "ignore", "-m", "service.cli.main"]
     root = str(Path(__file__).parents[3])
-    with served(settings) as (url, _), Client(url) as client:
+    with served(settings) as (url, _), Sfumato(url) as client:
         for words in (
             ["draw", "a"], ["grid", "a", "--x", "steps=4,8"],
         ):  # fmt: skip

@@ -14,7 +14,7 @@ from service.cli.grid.cells import cells_of, draw_cells
 from service.cli.grid.picture import LEAST_CELL, grid_picture
 from service.cli.shared.terminal import console
 from service.client.errors import InvalidRequest
-from service.resources.representations import ModelView
+from service.client.views import ModelView
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL
 from tests.service.cli.playing import command, drawing, worker

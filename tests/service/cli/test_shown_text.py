@@ -15,7 +15,7 @@ from service.cli.operators.keys import app as keys_app
 from service.cli.shared.encoding import escape_what_streams_lack, is_unicode
 from service.cli.shared.table import print_table
 from service.cli.shared.terminal import console, half_blocks, print_error, progress
-from service.client.client import Client
+from service.client.client import Sfumato
 from tests.service.cli.scripted_door import job, picture, scripted
 from tests.service.conftest import Command
 
@@ -42,7 +42,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Output]:
     return encoded
 
 
-def drawn(client: Client, out: Path) -> None:
+def drawn(client: Sfumato, out: Path) -> None:
     screen = console()
     with client:
         drawing.show(drawing.draw(client, [{"prompt": "x"}], out, screen), screen)
@@ -73,7 +73,7 @@ def test_a_refusal_is_shown_as_written(
     monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path
 ) -> None:
     client = scripted(job(), refusal=MARKUP + ACTIVE)
-    monkeypatch.setattr("service.cli.shared.terminal.Client", lambda *_, **__: client)
+    monkeypatch.setattr("service.cli.shared.terminal.Sfumato", lambda *_, **__: client)
     output = command("draw", MARKUP, "--out", str(tmp_path), code=4).output
     assert MARKUP in output
     assert clean(output.rstrip("\n"))
@@ -149,5 +149,5 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
 
 
 def test_models_are_listed_whole(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
-    monkeypatch.setattr("service.cli.shared.terminal.Client", lambda *_, **__: scripted(job()))
+    monkeypatch.setattr("service.cli.shared.terminal.Sfumato", lambda *_, **__: scripted(job()))
     assert command("models", "list").output.split("\n")[1].split()[:3] == ["toy", "64x64", "10"]

@@ -12,7 +12,7 @@ import pytest
 from jobs.errors import ResultExpired
 from jobs.redis.store import RedisStore
 from jobs.store import Claim
-from service.client.client import Client, JobEvent
+from service.client.client import Job, Sfumato
 from service.client.errors import (
     ConnectionFailed,
     Gone,
@@ -22,8 +22,8 @@ from service.client.errors import (
     StreamLost,
     TooBusy,
 )
+from service.client.events import JobEvent, ResultEvent
 from service.processes.ports import free_port
-from service.resources.representations import JobView
 from service.settings import ServiceSettings
 from tests.jobs.examples import MODEL, claim
 from tests.redis_server import redis_server
@@ -47,27 +47,25 @@ def play(settings: ServiceSettings, work: Work) -> Any:
 
 
 @contextlib.contextmanager
-def client_of(settings: ServiceSettings) -> Iterator[Client]:
+def client_of(settings: ServiceSettings) -> Iterator[Sfumato]:
     """Yield a client of a door that knows the toy model."""
     play(settings, lambda store: store.announce_model(MODEL))
-    with served(settings) as (address, _), Client(address, retry_s=0) as client:
+    with served(settings) as (address, _), Sfumato(address, retry_s=0) as client:
         yield client
 
 
 @pytest.fixture
-def client(settings: ServiceSettings) -> Iterator[Client]:
+def client(settings: ServiceSettings) -> Iterator[Sfumato]:
     with client_of(settings) as opened:
         yield opened
 
 
-def followed(
-    client: Client, settings: ServiceSettings
-) -> tuple[JobView, Claim, Iterator[JobEvent]]:
+def followed(client: Sfumato, settings: ServiceSettings) -> tuple[Job, Claim, Iterator[JobEvent]]:
     """Return a job under way, its claim, and its events after the first progress."""
     job = client.submit("a red apple")
     held = play(settings, claim)
     play(settings, lambda store: advance(store, held, 2))
-    events = client.follow(job.id)
+    events = job.events()
     while next(events).kind != "progress":
         pass
     return job, held, events
@@ -80,19 +78,19 @@ async def draw_slowly(store: RedisStore) -> None:
     await finish(store, held)
 
 
-def test_submitted_job_is_followed_to_its_end(client: Client, settings: ServiceSettings) -> None:
+def test_submitted_job_is_followed_to_its_end(client: Sfumato, settings: ServiceSettings) -> None:
     job = client.submit("a red apple", seed=5, sampler=None)
-    assert job.status == "queued"
+    assert job.view.status == "queued"
     assert client.preview(job.id) is None
     worker = threading.Thread(target=play, args=(settings, draw_slowly))
     worker.start()
     events = list(client.follow(job.id))
     worker.join()
     assert (events[0].kind, events[-1].kind) == ("status", "result")
-    assert [e.data["step"] for e in events if e.kind == "progress"] == list(range(1, 11))
-    assert [e.preview() for e in events if e.kind == "preview"][-1] == b"preview-9"
-    done = events[-1].job()
-    assert done.images[0].seed == 7
+    assert [e.step for e in events if e.kind == "progress"] == list(range(1, 11))
+    assert [e.data for e in events if e.kind == "preview"][-1] == b"preview-9"
+    assert isinstance(events[-1], ResultEvent)
+    assert events[-1].job.images[0].seed == 7
     assert client.image(job.id) == PNG
     assert client.wait(job.id).status == "succeeded"
 
@@ -101,13 +99,14 @@ def test_submitted_job_is_followed_to_its_end(client: Client, settings: ServiceS
     "mark", "\u2028\u2029\u0085\v\f\x1c\x1d\x1e\r\n", ids=lambda mark: f"{ord(mark):04X}"
 )
 def test_no_character_of_a_prompt_ends_a_line_of_the_stream(
-    client: Client, settings: ServiceSettings, mark: str
+    client: Sfumato, settings: ServiceSettings, mark: str
 ) -> None:
     prompt = f"a red{mark}apple{mark}"
     job = client.submit(prompt, metadata={"note": mark})
     play(settings, draw_slowly)
     events = list(client.follow(job.id))
-    assert [events[n].job().request.prompt for n in (0, -1)] == [prompt] * 2
+    shown = [e.job.request.prompt for e in events if e.kind == "status" or e.kind == "result"]
+    assert set(shown) == {prompt}
     assert len([event for event in events if event.kind == "progress"]) == 10
     assert client.jobs().jobs[0].request.metadata == {"note": mark}
 
@@ -115,18 +114,18 @@ def test_no_character_of_a_prompt_ends_a_line_of_the_stream(
 def test_stream_is_taken_up_at_the_next_door(settings: ServiceSettings) -> None:
     play(settings, lambda store: store.announce_model(MODEL))
     port = free_port()
-    with Client(f"http://127.0.0.1:{port}") as client:
+    with Sfumato(f"http://127.0.0.1:{port}") as client:
         with served(settings, port):
             _, held, events = followed(client, settings)
         play(settings, lambda store: advance(store, held, 3))
         play(settings, lambda store: finish(store, held))
         with served(settings, port):
             rest = list(events)
-    assert [e.data["step"] for e in rest if e.kind == "progress"] == [3]
+    assert [e.step for e in rest if e.kind == "progress"] == [3]
     assert rest[-1].kind == "result"
 
 
-def test_catalogue_lists_and_deletion(client: Client) -> None:
+def test_catalogue_lists_and_deletion(client: Sfumato) -> None:
     assert [model.name for model in client.models().models] == ["toy"]
     assert {s.name: s.models for s in client.samplers().samplers}["heun"] == ("toy",)
     assert client.workers() == []
@@ -141,7 +140,7 @@ def test_catalogue_lists_and_deletion(client: Client) -> None:
         client.get(ids[0])
 
 
-def test_same_key_makes_one_job(client: Client) -> None:
+def test_same_key_makes_one_job(client: Sfumato) -> None:
     first = client.submit("a red apple", key="k")
     assert client.submit("a red apple", key="k").id == first.id
     with pytest.raises(InvalidRequest) as refused:
@@ -149,7 +148,7 @@ def test_same_key_makes_one_job(client: Client) -> None:
     assert refused.value.problem.code == "idempotency_conflict"
 
 
-def test_refusals_are_typed(client: Client) -> None:
+def test_refusals_are_typed(client: Sfumato) -> None:
     with pytest.raises(InvalidRequest) as refused:
         client.submit("a red apple", sampler="eular")
     assert refused.value.problem.errors[0].field == "sampler"
@@ -183,9 +182,9 @@ def test_an_expired_image_is_gone(settings: ServiceSettings) -> None:
 
 
 def test_an_unreachable_door_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("client", "retries"):
+    for module in ("following", "retries"):
         monkeypatch.setattr(f"service.client.{module}.PAUSES_S", (0.0,))
-    with Client(f"http://127.0.0.1:{free_port()}", retry_s=0) as client:
+    with Sfumato(f"http://127.0.0.1:{free_port()}", retry_s=0) as client:
         assert not client.ready()
         with pytest.raises(ConnectionFailed):
             client.models()
@@ -207,5 +206,6 @@ def test_client_follows_a_job_through_an_outage_of_redis(tmp_path: Path) -> None
             play(settings, lambda store: advance(store, held, 7))
             play(settings, lambda store: finish(store, held))
             rest = list(events)
-    assert 7 in [event.data["step"] for event in rest if event.kind == "progress"]
-    assert rest[-1].job().status == "succeeded"
+    assert 7 in [event.step for event in rest if event.kind == "progress"]
+    assert isinstance(rest[-1], ResultEvent)
+    assert rest[-1].job.status == "succeeded"

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from jobs.host.addresses import is_loopback
-from service.client.client import Client
+from service.client import connection
+from service.client.client import Sfumato
 from service.client.connection import door_address, shown
 from service.client.errors import ConnectionFailed, InvalidArgument, UnexpectedResponse
 from service.processes.ports import free_port
@@ -60,7 +61,7 @@ def test_loopback_is_reached_without_the_proxy(
     monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str
 ) -> None:
     monkeypatch.setenv(variable, proxy)
-    with web_server(MODELS, "application/json") as (url, asked), Client(url) as client:
+    with web_server(MODELS, "application/json") as (url, asked), Sfumato(url) as client:
         assert client.models().models == ()
     assert asked == ["/v1/models"]
 
@@ -69,10 +70,10 @@ def test_loopback_is_reached_without_the_proxy(
 def test_another_host_is_reached_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server(MODELS, "application/json") as (proxy, asked):
         monkeypatch.setenv("HTTP_PROXY", proxy)
-        with Client("http://door.example:8000/under/a/path") as client:
+        with Sfumato("http://door.example:8000/under/a/path") as client:
             assert client.models().models == ()
         monkeypatch.setenv("NO_PROXY", "door.example")
-        with Client("http://door.example:1", retry_s=0) as client, pytest.raises(ConnectionFailed):
+        with Sfumato("http://door.example:1", retry_s=0) as client, pytest.raises(ConnectionFailed):
             client.models()
     assert asked == ["http://door.example:8000/under/a/path/v1/models"]
 
@@ -81,7 +82,7 @@ def test_another_host_is_reached_through_the_proxy(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "socks5h://127.0.0.1:1"])
 def test_a_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
-    client = Client("http://door.example:8000", retry_s=0)
+    client = Sfumato("http://door.example:8000", retry_s=0)
     with client, pytest.raises(ConnectionFailed) as failed:
         client.models()
     assert "door.example:8000" in str(failed.value)
@@ -91,7 +92,7 @@ def test_a_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch, proxy: str) -> N
 def test_an_unusable_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "nonsense://x")
     with pytest.raises(InvalidArgument, match="proxy variable of the environment"):
-        Client("http://door.example")
+        Sfumato("http://door.example")
 
 
 @pytest.mark.parametrize(
@@ -105,14 +106,14 @@ def test_an_unusable_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_a_bad_address_is_refused_by_name(url: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        Client(url)
+        Sfumato(url)
     assert repr(url) in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["", " ", "ключ", "sfu_a b", "sfu_\r\nx: y", "sfu_\x00", "sfu_é"])
 def test_a_bad_key_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(InvalidArgument, match="API key") as refused:
-        Client(api_key=key)
+        Sfumato(api_key=key)
     assert not key.strip() or key not in str(refused.value)
 
 
@@ -126,11 +127,12 @@ def test_a_bad_key_is_refused_and_not_shown(key: str) -> None:
 )  # fmt: skip
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+    assert connection._is_loopback(host) is expected
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert shown(door_address("https://me:secret@door.example/x/")) == "https://door.example/x"
-    client = Client(f"http://me:secret@127.0.0.1:{free_port()}", retry_s=0)
+    client = Sfumato(f"http://me:secret@127.0.0.1:{free_port()}", retry_s=0)
     with client, pytest.raises(ConnectionFailed) as failed:
         client.models()
     assert "secret" not in str(failed.value)
@@ -146,7 +148,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     ],
 )
 def test_another_server_is_told_from_a_door(body: bytes, content_type: str) -> None:
-    with web_server(body, content_type) as (url, _), Client(url) as client:
+    with web_server(body, content_type) as (url, _), Sfumato(url) as client:
         with pytest.raises(UnexpectedResponse, match="not Sfumato"):
             client.models()
         with pytest.raises(UnexpectedResponse, match="not Sfumato"):
@@ -160,7 +162,7 @@ def test_an_id_stays_one_part_of_the_path(job_id: str) -> None:
         return httpx.Response(404)
 
     asked: list[httpx.URL] = []
-    with Client(transport=httpx.MockTransport(answer)) as client:
+    with Sfumato(transport=httpx.MockTransport(answer)) as client:
         for call in (client.get, client.image, client.delete, client.cancel):
             with pytest.raises(Exception, match="404"):
                 call(job_id)
@@ -175,7 +177,7 @@ def test_an_id_stays_one_part_of_the_path(job_id: str) -> None:
     [{"guidance_scale": float("nan")}, {"eta": float("inf")}, {"metadata": {"x": object()}}],
 )
 def test_a_value_that_json_has_not_is_refused(fields: dict[str, Any]) -> None:
-    with Client() as client, pytest.raises(InvalidArgument, match="cannot be sent"):
+    with Sfumato() as client, pytest.raises(InvalidArgument, match="cannot be sent"):
         client.submit("a", **fields)
-    with Client() as client, pytest.raises(InvalidArgument, match="cannot be sent"):
+    with Sfumato() as client, pytest.raises(InvalidArgument, match="cannot be sent"):
         client.submit("half a pair: \ud83d")

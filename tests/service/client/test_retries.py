@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.client.errors import ClientError, ConnectionFailed, NotFound, TooBusy
 
 Script = list[httpx.Response | Exception]
@@ -30,7 +30,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def scripted(script: Script, retry_s: float = 10.0) -> tuple[Client, list[httpx.Request]]:
+def scripted(script: Script, retry_s: float = 10.0) -> tuple[Sfumato, list[httpx.Request]]:
     """Return a client whose requests get these responses in turn, and what it sent."""
     sent: list[httpx.Request] = []
 
@@ -41,7 +41,7 @@ def scripted(script: Script, retry_s: float = 10.0) -> tuple[Client, list[httpx.
             raise reply
         return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
 
-    return Client(transport=httpx.MockTransport(answer), retry_s=retry_s), sent
+    return Sfumato(transport=httpx.MockTransport(answer), retry_s=retry_s), sent
 
 
 def test_one_key_is_kept_over_the_attempts_of_a_submission(pauses: list[float]) -> None:
@@ -58,7 +58,7 @@ def test_one_key_is_kept_over_the_attempts_of_a_submission(pauses: list[float]) 
     assert more[0].headers["idempotency-key"] not in keys  # each call has its own
 
 
-CALLS: tuple[Callable[[Client], object], ...] = (
+CALLS: tuple[Callable[[Sfumato], object], ...] = (
     lambda client: client.get("x"),
     lambda client: client.image("x"),
     lambda client: client.cancel("x"),
@@ -68,7 +68,7 @@ CALLS: tuple[Callable[[Client], object], ...] = (
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_call_is_tried_again(call: Callable[[Client], object], pauses: list[float]) -> None:
+def test_every_call_is_tried_again(call: Callable[[Sfumato], object], pauses: list[float]) -> None:
     client, sent = scripted([REFUSED, busy(), httpx.Response(404)])
     with client, pytest.raises(NotFound):
         call(client)

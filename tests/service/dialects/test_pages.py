@@ -70,6 +70,7 @@ async def test_our_own_example_follows_a_job_and_draws_it_again(
     settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
 ) -> None:
     (example,) = examples(PAGES / "native.md")
+    example = example.replace("sfumato_client", "service.client")  # as it is called in here
 
     async def work(held: Claim) -> None:
         await advance(store, held, 2, preview=True)

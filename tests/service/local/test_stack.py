@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from jobs.settings import JobsSettings
-from service.client.connection import without_proxy
 from service.local import stack as stacks
 from service.local.stack import Stack, StackOptions, not_ready, threads, wait_until_ready
+from service.processes.no_proxy import without_proxy
 from service.processes.ports import free_port
 from service.processes.supervisor import Supervisor
 from service.settings import ServiceSettings

@@ -8,7 +8,7 @@ import pytest
 from jobs.host.addresses import bind_host, check_free, family_of, reachable, url_host
 from jobs.settings import JobsSettings
 from service.application import create_app
-from service.client.client import Client
+from service.client.client import Sfumato
 from service.processes.ports import free_port
 from service.processes.worker_process import own_metrics_port
 from service.settings import ServiceSettings
@@ -70,7 +70,7 @@ def test_the_door_serves_on_both_families(
     app = create_app(ServiceSettings(**jobs_settings.model_dump()))
     with running_door(server(app, host, port)):
         assert f"ready http://{url_host(host)}:{port}\n" in capsys.readouterr().out
-        with Client(f"http://{reachable(host)}:{port}") as client:
+        with Sfumato(f"http://{reachable(host)}:{port}") as client:
             assert client.ready()
         if host in ("*", "::"):
             for other in ("127.0.0.1", *map(url_host, ipv6_hosts())):
