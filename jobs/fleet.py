@@ -87,7 +87,7 @@ class Batch:
     sequence: int  # of the newest change
     slots: int
     rows_per_tick: int  # the bound on forward rows
-    tick: int
+    tick: int  # 1, 2, …; 0 before the first forward pass
     tick_s: float  # of the last forward pass with its step; 0 while no image holds a slot
     rows: int  # of that pass, likewise
     images: tuple[BatchImage, ...]  # by slot

@@ -53,7 +53,7 @@ class BatchView(View):
     sequence: int = Field(description="Of the newest change; counts from 1 when a model is loaded.")
     slots: int = Field(description="Images that the engine can hold.")
     rows_per_tick: int = Field(description="Forward rows that a pass can have.")
-    tick: int = Field(description="Number of the last forward pass.")
+    tick: int = Field(description="Number of the last forward pass; 0 before the first.")
     tick_s: Annotated[float, AfterValidator(_to_microseconds)] = Field(
         description="What that took; 0 while no image holds a slot."
     )

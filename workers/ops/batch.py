@@ -106,7 +106,7 @@ class LiveBatch:
             sequence=self._sequence,
             slots=self._slots,
             rows_per_tick=self._rows_per_tick(),
-            tick=self._passes[-1].tick if self._passes else 0,
+            tick=self._passes[-1].tick + 1 if self._passes else 0,
             tick_s=sum(each.seconds for each in passes),
             rows=sum(each.rows for each in passes),
             images=self._images(passes),
