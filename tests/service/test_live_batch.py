@@ -23,7 +23,7 @@ from tests.service.api.stream import Frame, frames
 from tests.service.doors import open_door
 from tests.service.keyed import Keyed
 
-DOCS = Path(__file__).parents[3] / "docs" / "observability.md"
+DOCS = Path(__file__).parents[2] / "docs" / "observability.md"
 URLS = ("/v1/workers/w/batch", "/v1/workers/w/batch/events")
 
 
