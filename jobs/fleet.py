@@ -1,12 +1,15 @@
-"""Models and workers as they announce themselves."""
+"""Models and workers as they announce themselves, and what a worker that is watched does."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from jobs.catalogue import ModelEntry
 
 WORKER_TTL_S = 5
 """Silence after which a worker no longer counts as live."""
+WATCHED_TTL_S = 3
+"""How long a worker publishes its batch after it was last asked for it."""
+BATCH_TTL_S = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,63 @@ class WorkerEntry:
         return self.id == worker_id or self.id.startswith(f"{worker_id}/")
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What others want of a worker; it learns of it as it announces itself."""
+
+    drained: bool = False  # by an operator: it is to give its jobs back and take none
+    watched: bool = False  # it is to publish its batch
+
+
+ChangeKind = Literal["admitted", "resumed", "preempted", "released", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class BatchImage:
+    """An image that holds a slot."""
+
+    slot: int  # its own until it leaves, the lowest that was free
+    job: str
+    image: int  # index within its job
+    step: int  # sampling steps finished
+    steps: int
+    rows: int  # forward rows of an evaluation: 2 when guided
+    in_pass: bool  # the last forward pass has advanced it
+    width: int
+    height: int
+    sampler: str
+
+
+@dataclass(frozen=True)
+class BatchChange:
+    """An image that has got a slot, or has left it."""
+
+    sequence: int  # 1, 2, … while the worker has the model loaded
+    kind: ChangeKind
+    slot: int
+    job: str
+    image: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a worker's engine does now: who holds its slots, and the last forward pass."""
+
+    worker: str
+    model: str
+    at: float
+    sequence: int  # of the newest change
+    slots: int
+    rows_per_tick: int  # the bound on forward rows
+    tick: int  # 1, 2, …; 0 before the first forward pass
+    tick_s: float  # of the last forward pass with its step; 0 while no image holds a slot
+    rows: int  # of that pass, likewise
+    images: tuple[BatchImage, ...]  # by slot
+    changes: tuple[BatchChange, ...]  # the newest, in their order
+    totals: dict[ChangeKind, int]  # of all changes, by kind
+
+
 class Fleet(Protocol):
     """The catalogue and the live workers, a part of the store."""
 
@@ -50,11 +110,8 @@ class Fleet(Protocol):
     async def models(self) -> tuple[ModelEntry, ...]:
         """Return the catalogue, by name; unreadable entries are logged and skipped."""
 
-    async def announce_worker(self, worker: WorkerEntry) -> bool:
-        """Announce or refresh a live worker; the entry expires after ``WORKER_TTL_S``.
-
-        Return whether an operator wants it drained.
-        """
+    async def announce_worker(self, worker: WorkerEntry) -> Wishes:
+        """Announce or refresh a live worker; the entry expires after ``WORKER_TTL_S``."""
 
     async def retire_worker(self, worker_id: str) -> None:
         """Remove a worker that stops."""
@@ -73,3 +130,9 @@ class Fleet(Protocol):
 
     async def workers(self) -> tuple[WorkerEntry, ...]:
         """Return the live workers."""
+
+    async def watch_batch(self, worker_id: str) -> Batch | None:
+        """Have a worker publish its batch for some seconds; return the newest, None before it."""
+
+    async def publish_batch(self, batch: Batch) -> None:
+        """Publish what a worker does now; it expires after ``BATCH_TTL_S``."""

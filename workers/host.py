@@ -170,11 +170,12 @@ class WorkerHost:
                     await self._announce_models()
                     catalogue_at = self._loop.time()
                 for model in self._models:
-                    paused = await self._store.announce_worker(model.worker_entry())
+                    wishes = await self._store.announce_worker(model.worker_entry())
                     if model.served is not None:
                         model.served.runtime.pulse.announced_at = monotonic()
-                    if paused != model.paused:
-                        model.pause(wanted=paused)
+                        model.served.runtime.batch.watch(wanted=wishes.watched)
+                    if wishes.drained != model.paused:
+                        model.pause(wanted=wishes.drained)
                         self._listen(model)
             except TransientStoreError as error:
                 catalogue_at = 0.0

@@ -111,9 +111,12 @@ class Served:
         self.engine.start()
         counters.loaded(self.engine, loaded.seconds)
         self._counters = counters
-        self._tasks = [
-            around.run_for_ever(work) for work in (self.runtime.publish(), self.runtime.renew())
-        ]
+        works = (
+            self.runtime.publish(),
+            self.runtime.renew(),
+            self.runtime.batch.publish(around.store),
+        )
+        self._tasks = [around.run_for_ever(work) for work in works]
 
     async def close(self) -> None:
         """Give its jobs back and stop its engine."""

@@ -1,7 +1,7 @@
 """Models and workers as they announce themselves in Redis."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 import structlog
@@ -9,11 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
 from jobs.catalogue import ModelEntry
-from jobs.fleet import WORKER_TTL_S, WorkerEntry
+from jobs.fleet import BATCH_TTL_S, WATCHED_TTL_S, WORKER_TTL_S, Batch, Wishes, WorkerEntry
 from jobs.redis.connection import ask
 from jobs.redis.damage import Damage
 
 log = structlog.get_logger()
+T = TypeVar("T")
 DRAIN_TTL_S = 3600
 """An operator's wish outlives its worker, or lasts through an outage, for so long."""
 
@@ -52,13 +53,15 @@ class RedisFleet:
                 await self._damage.note_model(name, found[name], error)
         return tuple(entries)
 
-    async def announce_worker(self, worker: WorkerEntry) -> bool:
-        """Announce or refresh a live worker; return whether an operator wants it drained."""
+    async def announce_worker(self, worker: WorkerEntry) -> Wishes:
+        """Announce or refresh a live worker; return what is wanted of it."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(self._key("worker", worker.id), orjson.dumps(worker), ex=WORKER_TTL_S)
         pipe.sadd(self._key("workers"), worker.id)
         pipe.expire(self._key("drain", worker.id), DRAIN_TTL_S)
-        return bool((await ask(pipe.execute()))[-1])
+        pipe.exists(self._key("watched", worker.id))
+        *_, drained, watched = await ask(pipe.execute())
+        return Wishes(bool(drained), bool(watched))
 
     async def retire_worker(self, worker_id: str) -> None:
         """Remove a worker that stops."""
@@ -91,8 +94,21 @@ class RedisFleet:
         gone = [i for i, value in zip(ids, found, strict=True) if value is None]
         if gone:
             await ask(self._redis.srem(key, *gone))
-        entries = [_worker_entry(value) for value in found if value is not None]
+        entries = [_read(_WORKER, value) for value in found if value is not None]
         return tuple(entry for entry in entries if entry is not None)
+
+    async def watch_batch(self, worker_id: str) -> Batch | None:
+        """Have a worker publish its batch; return the newest one."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(self._key("watched", worker_id), 1, ex=WATCHED_TTL_S)
+        pipe.get(self._key("batch", worker_id))
+        _, value = await ask(pipe.execute())
+        return None if value is None else _read(_BATCH, value)
+
+    async def publish_batch(self, batch: Batch) -> None:
+        """Publish what a worker does now."""
+        key = self._key("batch", batch.worker)
+        await ask(self._redis.set(key, orjson.dumps(batch), ex=BATCH_TTL_S))
 
 
 def _shown(name: bytes) -> str:
@@ -108,12 +124,13 @@ def _model_entry(name: bytes, value: bytes) -> ModelEntry:
 
 
 _WORKER = TypeAdapter(WorkerEntry)
+_BATCH = TypeAdapter(Batch)
 
 
-def _worker_entry(value: bytes) -> WorkerEntry | None:
-    """Return a worker's entry, None if it is damaged; fields of newer workers are ignored."""
+def _read(adapter: TypeAdapter[T], value: bytes) -> T | None:
+    """Return what a worker says, None if it is damaged; fields of newer workers are ignored."""
     try:
-        return _WORKER.validate_json(value)
+        return adapter.validate_json(value)
     except ValidationError as error:
         log.error("a worker's announcement is damaged", reason=str(error))
         return None

@@ -68,6 +68,7 @@ class RedisStore:
         self.announce_worker, self.retire_worker = fleet.announce_worker, fleet.retire_worker
         self.models, self.workers = fleet.models, fleet.workers
         self.drain_worker, self.take_load = fleet.drain_worker, fleet.take_load
+        self.watch_batch, self.publish_batch = fleet.watch_batch, fleet.publish_batch
 
         self._claims = claims = RedisClaims(
             self._redis, self._key, self._scripts, settings, self._damage

@@ -104,8 +104,14 @@ async def metrics_caller(calling: AnyCaller) -> Caller:
     return require(calling, Scope.METRICS)
 
 
+async def operator(calling: AnyCaller) -> Caller:
+    """Return a caller that may see all tenants' work. Raises: Refusal, 403."""
+    return require(calling, Scope.OPERATOR)
+
+
 JobsCaller = Annotated[Caller, Depends(jobs_caller)]
 MetricsCaller = Annotated[Caller, Depends(metrics_caller)]
+OperatorCaller = Annotated[Caller, Depends(operator)]
 
 
 async def links_of_caller(door: DoorDep, request: Request) -> Links:

@@ -1,12 +1,20 @@
 """Models, samplers and workers over HTTP."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+
+from jobs.errors import InvalidCursor
 from jobs.telemetry.text import shown
-from service.api.caller import GUARDED, AnyCaller, MetricsCaller
+from service import live_batch
+from service.api.caller import GUARDED, AnyCaller, MetricsCaller, OperatorCaller
 from service.door import DoorDep
-from service.http.documented import problems
+from service.http.documented import Responses, problems
+from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.head import is_head
 from service.http.problem import Refusal
+from service.resources.batch import BatchView
 from service.resources.representations import (
     ListedModel,
     ModelList,
@@ -18,6 +26,28 @@ from service.resources.representations import (
 )
 
 router = APIRouter(tags=["catalogue"])
+
+_BATCHES: Responses = {
+    200: {
+        "description": (
+            "`batch` (as `/v1/workers/{worker_id}/batch` returns it, with the changes since the "
+            "event before) twice a second, and `gone` {worker} once the worker is."
+        ),
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "required": ["event", "data"],
+                    "properties": {
+                        "event": {"enum": ["batch", "gone"]},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                        "id": {"type": "string", "pattern": r"^\d+$"},
+                    },
+                }
+            }
+        },
+    },
+}
 
 
 @router.get("/v1/models", summary="List models", responses=problems(*GUARDED))
@@ -64,3 +94,66 @@ async def list_samplers(door: DoorDep, caller: AnyCaller) -> SamplerList:
 async def list_workers(door: DoorDep, caller: MetricsCaller) -> list[WorkerView]:
     """Return the workers that have announced themselves in the last few seconds."""
     return [WorkerView.model_validate(worker) for worker in await door.workers.get()]
+
+
+@router.get(
+    "/v1/workers/{worker_id:path}/batch",
+    summary="Get a worker's batch",
+    responses=problems(*GUARDED, 404, 422),
+)
+async def get_batch(
+    door: DoorDep,
+    caller: OperatorCaller,
+    worker_id: str,
+    since: Annotated[
+        int | None, Query(ge=0, description="Return only changes after this sequence number.")
+    ] = None,
+) -> BatchView:
+    """Return which images hold a worker's slots, and its last forward pass.
+
+    A worker publishes that only while it is asked: the first answer takes a second or two.
+    """
+    with door.listeners.listening(caller.holder):
+        batch = await live_batch.newest(door, worker_id)
+    return await live_batch.view(door, batch, since)
+
+
+@router.get(
+    "/v1/workers/{worker_id:path}/batch/events",
+    summary="Follow a worker's batch",
+    response_class=Response,
+    responses={**_BATCHES, **problems(*GUARDED, 400, 404)},
+)
+async def follow_batch(
+    request: Request,
+    door: DoorDep,
+    caller: OperatorCaller,
+    worker_id: str,
+    last_event_id: Annotated[
+        str | None,
+        Header(description="Continue with the changes after this event, a sequence number."),
+    ] = None,
+) -> Response:
+    """Stream a worker's batch, twice a second; each event's id is its `sequence`."""
+    after = _sequence(last_event_id or None)
+    with door.listeners.listening(caller.holder):
+        batch = await live_batch.newest(door, worker_id)
+    if is_head(request.scope):
+        return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
+    door.listeners.enter(caller.holder)  # and leave at the stream's end
+    return EventStream(
+        live_batch.frames(door, batch, after),
+        keep_alive_s=door.settings.keep_alive_s,
+        closing=door.closing,
+        on_left=lambda: None,
+        on_end=lambda: door.listeners.leave(caller.holder),
+    )
+
+
+def _sequence(event_id: str | None) -> int | None:
+    """Return the sequence number in an event's id. Raises: InvalidCursor, it is malformed."""
+    if event_id is None:
+        return None
+    if not (event_id.isascii() and event_id.isdecimal()) or len(event_id) > 18:
+        raise InvalidCursor(f"{event_id!r} is not the id of an event")
+    return int(event_id)

@@ -11,7 +11,7 @@ _TEXTS = {
     400: "The request is malformed.",
     401: "The API key is missing or invalid.",
     403: "The API key lacks the required scope or class, or the link is invalid or expired.",
-    404: "No such job or model exists.",
+    404: "No such job, model or worker exists.",
     408: "The body did not arrive in time.",
     409: "The job is not in a state that allows it.",
     410: "The picture has expired; the job's record remains.",

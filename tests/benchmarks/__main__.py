@@ -17,7 +17,7 @@ from diffusion.bundle.bundle import Bundle, load_bundle
 from jobs.telemetry.logs import configure
 from tests.benchmarks import keda, lending, pools, scaling
 from tests.benchmarks.doors import door
-from tests.benchmarks.engine import comparison, efficiency, policy, side_work, threads
+from tests.benchmarks.engine import comparison, efficiency, policy, side_work, threads, watching
 from tests.benchmarks.own_redis import on_redis
 from tests.benchmarks.store import fairness, redis_cost, store
 from workers.engine.calibrate import calibrate, full_engine, ticks_s
@@ -55,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "comparison": lambda: comparison.measure(bundle()),
     "threads": threads.measure,
     "side_work": side_work.measure,
+    "watching": lambda: on_redis(lambda url: watching.measure(url, bundle())),
     "keda": keda.measure,
     "pools": pools.measure,
     "lending": lending.measure,

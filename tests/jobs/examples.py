@@ -1,7 +1,7 @@
 """Jobs and models for tests of the contract, and the calls that most of them begin with."""
 
 from jobs.catalogue import ModelEntry, SamplerEntry, resolve, units
-from jobs.fleet import WorkerEntry
+from jobs.fleet import Batch, BatchChange, BatchImage, WorkerEntry
 from jobs.schema import PUBLIC, ImageRecord, JobRequest, JobSpec
 from jobs.store import Checkpoint, Claim, Created, FinishedImage, JobStore
 from jobs.webhook import Webhook
@@ -34,6 +34,21 @@ MODEL = ModelEntry(
     default_guidance_scale=1.0,
     prompt_syntaxes=("plain", "a1111", "a1111_mean"),
     samplers=(EULER, HEUN),
+)
+
+BATCH = Batch(
+    worker="w",
+    model="toy",
+    at=1000.0,
+    sequence=3,
+    slots=4,
+    rows_per_tick=8,
+    tick=17,
+    tick_s=0.25,
+    rows=2,
+    images=(BatchImage(0, "job", 1, 3, 10, 2, True, 64, 64, "euler"),),
+    changes=tuple(BatchChange(n, "admitted", 0, f"job{n}", 0, 100.0 + n) for n in (1, 2, 3)),
+    totals={"admitted": 3},
 )
 
 

@@ -65,9 +65,8 @@ class Slot:
         """Return that the image has this slot; ``refused`` if an earlier state was."""
         guided = [each for each in self.guidances if each.passes == 2]
         cut = _longest([each.cond for each in self.guidances])
-        return Admitted(
-            *self.request.key, self.row, refused, cut, _longest([each.uncond for each in guided])
-        )
+        unread = _longest([each.uncond for each in guided])
+        return Admitted(*self.request.key, self.row, refused, cut, unread, self.step)
 
     def doubt(self) -> None:
         """Have the row that has just been evaluated evaluated again, and soon."""

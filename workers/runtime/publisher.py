@@ -23,6 +23,7 @@ from workers.engine.messages import (
     Report,
     Saved,
 )
+from workers.ops.batch import LiveBatch
 from workers.ops.health import Pulse
 from workers.runtime.active_jobs import ActiveJobs
 from workers.runtime.image_file import CONTENT_TYPES, encode, parameters
@@ -51,6 +52,7 @@ class Publisher:
         jobs: ActiveJobs,
         mailbox: Mailbox,
         pulse: Pulse,
+        batch: LiveBatch,
         publish_s: float,
         origin: ImageOrigin,
         free: Callable[[Run, Iterable[int]], None],
@@ -64,6 +66,7 @@ class Publisher:
         self._jobs = jobs
         self._mailbox = mailbox
         self._pulse = pulse
+        self._batch = batch
         self._publish_s = publish_s
         self._origin = origin  # of the images drawn here
         self._free = free  # called with images that have left the engine
@@ -83,6 +86,7 @@ class Publisher:
 
     def _note(self, report: Report) -> None:
         if isinstance(report, Advanced):
+            self._batch.advanced(report)
             for progress in report.images:
                 if (run := self._jobs.runs.get(progress.job_id)) is not None:
                     run.progress[progress.image] = progress
@@ -101,6 +105,8 @@ class Publisher:
         """Act on an image that has entered or left the engine."""
         if isinstance(report, Admitted):
             run.attempt.admitted(report)
+            spec = run.claim.record.spec
+            self._batch.admitted(report, spec, run.passes, run.progress)
             run.log.info("image admitted", image=report.image, row=report.row)
             if report.refused:
                 run.log.warning("checkpoint of another build refused")
@@ -110,15 +116,18 @@ class Publisher:
                 self.spawn(self._warn(run, new), run)
         elif isinstance(report, Finished):
             self._jobs.failures = 0
+            self._batch.left("finished", run.id, report.image)
             self._free(run, [report.image])
             if report.flagged and self._refuse_flagged:
                 self.spawn(self._fail(run, content_filtered(report)), run)
             else:
                 self.spawn(self._store_image(run, report), run)
         elif isinstance(report, Failed):
+            self._batch.left("failed", run.id, report.image)
             self._free(run, [report.image])
             self.spawn(self._fail(run, JobError(code=report.code, detail=report.detail)), run)
         else:
+            self._batch.released("preempted" if run.leaving == "parked" else "released", run.id)
             self.spawn(self._release(run, report), run)
 
     async def _warn(self, run: Run, found: Sequence[JobWarning]) -> None:

@@ -17,6 +17,7 @@ from jobs.store import Claim, JobStore
 from jobs.telemetry.tracing import Tracing
 from jobs.tenants import Share
 from workers.engine.engine import Engine
+from workers.ops.batch import LiveBatch
 from workers.ops.ending import end_process
 from workers.ops.health import Pulse
 from workers.ops.metrics import Counters
@@ -65,9 +66,12 @@ class Runtime:
         self._answers: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Future[None] | None = None
         self.pulse = Pulse()
+        self.batch = LiveBatch(
+            settings.worker_id, bundle.info.name, settings.slots, lambda: engine.rows_per_tick
+        )
         self._publisher = Publisher(
-            store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, settings.publish_s,
-            image_origin(bundle, settings), self._free, self._after_failure,
+            store, doorbell, bundle.info, self._jobs, mailbox, self.pulse, self.batch,
+            settings.publish_s, image_origin(bundle, settings), self._free, self._after_failure,
             refuse_flagged=settings.safety == "refuse",
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from jobs.redis.store import RedisStore
 from service.application import create_app
 from service.settings import ServiceSettings
-from tests.jobs.examples import MODEL, claim
+from tests.jobs.examples import BATCH, MODEL, claim, worker
 from tests.service.doors import submit
 from tests.service.worker import advance, finish
 
@@ -35,13 +35,16 @@ def test_every_route_of_get_is_tried() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_head_is_get_without_the_body(
-    http: AsyncClient, store: RedisStore, path: str
+    http: AsyncClient, store: RedisStore, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("jobs.redis.fleet.BATCH_TTL_S", 60)
     job_id = await submit(http, on_disconnect="cancel")
     held = await claim(store)
     await advance(store, held, 3, preview=True)
     await finish(store, held)
-    names = {"job_id": job_id, "index": "0", "owner": "sfumato", "model": "toy"}
+    await store.announce_worker(worker(10.0))
+    await store.publish_batch(BATCH)
+    names = {"job_id": job_id, "index": "0", "owner": "sfumato", "model": "toy", "worker_id": "w"}
     names["version"] = MODEL.sha256
     url = re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
     got, head = await http.get(url), await http.head(url)

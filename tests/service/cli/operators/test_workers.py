@@ -30,7 +30,7 @@ def announce(
 ) -> bool:
     """Announce a worker; return whether it is wanted drained."""
     entry = replace(worker(10.0, name), draining=draining, jobs=jobs)
-    return in_store(settings, lambda store: store.announce_worker(entry))
+    return in_store(settings, lambda store: store.announce_worker(entry)).drained
 
 
 def test_workers_are_listed(command: Command, jobs_settings: JobsSettings) -> None:
