@@ -39,6 +39,7 @@ from service.cli.shared.options import (
     SeedOption,
     SizeOption,
     StepsOption,
+    SyntaxOption,
     UrlOption,
     request_fields,
 )
@@ -168,6 +169,7 @@ def draw(
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
     negative: NegativeOption = None,
+    syntax: SyntaxOption = None,
     seed: SeedOption = None,
     n: Annotated[int | None, typer.Option("--n", help="Number of pictures.")] = None,
     size: SizeOption = None,
@@ -183,7 +185,13 @@ def draw(
 ) -> None:
     """Draw a picture and watch it take shape; Ctrl-C cancels it."""
     fields = request_fields(
-        steps=steps, sampler=sampler, guidance=guidance, negative=negative, size=size, model=model
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        negative=negative,
+        syntax=syntax,
+        size=size,
+        model=model,
     )
     request = fields | {
         "prompt": prompt,

@@ -33,6 +33,7 @@ from service.cli.shared.options import (
     SeedOption,
     SizeOption,
     StepsOption,
+    SyntaxOption,
     UrlOption,
     request_fields,
 )
@@ -64,6 +65,7 @@ def grid_command(
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
     negative: NegativeOption = None,
+    syntax: SyntaxOption = None,
     seed: SeedOption = None,
     size: SizeOption = None,
     model: ModelOption = None,
@@ -80,7 +82,13 @@ def grid_command(
     """
     across, down = parse_axis("x", x), parse_axis("y", y)
     given = request_fields(
-        steps=steps, sampler=sampler, guidance=guidance, negative=negative, size=size, model=model
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        negative=negative,
+        syntax=syntax,
+        size=size,
+        model=model,
     ) | {"seed": seed}
     check_axes((across, down), prompt, given)
     if (count := len(across.values) * len(down.values)) > MOST_CELLS:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.validation.prompt_schedule import PromptSyntax
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 UrlOption = Annotated[str, typer.Option("--url", help="The service's address.")]
 ApiKeyOption = Annotated[
@@ -45,6 +47,10 @@ GuidanceOption = Annotated[
     typer.Option("--guidance", callback=finite, help="Guidance scale; 1: no guidance."),
 ]
 NegativeOption = Annotated[str | None, typer.Option("--negative", help="What it should not show.")]
+SyntaxOption = Annotated[
+    PromptSyntax | None,
+    typer.Option("--syntax", help="What brackets in prompts mean; plain: nothing."),
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Repeat a picture with its seed.")]
 SizeOption = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="A name from /v1/models.")]
@@ -58,6 +64,7 @@ def request_fields(
     negative: str | None,
     size: str | None,
     model: str | None,
+    syntax: str | None = None,
 ) -> dict[str, Any]:
     """Return a job's fields by the service's names; None leaves one to the service.
 
@@ -68,6 +75,7 @@ def request_fields(
     return {
         "num_inference_steps": steps, "sampler": sampler, "guidance_scale": guidance,
         "negative_prompt": negative, "width": width, "height": height, "model": model,
+        "prompt_syntax": syntax,
     }  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def test_labels_and_notes_of_any_length_fit() -> None:
 async def test_a_grid_is_drawn_as_one_picture(
     settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
 ) -> None:
-    axes = ("--x", "steps=4,8", "--y", "sampler=euler,heun")
+    axes = ("--x", "steps=4,8", "--y", "sampler=euler,heun", "--syntax", "a1111")
     with served(settings) as (url, _):
         async with worker(store, drawing(store)):
             outcome = await command(
@@ -109,6 +109,7 @@ async def test_a_grid_is_drawn_as_one_picture(
     records = [await store.get(line.split()[0]) for line in lines[1:5]]
     assert len({record.spec.seed for record in records}) == 1
     assert {record.spec.preview.every for record in records} == {0}
+    assert {record.spec.prompt_syntax for record in records} == {"a1111"}
 
 
 async def test_cells_that_fail_are_named_and_the_picture_is_written(
