@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from diffusion.samplers.registry import SAMPLERS
+from service.cli.shared.exit_codes import ExitCode
 from service.client.client import Sfumato
 from tests.stack.up import Up, sfumato
 
@@ -120,5 +121,5 @@ def test_draw_command_saves_the_images(stack: tuple[str, bool], tmp_path: Path) 
 def test_draw_command_names_what_is_wrong(stack: tuple[str, bool]) -> None:
     url, _ = stack
     outcome = sfumato("draw", "x", "--url", url, "--sampler", "eular")
-    assert outcome.returncode == 1
+    assert outcome.returncode == ExitCode.REFUSED
     assert "unknown sampler 'eular'" in outcome.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service.cli.shared.exit_codes import ExitCode
 from service.client.client import Sfumato
 from service.client.errors import ServiceUnavailable
 from tests.service.served import ipv6_hosts
@@ -123,5 +124,5 @@ def test_a_data_folder_in_use_is_refused(up: Start) -> None:
 
 def test_draw_without_a_server_says_how_to_start_one() -> None:
     outcome = sfumato("draw", "x", "--url", "http://127.0.0.1:9")
-    assert outcome.returncode == 1
+    assert outcome.returncode == ExitCode.UNREACHABLE
     assert "sfumato up" in outcome.stderr
