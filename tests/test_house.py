@@ -68,7 +68,13 @@ def test_source_imports_only_what_it_may(package: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
 
 
-@pytest.mark.parametrize("package", OURS)
+@pytest.mark.parametrize(
+    "package",
+    [
+        pytest.param(name, marks=[pytest.mark.full] * (name in ("diffusion", "model_export")))
+        for name in OURS
+    ],
+)
 def test_a_fresh_interpreter_loads_nothing_forbidden(package: str) -> None:
     outcome = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IMPORT_ALL, package],

@@ -10,7 +10,8 @@ from tests.faults.stage import Stage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 FULL = {
-    "clock_jump", "device_fleet", "failover_strict", "full_disk", "out_of_memory", "upgrade"
+    "clock_jump", "device_fleet", "device_hang", "device_weak", "failover_strict", "full_disk",
+    "out_of_memory", "redis_kill", "rolling_stop", "upgrade",
 }  # fmt: skip
 
 

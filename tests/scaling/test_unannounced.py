@@ -31,6 +31,7 @@ async def read(app: FastAPI, url: str) -> float | None:
     return float(answer.json()[shipped().trigger.metadata["valueLocation"]])
 
 
+@pytest.mark.full
 async def test_it_wakes_for_one_worker_and_sleeps_again_once_that_has_announced_it(
     app: FastAPI, store: RedisStore
 ) -> None:

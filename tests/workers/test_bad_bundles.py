@@ -25,7 +25,7 @@ COMMANDS = {
 }
 SHORT = {
     ("check", "tiny-unet/diffusion_pytorch_model.safetensors-another key"),
-    ("worker", "tiny-unet/diffusion_pytorch_model.safetensors-another key"),
+    ("worker", "tiny-unet/config.json-garbled"),
 }
 CASES = [
     pytest.param(command, bad, id=f"{command}-{bad.name}", marks=marks)

@@ -50,7 +50,10 @@ def outputs(bundle: Bundle) -> list[Tensor]:
     return [prediction, prompt.embeddings, *pooled, torch.from_numpy(bundle.decode(latents))]
 
 
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(
+    "title",
+    [pytest.param(t, marks=[pytest.mark.full] * ("XL" in t)) for t in TITLES],
+)
 def test_it_draws_as_the_directory_it_came_from(
     files: dict[str, Path], tmp_path: Path, title: str
 ) -> None:
