@@ -17,10 +17,12 @@ from diffusion.model import Truncation
 
 Weighting = Literal["interpolated", "mean"]
 """How a weight w acts on a token's state e: e₀ + w·(e − e₀), where e₀ is that of an empty prompt in
-its place; or w·e, and the chunk's mean is restored."""
+its place; or w·e, and the chunk's mean is restored, unless it is near 0."""
 
 FACTORS = {"(": 1.1, "[": 1 / 1.1}
 CLOSING = {")": "(", "]": "["}
+MOST_WEIGHT = 16.0
+"""Larger ones, which no prompt is written with, would overflow in the network."""
 MOST_NESTED = 64
 """Brackets in one another; further ones are text."""
 CHUNKS = (1, 2, 4)
@@ -32,7 +34,7 @@ MARK = re.compile(
     r"""\\[()\[\]\\] | \\ | [(\[] | :\s*(?P<weight>[+-]?[.\d]+)\s*\) | [)\]] | [^\\()\[\]:]+ | :""",
     re.VERBOSE,
 )
-BREAK = re.compile(r"\s*\bBREAK\b\s*")
+BREAK = re.compile(r"(?<!\s)\s*\bBREAK\b\s*")
 
 
 @dataclass
@@ -51,6 +53,8 @@ def weighted(prompt: str) -> list[Run]:
     for bracket, opened in weigher.opened.items():
         while opened:
             weigher.close(bracket, FACTORS[bracket])
+    for run in weigher.runs:
+        run.weight = min(max(run.weight, -MOST_WEIGHT), MOST_WEIGHT)
     return _merged(weigher.runs)
 
 
@@ -198,4 +202,5 @@ def apply_weights(states: Tensor, weights: Tensor, weighting: Weighting) -> Tens
         return torch.where(by_token == 1, states, moved)
     scaled = states * by_token
     before, after = (each.mean((1, 2), keepdim=True) for each in (states, scaled))
-    return scaled * (before / after)
+    factor = before / after
+    return scaled * torch.where(factor.abs() <= MOST_WEIGHT, factor, 1.0)  # NaN is not

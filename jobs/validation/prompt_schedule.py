@@ -16,11 +16,13 @@ PromptSyntax = Literal["plain", "a1111", "a1111_mean"]
 
 MAX_BRACKETS = 32
 """Of those in one prompt that change its text."""
+MOST_NESTED = 64
+"""Brackets in one another; further ones are text."""
 MAX_TEXTS = 16
 """That one prompt may become: each is encoded."""
 TOKEN = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]+|\\", re.DOTALL)
 OPENING = {"]": "[", ")": "("}
-WHEN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*")
+WHEN = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*")
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,6 @@ def prompt_schedule(prompt: str, steps: int) -> tuple[Piece, ...]:
         ValueError: it changes more often than is served.
     """
     tree, brackets = _parsed(prompt)
-    if brackets > MAX_BRACKETS:
-        raise ValueError(f"{brackets} brackets change the prompt, more than {MAX_BRACKETS}")
     found: list[Piece] = []
     for step in range(1, steps + 1 if brackets else 2):
         text = _text(tree, step, steps)
@@ -117,12 +117,16 @@ class _Open:
 
 
 def _parsed(prompt: str) -> tuple[Part, int]:
-    """Return a prompt as text and brackets, and how many of these there are, inner ones too."""
+    """Return a prompt as text and brackets, and how many of these there are, inner ones too.
+
+    Raises:
+        ValueError: there are too many.
+    """
     stack = [_Open("", [[]], [])]
     brackets = 0
     for token in TOKEN.findall(prompt):
         top = stack[-1]
-        if token in ("(", "["):
+        if token in ("(", "[") and len(stack) <= MOST_NESTED:
             stack.append(_Open(token, [[]], []))
         elif token in (":", "|") and len(stack) > 1:
             top.separators.append(token)
@@ -131,6 +135,8 @@ def _parsed(prompt: str) -> tuple[Part, int]:
             stack.pop()
             bracket = _bracket(top) if top.mark == "[" else None
             brackets += bracket is not None
+            if brackets > MAX_BRACKETS:
+                raise ValueError(f"more than {MAX_BRACKETS} brackets change the prompt")
             stack[-1].take(*([*top.written(), token] if bracket is None else [bracket]))
         else:
             if token in OPENING:

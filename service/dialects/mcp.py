@@ -42,6 +42,7 @@ from service.door import Door, DoorDep
 from service.http.documented import Responses
 from service.http.idempotency import parse_key
 from service.http.job_ids import path_job_id
+from service.http.origin import check_origin
 from service.http.problem import Refusal, invalid, printable, refusal_of
 from service.resources.representations import JobView
 
@@ -109,7 +110,7 @@ class Drawing(Waiting):
 class OneJob(Arguments):
     """A job's id."""
 
-    job_id: str = Field(description="As `draw` returned it.")
+    job_id: str = Field(max_length=64, description="As `draw` returned it.")
 
 
 class AwaitedJob(OneJob, Waiting):
@@ -355,18 +356,11 @@ async def exchange(
     request: Request, message: dict[str, Any], door: DoorDep, caller: JobsCaller
 ) -> Response:
     """Take one message of JSON-RPC (streamable HTTP, without sessions) and answer it."""
-    _check_origin(request.headers.get("origin"), door)
+    check_origin(request, door)
     if check_accept_headers(request) != (True, True):
         detail = "Accept has to list application/json and text/event-stream"
         raise Refusal(406, "not_acceptable", detail, field="Accept")
     return Exchange(await request.body(), door.settings.max_body_bytes)
-
-
-def _check_origin(origin: str | None, door: Door) -> None:
-    """Refuse a web page that may not call, whatever its host's name leads to. Raises: Refusal."""
-    if origin is not None and not {"*", origin} & set(door.settings.cors_origins):
-        detail = f"SFUMATO_CORS_ORIGINS does not list {shown(origin)[:200]}"
-        raise Refusal(403, "forbidden_origin", detail, field="Origin")
 
 
 def refused(refusal: Refusal) -> Response:

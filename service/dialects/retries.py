@@ -18,7 +18,7 @@ import structlog
 from fastapi import Request
 from redis.asyncio import Redis
 
-from jobs.errors import JobsError
+from jobs.errors import JobsError, ResultExpired
 from jobs.redis.connection import ask
 from jobs.schema import JobRequest
 from service.api.caller import Caller
@@ -46,11 +46,12 @@ async def key_of_try(door: Door, caller: Caller, body: JobRequest, retries: int)
     digest = _digest(caller, body)
     name = door_key(door.settings, "tries", caller.tenant, digest)
     redis: Redis = door.limiter.redis
-    pipe = redis.pipeline(transaction=True)
-    pipe.incrby(name, 0 if retries else 1)
-    pipe.expire(name, REMEMBERED_S)
-    number, _ = await ask(pipe.execute())
-    return f"try-{digest}-{number}"
+    new = uuid.uuid4().hex
+    if not retries:
+        await ask(redis.set(name, new, ex=REMEMBERED_S))
+        return f"try-{new}"
+    first = await ask(redis.set(name, new, ex=REMEMBERED_S, nx=True, get=True))
+    return f"try-{new if first is None else first.decode()}"
 
 
 @contextlib.asynccontextmanager
@@ -79,6 +80,9 @@ async def key_until_answered(
         left = await request.is_disconnected()
     except Refusal as refusal:
         left = refusal.code == "not_ended"  # which asks for a retry
+        raise
+    except ResultExpired:
+        left = False  # another one draws it anew
         raise
     except JobsError:
         left = found is not None  # its job goes on

@@ -84,7 +84,7 @@ def test_the_example_of_its_documentation() -> None:
 
 
 def test_too_many_changes_are_refused() -> None:
-    with pytest.raises(ValueError, match=f"{MAX_BRACKETS + 1} brackets"):
+    with pytest.raises(ValueError, match=f"more than {MAX_BRACKETS} brackets"):
         prompt_schedule("[a|b]" * (MAX_BRACKETS + 1), 10)
     with pytest.raises(ValueError, match=f"{MAX_TEXTS + 1} texts"):
         prompt_schedule("|".join("abcdefghijklmnopq").join("[]"), 100)
@@ -93,13 +93,16 @@ def test_too_many_changes_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["(" * 4000, "[" * 2000 + "]" * 2000, "[a|" * 1000 + "]" * 1000, "[(" * 2000, "a:" * 2000],
-)
+    [
+        "(" * 4000, "[" * 2000 + "]" * 2000, "[a|" * 1000 + "]" * 1000, "[(" * 2000, "a:" * 2000,
+        "[" * 2000 + ")" * 2000, "(" * 2000 + ")" * 2000, "[a:" + "9" * 3990 + "x]",
+    ],
+)  # fmt: skip
 def test_no_prompt_takes_long(prompt: str) -> None:
     started = time.thread_time()
     with suppress(ValueError):
         prompt_schedule(prompt, 1000)
-    assert time.thread_time() - started < 1
+    assert time.thread_time() - started < 0.2
 
 
 @given(st.text("ab[]():|.123\\ ", max_size=40), st.integers(1, 30))
@@ -114,7 +117,7 @@ def test_any_text_has_a_meaning_at_every_step(prompt: str, steps: int) -> None:
 def test_a_request_says_what_brackets_mean() -> None:
     many = "[a|b]" * 33
     assert resolve(JobRequest(prompt=many), MODEL).prompt_syntax == "plain"
-    with pytest.raises(InvalidRequest, match="33 brackets change the prompt") as refused:
+    with pytest.raises(InvalidRequest, match="more than 32 brackets change the prompt") as refused:
         resolve(JobRequest(prompt="a", negative_prompt=many, prompt_syntax="a1111"), MODEL)
     assert refused.value.field == "negative_prompt"
     spec = resolve(JobRequest(prompt="[a|b]", prompt_syntax="a1111_mean"), MODEL)

@@ -74,7 +74,8 @@ class SlotAdmission:
             return [(request.steps, encode(prompt))]
         weighting = WEIGHTING[request.prompt_syntax]
         pieces = prompt_schedule(prompt, request.steps)
-        return [(piece.until, encode(piece.text, weighting)) for piece in pieces]
+        encoded = {text: encode(text, weighting) for text in {piece.text for piece in pieces}}
+        return [(piece.until, encoded[piece.text]) for piece in pieces]
 
 
 def _side_by_side(
@@ -88,9 +89,10 @@ def _side_by_side(
         yield conds[0][0], conds[0][1], unconds[0][1]
         return
     longest = max(len(each.embeddings) for _, each in (*conds, *unconds))
+    equal = {id(each): each.repeated(longest) for _, each in (*conds, *unconds)}
     for until in sorted({until for until, _ in (*conds, *unconds)}):
         cond, uncond = (
-            next(each for last, each in given if until <= last).repeated(longest)
+            equal[id(next(each for last, each in given if until <= last))]
             for given in (conds, unconds)
         )
         yield until, cond, uncond

@@ -194,15 +194,18 @@ class Engine:
     def _admit(self) -> None:
         """Make the calls from other threads and fill free slots.
 
-        Images that are being drawn do not wait for another one's prompt to be encoded.
+        Images that are being drawn do not wait for another one's prompt to be encoded, or where
+        nothing overlaps for those of one image a tick.
         """
         while self._calls:
             self._calls.popleft()()
+        here = 0
         while self._waiting and len(self._slots) < self._settings.slots:
             request, opened = self._waiting[0]
-            if self._slots and not opened.done():
+            if self._slots and (here or not opened.done()):
                 break
             self._waiting.popleft()
+            here += not self._overlap.overlaps
             try:
                 slot, refused = self._open(request, opened)
             except DiffusionError as error:

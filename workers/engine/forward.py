@@ -53,6 +53,11 @@ class Overlap:
         self._first: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether a call runs before its result is asked for."""
+        return self._pool is not None
+
     def submit(self, call: Callable[[], T], *, first: bool = False) -> Pending[T]:
         """Take a call. Thread-safe.
 

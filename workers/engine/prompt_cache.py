@@ -8,8 +8,8 @@ from diffusion.parts.weighted_prompt import Weighting
 
 Encode = Callable[[str, Weighting | None], Conditioning]
 
-BYTES_KEPT = 64 * 2**20
-"""280 prompts of SD 1.5, or 8 of FLUX.1 (512 tokens each)."""
+BYTES_KEPT = 128 * 2**20
+"""560 prompts of SD 1.5, 16 of FLUX.1 (512 tokens each), or all the texts of one that changes."""
 
 
 class PromptCache:

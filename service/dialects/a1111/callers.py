@@ -14,6 +14,7 @@ from service.door import Door
 
 MARK = "a1111"
 """In the metadata of its jobs: whose they are."""
+PAGES = 10
 CHOSEN_S = 30 * 86_400
 """How long a caller's choice of a model is remembered."""
 
@@ -54,9 +55,19 @@ def _choice(door: Door, caller: Caller) -> str:
 
 
 async def under_way(door: Door, caller: Caller) -> list[JobRecord]:
-    """Return the caller's jobs of this API that have not ended, running ones first."""
-    found: list[JobRecord] = []
-    for status in (JobStatus.RUNNING, JobStatus.QUEUED):
-        page = await door.store.list(tenant=caller.tenant, status=status, limit=100)
-        found += [r for r in page.records if r.spec.metadata.get(MARK) == mark(caller)]
-    return found
+    """Return the caller's jobs of this API that have not ended, running ones first.
+
+    They are of the newest thousand that wait, and that run.
+    """
+    found: dict[str, JobRecord] = {}
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING):  # one may begin in between
+        cursor: str | None = None
+        for _ in range(PAGES):
+            page = await door.store.list(
+                tenant=caller.tenant, status=status, limit=100, cursor=cursor
+            )
+            own = {r.id: r for r in page.records if r.spec.metadata.get(MARK) == mark(caller)}
+            found |= own
+            if (cursor := page.cursor) is None:
+                break
+    return sorted(found.values(), key=lambda record: record.status is not JobStatus.RUNNING)

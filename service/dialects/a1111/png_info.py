@@ -1,12 +1,13 @@
 """The text in an image."""
 
+import asyncio
 import base64
 import binascii
 from io import BytesIO
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel
 
 from service.api.caller import JobsCaller
@@ -16,8 +17,10 @@ from service.http.problem import Refusal
 
 router = APIRouter()
 
-MOST_PIXELS = 2**26
-"""Of an image whose text is read."""
+FORMATS = ("PNG", "WEBP", "JPEG", "AVIF")
+MOST_CHARS = 64 * 1024
+"""Of an image's texts."""
+EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 
 
 class Info(BaseModel):
@@ -34,20 +37,36 @@ async def png_info(body: Info, caller: JobsCaller) -> dict[str, Any]:
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refusal(422, "invalid_request", "image is not base64", field="image") from error
-    text, items = text_of(data)
+    text, items = await asyncio.to_thread(text_of, data)
     return {"info": text, "items": items, "parameters": {}}
 
 
 def text_of(data: bytes) -> tuple[str, dict[str, str]]:
-    """Return an image's parameters as text, and all of its texts. Raises: Refusal, 422."""
+    """Return an image's parameters as text, and all of its texts; no pixel is decoded.
+
+    Raises:
+        Refusal: 422, it is no image of ours or its texts are too long.
+    """
     try:
-        with Image.open(BytesIO(data)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise Refusal(422, "invalid_request", "the image is too large", field="image")
-            items = {str(k): v for k, v in image.info.items() if isinstance(v, str)}
-            exif = image.getexif().get_ifd(0x8769).get(0x9286, b"")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            found = dict(image.info)
+            items = {str(k): v for k, v in found.items() if isinstance(v, str)}
+            if "parameters" not in items and (text := _comment(found.get("exif"))):
+                items["parameters"] = text
+    except (Exception, Image.DecompressionBombError) as error:  # whatever a plugin raises
         raise Refusal(422, "invalid_request", "not an image", field="image") from error
-    if "parameters" not in items and isinstance(exif, bytes) and exif.startswith(b"UNICODE\0"):
-        items["parameters"] = exif[8:].decode("utf-16-be", "replace")
+    if sum(map(len, items.values())) > MOST_CHARS:
+        raise Refusal(422, "invalid_request", "the image's texts are too long", field="image")
     return items.get("parameters", ""), items
+
+
+def _comment(exif: object) -> str:
+    """Return the comment in Exif data, which is where WebP, JPEG and AVIF have the parameters."""
+    if not isinstance(exif, bytes):
+        return ""
+    read = Image.Exif()
+    read.load(exif)
+    comment = read.get_ifd(EXIF_IFD).get(USER_COMMENT, b"")
+    if not isinstance(comment, bytes) or not comment.startswith(b"UNICODE\0"):
+        return ""
+    return comment[8:].decode("utf-16-be", "replace")

@@ -1,15 +1,17 @@
 """How far a caller's jobs are, and their end."""
 
 import base64
+import contextlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
-from jobs.errors import NotBegun
+from jobs.errors import JobNotFound, NotBegun
 from service.api.caller import JobsCaller
 from service.dialects.a1111.callers import under_way
 from service.dialects.a1111.errors import ANSWERS
 from service.door import DoorDep
+from service.http.origin import check_origin
 
 router = APIRouter()
 
@@ -47,13 +49,14 @@ async def progress(
     }
 
 
-@router.post("/interrupt", responses=ANSWERS)
-@router.post("/skip", responses=ANSWERS)
+@router.post("/interrupt", dependencies=[Depends(check_origin)], responses=ANSWERS)
+@router.post("/skip", dependencies=[Depends(check_origin)], responses=ANSWERS)
 async def interrupt(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
     """End the caller's jobs of this API as far as they came; those that have not begun are over."""
     for record in await under_way(door, caller):
-        try:
-            await door.store.finish_now(record.id)
-        except NotBegun:
-            await door.store.cancel(record.id)
+        with contextlib.suppress(JobNotFound):  # deleted meanwhile
+            try:
+                await door.store.finish_now(record.id)
+            except NotBegun:
+                await door.store.cancel(record.id)
     return {}

@@ -1,5 +1,6 @@
 """Text to image."""
 
+import asyncio
 import base64
 import json
 import re
@@ -69,6 +70,10 @@ class TextToImage(BaseModel):
     override_settings: dict[str, Any] = {}
     alwayson_scripts: dict[str, Any] = {}
 
+    def shown(self) -> dict[str, Any]:
+        """Return it for the answer, without what was not looked at."""
+        return self.model_dump(exclude={*(self.model_extra or ()), "alwayson_scripts"})
+
     def check_served(self) -> None:
         """Refuse what would change the image and is not served. Raises: Refusal, 422."""
         for name, given in (self.model_extra or {}).items():
@@ -106,11 +111,12 @@ async def txt2img(
     except Refusal as refusal:
         if refusal.code != "not_drawn":
             raise
-        return {"images": [], "parameters": body.model_dump(), "info": json.dumps({})}
+        return {"images": [], "parameters": body.shown(), "info": json.dumps({})}
     files = [(await door.store.image(record.id, i.index)).data for i in record.images]
     images = [base64.b64encode(data).decode() for data in files] if body.send_images else []
-    about = json.dumps(_info(record, files, model), ensure_ascii=False)
-    return {"images": images, "parameters": body.model_dump(), "info": about}
+    texts = [(await asyncio.to_thread(text_of, data))[0] for data in files]
+    about = json.dumps(_info(record, texts, model), ensure_ascii=False)
+    return {"images": images, "parameters": body.shown(), "info": about}
 
 
 def _job(body: TextToImage, model: ModelEntry, caller: Caller) -> JobRequest:
@@ -139,7 +145,7 @@ def _job(body: TextToImage, model: ModelEntry, caller: Caller) -> JobRequest:
     )
 
 
-def _info(record: JobRecord, files: list[bytes], model: ModelEntry) -> dict[str, Any]:
+def _info(record: JobRecord, texts: list[str], model: ModelEntry) -> dict[str, Any]:
     """Return what is known of images, in the names that its clients read."""
     spec = record.spec
     seeds = [image.seed for image in record.images]
@@ -162,7 +168,7 @@ def _info(record: JobRecord, files: list[bytes], model: ModelEntry) -> dict[str,
         "sd_model_name": model.name,
         "sd_model_hash": model.sha256[:10],
         "index_of_first_image": 0,
-        "infotexts": [text_of(data)[0] for data in files],
+        "infotexts": texts,
         "job_id": record.id,
         "finished_early": record.finished_early,
         "warnings": [warning.detail for warning in record.warnings],

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRequest, OutputFormat
 from service.dialects.drawing import job_of
-from service.http.problem import Refusal
+from service.http.problem import Refusal, printable
 
 OWNERS = ("fal-ai", "sfumato")
 SIZES = {
@@ -34,7 +34,7 @@ def _size_of_name(given: object) -> object:
     if given not in SIZES:
         raise PydanticCustomError(
             "image_size", "'{given}' is neither a width and a height nor one of {names}",
-            {"given": given[:64], "names": ", ".join(SIZES)},
+            {"given": printable(given)[:64], "names": ", ".join(SIZES)},
         )  # fmt: skip
     width, height = SIZES[given]
     return Size(width=width, height=height)

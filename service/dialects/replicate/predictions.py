@@ -26,6 +26,8 @@ STATUSES: dict[JobStatus, Status] = {
 }
 HIDDEN = "hidden"
 """The version of a model that is not announced any more; Replicate says so of some of its own."""
+MOST_BYTES = 8 * 2**20
+"""Of a prediction's images that are sent as data."""
 BAR_CHARS = 10
 
 
@@ -110,9 +112,13 @@ def image_links(record: JobRecord, links: Links) -> list[str] | None:
 
 
 async def image_files(door: Door, record: JobRecord, links: Links) -> list[str] | None:
-    """Return URLs that clients open as files: links if they are ``https``, or else the data."""
+    """Return URLs that clients open as files: links if they are ``https``, or else the data.
+
+    Of many bytes there are links all the same.
+    """
     urls = image_links(record, links)
-    if urls is None or links.public_url.startswith("https:"):
+    total = sum(image.size_bytes for image in record.images)
+    if urls is None or links.public_url.startswith("https:") or total > MOST_BYTES:
         return urls
     try:
         return [await _data_url(door, record.id, image.index) for image in record.images]

@@ -1,12 +1,13 @@
 """A prediction's server-sent events: ``logs``, then ``output`` or ``error``, and ``done``."""
 
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import Literal
 
 import structlog
 from fastapi.sse import format_sse_event
 
-from jobs.errors import JobNotFound, StoreUnavailable
+from jobs.errors import JobNotFound, JobsError, StoreUnavailable
 from jobs.schema import JobRecord, JobStatus
 from service.dialects.drawing import events_in_time
 from service.dialects.replicate.predictions import failure, image_files, preamble, progress
@@ -26,10 +27,11 @@ async def frames(door: Door, record: JobRecord, links: Links) -> AsyncGenerator[
     last = BEGINNING
     yield _frame("logs", preamble(record), last)
     try:
-        async for event in events_in_time(door, record):
-            last = event.id
-            if event.kind == "progress":
-                yield _frame("logs", progress(event.data["step"], record), last)
+        async with aclosing(events_in_time(door, record)) as events:
+            async for event in events:
+                last = event.id
+                if event.kind == "progress":
+                    yield _frame("logs", progress(event.data["step"], record), last)
         record = await door.store.get(record.id)
         end = _end(record, await image_files(door, record, links), last)
     except JobNotFound:
@@ -39,6 +41,8 @@ async def frames(door: Door, record: JobRecord, links: Links) -> AsyncGenerator[
     except StoreUnavailable as error:
         log.warning("stream interrupted", reason=str(error))
         return
+    except JobsError as error:
+        end = _failed(str(error), last)
     for frame in end:
         yield frame
 

@@ -1,5 +1,6 @@
 """Weights and chunks of prompts, as AUTOMATIC1111 publishes what they mean."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ from transformers import CLIPTextModel
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.errors import PromptError
 from diffusion.model import Truncation
-from diffusion.parts.weighted_prompt import Chunker, Run, Weighting, weighted
+from diffusion.parts.weighted_prompt import (
+    Chunker,
+    Run,
+    Weighting,
+    apply_weights,
+    weighted,
+)
 from tests.layouts.pixels import ddpm
 from tests.layouts.unet_family import sd15, sdxl
 
@@ -51,6 +58,9 @@ def pairs(prompt: str) -> list[tuple[str | None, float]]:
         ("(a:-1)", [("a", -1.0)]),
         ("[a", [("a", 1 / 1.1)]),
         ("a) b] c:1.2)", [("a) b] c:1.2)", 1.0)]),
+        ("(a:99999)", [("a", 16.0)]),
+        ("(a:-1e9)", [("a:-1e9", 1.1)]),
+        (f"(a:{'9' * 400})", [("a", 16.0)]),
         ("(a:1.2.3)", [("a:1.2.3)", 1.1)]),
         ("a BREAK b", [("a", 1.0), (None, 1.0), ("b", 1.0)]),
         ("(a BREAK b:2)", [("a", 2.0), (None, 2.0), ("b", 2.0)]),
@@ -59,6 +69,12 @@ def pairs(prompt: str) -> list[tuple[str | None, float]]:
 )
 def test_brackets_weight_a_prompt(prompt: str, runs: list[tuple[str | None, float]]) -> None:
     assert pairs(prompt) == runs
+
+
+def test_spaces_take_no_time() -> None:
+    started = time.thread_time()
+    weighted(" " * 4000 + "x")
+    assert time.thread_time() - started < 0.1
 
 
 @given(st.text("ab()[]:1.2\\ ", max_size=60))
@@ -170,6 +186,11 @@ def test_weights_act_on_the_states_of_their_tokens(
     found = bundle.encode_prompt("ab (cd:1.4)", "mean")
     wanted = scaled * (plain.mean() / scaled.mean())
     torch.testing.assert_close(found.embeddings, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mean_of_zero_is_not_restored() -> None:
+    states, weights = torch.zeros(2, 3, 4), torch.full((1, 3), 1.1)
+    assert torch.isfinite(apply_weights(states, weights, "mean")).all()
 
 
 def test_a_model_without_text_weights_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from webuiapi import WebUIApi  # type: ignore[import-untyped]
 
 from jobs.redis.store import RedisStore
@@ -179,6 +180,28 @@ async def test_an_interrupted_job_that_has_not_begun_has_no_image(
         assert (await http.get(f"/v1/jobs/{other}")).json()["status"] == "queued"
 
 
+async def test_another_site_s_page_interrupts_nothing(webui: Called) -> None:
+    async with httpx.AsyncClient(base_url=webui.url + BASE) as http:
+        for route in ("/interrupt", "/skip"):
+            answer = await http.post(route, headers={"origin": "https://shop.example"})
+            assert (answer.status_code, answer.json()["error"]) == (403, "forbidden_origin")
+
+
+async def test_what_was_not_looked_at_is_not_sent_back(webui: Called, store: RedisStore) -> None:
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    fields = {"prompt": "a", "width": 64, "height": 64, "hr_prompt": deep, "infotext": "\ud800"}
+    async with (
+        httpx.AsyncClient(base_url=webui.url + BASE, timeout=20) as http,
+        drawing(store, lambda held: finish(store, held, png())),
+    ):
+        headers = {"content-type": "application/json"}
+        answer = await http.post("/txt2img", content=json.dumps(fields), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert "hr_prompt" not in answer.json()["parameters"]
+
+
 async def test_lists_and_options(webui: Called) -> None:
     assert await webui(lambda api: api.util_get_model_names()) == [
         (await webui(lambda api: api.get_options()))["sd_model_checkpoint"]
@@ -196,6 +219,24 @@ async def test_lists_and_options(webui: Called) -> None:
     assert (await webui(WebUIApi.get_embeddings))["loaded"] == {}
 
 
+def of_kind(kind: str, size: tuple[int, int] = (8, 8), **options: Any) -> bytes:
+    out = BytesIO()
+    Image.new("L", size).save(out, kind, **options)
+    return out.getvalue()
+
+
+def many_texts() -> bytes:
+    info = PngInfo()
+    for number in range(40):
+        info.add_text(f"k{number}", "a" * 60_000, zip=True)
+    return of_kind("PNG", pnginfo=info)
+
+
+BROKEN = (
+    b"no image", of_kind("PNG", (20_000, 20_000)), of_kind("ICO"), of_kind("DDS"), many_texts(),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("output_format", ["png", "webp", "jpeg", "avif"])
 async def test_the_text_of_an_image_is_read(webui: Called, output_format: str) -> None:
     values = json.loads(Image.open(BytesIO(encode_with_text())).info["sfumato"])
@@ -205,7 +246,7 @@ async def test_the_text_of_an_image_is_read(webui: Called, output_format: str) -
             body = {"image": prefix + base64.b64encode(data).decode()}
             answer = await http.post("/png-info", json=body)
             assert answer.json()["info"].startswith("a red apple\nSteps: 7")
-        for broken in ("", "!", base64.b64encode(b"no image").decode()):
+        for broken in ("", "!", *(base64.b64encode(each).decode() for each in BROKEN)):
             answer = await http.post("/png-info", json={"image": broken})
             assert answer.status_code == 422, broken
 

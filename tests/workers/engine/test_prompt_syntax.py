@@ -12,6 +12,7 @@ from diffusion.bundle.bundle import Bundle, load_bundle
 from tests.layouts.unet_family import sd15, sdxl
 from tests.parity.table import SEED, our_noise
 from tests.workers.harness import Bench, image_request, solo
+from workers.engine.admission import SlotAdmission
 from workers.engine.engine import EngineSettings
 from workers.engine.messages import Admitted, ImageRequest, Resume, Saved
 
@@ -83,6 +84,16 @@ def test_a_state_taken_up_at_any_row_ends_in_the_same_image(network: Bundle) -> 
     for saved in bench.of(Saved):
         resumed = replace(request, resume=Resume(saved.row, saved.state, saved.identity))
         assert np.array_equal(Bench(network, SETTINGS).draw(resumed)["job", 0], whole)
+
+
+def test_texts_that_take_turns_are_kept_once(network: Bundle) -> None:
+    admission = SlotAdmission(network)
+    request = image_request(
+        prompt_syntax="a1111", prompt=f"[a|{'b' * 90}]", negative_prompt="[c|d|e]", steps=60
+    )
+    slot, _ = admission.open(request)
+    kept = {id(each) for g in slot.guidances for each in (g.cond.embeddings, g.uncond.embeddings)}
+    assert (len(slot.guidances), len(kept)) == (60, 5)
 
 
 def test_what_is_cut_of_any_of_its_texts_is_reported(network: Bundle) -> None:
