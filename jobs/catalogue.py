@@ -98,7 +98,7 @@ class ModelEntry(BaseModel):
         "Only text is guided.",
     )
     prompt_syntaxes: tuple[PromptSyntax, ...] = Field(
-        ("plain",), description="What `prompt_syntax` may be."
+        ("plain",), description="The accepted values of `prompt_syntax`."
     )
     classes: Positive | None = Field(  # entries of former versions have none
         None,
@@ -161,7 +161,7 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
     if request.prompt_syntax not in model.prompt_syntaxes:
         raise InvalidRequest(
             "prompt_syntax",
-            f"this model has no prompt_syntax {request.prompt_syntax!r}; "
+            f"this model does not support prompt_syntax {request.prompt_syntax!r}; "
             f"available: {', '.join(model.prompt_syntaxes)}",
         )
     prompts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
@@ -270,7 +270,7 @@ def warnings(request: JobRequest, spec: JobSpec, model: ModelEntry) -> tuple[Job
         (
             spec.preview.every == 0 and not isinstance(spec.preview.in_short, int),
             WarningCode.PREVIEW_IGNORED,
-            "0 steps between previews disable them, so their of and size have no effect",
+            "0 steps between previews disables them, so of and size have no effect",
         ),
         (
             request.num_inference_steps is None and steps < model.default_steps,

@@ -84,30 +84,30 @@ PreviewOf = Literal["estimate", "sample"]
 
 
 class Previews(BoundedRequest):
-    """Which previews of its images a job sends."""
+    """Which previews a job sends."""
 
     every: int = Field(
         1,
         ge=0,
         le=MAX_STEPS,
         description="Steps between previews; 0 disables them. "
-        "They are also limited to a few a second.",
+        "They are also limited to a few per second.",
     )
     of: PreviewOf = Field(
         "estimate",
         description="What they show: the network's `estimate` of the finished image, or the noisy "
-        "`sample` that it is asked about.",
+        "`sample` itself.",
     )
     size: int | None = Field(
         None,
         ge=1,
         le=MAX_SIDE,
-        description="The most pixels of the longer side. Previews are scaled down to it, never up.",
+        description="Maximum length of the longer side, in pixels. Previews are never scaled up.",
     )
 
     @property
     def in_short(self) -> "int | Previews":
-        """The number of steps where it says everything, else these."""
+        """The number of steps if everything else is default, otherwise the object."""
         return self.every if self == Previews(every=self.every) else self
 
 
@@ -126,7 +126,7 @@ StepsOrPreviews = Annotated[
     ),
     PlainSerializer(lambda previews: previews.in_short, return_type=int | Previews),
 ]
-"""Previews, for which a number of steps may stand, as former versions know them."""
+"""Previews, or just the number of steps between them, as in former versions."""
 
 
 class JobRequest(BoundedRequest):
@@ -139,9 +139,9 @@ class JobRequest(BoundedRequest):
     negative_prompt: Prompt = Field("", description="What the image should not show.")
     prompt_syntax: PromptSyntax = Field(
         "plain",
-        description="What brackets in prompts mean: `plain`, nothing; `a1111`, weights, changes "
-        "between steps and prompts of any length, as in AUTOMATIC1111's web UI; `a1111_mean`, its "
-        "weights restore the mean of the prompt's states, too.",
+        description="How to read prompts: `plain`, as text; `a1111`, with brackets that weight or "
+        "change them and up to four chunks, as in AUTOMATIC1111's web UI; `a1111_mean`, likewise, "
+        "but weights also restore the mean of each chunk's states.",
     )
     num_inference_steps: int | None = Field(
         None, ge=1, le=MAX_STEPS, description="Sampling steps. Defaults to the model's."
@@ -174,7 +174,7 @@ class JobRequest(BoundedRequest):
         None,
         ge=0,
         le=MAX_SEED,
-        description="Picture i is the one that a job with `seed` + i draws alone. "
+        description="Image i is the one that a job of one image draws with `seed` + i. "
         "If absent, chosen at random, below 2^32, and returned.",
     )
     width: int | None = Field(
@@ -198,7 +198,7 @@ class JobRequest(BoundedRequest):
     )
     preview: StepsOrPreviews = Field(
         Previews(),
-        description="Which previews are sent; a number is that of steps between them.",
+        description="Which previews are sent; a number is the number of steps between them.",
         json_schema_extra={"default": 1},
     )
     output_format: OutputFormat = Field(
@@ -251,7 +251,7 @@ class JobSpec(BaseModel):
         return 1 if plain else 2
 
     def stored(self) -> str:
-        """Return it as JSON, without what version 1 does not know if that says nothing."""
+        """Return it as JSON, without fields unknown to version 1 that have their defaults."""
         plain = self.prompt_syntax == "plain"
         return self.model_dump_json(exclude={"prompt_syntax"} if plain else None)
 
@@ -261,20 +261,20 @@ class JobSpec(BaseModel):
 
 
 class ImageOrigin(BaseModel):
-    """What an image was drawn with, as the worker says that finished it."""
+    """How an image was made, according to the worker that finished it."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    worker: str = Field(description="With API keys, operators alone see its name.")
-    model_sha256: str = Field(description="As in `/v1/models`: of all files that matter.")
+    worker: str = Field(description="With API keys on, an alias for all but operators.")
+    model_sha256: str = Field(description="As in `/v1/models`.")
     backend: str = Field(description="`torch` (float32), `torch-bf16`, `onnx-fp32`, ….")
     device: str = Field(description="The GPU's name, or the processor's.")
-    deterministic: bool = Field(description="Its bytes do not depend on images drawn beside it.")
-    sampler_table_version: int = Field(
-        description="The version of the samplers' numbers and noise."
+    deterministic: bool = Field(description="Its bytes do not depend on other images in the batch.")
+    sampler_table_version: int = Field(description="The version of the sampler tables and noise.")
+    eta: float | None = Field(description="As used; null: the sampler has none.")
+    versions: dict[str, str] = Field(
+        description="Versions of Sfumato and its libraries, by package."
     )
-    eta: float | None = Field(description="As it was used; null: the sampler has none.")
-    versions: dict[str, str] = Field(description="Of Sfumato and the libraries, by package.")
 
 
 class ImageRecord(BaseModel):

@@ -1,4 +1,4 @@
-"""Watching a worker's batch: the worker publishes it while it is asked for."""
+"""Watching a worker's batch, which the worker publishes only while somebody asks."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,17 +17,17 @@ from service.resources.batch import BatchView, batch_view
 
 log = structlog.get_logger()
 ANSWER_S = 3.0
-"""For a worker to publish its first snapshot: it learns within a second that it is watched."""
+"""For a worker to publish its first snapshot: it notices within a second that it is watched."""
 LOOK_S = 0.1
 POLL_S = 0.25
-"""Between two looks of a stream: half of what lies between two snapshots."""
+"""A stream's polling interval: half of the interval between snapshots."""
 
 
 async def newest(door: Door, worker_id: str) -> Batch:
-    """Return what a worker does now, waiting for it to publish that.
+    """Return a worker's current batch, waiting for it to publish one.
 
     Raises:
-        Refusal: 404, there is no such worker; 503, it has not loaded its model, or does not answer.
+        Refusal: 404, there is no such worker; 503, its model is not loaded, or it does not respond.
     """
     worker = await _live(door, worker_id)
     if worker is None:
@@ -35,10 +35,10 @@ async def newest(door: Door, worker_id: str) -> Batch:
     until = monotonic() + ANSWER_S
     while (batch := await door.store.watch_batch(worker_id)) is None:
         if not worker.loaded:
-            detail = f"the worker has not loaded {shown(worker.model)}"
+            detail = f"worker {shown(worker_id)} has not loaded {shown(worker.model)}"
             raise Refusal(503, "worker_silent", detail, retry_after_s=5)
         if monotonic() > until:
-            detail = f"the worker {shown(worker_id)} has not answered within {ANSWER_S:g} s"
+            detail = f"worker {shown(worker_id)} has not responded within {ANSWER_S:g} s"
             raise Refusal(503, "worker_silent", detail, retry_after_s=1)
         await asyncio.sleep(LOOK_S)
     return batch
@@ -58,10 +58,10 @@ async def view(door: Door, batch: Batch, after: int | None) -> BatchView:
 
 
 async def frames(door: Door, batch: Batch, after: int | None) -> AsyncGenerator[bytes]:
-    """Yield each snapshot from ``batch`` on, with the changes since the one before.
+    """Yield each snapshot from ``batch`` on, with the changes since the previous one.
 
-    It ends with `gone` once the worker is, and without if the stream's time is over or the store is
-    away: the client connects again.
+    It ends with `gone` if the worker is gone, and without it if the stream's time is up or the
+    store is unavailable: then the client reconnects.
     """
     until = monotonic() + door.settings.max_stream_s
     try:
@@ -84,7 +84,7 @@ async def frames(door: Door, batch: Batch, after: int | None) -> AsyncGenerator[
 
 
 async def _next(door: Door, last: Batch, until: float) -> Batch | None:
-    """Return the next snapshot, None once the stream's time is over or the worker is gone."""
+    """Return the next snapshot; None once the stream's time is up or the worker is gone."""
     looked_at = monotonic()
     while monotonic() < until:
         await asyncio.sleep(POLL_S)

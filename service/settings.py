@@ -35,9 +35,9 @@ class ServiceSettings(JobsSettings):
     url_secrets: CommaSeparated[SecretStr] = Field((), validate_default=True)
     url_ttl_s: float = Field(3600.0, ge=1, le=7 * 86400)  # minimum lifetime of a signed link
     public_url: str = Field("", max_length=2048)  # base URL of links; default: paths on this host
-    # APIs of others that are served beside our own, with commas between; empty: none
+    # other APIs to serve besides Sfumato's own; empty: none
     dialects: CommaSeparated[DialectName] = get_args(DialectName)
-    # maximum of a request there that waits for its images; OpenAI's clients give up after 600
+    # longest that their requests wait for images; OpenAI's clients give up after 600
     dialect_wait_s: float = Field(3600.0, gt=0, le=86400)
     cors_origins: CommaSeparated[str] = ()  # origins whose pages may call the API; "*": any
     # addresses and networks whose X-Forwarded-* headers are trusted

@@ -61,8 +61,8 @@ class WorkerSettings(JobsSettings):
     slots: int = Field(20, ge=1, le=1024)  # pictures held at once
     # maximum rows per forward pass; 0: measured at start
     rows_per_tick: int = Field(0, ge=0, le=4096)
-    # pad every batch to one shape, so that a picture's bytes do not depend on others; above 4 rows
-    # it has a multiple of 4
+    # pad every batch to one shape, so that an image's bytes do not depend on others; a shape of
+    # more than 4 rows is a multiple of 4
     deterministic: bool = False
     # weight of waiting against shortest-first, per row served meanwhile; 0: none
     ageing: float = Field(0.25, ge=0)

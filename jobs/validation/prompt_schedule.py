@@ -1,7 +1,7 @@
-"""What a prompt says at each sampling step, in the syntax of AUTOMATIC1111's web UI.
+"""The text of a prompt at each sampling step, in the syntax of AUTOMATIC1111's web UI.
 
 ``[before:after:when]`` changes its text after a step, ``[a|b]`` at every step. Other brackets are
-left to the text encoder, and so is whatever is no such bracket: wrong syntax is text.
+left to the text encoder. Anything malformed is text.
 """
 
 import re
@@ -12,14 +12,14 @@ from typing import Literal
 from jobs.errors import InvalidRequest
 
 PromptSyntax = Literal["plain", "a1111", "a1111_mean"]
-"""The last differs from the second in how weights act on a prompt's states."""
+"""`a1111` and `a1111_mean` differ in how weights act on a prompt's states."""
 
 MAX_BRACKETS = 32
 """Of those in one prompt that change its text."""
 MOST_NESTED = 64
 """Brackets in one another; further ones are text."""
 MAX_TEXTS = 16
-"""That one prompt may become: each is encoded."""
+"""Distinct texts of one prompt, each of which is encoded."""
 TOKEN = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]+|\\", re.DOTALL)
 OPENING = {"]": "[", ")": "("}
 WHEN = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*")
@@ -53,10 +53,10 @@ class Bracket:
 
 
 def prompt_schedule(prompt: str, steps: int) -> tuple[Piece, ...]:
-    """Return what a prompt says over its steps; neighbours differ.
+    """Return the texts of a prompt over its steps; neighbours differ.
 
     Raises:
-        ValueError: it changes more often than is served.
+        ValueError: it has too many brackets or texts.
     """
     tree, brackets = _parsed(prompt)
     found: list[Piece] = []
@@ -67,7 +67,9 @@ def prompt_schedule(prompt: str, steps: int) -> tuple[Piece, ...]:
         found.append(Piece(step, text))
     texts = len({piece.text for piece in found})
     if texts > MAX_TEXTS:
-        raise ValueError(f"the prompt becomes {texts} texts, more than {MAX_TEXTS}")
+        raise ValueError(
+            f"the prompt changes between {texts} texts; at most {MAX_TEXTS} are allowed"
+        )
     return (*found[:-1], Piece(steps, found[-1].text))
 
 

@@ -31,7 +31,7 @@ _BATCHES: Responses = {
     200: {
         "description": (
             "`batch` (as `/v1/workers/{worker_id}/batch` returns it, with the changes since the "
-            "event before) twice a second, and `gone` {worker} once the worker is."
+            "previous event) twice a second, and `gone` {worker} once the worker is gone."
         ),
         "content": {
             "text/event-stream": {
@@ -111,7 +111,7 @@ async def get_batch(
 ) -> BatchView:
     """Return which images hold a worker's slots, and its last forward pass.
 
-    A worker publishes that only while it is asked: the first answer takes a second or two.
+    A worker publishes its batch only while somebody asks: the first response takes up to 2 seconds.
     """
     with door.listeners.listening(caller.holder):
         batch = await live_batch.newest(door, worker_id)
@@ -131,7 +131,7 @@ async def follow_batch(
     worker_id: str,
     last_event_id: Annotated[
         str | None,
-        Header(description="Continue with the changes after this event, a sequence number."),
+        Header(description="Resume with the changes after this event (a sequence number)."),
     ] = None,
 ) -> Response:
     """Stream a worker's batch, twice a second; each event's id is its `sequence`."""

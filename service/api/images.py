@@ -1,4 +1,4 @@
-"""A job's images, what made them, and its latest preview."""
+"""A job's images, their manifest, and the latest preview."""
 
 import hashlib
 from typing import Annotated
@@ -20,7 +20,7 @@ router = APIRouter(tags=["pictures"])
 CACHE = "private, max-age=3600, immutable"  # a finished image never changes
 _IMAGE: Responses = {
     200: {
-        "description": "The picture.",
+        "description": "The image.",
         "content": {
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "image/webp": {"schema": {"type": "string", "format": "binary"}},
@@ -34,7 +34,7 @@ _IMAGE: Responses = {
 
 @router.get(
     "/v1/jobs/{job_id}/images/{index}",
-    summary="Get a finished picture",
+    summary="Get a finished image",
     response_class=Response,
     responses={
         **_IMAGE,
@@ -45,12 +45,12 @@ _IMAGE: Responses = {
 async def get_image(
     door: DoorDep,
     job: ImagesJob,
-    index: Annotated[int, Path(ge=0, lt=MAX_IMAGES, description="The picture's number, from 0.")],
+    index: Annotated[int, Path(ge=0, lt=MAX_IMAGES, description="The image's number, from 0.")],
     if_none_match: Annotated[
         str | None, Header(description="ETags of the client's copies.")
     ] = None,
 ) -> Response:
-    """Return the bytes of a finished picture; 410 once it has expired."""
+    """Return the bytes of a finished image; 410 once it has expired."""
     kept = next((image for image in job.images if image.index == index), None)
     if kept and kept.sha256 and if_none_match is not None and not job.results_dropped:
         tag = entity_tag(kept.sha256)
@@ -61,7 +61,7 @@ async def get_image(
     except JobNotFound as error:
         if error.job_id == job.id:  # deleted meanwhile
             raise
-        detail = f"job {job.id} has no picture {index}"
+        detail = f"job {job.id} has no image {index}"
         raise Refusal(404, "not_found", detail) from error
     tag = entity_tag(image.record.sha256 or hashlib.sha256(image.data).hexdigest())
     headers = _headers(tag)
@@ -74,17 +74,17 @@ async def get_image(
 
 @router.get(
     "/v1/jobs/{job_id}/manifest",
-    summary="Get what made the pictures",
+    summary="Get a job's manifest: how its images were made",
     responses=problems(*GUARDED, 404, 409),
 )
 async def get_manifest(response: Response, job: OwnJob, links: CallerLinks) -> Manifest:
-    """Return an ended job's request, seeds, hashes, versions and worker, also of expired pictures.
+    """Return an ended job's request, seeds, hashes, versions and worker, even of expired images.
 
-    Post its `request` to `/v1/jobs` to draw them again. Where each `origin` is the same and
+    Post its `request` to `/v1/jobs` to draw them again. If every `origin` is the same and
     `deterministic`, so are the bytes.
     """
     if not job.status.ended:
-        raise Refusal(409, "not_ended", f"job {job.id} is {job.status}: it has no manifest yet")
+        raise Refusal(409, "not_ended", f"job {job.id} is {job.status} and has no manifest yet")
     response.headers["cache-control"] = "no-store"
     return manifest(job, links)
 
@@ -96,7 +96,7 @@ async def get_manifest(response: Response, job: OwnJob, links: CallerLinks) -> M
     responses={**_IMAGE, **problems(*GUARDED, 404)},
 )
 async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
-    """Return the latest preview: an estimate of the finished picture, or the noisy sample."""
+    """Return the latest preview: an estimate of the finished image, or the noisy sample."""
     found = await door.store.latest_preview(job.id)
     if found is None:
         raise Refusal(404, "not_found", f"job {job.id} has no preview")

@@ -222,7 +222,7 @@ async def cancel_job(door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
     responses=problems(*GUARDED, 404, 409),
 )
 async def finish_job(door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
-    """End a running job at its present step, with its estimates as its images.
+    """End a running job at its current step, with its estimates as its images.
 
     It succeeds within a moment, and `finished_early` says the step. A job that has ended stays as
     it is; one that has not begun has no estimate yet.
@@ -237,6 +237,6 @@ async def finish_job(door: DoorDep, job: OwnJob, links: CallerLinks) -> JobView:
     responses=problems(*GUARDED, 404),
 )
 async def delete_job(door: DoorDep, job_id: OwnJobId) -> Response:
-    """Cancel a job if needed, then delete it with its pictures and events."""
+    """Cancel a job if needed, then delete it with its images and events."""
     await door.store.delete(job_id)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""``sfumato completion``: what makes a shell complete commands and options."""
+"""``sfumato completion``: shell completion of commands and options."""
 
 from typing import Annotated, Literal
 
@@ -10,19 +10,19 @@ PROGRAM = "sfumato"
 VARIABLE = "_SFUMATO_COMPLETE"  # by which a shell asks for completions
 
 init = completion_init
-"""Lets the command line answer a shell that asks."""
+"""Makes the command line answer a shell that asks for completions."""
 
 
 def completion_command(
     shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="Your shell.")],
 ) -> None:
-    """Print the script with which a shell completes commands and options.
+    """Print the script that makes your shell complete commands and options.
 
-    bash: put `eval "$(sfumato completion bash)"` into ~/.bashrc
+    bash: add `eval "$(sfumato completion bash)"` to ~/.bashrc
 
-    zsh: put `eval "$(sfumato completion zsh)"` into ~/.zshrc, after `compinit`
+    zsh: add `eval "$(sfumato completion zsh)"` to ~/.zshrc, after `compinit`
 
-    fish: `sfumato completion fish >~/.config/fish/completions/sfumato.fish`
+    fish: run `sfumato completion fish >~/.config/fish/completions/sfumato.fish`
     """
     asked = {"prog_name": PROGRAM, "complete_var": VARIABLE, "shell": shell}
     print(get_completion_script(**asked))

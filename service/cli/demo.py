@@ -1,4 +1,4 @@
-"""``sfumato demo``: start the whole stack, draw a few pictures, stop everything."""
+"""``sfumato demo``: start the whole stack, draw a few images, stop everything."""
 
 import sys
 import time
@@ -41,7 +41,7 @@ def run(door: Door, out: Path, console: Console) -> int:
             console.print("stopping ...")
     failed = [drawing for drawing in drawings if drawing.job.status != "succeeded"]
     console.print(
-        f"{len(drawings) - len(failed)} pictures in {shown(out)}/, each with a strip of previews "
+        f"{len(drawings) - len(failed)} images in {shown(out)}/, each with a strip of previews "
         f"(*.steps.png); {time.monotonic() - began:.1f} s in all"
     )
     return 1 if failed else 0

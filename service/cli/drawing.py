@@ -56,7 +56,7 @@ class Drawing:
         return self.job.model_dump(mode="json") | {"files": [str(path) for path in self.files]}
 
     def follow(self, out: Path) -> None:
-        """Follow the job to its end and save its images."""
+        """Follow the job until it ends, and save its images."""
         for event in self.client.follow(self.job.id):
             if event.kind == "progress":
                 self.step, self.eta_s = event.step, event.eta_s
@@ -97,9 +97,9 @@ def draw(
     *,
     inline: bool = True,
 ) -> list[Drawing]:
-    """Submit all requests, follow them side by side, and save their images.
+    """Submit all requests, follow them concurrently, and save their images.
 
-    A Ctrl-C cancels the jobs.
+    Ctrl-C cancels the jobs.
 
     Raises:
         ClientError: a request was refused, or the door went away.
@@ -116,9 +116,9 @@ def draw(
 def follow(
     drawings: list[Drawing], out: Path, console: Console, *, inline: bool = True
 ) -> list[Drawing]:
-    """Follow jobs side by side to their ends, and save their images.
+    """Follow jobs concurrently until they end, and save their images.
 
-    ``inline``: show previews, if the terminal can.
+    ``inline``: show previews if the terminal can.
 
     Raises:
         ClientError: the door went away, or a job was deleted.

@@ -23,16 +23,16 @@ from service.client.client import Sfumato
 from service.client.views import JobStatus, JobView
 
 app = typer.Typer(no_args_is_help=True, help="List, show, watch, finish, cancel and delete jobs.")
-IdArgument = Annotated[str, typer.Argument(help="The job's id, as `sfumato jobs list` says.")]
+IdArgument = Annotated[str, typer.Argument(help="The job's id, from `sfumato jobs list`.")]
 IdsArgument = Annotated[list[str], typer.Argument(help="The jobs' ids.")]
 PROMPT_CHARS = 40
-PAGE = 100  # the most that the service gives at once
+PAGE = 100  # the maximum of the service
 
 
 @app.command("list")
 def list_command(
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs with this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="List at most this many.")] = 20,
     url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
@@ -123,7 +123,7 @@ def watch_command(
     inline: InlineOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch jobs take shape, and save their images; they go on after a Ctrl-C."""
+    """Watch jobs take shape and save their images; Ctrl-C leaves them running."""
     screen = console(stderr=as_json)
     with connected(url, api_key) as client:
         output_folder(out)
@@ -144,7 +144,7 @@ def finish_command(
     api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End running jobs at their present step, with their estimates as their images."""
+    """End running jobs at their current step, with their estimates as their images."""
     _each(jobs, url, api_key, Sfumato.finish, "ends now", as_json=as_json)
 
 
@@ -166,7 +166,7 @@ def delete_command(
     api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete jobs with their images, and cancel them if need be."""
+    """Delete jobs and their images, canceling those that have not ended."""
     _each(jobs, url, api_key, Sfumato.delete, "is deleted", as_json=as_json)
 
 
@@ -180,7 +180,7 @@ def _each(
     *,
     as_json: bool,
 ) -> None:
-    """Make a call for each job; say how one has ended if that is not as ``wanted``."""
+    """Make a call for each job; print the outcome, or how the job has ended if not ``wanted``."""
     with connected(url, api_key) as client:
         for job in jobs:
             found = call(client, job)

@@ -69,7 +69,7 @@ DoorOption = Annotated[Door, typer.Option(help="serve (Ray Serve) or uvicorn.")]
 
 @app.callback(epilog=LEGEND)
 def sfumato() -> None:
-    """Sfumato: text to pictures, step by step."""
+    """Sfumato: text to images, step by step."""
 
 
 class Stopped(BaseException):
@@ -112,7 +112,7 @@ def up(
         int, typer.Option(min=0, max=65535, help="Port of the door; 0 takes a free one.")
     ] = 8000,
     workers: Annotated[
-        int | None, typer.Option(min=0, max=1024, help="Worker processes; 1 unless given.")
+        int | None, typer.Option(min=0, max=1024, help="Worker processes; default 1.")
     ] = None,
     gpus: Annotated[
         str | None,
@@ -127,7 +127,7 @@ def up(
     slots: Annotated[
         int,
         typer.Option(
-            min=1, max=1024, envvar="SFUMATO_SLOTS", help="Pictures a worker holds at once."
+            min=1, max=1024, envvar="SFUMATO_SLOTS", help="Images a worker holds at once."
         ),
     ] = 20,
     door: DoorOption = "serve",
@@ -141,7 +141,9 @@ def up(
     try:
         with start_errors():
             if gpus and (workers is not None or autoscale):
-                raise StackError("--gpus says how many workers there are: leave out the others")
+                raise StackError(
+                    "--gpus sets the number of workers: leave out --workers and --autoscale"
+                )
             count, devices = 1 if workers is None else workers, devices_of(gpus) if gpus else ()
             options = StackOptions(data, host, port, count, autoscale, slots, door, model, devices)
             with running(options, report=_report) as stack:
@@ -164,26 +166,26 @@ def watch(stack: Stack) -> None:
 
 @app.command()
 def draw(
-    prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
+    prompt: Annotated[str, typer.Argument(help="What the image should show.")],
     steps: StepsOption = None,
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
     negative: NegativeOption = None,
     syntax: SyntaxOption = None,
     seed: SeedOption = None,
-    n: Annotated[int | None, typer.Option("--n", help="Number of pictures.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Number of images.")] = None,
     size: SizeOption = None,
     model: ModelOption = None,
     preview: Annotated[
-        PreviewOf | None, typer.Option(help="What to watch: the estimate or the noisy sample.")
+        PreviewOf | None, typer.Option(help="What previews show: the estimate or the noisy sample.")
     ] = None,
     url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("out"),
     inline: InlineOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a picture and watch it take shape; Ctrl-C cancels it."""
+    """Draw an image and watch it take shape; Ctrl-C cancels it."""
     fields = request_fields(
         steps=steps,
         sampler=sampler,
@@ -218,9 +220,9 @@ app.command("bench")(bench_command)
 @app.command()
 def demo(
     door: DoorOption = "serve",
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("out/demo"),
 ) -> None:
-    """Start everything, draw four pictures at once, stop everything."""
+    """Start everything, draw four images at once, stop everything."""
     stop_on_signals()
     try:
         with start_errors():

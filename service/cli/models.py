@@ -42,9 +42,9 @@ def models_command(
     api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A service's models, and those that are installed on this machine.
+    """List a service's models; manage those installed on this machine.
 
-    Without a command: those of the service, as `list` does.
+    Without a command, this lists the service's models, as `list` does.
     """
     if not has_verb(context):
         list_command(url, api_key, as_json)
@@ -54,7 +54,7 @@ def models_command(
 def list_command(
     url: UrlOption = DEFAULT_URL, api_key: ApiKeyOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the models that a service offers; `installed` lists those of this machine."""
+    """List the models that a service offers; `installed` lists those on this machine."""
     with connected(url, api_key) as client:
         models = [ModelView(**each.model_dump()) for each in client.models().models]
     if as_json:
@@ -187,7 +187,7 @@ def add_command(
 ) -> None:
     """Install a model in the directory of `SFUMATO_MODELS`.
 
-    Broken off, the same command resumes it. Only safetensors are downloaded.
+    If it is interrupted, the same command resumes it. Only safetensors are downloaded.
     """
     options = {
         "--name": name, "--vae": vae, "--variant": variant, "--sha256": sha256,
@@ -207,7 +207,7 @@ def installed_command() -> None:
 def show_command(
     model: Annotated[str, typer.Argument(help="An installed model's name, or a folder.")],
 ) -> None:
-    """Say what a model is: kind, schedule, size, memory, licence, source."""
+    """Describe a model: kind, schedule, size, memory, licence, source."""
     _here("show", "--", model)
 
 
@@ -227,7 +227,7 @@ def check_command(
 def remove_command(
     name: Annotated[str, typer.Argument(help="An installed model's name.")],
 ) -> None:
-    """Remove an installed model, or what is left of an addition that broke off."""
+    """Remove an installed model, or what an interrupted `add` left behind."""
     _here("remove", "--", name)
 
 
@@ -242,4 +242,4 @@ def forget_command(
     It uses the Redis of `SFUMATO_REDIS_URL`, or that of a running `sfumato up`.
     """
     canceled = in_store(RedisStore, data, lambda store: forget_model(store, name, cancel=cancel))
-    print(f"{shown(name)} forgotten" + (f", {canceled} jobs cancelled" if canceled else ""))
+    print(f"{shown(name)} forgotten" + (f", {canceled} jobs canceled" if canceled else ""))

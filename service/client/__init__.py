@@ -1,4 +1,4 @@
-"""The Python client of a Sfumato service, also a distribution of its own: ``sfumato-client``."""
+"""The Python client of a Sfumato service, also distributed by itself as ``sfumato-client``."""
 
 from .async_client import AsyncJob, AsyncSfumato
 from .client import Job, Sfumato

@@ -1,4 +1,4 @@
-"""The client of a door, for asyncio; ``client.py`` is the same without ``await``, made from this.
+"""The client of a door, for asyncio; ``client.py`` is generated from it, without ``await``.
 
 async with AsyncSfumato() as sfumato:
     result = await sfumato.generate("a red apple", num_inference_steps=20)
@@ -30,9 +30,9 @@ T = TypeVar("T")
 class AsyncSfumato:
     """Talks to one door. All methods raise :class:`ClientError`.
 
-    Requests are sent again for ``retry_s`` after connection errors, 429 and 503, waiting as long as
-    the door asks; 0 turns this off. None of them does anything twice: a submission keeps its
-    idempotency key. ``timeout_s`` bounds the wait for a connection and for each part of a response.
+    Requests are retried for ``retry_s`` after connection errors, 429 and 5xx, waiting as long as
+    the door asks; 0 turns this off. Retries are safe: a submission keeps its idempotency key.
+    ``timeout_s`` bounds the wait for a connection and for each part of a response.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class AsyncSfumato:
         key: str | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """Return the images of a new job, once it has ended; a notebook shows their previews.
+        """Submit a job, wait for it and return its images; a notebook shows previews meanwhile.
 
         Raises:
             JobFailed: it ended without images.
-            WaitTimeout: it has not ended in time, and goes on.
+            WaitTimeout: it has not ended in time; it continues.
         """
         job = await self.submit(prompt, key=key, **options)
         await job.wait(timeout_s)
@@ -88,8 +88,8 @@ class AsyncSfumato:
     ) -> "AsyncJob":
         """Submit a job; ``options`` are the fields of ``POST /v1/jobs``.
 
-        Each call has an idempotency key, which all of its attempts share: none makes a second job.
-        Pass your own ``key`` to be able to repeat the call itself.
+        All attempts of a call share an idempotency key, so they create one job. Pass your own
+        ``key`` to make repeating the call safe as well.
         """
         return AsyncJob(self, await self._call(routes.submit(prompt, key, options)))
 
@@ -98,7 +98,7 @@ class AsyncSfumato:
         return AsyncJob(self, await self.get(job_id))
 
     async def get(self, job_id: str) -> JobView:
-        """Return a job as it is now."""
+        """Return a job in its current state."""
         return await self._call(routes.get(job_id))
 
     async def jobs(
@@ -108,7 +108,7 @@ class AsyncSfumato:
         return await self._call(routes.jobs(status, limit, cursor))
 
     async def finish(self, job_id: str) -> JobView:
-        """End a running job at its present step, with its estimates as its images."""
+        """End a running job at its current step, with its estimates as its images."""
         return await self._call(routes.finish(job_id))
 
     async def cancel(self, job_id: str) -> JobView:
@@ -124,14 +124,14 @@ class AsyncSfumato:
         return await self._call(routes.image(job_id, index))
 
     async def preview(self, job_id: str) -> bytes | None:
-        """Return the bytes of the latest preview, None if there is none yet."""
+        """Return the bytes of the latest preview; None if there is none yet."""
         try:
             return await self._call(routes.preview(job_id))
         except NotFound:
             return None
 
     async def manifest(self, job_id: str) -> Manifest:
-        """Return what made the images of a job that has ended. Raises: Conflict."""
+        """Return an ended job's manifest: how its images were made. Raises: Conflict."""
         return await self._call(routes.manifest(job_id))
 
     async def models(self) -> ModelList:
@@ -139,7 +139,7 @@ class AsyncSfumato:
         return await self._call(routes.models())
 
     async def samplers(self) -> SamplerList:
-        """Return the samplers with the models that offer them."""
+        """Return the samplers, each with the models that offer it."""
         return await self._call(routes.samplers())
 
     async def workers(self) -> list[WorkerView]:
@@ -168,12 +168,12 @@ class AsyncSfumato:
     async def follow(
         self, job_id: str, after: str | None = None, *, timeout_s: float | None = None
     ) -> AsyncGenerator[JobEvent]:
-        """Yield a job's events until its result; an interrupted stream is resumed where it was.
+        """Yield a job's events until its result; an interrupted stream resumes where it broke off.
 
         Raises:
-            NotFound: the job does not exist, or was deleted meanwhile.
+            NotFound: the job does not exist, or has been deleted.
             StreamLost: the stream could not be resumed.
-            WaitTimeout: the job has not ended in time, and goes on.
+            WaitTimeout: the job has not ended in time; it continues.
         """
         reading = Following(job_id, after, timeout_s)
         while not reading.ended:
@@ -210,7 +210,7 @@ class AsyncSfumato:
 
 
 class AsyncJob:
-    """A job of a client; ``view`` is what was last heard of it."""
+    """A handle of a job; ``view`` is the job as last received."""
 
     def __init__(self, client: AsyncSfumato, view: JobView) -> None:
         self._client, self.view = client, view
@@ -241,13 +241,13 @@ class AsyncJob:
         return self.view
 
     async def images(self) -> tuple[Image, ...]:
-        """Return the images, once the job has ended. Raises: JobFailed, Gone."""
+        """Wait for the job if need be, and return its images. Raises: JobFailed, Gone."""
         view = self.view if self.view.status.ended else await self.wait()
         found = [Image(each, await self._client.image(view.id, each.index)) for each in drawn(view)]
         return tuple(found)
 
     async def finish(self) -> JobView:
-        """End the job at its present step, with its estimates as its images. Raises: Conflict."""
+        """End the job at its current step; its images are its estimates. Raises: Conflict."""
         self.view = await self._client.finish(self.id)
         return self.view
 

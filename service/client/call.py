@@ -1,4 +1,4 @@
-"""One request to a door, and how its response is read."""
+"""One request to a door, and how its response is parsed."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request; ``read`` makes of the response's body what the caller gets."""
+    """A request; ``read`` parses the response's body into the caller's result."""
 
     method: str
     path: str
@@ -23,21 +23,21 @@ class Call(Generic[T]):
     options: Mapping[str, Any] = field(default_factory=dict)  # of httpx: json, params, headers
 
     def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """Return the request. Raises: InvalidArgument, a value that JSON has not."""
+        """Return the request. Raises: InvalidArgument, a value that JSON cannot represent."""
         try:
             return http.build_request(self.method, self.path, **self.options)
         except (TypeError, ValueError) as error:  # NaN, half a surrogate pair, an object
             raise InvalidArgument(f"the request cannot be sent: {error}") from error
 
     def result(self, response: httpx.Response) -> T:
-        """Return what a response says. Raises: ProblemError, UnexpectedResponse."""
+        """Return the result in a response. Raises: ProblemError, UnexpectedResponse."""
         check(response)
         with understood(response):
             return self.read(response.content)
 
 
 def check(response: httpx.Response) -> None:
-    """Refuse what is no success. Raises: ProblemError, UnexpectedResponse."""
+    """Check that a response is a success. Raises: ProblemError, UnexpectedResponse."""
     if response.is_error:
         raise problem_error(response)
     if not response.is_success:
@@ -46,7 +46,7 @@ def check(response: httpx.Response) -> None:
 
 @contextlib.contextmanager
 def understood(response: httpx.Response) -> Iterator[None]:
-    """Refuse what no door says. Raises: UnexpectedResponse."""
+    """Turn parsing errors into a refusal of the response. Raises: UnexpectedResponse."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -55,7 +55,7 @@ def understood(response: httpx.Response) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reached(request: httpx.Request) -> Iterator[None]:
-    """Name the door that cannot be reached. Raises: ConnectionFailed."""
+    """Turn HTTPX's errors into one that names the door. Raises: ConnectionFailed."""
     try:
         yield
     except httpx.HTTPError as error:
@@ -69,4 +69,4 @@ def why(error: Exception) -> str:
 
 
 def _unexpected(response: httpx.Response) -> UnexpectedResponse:
-    return UnexpectedResponse(f"what answers at {shown(response.request.url)} is not Sfumato")
+    return UnexpectedResponse(f"the server at {shown(response.request.url)} is not Sfumato")

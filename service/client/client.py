@@ -1,4 +1,4 @@
-"""The client of a door; made from ``async_client.py`` by ``tests.service.client.sync_half``.
+"""The client of a door; generated from ``async_client.py`` by ``tests.service.client.sync_half``.
 
 with Sfumato() as sfumato:
     result = sfumato.generate("a red apple", num_inference_steps=20)
@@ -30,9 +30,9 @@ T = TypeVar("T")
 class Sfumato:
     """Talks to one door. All methods raise :class:`ClientError`.
 
-    Requests are sent again for ``retry_s`` after connection errors, 429 and 503, waiting as long as
-    the door asks; 0 turns this off. None of them does anything twice: a submission keeps its
-    idempotency key. ``timeout_s`` bounds the wait for a connection and for each part of a response.
+    Requests are retried for ``retry_s`` after connection errors, 429 and 5xx, waiting as long as
+    the door asks; 0 turns this off. Retries are safe: a submission keeps its idempotency key.
+    ``timeout_s`` bounds the wait for a connection and for each part of a response.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Sfumato:
         key: str | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """Return the images of a new job, once it has ended; a notebook shows their previews.
+        """Submit a job, wait for it and return its images; a notebook shows previews meanwhile.
 
         Raises:
             JobFailed: it ended without images.
-            WaitTimeout: it has not ended in time, and goes on.
+            WaitTimeout: it has not ended in time; it continues.
         """
         job = self.submit(prompt, key=key, **options)
         job.wait(timeout_s)
@@ -86,8 +86,8 @@ class Sfumato:
     def submit(self, prompt: str, *, key: str | None = None, **options: Unpack[Options]) -> "Job":
         """Submit a job; ``options`` are the fields of ``POST /v1/jobs``.
 
-        Each call has an idempotency key, which all of its attempts share: none makes a second job.
-        Pass your own ``key`` to be able to repeat the call itself.
+        All attempts of a call share an idempotency key, so they create one job. Pass your own
+        ``key`` to make repeating the call safe as well.
         """
         return Job(self, self._call(routes.submit(prompt, key, options)))
 
@@ -96,7 +96,7 @@ class Sfumato:
         return Job(self, self.get(job_id))
 
     def get(self, job_id: str) -> JobView:
-        """Return a job as it is now."""
+        """Return a job in its current state."""
         return self._call(routes.get(job_id))
 
     def jobs(
@@ -106,7 +106,7 @@ class Sfumato:
         return self._call(routes.jobs(status, limit, cursor))
 
     def finish(self, job_id: str) -> JobView:
-        """End a running job at its present step, with its estimates as its images."""
+        """End a running job at its current step, with its estimates as its images."""
         return self._call(routes.finish(job_id))
 
     def cancel(self, job_id: str) -> JobView:
@@ -122,14 +122,14 @@ class Sfumato:
         return self._call(routes.image(job_id, index))
 
     def preview(self, job_id: str) -> bytes | None:
-        """Return the bytes of the latest preview, None if there is none yet."""
+        """Return the bytes of the latest preview; None if there is none yet."""
         try:
             return self._call(routes.preview(job_id))
         except NotFound:
             return None
 
     def manifest(self, job_id: str) -> Manifest:
-        """Return what made the images of a job that has ended. Raises: Conflict."""
+        """Return an ended job's manifest: how its images were made. Raises: Conflict."""
         return self._call(routes.manifest(job_id))
 
     def models(self) -> ModelList:
@@ -137,7 +137,7 @@ class Sfumato:
         return self._call(routes.models())
 
     def samplers(self) -> SamplerList:
-        """Return the samplers with the models that offer them."""
+        """Return the samplers, each with the models that offer it."""
         return self._call(routes.samplers())
 
     def workers(self) -> list[WorkerView]:
@@ -164,12 +164,12 @@ class Sfumato:
     def follow(
         self, job_id: str, after: str | None = None, *, timeout_s: float | None = None
     ) -> Generator[JobEvent]:
-        """Yield a job's events until its result; an interrupted stream is resumed where it was.
+        """Yield a job's events until its result; an interrupted stream resumes where it broke off.
 
         Raises:
-            NotFound: the job does not exist, or was deleted meanwhile.
+            NotFound: the job does not exist, or has been deleted.
             StreamLost: the stream could not be resumed.
-            WaitTimeout: the job has not ended in time, and goes on.
+            WaitTimeout: the job has not ended in time; it continues.
         """
         reading = Following(job_id, after, timeout_s)
         while not reading.ended:
@@ -205,7 +205,7 @@ class Sfumato:
 
 
 class Job:
-    """A job of a client; ``view`` is what was last heard of it."""
+    """A handle of a job; ``view`` is the job as last received."""
 
     def __init__(self, client: Sfumato, view: JobView) -> None:
         self._client, self.view = client, view
@@ -236,13 +236,13 @@ class Job:
         return self.view
 
     def images(self) -> tuple[Image, ...]:
-        """Return the images, once the job has ended. Raises: JobFailed, Gone."""
+        """Wait for the job if need be, and return its images. Raises: JobFailed, Gone."""
         view = self.view if self.view.status.ended else self.wait()
         found = [Image(each, self._client.image(view.id, each.index)) for each in drawn(view)]
         return tuple(found)
 
     def finish(self) -> JobView:
-        """End the job at its present step, with its estimates as its images. Raises: Conflict."""
+        """End the job at its current step; its images are its estimates. Raises: Conflict."""
         self.view = self._client.finish(self.id)
         return self.view
 

@@ -1,4 +1,4 @@
-"""How the client reaches a door: a checked address and key, and no proxy to this machine."""
+"""Connections to a door: the address, the key and the proxies."""
 
 import ipaddress
 import os
@@ -21,11 +21,11 @@ def open_connection(
     timeout_s: float,
     transport: Any,
 ) -> H:
-    """Return an HTTP client of this kind for a door; ``url`` may have a path that leads to it.
+    """Return an HTTP client of this kind for a door; ``url`` may include a path.
 
-    Without an address or a key, those of ``SFUMATO_URL`` and ``SFUMATO_API_KEY`` are taken. Proxies
-    come from the environment (``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), except to loopback
-    addresses, which no proxy can reach: there ``direct`` makes the transport.
+    The address and the key default to ``SFUMATO_URL`` and ``SFUMATO_API_KEY``. Proxies come from
+    the environment (``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), except for loopback addresses,
+    which no proxy can reach: for those, ``direct`` makes the transport.
 
     Raises:
         InvalidArgument: the address, the key or a proxy of the environment is unusable.
@@ -36,7 +36,7 @@ def open_connection(
     try:
         return kind(base_url=address, headers=headers, timeout=timeout_s, transport=transport)
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise InvalidArgument(f"a proxy variable of the environment is unusable: {error}") from None
+        raise InvalidArgument(f"a proxy variable in the environment is unusable: {error}") from None
 
 
 def door_address(url: str | None) -> httpx.URL:
@@ -60,7 +60,7 @@ def _address(url: str, source: str = "") -> httpx.URL:
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
-    """Return the header for a key. Raises: InvalidArgument."""
+    """Return the header for an API key. Raises: InvalidArgument."""
     key, source = api_key, ""
     if key is None and (key := os.environ.get("SFUMATO_API_KEY") or None):
         source = " in SFUMATO_API_KEY"

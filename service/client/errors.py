@@ -1,18 +1,18 @@
-"""The errors of the client, by the problem that the door returned.
+"""The client's errors.
 
 ClientError
-├── InvalidArgument       an address, a key or a value cannot be sent; nothing was
+├── InvalidArgument       an address, a key or a value is invalid; nothing was sent
 ├── UnexpectedResponse    the address is not that of a door
 ├── ConnectionFailed      the door cannot be reached
 ├── StreamLost            an event stream could not be resumed
-├── WaitTimeout           a job has not ended in time; it goes on
+├── WaitTimeout           a job has not ended in time; it continues
 ├── JobFailed             a job failed, was canceled or expired; ``job`` says why
 └── ProblemError          the door refused the request; ``code`` and ``detail`` say why
-    ├── InvalidRequest    400, 413, 415, 422: the request has to change
+    ├── InvalidRequest    400, 413, 415, 422: the request must be changed
     ├── Unauthorized      401: the API key is missing or invalid
     ├── Forbidden         403: the API key lacks a scope
     ├── NotFound          404
-    ├── Conflict          409: the job's state does not allow it
+    ├── Conflict          409: the job's state does not allow the request
     ├── Gone              410: the image has expired
     ├── TooBusy           429: retry after ``retry_after_s``
     └── ServiceUnavailable  5xx
@@ -29,11 +29,11 @@ class ClientError(Exception):
 
 
 class InvalidArgument(ClientError, ValueError):
-    """An argument cannot be sent; nothing was."""
+    """An argument is invalid; nothing was sent."""
 
 
 class UnexpectedResponse(ClientError):
-    """The response is not one of a door."""
+    """The response is not from a door."""
 
 
 class ConnectionFailed(ClientError):
@@ -45,7 +45,7 @@ class StreamLost(ClientError):
 
 
 class WaitTimeout(ClientError, TimeoutError):
-    """A job has not ended in time; it goes on."""
+    """A job has not ended in time; it continues."""
 
 
 class JobFailed(ClientError):
@@ -67,12 +67,12 @@ class ProblemError(ClientError):
 
     @property
     def code(self) -> str:
-        """The stable identifier of what is wrong; ``docs/errors.md`` lists them."""
+        """The stable code of the problem; ``docs/errors.md`` lists them all."""
         return self.problem.code
 
     @property
     def detail(self) -> str:
-        """What is wrong, in a sentence."""
+        """The problem, in a sentence."""
         return self.problem.detail
 
     @property
@@ -82,12 +82,12 @@ class ProblemError(ClientError):
 
     @property
     def request_id(self) -> str | None:
-        """The identifier that the door's log has."""
+        """The id of the request in the door's log."""
         return self.problem.request_id
 
     @property
     def fields(self) -> tuple[FieldProblem, ...]:
-        """The invalid parts of the request, by name."""
+        """The invalid parts of the request."""
         return self.problem.errors
 
 
@@ -108,7 +108,7 @@ class NotFound(ProblemError):
 
 
 class Conflict(ProblemError):
-    """The job's state does not allow it."""
+    """The job's state does not allow the request."""
 
 
 class Gone(ProblemError):
@@ -138,7 +138,7 @@ _KINDS: dict[int, type[ProblemError]] = {
 
 
 def problem_error(answer: httpx.Response) -> ProblemError:
-    """Return the error for a response with a problem, or for one that is not the door's."""
+    """Return the error for a response, even if it has no problem details (from a proxy)."""
     status = answer.status_code
     try:
         problem = Problem.model_validate_json(answer.content)

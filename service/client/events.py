@@ -1,4 +1,4 @@
-"""The events of a job's stream, and how they are read from its bytes."""
+"""The events of a job's stream, and the parser of server-sent events."""
 
 import re
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ class _Event(View):
 
 
 class StatusEvent(_Event):
-    """The job as it is; the first event of a stream."""
+    """The job's current state; the first event of a stream."""
 
     kind: Literal["status"] = "status"
     job: JobView
 
 
 class ProgressEvent(_Event):
-    """Steps that are done."""
+    """The steps done so far."""
 
     kind: Literal["progress"] = "progress"
     step: int
@@ -36,7 +36,7 @@ class ProgressEvent(_Event):
 
 
 class PreviewEvent(_Event):
-    """An estimate of a finished image."""
+    """A preview: an estimate of the finished image, or the noisy sample."""
 
     kind: Literal["preview"] = "preview"
     image: int
@@ -46,7 +46,7 @@ class PreviewEvent(_Event):
 
 
 class ResultEvent(_Event):
-    """The job at its end; the last event."""
+    """The ended job; the last event."""
 
     kind: Literal["result"] = "result"
     job: JobView
@@ -57,12 +57,12 @@ _EVENT: TypeAdapter[JobEvent] = TypeAdapter(Annotated[JobEvent, Field(discrimina
 
 
 def job_event(kind: str, data: str, event_id: str) -> JobEvent | None:
-    """Return a frame as an event, None if it is of a kind to come. Raises: ValueError."""
+    """Return a frame as an event; None if its kind is unknown. Raises: ValueError."""
     if kind not in ("status", "progress", "preview", "result") or not data:
         return None
     fields: dict[str, Any] = from_json(data)
     attempt = fields.pop("attempt")
-    fields.pop("job", None)  # its id, which whoever follows it knows
+    fields.pop("job", None)  # its id, which the caller knows
     if kind in ("status", "result"):
         fields = {"job": fields}
     known = event_id if _ID.fullmatch(event_id) else None
@@ -71,9 +71,9 @@ def job_event(kind: str, data: str, event_id: str) -> JobEvent | None:
 
 @dataclass
 class Frames:
-    """Reads server-sent events from the pieces in which they come.
+    """Parses server-sent events incrementally.
 
-    Lines end as the standard says (LF, CR or both), not at U+2028 or where else Python ends them.
+    Lines end as the standard says (LF, CR or both), not at U+2028 or wherever else Python splits.
     """
 
     rest: bytes = b""
@@ -82,7 +82,7 @@ class Frames:
     event_id: str = ""
 
     def read(self, piece: bytes) -> Iterator[tuple[str, str, str]]:
-        """Yield kind, data and id of the events that this piece completes."""
+        """Yield the kind, data and id of each event that this piece completes."""
         *lines, self.rest = _LINE.split(self.rest + piece)
         for line in lines:
             if line:

@@ -1,4 +1,4 @@
-"""Where the reading of a job's stream stands: it is resumed after the last event that came."""
+"""The state of following a job's stream, which resumes after the last event received."""
 
 import time
 from collections.abc import Iterator
@@ -13,14 +13,13 @@ from .retries import PAUSES_S, pause_s
 from .routes import job_path
 
 BROKEN = (httpx.HTTPError, ServiceUnavailable, TooBusy)
-"""What a stream is resumed after."""
+"""Errors after which a stream is resumed."""
 
 
 class Following:
-    """One reader of a job's events, over all of its connections.
+    """Follows a job's events across reconnections.
 
-    With ``timeout_s`` it ends in time, which is seen at each event, at each keep-alive of the door
-    and when none came for that long.
+    ``timeout_s`` is checked at each event and keep-alive, and when none arrives for that long.
     """
 
     def __init__(self, job_id: str, after: str | None, timeout_s: float | None) -> None:
@@ -31,7 +30,7 @@ class Following:
         self._frames = Frames()
 
     def options(self, http: httpx.Client | httpx.AsyncClient) -> dict[str, Any]:
-        """Return what ``http.stream`` takes for the next connection. Raises: WaitTimeout."""
+        """Return the arguments of ``http.stream`` for the next connection. Raises: WaitTimeout."""
         left_s = self._left_s()
         reads_s = [each for each in (left_s, http.timeout.read) if each is not None]
         return {
@@ -43,15 +42,15 @@ class Following:
         }
 
     def opened(self, response: httpx.Response) -> None:
-        """Begin with a response, which has been read if it is an error.
+        """Start on a response; if it is an error, its body has been read.
 
         Raises:
             ProblemError: the job does not exist, or may not be seen.
-            UnexpectedResponse: this is no stream.
+            UnexpectedResponse: this is not an event stream.
         """
         check(response)
         self._frames = Frames()
-        self.ended = response.status_code == 204  # it has been read to its end before
+        self.ended = response.status_code == 204  # it has already been read to its end
         kind = response.headers.get("content-type", "").partition(";")[0]
         with understood(response):
             if not self.ended and kind != "text/event-stream":
@@ -61,8 +60,8 @@ class Following:
         """Yield the events that a piece of a response completes; ``ended`` after the result.
 
         Raises:
-            UnexpectedResponse: these are no events of a job.
-            WaitTimeout: the time is over.
+            UnexpectedResponse: these are not events of a job.
+            WaitTimeout: the time is up.
         """
         for kind, data, event_id in self._frames.read(piece):
             with understood(response):
@@ -81,11 +80,13 @@ class Following:
 
         Raises:
             StreamLost: there have been too many errors in a row.
-            WaitTimeout: the time is over.
+            WaitTimeout: the time is up.
         """
         left_s = self._left_s()
         if error is None:
-            return 0.0 if self.ended else PAUSES_S[0]  # let the door or another one start
+            return (
+                0.0 if self.ended else PAUSES_S[0]
+            )  # give the door, or another one, time to start
         if self._failures == len(PAUSES_S):
             raise StreamLost(f"lost the events of job {self._job_id}: {why(error)}") from error
         seconds = pause_s(error, self._failures)
@@ -96,6 +97,6 @@ class Following:
         if self._deadline is None or self.ended:
             return None
         if (left_s := self._deadline - time.monotonic()) <= 0:
-            detail = f"job {self._job_id} has not ended after {self._timeout_s:g} s; it goes on"
+            detail = f"job {self._job_id} has not ended after {self._timeout_s:g} s; it continues"
             raise WaitTimeout(detail)
         return left_s

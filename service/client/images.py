@@ -1,4 +1,4 @@
-"""Finished images: their bytes, files, and how a notebook shows them."""
+"""Finished images: their bytes, saving them, and showing them in notebooks."""
 
 import base64
 import html
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Image:
-    """A finished image: its ``view`` has the seed, the size and the type of the file ``data``."""
+    """A finished image: the bytes of its file, and a ``view`` with its seed, size and type."""
 
     view: ImageView
     data: bytes
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the file as it is, over what has this name; return its path. Raises: OSError."""
+        """Write the file, overwriting any of this name; return its path. Raises: OSError."""
         written = Path(path)
         written.write_bytes(self.data)
         return written
@@ -46,7 +46,7 @@ class Image:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a job has drawn."""
+    """A job and its images."""
 
     job: JobView
     images: tuple[Image, ...]

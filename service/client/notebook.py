@@ -1,4 +1,4 @@
-"""A job's progress in a notebook, with its previews as they come."""
+"""A job's progress and previews in a notebook."""
 
 import html
 import sys
@@ -13,8 +13,8 @@ Watch = Callable[[JobEvent], None]
 
 
 def watching(job: JobView) -> Watch:
-    """Return what shows a job's events where this runs in a notebook, and nothing elsewhere."""
-    ipython = sys.modules.get("IPython")  # whoever runs in a notebook has it
+    """Return a function that shows a job's events in a notebook, and ignores them elsewhere."""
+    ipython = sys.modules.get("IPython")  # always loaded in a notebook
     shell = None if ipython is None else ipython.get_ipython()
     return Progress(job).show if hasattr(shell, "kernel") else ignore
 
@@ -34,7 +34,7 @@ class Progress:
         self._handle = display(self, display_id=True)
 
     def show(self, event: JobEvent) -> None:
-        """Show what has changed; at the end the line alone stays."""
+        """Show what has changed; after the result, only the line remains."""
         if event.kind == "progress":
             self._step, self._total = event.step, event.total
         elif event.kind == "preview":

@@ -1,4 +1,4 @@
-"""When a request is sent again: after connection errors, 429 and 503, for a limited time."""
+"""When a request is retried: after connection errors, 429 and 5xx, for a limited time."""
 
 import time
 
@@ -28,7 +28,7 @@ class Retries:
         """Return the pause before the next attempt.
 
         Raises:
-            ClientError: that of the last attempt, if none is to follow.
+            ClientError: this one, if it is not transient or the time is up.
         """
         seconds = pause_s(error, self._failures)
         if not isinstance(error, TRANSIENT) or time.monotonic() + seconds > self._deadline:

@@ -1,4 +1,4 @@
-"""The calls of a door's API, by what they return."""
+"""The calls of a door's API."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ class PreviewOptions(TypedDict, total=False):
 
 
 class Options(TypedDict, total=False):
-    """What a job is asked for beside its prompt; those that are absent or None have their defaults.
+    """A job's options besides its prompt; those that are absent or None have their defaults.
 
-    The door's ``/docs`` has each field's meaning and bounds.
+    The door's ``/docs`` describes each field and its bounds.
     """
 
     model: str | None
@@ -77,7 +77,7 @@ def jobs(status: str | None, limit: int, cursor: str | None) -> Call[JobList]:
 
 
 def finish(job_id: str) -> Call[JobView]:
-    """End a running job at its present step."""
+    """End a running job at its current step."""
     return Call("POST", f"{job_path(job_id)}/finish", JobView.model_validate_json)
 
 
@@ -102,7 +102,7 @@ def preview(job_id: str) -> Call[bytes]:
 
 
 def manifest(job_id: str) -> Call[Manifest]:
-    """Get what made an ended job's images."""
+    """Get an ended job's manifest."""
     return Call("GET", f"{job_path(job_id)}/manifest", Manifest.model_validate_json)
 
 
@@ -127,5 +127,5 @@ def ready() -> Call[None]:
 
 
 def job_path(job_id: str) -> str:
-    """Return a job's path; an id from elsewhere never leads to another one."""
+    """Return a job's path; the id is escaped, so it cannot lead anywhere else."""
     return "/v1/jobs/" + quote(job_id, safe="").replace(".", "%2E")

@@ -1,4 +1,4 @@
-"""What a door returns, as far as this client reads it; what newer doors add is kept."""
+"""A door's responses, as far as this client knows them; fields of newer doors are kept."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -47,7 +47,7 @@ class Problem(View):
     code: str  # stable
     errors: tuple[FieldProblem, ...] = ()
     request_id: str | None = None
-    earliest_s: float | None = None  # the least deadline_s that could be met now
+    earliest_s: float | None = None  # the smallest deadline_s that could be met now
     quota_units: float | None = None  # the units that a tenant may have outstanding
 
 
@@ -64,7 +64,7 @@ class PreviewsView(View):
 
     every: int  # steps between them; 0: none
     of: str  # estimate or sample
-    size: int | None  # the most pixels of the longer side
+    size: int | None  # maximum pixels of the longer side
 
 
 class RequestView(View):
@@ -98,7 +98,7 @@ class ImageView(View):
 
     index: int
     url: str
-    seed: int  # with it the image is drawn alone
+    seed: int  # with it, a job of one image draws the same one
     width: int
     height: int
     content_type: str
@@ -148,7 +148,7 @@ class JobView(View):
     preview_url: str | None
     events_url: str
     attempts: int
-    finished_early: int | None = None  # the step at which its images were asked to end
+    finished_early: int | None = None  # the step at which it was ended early
     worker: str | None
     error: Problem | None
     warnings: tuple[WarningView, ...] = ()
@@ -157,20 +157,20 @@ class JobView(View):
 
 
 class OriginView(View):
-    """What drew an image."""
+    """How an image was made."""
 
     worker: str
     model_sha256: str
     backend: str
     device: str
-    deterministic: bool  # its bytes do not depend on images drawn beside it
+    deterministic: bool  # its bytes do not depend on other images in the batch
     sampler_table_version: int
-    eta: float | None  # as it was used
+    eta: float | None  # as used
     versions: dict[str, str]  # by package
 
 
 class DrawnImageView(View):
-    """An image's file in a manifest, and what drew it."""
+    """An image's file in a manifest, and how it was made."""
 
     index: int
     seed: int
@@ -183,14 +183,14 @@ class DrawnImageView(View):
 
 
 class Manifest(View):
-    """An ended job, and all that its images depend on."""
+    """An ended job, and everything that its images depend on."""
 
     id: str
     status: JobStatus
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    request: dict[str, Any]  # what draws the images again
+    request: dict[str, Any]  # the request that draws the images again
     images: tuple[DrawnImageView, ...]
     finished_early: int | None
     attempts: int

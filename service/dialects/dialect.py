@@ -1,4 +1,4 @@
-"""What makes up a dialect: its routes, and how an error looks to its clients."""
+"""A dialect: another service's API, with its routes and its shape of errors."""
 
 import re
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from service.http.problem import Refusal, printable
 
 @dataclass(frozen=True)
 class Dialect:
-    """An API of somebody else's."""
+    """Another service's API."""
 
     name: str  # as the settings call it
     router: APIRouter
-    # of requests whose errors have its shape, which `refused` gives; None: problems, as our own
+    # requests whose errors `refused` gives its own shape; None: problem details, as in our own API
     paths: re.Pattern[str] | None = None
     refused: Callable[[Refusal], Response] | None = None
 
 
 def json_error(refusal: Refusal, status: int, body: dict[str, Any]) -> Response:
-    """Return an error of a dialect's own shape."""
+    """Return an error in a dialect's own shape."""
     headers = {"cache-control": "no-store"} | refusal.headers
     return JSONResponse(body, status_code=status, headers=headers)
 

@@ -1,4 +1,4 @@
-"""What all dialects do with a request: make a job of it, wait, and look how it ended."""
+"""What all dialects do with a request: create a job, wait, and check how it ended."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ from service.resources.links import Links
 
 
 def job_of(fields: Mapping[str, Any]) -> JobRequest:
-    """Return the request of our own API with these fields; those that are None are left out.
+    """Return the equivalent request of our own API; fields that are None are left out.
 
     Raises:
-        RequestValidationError: a value is not accepted; its place is named as in our own API.
+        RequestValidationError: a value is invalid; fields are named as in our own API.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     try:
@@ -40,7 +40,7 @@ def job_of(fields: Mapping[str, Any]) -> JobRequest:
 async def drawn(
     door: Door, request: Request, caller: Caller, job: JobRequest, key: str | None
 ) -> JobRecord:
-    """Create a job, or find that of the key, and return it once it has succeeded.
+    """Create a job, or find the one with this key, and return it once it has succeeded.
 
     Raises:
         Refusal: it ended otherwise, or it takes too long.
@@ -62,10 +62,10 @@ async def streamed(
     key: str | None,
     frames: Callable[[JobRecord], AsyncGenerator[bytes]],
 ) -> Response:
-    """Create a job, or find that of the key, and return a stream of what is told of it.
+    """Create a job, or find the one with this key, and return a stream of its events.
 
     Raises:
-        Refusal: the caller has too many streams; there is no job then.
+        Refusal: the caller has too many streams; no job was created.
         JobsError: it cannot be served, or not now.
     """
     with door.listeners.listening(caller.holder):
@@ -81,7 +81,7 @@ async def streamed(
 
 
 async def events_in_time(door: Door, record: JobRecord) -> AsyncGenerator[Event]:
-    """Yield a job's events to its end. Raises: Refusal, it takes too long."""
+    """Yield a job's events until it ends. Raises: Refusal, it takes too long."""
     ends_at = monotonic() + door.settings.dialect_wait_s
     with door.following(record.id), door.counters.streams.track_inprogress():
         async with contextlib.aclosing(door.store.event_batches(record.id, None)) as batches:
@@ -97,7 +97,7 @@ async def events_in_time(door: Door, record: JobRecord) -> AsyncGenerator[Event]
 
 
 def check_ended(record: JobRecord) -> None:
-    """Raise what a client is told of a job without images. Raises: Refusal."""
+    """Refuse a job that has no images, or none yet. Raises: Refusal."""
     if record.status is JobStatus.SUCCEEDED:
         return
     if record.error is not None:
@@ -109,13 +109,13 @@ def check_ended(record: JobRecord) -> None:
 
 
 def not_ended(record: JobRecord) -> Refusal:
-    """Return the refusal of a request whose job goes on; a retry waits for the same one."""
-    detail = f"job {record.id} goes on: GET /v1/jobs/{record.id}"
+    """Return the refusal of a request whose job has not ended; a retry waits for the same job."""
+    detail = f"job {record.id} has not ended yet: see GET /v1/jobs/{record.id}"
     return Refusal(408, "not_ended", detail, retry_after_s=1)
 
 
 def absolute(request: Request, links: Links) -> Links:
-    """Return links that a client can open: by the host it called, if there is no public URL."""
+    """Return absolute links: on the host that the client called, if there is no public URL."""
     if links.public_url:
         return links
     return replace(links, public_url=str(request.base_url).rstrip("/"))

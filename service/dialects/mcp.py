@@ -1,6 +1,6 @@
-"""The Model Context Protocol, by which assistants call tools: this service's as four of them.
+"""The Model Context Protocol, through which assistants call tools: four of them draw here.
 
-The official SDK speaks the protocol; each message is a request of its own that any replica answers.
+The official SDK speaks the protocol; there are no sessions, so any replica answers any message.
 """
 
 import asyncio
@@ -55,16 +55,16 @@ Contents = list[types.ContentBlock]
 USUAL_WAIT_S = 50.0
 """Many clients give up on a call after a minute."""
 MOST_BYTES = 700_000
-"""Of the images in one answer: clients read a megabyte of base64 and text."""
+"""Of the images in one result: clients read at most a megabyte of base64 and text."""
 SHOWN = frozenset({"image/png", "image/jpeg", "image/webp"})
-"""What assistants look at."""
+"""Image types that assistants can display."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
 NUDGE = 0.001
-"""How far progress rises where no step was made: the protocol wants it to rise each time."""
+"""Added to the progress if no step was made: the protocol requires it to rise each time."""
 
 
 class Arguments(BaseModel):
-    """What a tool is called with; what is not known is refused."""
+    """A tool's arguments; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,34 +76,36 @@ class Waiting(Arguments):
         USUAL_WAIT_S,
         ge=0,
         le=86400,
-        description="Seconds to wait for the images. A job that takes longer goes on; the tool "
-        "`job` returns its images.",
+        description="Seconds to wait for the images. A job that takes longer continues; the tool "
+        "`job` returns its images later.",
     )
 
 
 class Drawing(Waiting):
-    """A job."""
+    """A job to submit."""
 
     prompt: str = Field(max_length=MAX_PROMPT_CHARS, description="What the image should show.")
     negative_prompt: str | None = Field(
         None, max_length=MAX_PROMPT_CHARS, description="What the image should not show."
     )
-    model: str | None = Field(None, description="A model that the tool `models` lists.")
-    width: int | None = Field(None, ge=8, le=4096, description="In pixels; else the model's own.")
-    height: int | None = Field(None, ge=8, le=4096, description="In pixels; else the model's own.")
+    model: str | None = Field(None, description="A model from the tool `models`.")
+    width: int | None = Field(None, ge=8, le=4096, description="Pixels; default: the model's.")
+    height: int | None = Field(None, ge=8, le=4096, description="Pixels; default: the model's.")
     num_inference_steps: int | None = Field(
-        None, ge=1, le=MAX_STEPS, description="Sampling steps; else the model's own."
+        None, ge=1, le=MAX_STEPS, description="Sampling steps; default: the model's."
     )
     guidance_scale: float | None = Field(
-        None, ge=1, le=30, description="How closely to follow the prompt; 1 is without guidance."
+        None, ge=1, le=30, description="How closely to follow the prompt; 1: no guidance."
     )
-    sampler: str | None = Field(None, description="A sampler of the model; else its own.")
+    sampler: str | None = Field(
+        None, description="One of the model's samplers; default: the model's."
+    )
     seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="The first image's; each further image has the next."
+        None, ge=0, le=MAX_SEED, description="Seed of the first image; image i has this plus i."
     )
     num_images: int = Field(1, ge=1, le=MAX_IMAGES)
     output_format: Literal["jpeg", "png", "webp"] = Field(
-        "jpeg", description="`png` and `webp` are lossless, and may be too large to be shown."
+        "jpeg", description="`png` and `webp` are lossless, and may be too large to be displayed."
     )
 
 
@@ -133,7 +135,7 @@ async def draw(context: Context, asked: Drawing) -> Contents:
 
 
 async def job(context: Context, asked: AwaitedJob) -> Contents:
-    """Return a job's images once it has ended, or say how far it is."""
+    """Return a job's images once it has ended, or its progress."""
     door, _, caller = _caller(context)
     record = await own_job(door, caller, await path_job_id(asked.job_id))
     with door.listeners.listening(caller.holder):
@@ -167,7 +169,7 @@ async def models(context: Context, asked: Arguments) -> Contents:
 
 @dataclass(frozen=True)
 class Served:
-    """A tool, what it is called with, and what runs."""
+    """A tool: its arguments and its function."""
 
     arguments: type[Arguments]
     run: Callable[[Context, Any], Awaitable[Contents]]
@@ -196,7 +198,7 @@ TOOLS = {
 
 
 def state(view: JobView) -> str:
-    """Return in one line how far a job is."""
+    """Return a job's progress in one line."""
     if view.status is JobStatus.QUEUED:
         place = "" if view.queue_position is None else f" at position {view.queue_position}"
         return f"job {view.id} is queued{place}"
@@ -204,7 +206,7 @@ def state(view: JobView) -> str:
 
 
 async def _followed(context: Context, record: JobRecord, wait_s: float) -> JobRecord:
-    """Report a job's progress until it ends, the time is up or the door closes; return it then.
+    """Report a job's progress until it ends, the time is up or the door closes; return the job.
 
     Raises:
         JobNotFound: it was deleted.
@@ -228,7 +230,7 @@ async def _followed(context: Context, record: JobRecord, wait_s: float) -> JobRe
 
 
 async def _result(context: Context, record: JobRecord) -> Contents:
-    """Return a job's images with a text about them, or say that it goes on.
+    """Return a job's images with a text about them, or say that it continues.
 
     Raises:
         Refusal: it ended without images.
@@ -236,7 +238,7 @@ async def _result(context: Context, record: JobRecord) -> Contents:
     """
     door, request, _ = _caller(context)
     if not record.status.ended:
-        text = f"{state(await door.view(record, door.links))}. It goes on; the tool job returns it."
+        text = f"{state(await door.view(record, door.links))}. Call the tool `job` for its images."
         return [types.TextContent(text=text)]
     check_ended(record)
     links = absolute(request, await links_of_caller(door, request))
@@ -253,14 +255,14 @@ async def _result(context: Context, record: JobRecord) -> Contents:
             encoded = base64.b64encode(data).decode()
             images.append(types.ImageContent(data=encoded, mime_type=each.content_type))
         else:
-            line += f" ({each.content_type} of {each.size_bytes} bytes: not shown here)"
+            line += f" ({each.content_type} of {each.size_bytes} bytes: not included)"
         lines.append(line)
     lines += [f"warning: {each.detail}" for each in record.warnings]
     return [*images, types.TextContent(text="\n".join(lines))]
 
 
 def _caller(context: Context) -> tuple[Door, Request, Caller]:
-    """Return the door that a call reached, its HTTP request, and who sent it."""
+    """Return the door that received a call, its HTTP request, and its caller."""
     request = context.request
     assert request is not None
     caller = request.state.caller
@@ -276,7 +278,7 @@ async def list_tools(
 
 
 async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-    """Run a tool; what is refused is a result that says why. Raises: MCPError, it is not there."""
+    """Run a tool; a refusal is a result that says why. Raises: MCPError, no such tool."""
     tool = TOOLS.get(params.name)
     if tool is None:
         detail = f"there is no tool {shown(params.name)!r}; available: {', '.join(TOOLS)}"
@@ -303,14 +305,14 @@ SERVER: Server[Any] = Server(
     "sfumato",
     title="Sfumato",
     version=version("sfumato"),
-    instructions="Draws images from text. `models` says what models there are and what they draw.",
+    instructions="Draws images from text. `models` lists the models and what they draw.",
     on_list_tools=list_tools,
     on_call_tool=call_tool,
 )
 
 
 class Exchange(Response):
-    """The answer to one message, as the SDK writes it; it takes along all that it has started."""
+    """The SDK's response to one message; it ends all that the SDK started for it."""
 
     def __init__(self, message: bytes, max_bytes: int) -> None:
         super().__init__()
@@ -318,7 +320,7 @@ class Exchange(Response):
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with JSON, or with a stream that ends with the result."""
+        """Respond with JSON, or with a stream that ends with the result."""
         read: list[Message] = [{"type": "http.request", "body": self._message}]
 
         async def received() -> Message:
@@ -340,7 +342,7 @@ _ANSWERS: Responses = {
             "text/event-stream": {"schema": {"type": "object"}},
         },
     },
-    202: {"description": "A notification was taken."},
+    202: {"description": "A notification was accepted."},
     **{status: _ERROR for status in (*GUARDED, 400, 404, 406, 408, 413, 415, 422, 500, 503)},
 }
 
@@ -358,7 +360,7 @@ async def exchange(
     """Take one message of JSON-RPC (streamable HTTP, without sessions) and answer it."""
     check_origin(request, door)
     if check_accept_headers(request) != (True, True):
-        detail = "Accept has to list application/json and text/event-stream"
+        detail = "Accept must list application/json and text/event-stream"
         raise Refusal(406, "not_acceptable", detail, field="Accept")
     return Exchange(await request.body(), door.settings.max_body_bytes)
 
@@ -373,7 +375,7 @@ def refused(refusal: Refusal) -> Response:
 
 
 def dialect() -> Dialect:
-    """Return the dialect; from then on the SDK logs no request and leaves the end to the door."""
+    """Return the dialect; stop the SDK from logging requests and from closing streams itself."""
     logging.getLogger("mcp").setLevel(logging.WARNING)
-    AppStatus.enable_automatic_graceful_drain = False  # it cuts streams off before their end
+    AppStatus.enable_automatic_graceful_drain = False  # it would cut streams off
     return Dialect("mcp", router, re.compile(r"/mcp"), refused)

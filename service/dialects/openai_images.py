@@ -40,18 +40,18 @@ MAX_N = 10
 MAX_PARTIALS = 3
 SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 STEPS_OF_QUALITY = {"low": 0.5, "high": 2.0, "hd": 2.0}
-"""Times the model's default number of steps; other qualities are that number."""
+"""Factors of the model's default number of steps; other qualities leave it as it is."""
 OURS = {"num_images": "n", "width": "size", "height": "size", "metadata": "user"}
-"""What its clients call our fields."""
+"""Our fields → OpenAI's names for them."""
 
 KINDS = {"authentication_error": 401, "permission_error": 403, "rate_limit_error": 429}
-"""Of errors, by status."""
+"""OpenAI's error types → statuses."""
 
 Quality = Literal["auto", "standard", "low", "medium", "high", "hd"]
 
 
 class ImageGeneration(BaseModel):
-    """The body of a request; other keys of OpenAI's are refused, not ignored."""
+    """The body of a request; OpenAI's other parameters are refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,15 +60,14 @@ class ImageGeneration(BaseModel):
     n: int | None = Field(None, ge=1, le=min(MAX_N, MAX_IMAGES))
     size: str | None = Field(None, description="`WIDTHxHEIGHT`, or `auto` for the model's own.")
     quality: Quality | None = Field(
-        None, description="`low` halves the model's default number of steps, `high` doubles it."
+        None,
+        description="`low` halves the model's default number of steps, `high` and `hd` double it.",
     )
     background: Literal["auto", "opaque"] | None = None
     moderation: Literal["auto", "low"] | None = None
     output_format: OutputFormat | None = None
     output_compression: Literal[100] | None = None
-    response_format: Literal["url", "b64_json"] | None = Field(
-        None, description="Both are given if it is absent."
-    )
+    response_format: Literal["url", "b64_json"] | None = Field(None, description="Default: both.")
     stream: bool | None = None
     partial_images: int | None = Field(None, ge=0, le=MAX_PARTIALS)
     user: str | None = Field(None, max_length=512)
@@ -79,11 +78,11 @@ class ImageGeneration(BaseModel):
     sampler: str | None = None
 
     def job(self, model: ModelEntry) -> JobRequest:
-        """Return the job that it asks for. Raises: Refusal, RequestValidationError."""
+        """Return the job to create. Raises: Refusal, RequestValidationError."""
         if self.stream and (self.n or 1) > 1:
             raise Refusal(400, "invalid_request", "n must be 1 with stream", field="n")
         if self.partial_images and not self.stream:
-            detail = "partial_images are sent with stream=true alone"
+            detail = "partial_images requires stream=true"
             raise Refusal(400, "invalid_request", detail, field="partial_images")
         steps = self.num_inference_steps or self._steps(model)
         given: dict[str, Any] = {
@@ -127,7 +126,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error as OpenAI's clients read it."""
+    """An error as OpenAI's clients expect it."""
 
     error: ErrorDetail
 
@@ -139,7 +138,7 @@ def _refusals(*statuses: int) -> Responses:
 
 _GENERATED: Responses = {
     200: {
-        "description": "The images, or with `stream` events until there is one.",
+        "description": "The images; with `stream`, events up to the finished image.",
         "content": {
             "application/json": {"schema": {"type": "object"}},
             "text/event-stream": {"schema": {"type": "object"}},
@@ -163,7 +162,7 @@ async def generate(
     links: CallerLinks,
     x_stainless_retry_count: Annotated[int, Header(ge=0)] = 0,
 ) -> Response:
-    """Draw images and answer with them, or stream estimates of one until it is done."""
+    """Draw images and return them, or stream estimates of one until it is finished."""
     job = body.job(await door.model(body.model))
     key = parse_key(request.headers.getlist("idempotency-key"))
     counts = "x-stainless-retry-count" in request.headers
@@ -198,7 +197,7 @@ async def _picture(
 
 
 async def _events(door: Door, body: ImageGeneration, record: JobRecord) -> AsyncGenerator[bytes]:
-    """Yield as many estimates as were asked for, spread over the steps, and the image."""
+    """Yield the requested number of estimates, spread over the steps, then the image."""
     wanted, sent = body.partial_images or 0, 0
     about = {
         "created_at": int(record.created_at),
@@ -250,7 +249,7 @@ USAGE = {
     "output_tokens": 0,
     "total_tokens": 0,
 }
-"""Clients expect it; nothing is counted in tokens here."""
+"""Clients expect it; tokens are not counted here."""
 
 
 def _frame(kind: str, data: dict[str, Any]) -> bytes:
@@ -276,12 +275,12 @@ def _error(refusal: Refusal) -> bytes:
     responses=_refusals(*GUARDED, 400, 408, 413),
 )
 async def refuse_edits(caller: JobsCaller) -> Response:
-    """Refuse what the service cannot do yet."""
-    raise Refusal(400, "not_supported", "images are generated from prompts alone here")
+    """Refuse what the service does not support."""
+    raise Refusal(400, "not_supported", "images are generated from prompts only")
 
 
 def error_body(refusal: Refusal) -> dict[str, Any]:
-    """Return an error as OpenAI's clients read it."""
+    """Return an error as OpenAI's clients expect it."""
     field = first_field(refusal)
     usual = "server_error" if refusal.status >= 500 else "invalid_request_error"
     kind = next((kind for kind, status in KINDS.items() if status == refusal.status), usual)
@@ -295,7 +294,7 @@ def error_body(refusal: Refusal) -> dict[str, Any]:
 
 
 def refused(refusal: Refusal) -> Response:
-    """Return a refusal as OpenAI's API sends it: what is wrong with a request is 400."""
+    """Return a refusal as OpenAI's API sends it: an invalid request is 400."""
     status = 400 if refusal.status == 422 else refusal.status
     response = json_error(refusal, status, error_body(refusal))
     if status == 500:  # a job that failed: the client would draw it again, twice

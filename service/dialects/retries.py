@@ -1,8 +1,8 @@
-"""Requests that a client repeats because it got no answer: they are given the same key again.
+"""Idempotency keys for clients that retry unanswered requests but send no key of their own.
 
-Some clients say which try a request is, and send no idempotency key. A first try of a body begins
-a new key for it, and the later ones take the latest key of the same caller and body. Others do not
-even say so: if one leaves before it is answered, the next equal request takes its key.
+Some clients number their attempts: the first attempt of a body starts a new key, and later ones get
+the latest key for the same caller and body. Others do not: if such a client disconnects before it
+is answered, the next identical request gets its key.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from service.http.problem import Refusal
 log = structlog.get_logger()
 
 REMEMBERED_S = 900
-"""Longer than clients go on trying."""
+"""Longer than clients keep trying."""
 UNANSWERED_S = 120
-"""In which a client repeats a request that was not answered."""
+"""For which a client may retry a request that was not answered."""
 NOTICE_S, POLL_S = 0.1, 0.02
-"""In which a door notices that a connection broke, as its client may be back before, and how often
-a request looks whether one like it did."""
+"""How long a request waits for the door to notice that an identical one has lost its connection,
+since its client may retry sooner, and how often it checks."""
 
 
 async def key_of_try(door: Door, caller: Caller, body: JobRequest, retries: int) -> str:
-    """Return the idempotency key of a request that has been tried ``retries`` times before.
+    """Return the idempotency key of a request that has been attempted ``retries`` times before.
 
     Raises:
         TransientStoreError: Redis is unavailable.
@@ -60,9 +60,9 @@ async def key_until_answered(
 ) -> AsyncIterator[str]:
     """Yield the idempotency key of a request that is answered at the end of the block.
 
-    It is that which the client has ``given``, or that of an equal request of the same caller whose
-    client left before, or a new one: equal requests that are all answered have keys of their own.
-    The request's body has to be read already.
+    It is the one that the client has ``given``, or that of an identical request by the same caller
+    that disconnected, or a new one: identical requests that are all answered get separate keys.
+    The request's body must have been read.
 
     Raises:
         TransientStoreError: Redis is unavailable.
@@ -95,7 +95,7 @@ async def key_until_answered(
 
 
 async def _unanswered(door: Door, name: str) -> str | None:
-    """Return the key of a request like this whose client has left, or leaves just now."""
+    """Return the key of an identical request whose client has disconnected, waiting briefly."""
     redis: Redis = door.limiter.redis
     ends_at = monotonic() + NOTICE_S
     while True:
@@ -107,7 +107,7 @@ async def _unanswered(door: Door, name: str) -> str | None:
 
 
 async def _keep(door: Door, name: str, key: str) -> None:
-    """Keep a key for the next request, before this one counts as over."""
+    """Keep a key for the next request, then count this one as over."""
     try:
         pipe = door.limiter.redis.pipeline(transaction=True)
         pipe.rpush(name, key)

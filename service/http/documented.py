@@ -14,7 +14,7 @@ _TEXTS = {
     404: "No such job, model or worker exists.",
     408: "The body did not arrive in time.",
     409: "The job is not in a state that allows it.",
-    410: "The picture has expired; the job's record remains.",
+    410: "The image has expired; the job's record remains.",
     413: "The body is too large.",
     414: "The path and query are too long.",
     415: "The body is not JSON.",

@@ -1,4 +1,4 @@
-"""A worker's batch as clients see it, with enough to animate it."""
+"""A worker's batch as clients see it, detailed enough to animate."""
 
 from datetime import datetime
 from typing import Annotated
@@ -16,26 +16,26 @@ def _to_microseconds(value: float) -> float:
 class BatchImageView(View):
     """An image that holds a slot."""
 
-    slot: int = Field(ge=0, description="Its own until it leaves.")
+    slot: int = Field(ge=0, description="The image keeps it until it leaves.")
     job: str
     image: int = Field(description="Index within its job.")
-    step: int = Field(description="Sampling steps finished.")
+    step: int = Field(description="Sampling steps done.")
     steps: int
-    rows: int = Field(description="Forward rows of one evaluation: 2 if it is guided, else 1.")
-    in_pass: bool = Field(description="The last forward pass has advanced it.")
+    rows: int = Field(description="Rows per evaluation: 2 with guidance, else 1.")
+    in_pass: bool = Field(description="Whether the last forward pass advanced it.")
     width: int
     height: int
     sampler: str
 
 
 class BatchChangeView(View):
-    """An image that has got a slot, or has left it."""
+    """An image that has taken or left a slot."""
 
     sequence: int
     kind: ChangeKind = Field(
         description=(
-            "`admitted` at its first step, `resumed` from a checkpoint; left as `preempted`, "
-            "`released` (drained, cancelled or taken over), `finished` or `failed`."
+            "Taken: `admitted` at its first step or `resumed` later. Left: `preempted`, "
+            "`released` (drained, canceled or taken over), `finished` or `failed`."
         )
     )
     slot: int
@@ -45,32 +45,34 @@ class BatchChangeView(View):
 
 
 class BatchView(View):
-    """What a worker's engine does now."""
+    """What a worker's engine is doing."""
 
     worker: str
     model: str
     at: datetime = Field(description="By the worker's clock.")
-    sequence: int = Field(description="Of the newest change; counts from 1 when a model is loaded.")
+    sequence: int = Field(
+        description="Number of the newest change; starts at 1 when the model is loaded."
+    )
     slots: int = Field(description="Images that the engine can hold.")
-    rows_per_tick: int = Field(description="Forward rows that a pass can have.")
+    rows_per_tick: int = Field(description="Maximum rows per forward pass.")
     tick: int = Field(description="Number of the last forward pass; 0 before the first.")
     tick_s: Annotated[float, AfterValidator(_to_microseconds)] = Field(
-        description="What that took; 0 while no image holds a slot."
+        description="Duration of that pass; 0 while no image holds a slot."
     )
-    rows: int = Field(description="Its forward rows; 0 while no image holds a slot.")
-    occupancy: float = Field(ge=0, description="`rows` over `rows_per_tick`.")
-    images: tuple[BatchImageView, ...] = Field(description="Those that hold slots, by slot.")
+    rows: int = Field(description="Rows of that pass; 0 while no image holds a slot.")
+    occupancy: float = Field(ge=0, description="`rows` divided by `rows_per_tick`.")
+    images: tuple[BatchImageView, ...] = Field(description="The images that hold slots, by slot.")
     changes: tuple[BatchChangeView, ...] = Field(
-        description="Those after the sequence number that was given, at most the newest 256."
+        description="Changes after the given sequence number; at most the newest 256."
     )
     totals: dict[ChangeKind, int] = Field(description="All changes so far, by kind.")
-    queued_jobs: int = Field(description="Jobs that wait for the model at any worker.")
+    queued_jobs: int = Field(description="Jobs that wait for the model, on any worker.")
 
 
 def batch_view(batch: Batch, queued_jobs: int, after: int | None) -> BatchView:
     """Return a batch with its changes after a sequence number.
 
-    A number that the worker has not reached is of an earlier load of the model: it counts as None.
+    A number that the worker has not reached predates a reload of the model, and counts as None.
     """
     known = 0 if after is None or after > batch.sequence else after
     return BatchView(

@@ -42,7 +42,7 @@ class Links:
         return self._link(job_id, LinkScope.EVENTS)
 
     def stream(self, job_id: str) -> str:
-        """Return the link to the job's events as Replicate's clients read them."""
+        """Return the link to the job's events in Replicate's format."""
         return self._link(job_id, LinkScope.EVENTS, "/replicate")
 
     def _link(self, job_id: str, scope: LinkScope, tail: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What made a job's images, to be kept with them and to draw them again."""
+"""How a job's images were made, to keep with them and to draw them again."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from service.resources.representations import (
 
 
 class Manifest(View):
-    """An ended job, and all that its images depend on."""
+    """An ended job, and everything that its images depend on."""
 
     id: str
     status: JobStatus
@@ -27,14 +27,14 @@ class Manifest(View):
     started_at: datetime | None
     finished_at: datetime | None
     request: dict[str, Any] = Field(
-        description="The request with all defaults filled in, but for its webhook: the body of a "
+        description="The request with all defaults filled in, without its webhook: a body for "
         "`POST /v1/jobs` that draws the images again."
     )
     images: tuple[ImageRecord, ...] = Field(
-        description="Their files, which may have expired: the manifest is kept as long as the job."
+        description="The image files; they may have expired, but the manifest is kept with the job."
     )
     finished_early: int | None = Field(
-        description="The step at which the images were asked to end; drawn again they are whole."
+        description="The step at which the job was ended early; drawn again, it runs to the last."
     )
     attempts: int
     error: Problem | None
@@ -61,7 +61,7 @@ def manifest(record: JobRecord, links: Links) -> Manifest:
 
 
 def request_of(record: JobRecord) -> dict[str, Any]:
-    """Return the body that asks for a job again, whatever the defaults are by then."""
+    """Return a body that submits the job again, whatever the defaults are by then."""
     request = record.spec.model_dump(mode="json", include=set(JobRequest.model_fields))
     if request["eta"] is None:
         used = (image.origin.eta for image in record.images if image.origin is not None)
@@ -70,7 +70,7 @@ def request_of(record: JobRecord) -> dict[str, Any]:
 
 
 def _image(image: ImageRecord, links: Links) -> ImageRecord:
-    """Return an image as its tenant sees it, who need not know the worker's host."""
+    """Return an image with the worker's name as the caller may see it."""
     if image.origin is None:
         return image
     origin = image.origin.model_copy(update={"worker": links.worker(image.origin.worker)})

@@ -53,7 +53,7 @@ class Problem(View):
 
 
 class ProgressView(View):
-    """A job's progress over all of its pictures."""
+    """A job's progress over all of its images."""
 
     step: int
     total: int
@@ -72,11 +72,13 @@ class WarningView(View):
 
 
 class ImageView(View):
-    """One finished picture."""
+    """One finished image."""
 
     index: int
     url: str
-    seed: int = Field(description="The job's `seed` + `index`: with it the picture is drawn alone.")
+    seed: int = Field(
+        description="The job's `seed` + `index`: a job of one image with it draws the same one."
+    )
     width: int
     height: int
     content_type: str
@@ -290,7 +292,7 @@ def webhook_view(record: WebhookRecord) -> WebhookView:
 
 
 def failure_view(record: JobRecord) -> Problem | None:
-    """Return why a job failed, None if it has not."""
+    """Return why a job failed; None if it did not."""
     if record.error is None:
         return None
     return Problem(

@@ -38,8 +38,8 @@ COMMAND_LINE = """## The command line and the Python client
 
 | variable | default | values | meaning |
 |---|---|---|---|
-| `SFUMATO_URL` | `http://127.0.0.1:8000` | text | address of the service |
-| `SFUMATO_API_KEY` |  | secret | API key that is sent to it |
+| `SFUMATO_URL` | `http://127.0.0.1:8000` | text | address of the service; the client only |
+| `SFUMATO_API_KEY` |  | secret | API key to send to it |
 """
 SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Every process", JobsSettings),

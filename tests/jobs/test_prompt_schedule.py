@@ -126,5 +126,5 @@ def test_a_request_says_what_brackets_mean() -> None:
 
 def test_a_model_that_cannot_weight_prompts_refuses_the_syntax() -> None:
     model = MODEL.model_copy(update={"prompt_syntaxes": ("plain",)})
-    with pytest.raises(InvalidRequest, match="no prompt_syntax 'a1111'; available: plain"):
+    with pytest.raises(InvalidRequest, match="not support prompt_syntax 'a1111'; available: plain"):
         resolve(JobRequest(prompt="a", prompt_syntax="a1111"), model)

@@ -81,8 +81,8 @@ async def test_a_worker_that_does_not_answer_is_said_to_be_silent(
     await store.announce_worker(worker(10.0))
     await store.announce_worker(replace(worker(10.0, "idle"), loaded=False))
     for path, reason in (
-        ("w/batch", "has not answered within"),
-        ("w/batch/events", "has not answered within"),
+        ("w/batch", "has not responded within"),
+        ("w/batch/events", "has not responded within"),
         ("idle/batch", "has not loaded toy"),
     ):
         answer = await http.get(f"/v1/workers/{path}")

@@ -1,1 +1,1 @@
-"""``sfumato bench``: a service under an open load."""
+"""``sfumato bench``: a service under open-loop load."""

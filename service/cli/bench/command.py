@@ -1,4 +1,4 @@
-"""The command: it sends the load and prints what was measured."""
+"""The command: send the load and print the figures."""
 
 import random
 from contextlib import ExitStack
@@ -31,16 +31,18 @@ def bench_command(
     url: Annotated[str, typer.Argument(help="The service's address.")],
     rate: Annotated[
         float,
-        typer.Option(min=0.001, max=1000.0, callback=finite, help="Jobs a second, on average."),
+        typer.Option(min=0.001, max=1000.0, callback=finite, help="Jobs per second, on average."),
     ],
     duration: Annotated[
         float | None,
-        typer.Option(min=0.1, max=LONGEST_S, callback=finite, help="Seconds in which jobs arrive."),
+        typer.Option(
+            min=0.1, max=LONGEST_S, callback=finite, help="Seconds for which jobs arrive."
+        ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="So many jobs instead.")
+        int | None, typer.Option(min=1, max=100_000, help="Number of jobs, instead of --duration.")
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Of every job.")] = "a red apple",
+    prompt: Annotated[str, typer.Option(help="The prompt of every job.")] = "a red apple",
     steps: StepsOption = None,
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
@@ -49,20 +51,20 @@ def bench_command(
     api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a service under an open load: jobs arrive at random times, whatever it does.
+    """Measure a service under open-loop load: jobs arrive at random, however busy it is.
 
-    Latencies count from when a job was due to its result. Ctrl-C cancels the jobs
-    in flight and prints what was measured until then.
+    Latencies run from the time a job was due to its result. Ctrl-C cancels the jobs
+    in flight and prints the figures so far.
     """
     if (duration is None) == (jobs is None):
-        raise typer.BadParameter("give one of them", param_hint="--duration or --jobs")
+        raise typer.BadParameter("give exactly one of them", param_hint="--duration or --jobs")
     request = request_fields(
         steps=steps, sampler=sampler, guidance=guidance, negative=None, size=size, model=model
     ) | {"prompt": prompt}
     draw = random.SystemRandom()
     with ExitStack() as stack:
         clients = [stack.enter_context(connected(url, api_key, retry_s=0)) for _ in range(CLIENTS)]
-        clients[0].models()  # an address or a key that is wrong ends the command here
+        clients[0].models()  # a wrong address or key ends the command here
         status = stack.enter_context(console(stderr=True).status(""))
         load, interrupted = Load(clients, request, status.update), False
         try:
@@ -79,8 +81,8 @@ def bench_command(
 
 
 def _print(found: Figures, rate: float) -> None:
-    print(f"{found.due} jobs in {found.elapsed_s:.1f} s, {rate:g} a second on average")
-    print(f"{found.succeeded} succeeded, {found.pictures_per_s:g} pictures a second")
+    print(f"{found.due} jobs in {found.elapsed_s:.1f} s, {rate:g} per second on average")
+    print(f"{found.succeeded} succeeded, {found.pictures_per_s:g} images per second")
     print_table(("", "mean", "p50", "p99", "max"), rows(found))
     for kind, number in {**found.refused, **found.failed}.items():
         print_error(f"{number} {'refused: ' if kind in found.refused else ''}{kind}")

@@ -1,4 +1,4 @@
-"""What a load measured: latencies, throughput, and what did not succeed."""
+"""The figures of a load: latencies, throughput and failures."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class Spread(BaseModel):
 
 
 class Figures(BaseModel):
-    """What a load measured."""
+    """The figures of a load."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,13 +32,13 @@ class Figures(BaseModel):
     succeeded: int
     refused: dict[str, int]  # by code
     failed: dict[str, int]  # by status; ``lost``: the service went away, ``not_sent``
-    latency_s: Spread | None  # of those that succeeded, from when they were due to their result
+    latency_s: Spread | None  # of successful jobs, from the time they were due to their result
     first_preview_s: Spread | None
     pictures_per_s: float
 
 
 def figures(samples: Sequence[Sample], elapsed_s: float) -> Figures:
-    """Return what the samples of a load say."""
+    """Return the figures of a load."""
     done = [sample for sample in samples if sample.succeeded]
     others = [sample for sample in samples if not sample.succeeded]
     return Figures(
@@ -54,7 +54,7 @@ def figures(samples: Sequence[Sample], elapsed_s: float) -> Figures:
 
 
 def spread(times: Iterable[float | None]) -> Spread | None:
-    """Return the mean and the percentiles of the times that are known, None if none is."""
+    """Return the mean and percentiles of the times that are not None; None if all are."""
     known = sorted(time for time in times if time is not None)
     if not known:
         return None
@@ -67,12 +67,12 @@ def spread(times: Iterable[float | None]) -> Spread | None:
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
-    """Return the least of the values that ``percent`` of them do not exceed (nearest rank)."""
+    """Return a percentile by the nearest-rank method."""
     return ascending[max(0, ceil(len(ascending) * percent / 100) - 1)]
 
 
 def rows(found: Figures) -> list[tuple[Any, ...]]:
-    """Return the latencies as rows of a table, a dash for those that were not measured."""
+    """Return the latencies as table rows, with dashes where there are none."""
     times = {"latency": found.latency_s, "first preview": found.first_preview_s}
     return [
         (name, *(("-",) * 4 if each is None else (f"{t:.3f} s" for _, t in each)))

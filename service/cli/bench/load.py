@@ -1,4 +1,4 @@
-"""Jobs that arrive as a Poisson process, whatever the service does with those before them."""
+"""An open-loop load: jobs arrive as a Poisson process, however many are still waiting."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ LAST_CALLS_S = 5.0
 
 @dataclass
 class Sample:
-    """A job of the load; times are seconds since it was due."""
+    """One job of the load; times are in seconds since it was due."""
 
     outcome: str = "lost"  # or its status, or the code of its refusal, or ``not_sent``
     refused: bool = False
@@ -29,16 +29,16 @@ class Sample:
 
     @property
     def succeeded(self) -> bool:
-        """Whether its pictures were drawn."""
+        """Whether its images were drawn."""
         return self.outcome == JobStatus.SUCCEEDED
 
 
 def arrivals(
     rate: float, draw: random.Random, *, duration_s: float | None = None, jobs: int | None = None
 ) -> Iterator[float]:
-    """Yield the times of a Poisson process with ``rate`` events a second, from 0 on.
+    """Yield the times of a Poisson process with ``rate`` events per second, starting at 0.
 
-    Until ``duration_s``, or as many as ``jobs``.
+    It ends after ``duration_s``, or after ``jobs`` events.
     """
     at = 0.0
     for number in count():
@@ -49,7 +49,7 @@ def arrivals(
 
 
 class Load:
-    """An open load: a job is sent when it is due, not when another has ended."""
+    """An open-loop load: a job is sent when it is due, not when another has ended."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Load:
         request: dict[str, Any],
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """The clients share the jobs, which all have the same request; ``report`` hears of them."""
+        """Spread jobs with the same request over the clients; ``report`` gets status lines."""
         self._report = report
         self._clients = clients
         self._request = request
@@ -69,11 +69,11 @@ class Load:
 
     @property
     def in_flight(self) -> int:
-        """How many jobs have been sent and not ended."""
+        """How many jobs have been sent and have not ended."""
         return sum(not future.done() for future in self._sending)
 
     def run(self, times: Iterator[float]) -> None:
-        """Send jobs at these times and wait for their ends. A Ctrl-C cancels those in flight."""
+        """Send jobs at these times and wait for them to end. Ctrl-C cancels those in flight."""
         began = monotonic()
         try:
             with canceled_on_interrupt(self._clients[0], self._open):

@@ -1,1 +1,1 @@
-"""``sfumato grid``: two parameters against each other, in one picture."""
+"""``sfumato grid``: compare two parameters in one grid of images."""

@@ -1,4 +1,4 @@
-"""The axes of a grid: a parameter and its values, as they are given and as jobs have them."""
+"""The axes of a grid: parsing them, and applying their values to jobs."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ PARAMETERS: dict[str, tuple[str, Callable[[str], Value]]] = {
     "seed": ("seed", _whole),
     "steps": ("num_inference_steps", _whole),
 }
-"""What can be varied: the field of a job, and how its values are read."""
+"""What can be varied: the field of a job, and how its values are parsed."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What stands beside each row or above each column."""
+        """The labels of its rows or columns."""
         return [self.label(value) for value in self.values]
 
     def label(self, value: Value) -> str:
-        """Return what a value is called in the picture and in messages."""
+        """Return the label of a value in the image and in messages."""
         text = value_text(value)
         return text if self.name in ("", "prompt") else f"{self.name} {text}"
 
     def applied(self, request: dict[str, Any], value: Value) -> dict[str, Any]:
-        """Return a request with one of the values; in a prompt it stands for ``{x}`` or ``{y}``."""
+        """Return a request with one of the values; in a prompt it replaces ``{x}`` or ``{y}``."""
         if not self.name:
             return request
         if self.name == "prompt":
@@ -66,30 +66,30 @@ class Axis:
 
     @property
     def placeholder(self) -> str:
-        """What stands in a prompt for this axis' value."""
+        """What this axis' value replaces in a prompt."""
         return f"{{{self.place}}}"
 
 
 def value_text(value: Value) -> str:
-    """Return a value as people write it."""
+    """Return a value as text."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_axis(place: str, text: str | None) -> Axis:
-    """Return the axis of ``NAME=VALUE,VALUE,…``; quotes hold a value with commas together.
+    """Return the axis of ``NAME=VALUE,VALUE,…``; quote a value that contains a comma.
 
     Raises:
-        typer.BadParameter: the parameter or a value is not one.
+        typer.BadParameter: the parameter or a value is invalid.
     """
     if text is None:
         return Axis(place)
     name, equals, given = text.partition("=")
     if not equals or name not in PARAMETERS:
         known = ", ".join(PARAMETERS)
-        raise _bad(place, f"{name!r} cannot be varied; give NAME=VALUE,VALUE,… with one of {known}")
+        raise _bad(place, f"{name!r} cannot be varied; use NAME=VALUE,VALUE,… with one of {known}")
     values = [_value(place, name, each) for each in next(csv.reader([given])) or [""]]
     if len(set(values)) < len(values):
-        raise _bad(place, f"{given!r} has a value twice")
+        raise _bad(place, f"{given!r} repeats a value")
     return Axis(place, name, tuple(values))
 
 
@@ -99,20 +99,20 @@ def _value(place: str, name: str, text: str) -> Value:
             raise ValueError
         return PARAMETERS[name][1](text.strip())
     except ValueError:
-        raise _bad(place, f"{text!r} is not a value of {name}") from None
+        raise _bad(place, f"{text!r} is not a valid value of {name}") from None
 
 
 def check_axes(axes: Sequence[Axis], prompt: str, given: Mapping[str, Any]) -> None:
-    """Refuse axes that do not fit each other, the prompt, or the fields that are given.
+    """Refuse axes that conflict with each other, the prompt, or the fields that are given.
 
     Raises:
-        typer.BadParameter: the message says which of them.
+        typer.BadParameter: they do; the message says how.
     """
     if len({axis.name for axis in axes}) < len(axes) and axes[0].name != "prompt":
-        raise _bad(axes[1].place, f"{axes[1].name} is on --{axes[0].place} already")
+        raise _bad(axes[1].place, f"{axes[1].name} is already on --{axes[0].place}")
     for axis in axes:
         if axis.name and given.get(PARAMETERS[axis.name][0]) is not None:
-            raise _bad(axis.place, f"{axis.name} is either varied or given by --{axis.name}")
+            raise _bad(axis.place, f"vary {axis.name} or give --{axis.name}, not both")
         if axis.name == "prompt" and axis.placeholder not in prompt:
             raise _bad(axis.place, f"the prompt has no {axis.placeholder} for its values")
 

@@ -1,4 +1,4 @@
-"""The cells of a grid: a job each, submitted together and followed side by side."""
+"""The cells of a grid: one job each, submitted together and followed concurrently."""
 
 from collections.abc import Sequence
 from concurrent.futures import wait
@@ -19,7 +19,7 @@ FRAME_S = 0.2
 
 @dataclass
 class Cell:
-    """A job of the grid, and what came of it."""
+    """A job of the grid, and its outcome."""
 
     x: Value
     y: Value
@@ -30,7 +30,7 @@ class Cell:
 
     @property
     def status(self) -> str:
-        """How it ended: the job's status, or ``refused`` or ``lost`` for want of one."""
+        """How it ended: the job's status, ``refused``, or ``lost`` if the status is unknown."""
         if self.job is None:
             return "refused"
         return "lost" if self.error is not None else str(self.job.status)
@@ -53,7 +53,7 @@ class Cell:
             self.error = error
 
     def follow(self, client: Sfumato) -> None:
-        """Wait for the job's end and fetch its image; what goes wrong is the cell's error."""
+        """Wait for the job's end and fetch its image; a failure is the cell's error."""
         assert self.job is not None
         try:
             self.job = client.wait(self.job.id)
@@ -73,10 +73,10 @@ def cells_of(x: Axis, y: Axis, request: dict[str, Any]) -> list[Cell]:
 
 
 def draw_cells(client: Sfumato, cells: Sequence[Cell], console: Console) -> None:
-    """Draw all cells; each says what came of it. A Ctrl-C cancels the jobs.
+    """Draw all cells; each records its own outcome. Ctrl-C cancels the jobs.
 
     Raises:
-        ClientError: no job was accepted; it is the first refusal.
+        ClientError: no job was accepted; this is the first refusal.
     """
     ids: list[str] = []
     with canceled_on_interrupt(client, ids):

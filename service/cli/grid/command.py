@@ -1,4 +1,4 @@
-"""The command: it draws the cells, lists them, and writes one picture of all."""
+"""The command: draw the cells, list them, and write one image of them all."""
 
 import json
 import secrets
@@ -49,18 +49,21 @@ from service.cli.shared.terminal import (
 )
 
 MOST_CELLS = 64
-COLUMNS = 72  # of the picture in a terminal
+COLUMNS = 72  # of the image in a terminal
 VARIED = "NAME=VALUE,VALUE,…"
 
 
 def grid_command(
     prompt: Annotated[
-        str, typer.Argument(help="What the pictures show; {x} and {y} stand for varied parts.")
+        str,
+        typer.Argument(help="What the images should show; {x} and {y} mark the parts that vary."),
     ],
     x: Annotated[
         str, typer.Option("--x", metavar=VARIED, help=f"Columns: {', '.join(PARAMETERS)}.")
     ],
-    y: Annotated[str | None, typer.Option("--y", metavar=VARIED, help="Rows, likewise.")] = None,
+    y: Annotated[
+        str | None, typer.Option("--y", metavar=VARIED, help="Rows, in the same way.")
+    ] = None,
     steps: StepsOption = None,
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
@@ -71,14 +74,14 @@ def grid_command(
     model: ModelOption = None,
     url: UrlOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for the image.")] = Path("out"),
     inline: InlineOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw two parameters against each other, as one picture; Ctrl-C cancels its jobs.
+    """Compare two parameters in one grid of images; Ctrl-C cancels its jobs.
 
-    All cells have one seed, unless it is varied. A part of the prompt is varied
-    with `"a {x} apple" --x prompt=red,green`.
+    All cells share one seed unless you vary it. To vary a part of the prompt:
+    `"a {x} apple" --x prompt=red,green`.
     """
     across, down = parse_axis("x", x), parse_axis("y", y)
     given = request_fields(
@@ -92,7 +95,9 @@ def grid_command(
     ) | {"seed": seed}
     check_axes((across, down), prompt, given)
     if (count := len(across.values) * len(down.values)) > MOST_CELLS:
-        raise typer.BadParameter(f"{count} cells are more than {MOST_CELLS}", param_hint="--x")
+        raise typer.BadParameter(
+            f"{count} cells are more than the {MOST_CELLS} allowed", param_hint="--x"
+        )
     seed = secrets.randbelow(MAX_DRAWN_SEED + 1) if seed is None else seed
     request = given | {"prompt": prompt, "seed": seed, "preview": 0}
     cells, screen = cells_of(across, down, request), console(stderr=as_json)
@@ -144,7 +149,7 @@ def _name(prompt: str, x: Axis, y: Axis) -> str:
 
 
 def _written(path: Path, x: Axis, y: Axis, cells: Sequence[Cell]) -> Path:
-    """Write the picture to a new file; return its path. Raises: NotSaved."""
+    """Write the image to a new file; return its path. Raises: NotSaved."""
     found = [cell.image or f"{cell_name(x, y, cell)}: {cell.status}. {cell.note}" for cell in cells]
     wide = len(x.values)
     lines = [found[begin : begin + wide] for begin in range(0, len(found), wide)]
@@ -152,7 +157,7 @@ def _written(path: Path, x: Axis, y: Axis, cells: Sequence[Cell]) -> Path:
         return create(path, grid_picture(x.labels, y.labels, lines))
     except OSError as error:
         detail = f"cannot write {path}: {error.strerror}"
-        raise NotSaved(f"{detail}; the service keeps the pictures of the jobs") from error
+        raise NotSaved(f"{detail}; the service still has the jobs' images") from error
 
 
 def _document(x: Axis, y: Axis, cells: Sequence[Cell], written: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One picture of many: labelled columns and rows, and a note where there is none."""
+"""One image of many: labelled columns and rows, and a note where an image is missing."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -11,14 +11,14 @@ GAP = 8  # pixels, between cells and around labels
 LABEL_CHARS = 24  # of a line
 FONT_PX = 14
 PAPER, INK, MISSING, WARNING = "white", "black", "#eeeeee", "#b00020"
-LAST_LETTER = "\u024f"  # Pillow's own font has Latin letters alone
+LAST_LETTER = "\u024f"  # Pillow's own font has only Latin letters
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def grid_picture(
     columns: Sequence[str], rows: Sequence[str], cells: Sequence[Sequence[bytes | str]]
 ) -> bytes:
-    """Return a PNG of the cells, row by row: an image's bytes, or the reason why there is none."""
+    """Return a PNG of the cells, row by row: an image's bytes, or the reason it is missing."""
     opened = [[_opened(cell) for cell in row] for row in cells]
     images = [cell for row in opened for cell in row if isinstance(cell, Image.Image)]
     width = max([LEAST_CELL, *(image.width for image in images)])
@@ -48,7 +48,7 @@ def _opened(cell: bytes | str) -> Image.Image | str:
 
 
 def _labels(texts: Sequence[str]) -> list[str]:
-    """Return labels in lines, and the number of one that has letters which the font lacks."""
+    """Return wrapped labels; a label with letters that the font lacks becomes its number."""
     return [
         fill(text, LABEL_CHARS) if max(text, default="") <= LAST_LETTER else f"#{number}"
         for number, text in enumerate(texts, 1)
@@ -72,7 +72,7 @@ def _centred(
 
 
 def _tile(cell: Image.Image | str, size: tuple[int, int], font: Font) -> Image.Image:
-    """Return a cell: its image in the middle, or its note from the top, as far as there is room."""
+    """Return a cell: its image in the middle, or its note at the top, cut to fit."""
     if isinstance(cell, Image.Image):
         tile = Image.new("RGB", size, PAPER)
         tile.paste(cell, ((size[0] - cell.width) // 2, (size[1] - cell.height) // 2))

@@ -22,7 +22,9 @@ from service.cli.operators.store_command import DEFAULT_DATA, DataOption, in_sto
 from service.cli.shared.options import JsonOption
 from service.cli.shared.table import print_table
 
-app = typer.Typer(no_args_is_help=True, help="API keys, directly in Redis: no door need run.")
+app = typer.Typer(
+    no_args_is_help=True, help="Manage API keys, directly in Redis: no door need be running."
+)
 MAX_LABEL = 200
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

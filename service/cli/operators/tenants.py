@@ -86,7 +86,7 @@ def purge_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Revoke a tenant's keys and delete all its data: jobs, pictures, webhooks, terms."""
+    """Revoke a tenant's keys and delete all its data: jobs, images, webhooks, terms."""
     tenant = parse_tenant(name)
     if not yes:
         typer.confirm(f"delete all data of tenant {tenant!r}?", abort=True)

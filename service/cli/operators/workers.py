@@ -1,4 +1,4 @@
-"""``sfumato workers``: the live workers, and taking one out, directly in Redis."""
+"""``sfumato workers``: list the live workers; drain and resume them, directly in Redis."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from service.cli.shared.table import print_table
 from service.cli.shared.terminal import connected, print_error
 
 app = typer.Typer()
-IdArgument = Annotated[str, typer.Argument(help="The worker's id, as `sfumato workers list` says.")]
+IdArgument = Annotated[str, typer.Argument(help="The worker's id, from `sfumato workers list`.")]
 POLL_S = 0.2
 
 
@@ -35,10 +35,10 @@ def workers_command(
     api_key: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The live workers, and taking one out.
+    """List the live workers; drain and resume them.
 
-    Without a command: the workers of a service, over HTTP. The commands use the
-    Redis of `SFUMATO_REDIS_URL`, or that of a running `sfumato up`.
+    Without a command, this lists a service's workers over HTTP. The commands use the
+    Redis in `SFUMATO_REDIS_URL`, or that of a running `sfumato up`.
     """
     if has_verb(context):
         return
@@ -66,7 +66,7 @@ def workers_command(
 
 @app.command("list")
 def list_command(as_json: JsonOption = False, data: DataOption = DEFAULT_DATA) -> None:
-    """List the live workers as Redis has them, for which no service need run."""
+    """List the live workers from Redis; no door need be running."""
     found = in_store(RedisStore, data, lambda store: store.workers())
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))
@@ -98,24 +98,26 @@ def drain_command(
     ] = 60.0,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Have a worker give its jobs to others and take none, and wait until it holds none.
+    """Make a worker hand its jobs back and take no more, and wait until it holds none.
 
-    Jobs go on elsewhere from where they are. The worker stays up until it is stopped, and takes
-    jobs again after `sfumato workers resume`.
+    The jobs continue on other workers where they left off. The worker stays up until it is
+    stopped, and takes jobs again after `sfumato workers resume`.
     """
     left = in_store(RedisStore, data, lambda store: _drain(store, worker, timeout_s))
     if left is None:
         _unknown(worker)
     if left:
         held = f"{left} jobs" if left > 1 else "a job"
-        print_error(f"after {timeout_s:g} s worker {worker} still holds {held}; it goes on")
+        print_error(
+            f"after {timeout_s:g} s worker {worker} still holds {held}; it is still draining"
+        )
         raise typer.Exit(ExitCode.FAILED)
-    print(f"worker {worker} holds no job and takes none; it can be stopped")
+    print(f"worker {worker} holds no jobs and takes no more; it can be stopped")
 
 
 @app.command("resume")
 def resume_command(worker: IdArgument, data: DataOption = DEFAULT_DATA) -> None:
-    """Have a drained worker take jobs again."""
+    """Let a drained worker take jobs again."""
     if not in_store(RedisStore, data, lambda store: _want(store, worker, drained=False)):
         _unknown(worker)
 

@@ -1,1 +1,1 @@
-"""What the commands share: options, tables, errors, pictures in a terminal and in files."""
+"""What the commands share: options, tables, errors, images in a terminal and in files."""

@@ -1,4 +1,4 @@
-"""Work beside the main thread, and what a Ctrl-C does to it."""
+"""Background threads, and how Ctrl-C ends their jobs."""
 
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:
-    """Do the work in a thread and return its future; a command that ends does not wait for it."""
+    """Run the work in a daemon thread, which does not keep the process alive; return its future."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""What the commands exit with; docs/apis/cli.md has the same table."""
+"""The exit codes of all commands; docs/apis/cli.md has the same table."""
 
 from enum import IntEnum
 
@@ -19,8 +19,8 @@ class ExitCode(IntEnum):
     """How a command ended."""
 
     DONE = 0
-    FAILED = 1  # a job did not succeed, or the command could not do its work
-    USAGE = 2  # an argument or an option is wrong; nothing was done
+    FAILED = 1  # a job did not succeed, or the command failed
+    USAGE = 2  # an argument or option is invalid; nothing was done
     UNREACHABLE = 3  # the service, or its Redis, cannot be reached or is not ready
     REFUSED = 4  # the service refused the request
     INTERRUPTED = 130  # Ctrl-C
@@ -31,7 +31,7 @@ LEGEND = "Exit codes: " + ", ".join(f"{code.value} {code.name.lower()}" for code
 
 
 def exit_code(error: ClientError) -> ExitCode:
-    """Return what a command exits with that ends in this error."""
+    """Return the exit code of a command that ends with this error."""
     if isinstance(error, InvalidArgument):
         return ExitCode.USAGE
     if isinstance(error, _UNREACHABLE):

@@ -1,4 +1,4 @@
-"""The options that several commands have, and what a prompt is drawn with."""
+"""Options that several commands share, and the fields of a job that they set."""
 
 import re
 from math import isfinite
@@ -13,20 +13,20 @@ UrlOption = Annotated[str, typer.Option("--url", help="The service's address.")]
 ApiKeyOption = Annotated[
     str | None,
     typer.Option(
-        "--api-key", envvar="SFUMATO_API_KEY", help="Needed if the service requires one.",
+        "--api-key", envvar="SFUMATO_API_KEY", help="API key, if the service requires one.",
         show_envvar=True, show_default=False,
     ),
 ]  # fmt: skip
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 InlineOption = Annotated[
-    bool, typer.Option("--inline/--no-inline", help="Show pictures in a terminal.")
+    bool, typer.Option("--inline/--no-inline", help="Show images in the terminal.")
 ]
 
 
 def finite(value: float | None) -> float | None:
-    """Return an option's number. Raises: typer.BadParameter, it is infinite or none."""
+    """Return an option's number. Raises: typer.BadParameter, it is infinite or NaN."""
     if value is not None and not isfinite(value):
-        raise typer.BadParameter(f"{value} is not a number")
+        raise typer.BadParameter(f"{value} is not a finite number")
     return value
 
 
@@ -46,12 +46,16 @@ GuidanceOption = Annotated[
     float | None,
     typer.Option("--guidance", callback=finite, help="Guidance scale; 1: no guidance."),
 ]
-NegativeOption = Annotated[str | None, typer.Option("--negative", help="What it should not show.")]
+NegativeOption = Annotated[
+    str | None, typer.Option("--negative", help="What the image should not show.")
+]
 SyntaxOption = Annotated[
     PromptSyntax | None,
-    typer.Option("--syntax", help="What brackets in prompts mean; plain: nothing."),
+    typer.Option("--syntax", help="How to read brackets in prompts; plain: as text."),
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Repeat a picture with its seed.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Seed; the same seed draws the same image.")
+]
 SizeOption = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="A name from /v1/models.")]
 
@@ -66,7 +70,7 @@ def request_fields(
     model: str | None,
     syntax: str | None = None,
 ) -> dict[str, Any]:
-    """Return a job's fields by the service's names; None leaves one to the service.
+    """Return a job's fields under the service's names; the service fills in those that are None.
 
     Raises:
         typer.BadParameter: the size is not one.
@@ -88,6 +92,6 @@ def has_verb(context: typer.Context) -> bool:
         if source is not None and source.name == "COMMANDLINE":
             hint = "--" + name.replace("as_", "").replace("_", "-")
             raise typer.BadParameter(
-                f"give options after {context.invoked_subcommand!r}", param_hint=hint
+                f"put options after {context.invoked_subcommand!r}", param_hint=hint
             )
     return True

@@ -1,4 +1,4 @@
-"""The files that pictures are saved in: named after what made them, and never overwritten."""
+"""The files that images are saved in: named after what made them, and never overwritten."""
 
 import os
 import re
@@ -17,17 +17,17 @@ PART_BYTES = 64  # of a name that the service sent; file systems allow 255 in al
 
 
 class NotSaved(ClientError):
-    """A picture cannot be written to its file."""
+    """An image cannot be written to its file."""
 
 
 def save(folder: Path, job: JobView, image: ImageView, data: bytes) -> Path:
-    """Write a picture to a new file; return its path. Raises: NotSaved."""
+    """Write an image to a new file; return its path. Raises: NotSaved."""
     extension = EXTENSIONS.get(image.content_type, "bin")
     try:
         return create(folder / f"{picture_name(job, image)}.{extension}", data)
     except OSError as error:
-        detail = f"cannot write into {folder}: {error.strerror}"
-        raise NotSaved(f"{detail}; the service keeps the picture as {image.url}") from error
+        detail = f"cannot write to {folder}: {error.strerror}"
+        raise NotSaved(f"{detail}; the service still has the image at {image.url}") from error
 
 
 def picture_name(job: JobView, image: ImageView) -> str:

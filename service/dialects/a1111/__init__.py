@@ -1,1 +1,1 @@
-"""AUTOMATIC1111's API, as webuiapi and other tools call it."""
+"""AUTOMATIC1111's API, for webuiapi and similar tools."""

@@ -1,4 +1,4 @@
-"""What is known of a caller: the model that it has chosen, and its jobs of this API."""
+"""What this API remembers of a caller: its chosen model, and its jobs."""
 
 import hashlib
 import re
@@ -16,11 +16,11 @@ MARK = "a1111"
 """In the metadata of its jobs: whose they are."""
 PAGES = 10
 CHOSEN_S = 30 * 86_400
-"""How long a caller's choice of a model is remembered."""
+"""How long a caller's choice of model is remembered."""
 
 
 def mark(caller: Caller) -> str:
-    """Return what tells a caller's jobs from those of others with the same key or address."""
+    """Return a digest that identifies a caller's jobs among all of its tenant's."""
     return hashlib.sha256(caller.holder.encode()).hexdigest()[:16]
 
 
@@ -30,10 +30,10 @@ def title(model: ModelEntry) -> str:
 
 
 async def chosen_model(door: Door, caller: Caller, name: object = None) -> ModelEntry:
-    """Return the model of a title or name, else the one that the caller has chosen.
+    """Return the model with this title or name, or else the one that the caller has chosen.
 
     Raises:
-        Refusal: there is none of this name.
+        Refusal: no model has this name.
     """
     if name is None:
         redis: Redis = door.limiter.redis
@@ -45,7 +45,7 @@ async def chosen_model(door: Door, caller: Caller, name: object = None) -> Model
 
 
 async def choose(door: Door, caller: Caller, model: ModelEntry) -> None:
-    """Remember a caller's model."""
+    """Remember a caller's choice of model."""
     redis: Redis = door.limiter.redis
     await ask(redis.set(_choice(door, caller), model.name, ex=CHOSEN_S))
 

@@ -21,8 +21,8 @@ for part in (text_to_image, progress, lists, png_info):
 @router.post("/extra-batch-images", responses=ANSWERS)
 @router.post("/interrogate", responses=ANSWERS)
 async def refuse(caller: JobsCaller) -> Response:
-    """Refuse what the service cannot do yet."""
-    raise Refusal(501, "not_supported", "images are generated from prompts alone here")
+    """Refuse what the service does not support."""
+    raise Refusal(501, "not_supported", "images are generated from prompts only")
 
 
 AUTOMATIC1111 = Dialect("automatic1111", router, re.compile(r"/sdapi/v1/.*", re.DOTALL), refused)

@@ -1,4 +1,4 @@
-"""An error as AUTOMATIC1111's clients read it."""
+"""Errors in the shape of AUTOMATIC1111's API."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from service.http.problem import Refusal, printable
 
 
 class ErrorBody(BaseModel):
-    """An error as its clients read it."""
+    """An error as AUTOMATIC1111's clients expect it."""
 
     error: str
     detail: str
@@ -28,13 +28,13 @@ ANSWERS: Responses = {
 
 
 def unserved(name: str) -> Refusal:
-    """Return the refusal of what is not served, by its name."""
+    """Return the refusal of an unsupported option, by its name."""
     shown = printable(name)[:96]
-    return Refusal(422, "invalid_request", f"{shown} is not served", field=shown)
+    return Refusal(422, "invalid_request", f"{shown} is not supported", field=shown)
 
 
 def refused(refusal: Refusal) -> Response:
-    """Return a refusal as its API sends it."""
+    """Return a refusal as AUTOMATIC1111's API sends it."""
     error = ErrorBody(error=refusal.code, detail=printable(refusal.detail))
     response = json_error(refusal, refusal.status, error.model_dump())
     if refusal.status == 401:

@@ -1,4 +1,4 @@
-"""Options and lists: models, samplers, and what there is none of here."""
+"""Options and lists: models, samplers, schedules, and everything that is always empty."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ router = APIRouter()
 
 @router.get("/options", responses=ANSWERS)
 async def options(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
-    """Return the caller's model."""
+    """Return the caller's options, of which only the model can be set."""
     model = await chosen_model(door, caller, None)
     return {
         MODEL_OPTION: title(model),
@@ -29,7 +29,7 @@ async def options(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
 
 @router.post("/options", dependencies=[Depends(require_json)], responses=ANSWERS)
 async def set_options(body: dict[str, Any], door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
-    """Choose the caller's model; other options are refused."""
+    """Set the caller's model; other options are refused."""
     for name in body.keys() - {MODEL_OPTION}:
         raise unserved(name)
     if MODEL_OPTION in body:
@@ -84,7 +84,7 @@ async def embeddings(caller: JobsCaller) -> dict[str, dict[str, Any]]:
 @router.get("/cmd-flags", responses=ANSWERS)
 @router.get("/memory", responses=ANSWERS)
 async def nothing(caller: JobsCaller) -> dict[str, Any]:
-    """Return nothing: they are of its own process."""
+    """Return nothing: these describe the web UI's own process."""
     return {}
 
 
@@ -97,7 +97,7 @@ async def nothing(caller: JobsCaller) -> dict[str, Any]:
 @router.get("/prompt-styles", responses=ANSWERS)
 @router.get("/loras", responses=ANSWERS)
 async def none(caller: JobsCaller) -> list[Any]:
-    """Return that there is none of these."""
+    """Return an empty list."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's names of samplers and schedules, in every spelling that its clients send."""
+"""AUTOMATIC1111's names for samplers and schedules, in every spelling that clients send."""
 
 from jobs.catalogue import ModelEntry, SamplerEntry
 from service.http.problem import Refusal
@@ -17,10 +17,10 @@ SCHEDULERS = {
 
 
 def sampler_of(model: ModelEntry, name: str) -> tuple[SamplerEntry, str | None]:
-    """Return the sampler of a name, and our name of the schedule that the name ends with, if any.
+    """Return the sampler with this name, and the schedule that the name ends in, if any.
 
     Raises:
-        Refusal: 404, the model has none of this name.
+        Refusal: 404, the model has no such sampler.
     """
     wanted = name.strip().casefold()
     known = {each.title.casefold(): each for each in model.samplers}
@@ -39,7 +39,7 @@ def sampler_of(model: ModelEntry, name: str) -> tuple[SamplerEntry, str | None]:
 
 
 def schedule_of(name: str | None) -> str | None:
-    """Return our name of a schedule, None for the sampler's own. Raises: Refusal, 404."""
+    """Return our name for a schedule; None for the default one. Raises: Refusal, 404."""
     wanted = (name or AUTOMATIC).strip().casefold()
     if wanted == AUTOMATIC:
         return None

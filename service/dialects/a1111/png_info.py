@@ -1,4 +1,4 @@
-"""The text in an image."""
+"""Parameters embedded in an image."""
 
 import asyncio
 import base64
@@ -24,14 +24,14 @@ EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 
 
 class Info(BaseModel):
-    """The body of a request for an image's text."""
+    """The body of a request: an image, in base64."""
 
     image: str
 
 
 @router.post("/png-info", dependencies=[Depends(require_json)], responses=ANSWERS)
 async def png_info(body: Info, caller: JobsCaller) -> dict[str, Any]:
-    """Return the text in an image, of ours or of AUTOMATIC1111's."""
+    """Return the parameters embedded in an image made by Sfumato or by AUTOMATIC1111."""
     encoded = body.image.partition(",")[2] if body.image.startswith("data:") else body.image
     try:
         data = base64.b64decode(encoded, validate=True)

@@ -1,4 +1,4 @@
-"""How far a caller's jobs are, and their end."""
+"""The progress of a caller's jobs, and interrupting them."""
 
 import base64
 import contextlib
@@ -22,7 +22,7 @@ async def progress(
     caller: JobsCaller,
     skip_current_image: Annotated[bool, Query()] = False,
 ) -> dict[str, Any]:
-    """Return how far the caller's newest job is, with its latest estimate."""
+    """Return the progress of the caller's newest job, with its latest preview."""
     jobs = await under_way(door, caller)
     state = {
         "skipped": False, "interrupted": False, "stopping_generation": False, "job": "",
@@ -41,18 +41,19 @@ async def progress(
     }
     shown = None if skip_current_image else await door.store.latest_preview(view.id)
     image = None if shown is None else base64.b64encode(shown[1]).decode()
+    place = None if view.queue_position is None else f"queue position {view.queue_position}"
     return answer | {
         "progress": view.progress.fraction,
         "eta_relative": view.eta_s or 0.0,
         "current_image": image,
-        "textinfo": None if view.queue_position is None else f"place {view.queue_position}",
+        "textinfo": place,
     }
 
 
 @router.post("/interrupt", dependencies=[Depends(check_origin)], responses=ANSWERS)
 @router.post("/skip", dependencies=[Depends(check_origin)], responses=ANSWERS)
 async def interrupt(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
-    """End the caller's jobs of this API as far as they came; those that have not begun are over."""
+    """End the caller's running jobs from this API at their current step; cancel queued ones."""
     for record in await under_way(door, caller):
         with contextlib.suppress(JobNotFound):  # deleted meanwhile
             try:

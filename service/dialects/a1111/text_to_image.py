@@ -27,7 +27,7 @@ router = APIRouter()
 MODEL_OPTION = "sd_model_checkpoint"
 SYNTAX = "a1111_mean"
 NETWORK = re.compile(r"<(lora|lyco|hypernet):[^<>]{0,64}", re.IGNORECASE)
-"""What loads weights from a prompt."""
+"""Prompt syntax that would load weights."""
 
 _REFUSED: dict[str, Any] = {
     "enable_hr": False, "restore_faces": False, "tiling": False, "subseed_strength": 0,
@@ -35,7 +35,7 @@ _REFUSED: dict[str, Any] = {
     "script_args": [], "s_churn": 0, "s_tmin": 0, "s_noise": 1, "refiner_checkpoint": None,
     "firstpass_image": None,
 }  # fmt: skip
-"""What is not served, with the values that ask for nothing."""
+"""Unsupported options, with the values that leave them off."""
 _NOTHING: tuple[Any, ...] = (None, "", 0, -1, False, [], {})
 _WITHOUT_EFFECT = frozenset({
     "denoising_strength", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler",
@@ -45,11 +45,11 @@ _WITHOUT_EFFECT = frozenset({
     "override_settings_restore_afterwards", "disable_extra_networks", "comments", "force_task_id",
     "infotext",
 })  # fmt: skip
-"""What has none without what is refused, or outside of its own files."""
+"""Options without effect: they qualify unsupported ones, or concern the web UI's own files."""
 
 
 class TextToImage(BaseModel):
-    """The body of a request; other keys of AUTOMATIC1111's are refused if they ask for anything."""
+    """The body of a request; its other fields are refused if they have an effect."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -75,7 +75,7 @@ class TextToImage(BaseModel):
         return self.model_dump(exclude={*(self.model_extra or ()), "alwayson_scripts"})
 
     def check_served(self) -> None:
-        """Refuse what would change the image and is not served. Raises: Refusal, 422."""
+        """Refuse unsupported options that would change the image. Raises: Refusal, 422."""
         for name, given in (self.model_extra or {}).items():
             if name not in _REFUSED.keys() | _WITHOUT_EFFECT:
                 shown = printable(name)[:64]
@@ -85,7 +85,7 @@ class TextToImage(BaseModel):
         for name in ("prompt", "negative_prompt"):
             if network := NETWORK.search(getattr(self, name)):
                 raise Refusal(
-                    422, "invalid_request", f"{printable(network[0])}…> in {name} is not served",
+                    422, "invalid_request", f"{printable(network[0])}…> in {name} is not supported",
                     field=name,
                 )  # fmt: skip
         for name, script in self.alwayson_scripts.items():
@@ -102,7 +102,7 @@ async def txt2img(
     door: DoorDep,
     caller: JobsCaller,
 ) -> dict[str, Any]:
-    """Draw images and answer with them; an interrupted one is as far as it came."""
+    """Draw images and return them; interrupted ones are returned as estimates."""
     body.check_served()
     model = await chosen_model(door, caller, body.override_settings.get(MODEL_OPTION))
     key = parse_key(request.headers.getlist("idempotency-key"))

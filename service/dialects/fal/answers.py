@@ -1,4 +1,4 @@
-"""What fal's clients are told of a job: its place in the queue, its images, its estimates."""
+"""Responses to fal's clients: a job's place in the queue, its estimates, its images."""
 
 import base64
 import contextlib
@@ -25,14 +25,14 @@ OWNER = "sfumato"
 
 
 def by_https(request: Request, links: Links) -> Links:
-    """Return links that fal's clients can open: they speak https alone, to whichever proxy."""
+    """Return links that fal's clients can open: always HTTPS, since they speak nothing else."""
     if links.public_url:
         return links
     return replace(links, public_url=str(request.base_url.replace(scheme="https")).rstrip("/"))
 
 
 async def status_of(door: Door, links: Links, job: JobRecord, *, logs: bool) -> dict[str, Any]:
-    """Return a request's status with its URLs, and with ``logs`` what has happened if it began."""
+    """Return a request's status with its URLs and, with ``logs``, its log once it has started."""
     url = f"{links.public_url}/fal/queue/{OWNER}/{job.spec.model}/requests/{job.id}"
     body: dict[str, Any] = {
         "request_id": job.id,
@@ -55,7 +55,7 @@ async def status_of(door: Door, links: Links, job: JobRecord, *, logs: bool) -> 
 
 
 def _logs(job: JobRecord) -> list[dict[str, str]]:
-    """Return what has happened to a job that has begun."""
+    """Return the log of a job that has started."""
     now = datetime.now(UTC)
     began = moment(job.started_at) or now
     lines = [(began, "INFO", f"started, {job.total_steps} steps")]
@@ -71,7 +71,7 @@ def _logs(job: JobRecord) -> list[dict[str, str]]:
 
 
 async def result_of(door: Door, links: Links, job: JobRecord) -> dict[str, Any]:
-    """Return the images of a job. Raises: Refusal, it has none (yet); ResultExpired."""
+    """Return a job's images. Raises: Refusal, it has none (yet); ResultExpired."""
     check_ended(job)
     blurred = any(each.code == WarningCode.CONTENT_BLURRED for each in job.warnings)
     return {
@@ -103,7 +103,7 @@ def _data_url(content_type: str, data: bytes) -> str:
 
 
 async def events_of(door: Door, links: Links, job: JobRecord) -> AsyncGenerator[bytes]:
-    """Yield each estimate of a job's image in the form of its result, and the result."""
+    """Yield each estimate of a job's image in the shape of its result, then the result."""
     about = {"seed": job.spec.seed, "prompt": job.spec.prompt}
     try:
         async with contextlib.aclosing(events_in_time(door, job)) as events:

@@ -1,4 +1,4 @@
-"""What fal's clients ask for: the arguments of a model, and the headers beside them."""
+"""Requests of fal's clients: a model's arguments, and the headers sent with them."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ SIZES = {
     "portrait_4_3": (768, 1024), "portrait_16_9": (576, 1024),
     "landscape_4_3": (1024, 768), "landscape_16_9": (1024, 576),
 }  # fmt: skip
-"""fal's names of sizes → width and height in pixels."""
+"""fal's size names → width and height in pixels."""
 
 
 class Size(BaseModel):
@@ -46,18 +46,18 @@ ImageSize = Annotated[
 
 
 class Arguments(BaseModel):
-    """The arguments of a model; others of fal's are refused, not ignored."""
+    """The arguments of a model; any others are refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: str
     negative_prompt: str | None = None
-    image_size: ImageSize | None = Field(None, description="A size's name, or width and height.")
+    image_size: ImageSize | None = Field(None, description="A size's name, or a width and height.")
     num_inference_steps: int | None = Field(None, ge=1, le=MAX_STEPS)
     guidance_scale: float | None = None
     seed: int | None = None
     num_images: int | None = Field(None, ge=1, le=MAX_IMAGES)
-    sync_mode: bool | None = Field(None, description="Images as data URLs instead of links.")
+    sync_mode: bool | None = Field(None, description="Return images as data URLs instead of links.")
     output_format: OutputFormat | None = None
     scheduler: str | None = Field(None, description="A sampler from `/v1/samplers`.")
     acceleration: Literal["none"] | None = None
@@ -67,7 +67,7 @@ class Arguments(BaseModel):
     embeddings: list[Any] | None = Field(None, max_length=0)
 
     def job(self, model: str, terms: dict[str, Any], preview: int) -> JobRequest:
-        """Return the job that they ask for. Raises: RequestValidationError."""
+        """Return the job to create. Raises: RequestValidationError."""
         given = self.model_dump(
             include={
                 "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed",
@@ -78,7 +78,7 @@ class Arguments(BaseModel):
         if self.image_size is not None:
             given |= self.image_size.model_dump()
         if self.sync_mode:
-            given["metadata"] = {"sync_mode": "true"}  # for the request of its result
+            given["metadata"] = {"sync_mode": "true"}  # read when its result is requested
         return job_of(given)
 
 

@@ -1,4 +1,4 @@
-"""fal's API, as its own clients call it: a model that runs at once, and a queue of requests."""
+"""fal's API, as its own clients call it: direct runs, and a queue of requests."""
 
 import re
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/fal", tags=["fal"])
 
 
 async def own_request(app: App, job: OwnJob) -> JobRecord:
-    """Return the job in the path. Raises: JobNotFound, also if it is another application's."""
+    """Return the job in the path. Raises: JobNotFound, also if another application has it."""
     if job.spec.model != app:
         raise JobNotFound(job.id)
     return job
@@ -43,7 +43,7 @@ async def run(
     request: Request, app: App, body: Arguments, terms: Terms, door: DoorDep, caller: JobsCaller,
     links: CallerLinks,
 ) -> JSONResponse:  # fmt: skip
-    """Draw images and answer with them."""
+    """Draw images and return them."""
     job = body.job(app, terms, preview=0)
     given = parse_key(request.headers.getlist("idempotency-key"))
     async with key_until_answered(door, caller, request, job, given) as key:
@@ -57,7 +57,7 @@ async def run(
     dependencies=[Depends(require_json)],
     response_class=Response,
     responses=responses(
-        "Estimates of the image, and the image.", 400, 408, 413, 415, 501,
+        "Estimates of the image, then the image.", 400, 408, 413, 415, 501,
         media="text/event-stream",
     ),
 )  # fmt: skip
@@ -65,9 +65,9 @@ async def stream(
     request: Request, app: App, body: Arguments, terms: Terms, door: DoorDep, caller: JobsCaller,
     links: CallerLinks,
 ) -> Response:  # fmt: skip
-    """Draw an image and stream its estimates until it is done."""
+    """Draw an image, and stream estimates of it until it is finished."""
     if (body.num_images or 1) > 1:
-        detail = "num_images must be 1 with a stream"
+        detail = "num_images must be 1 when streaming"
         raise Refusal(422, "invalid_request", detail, field="num_images")
     key = parse_key(request.headers.getlist("idempotency-key"))
     found = by_https(request, links)
@@ -87,9 +87,9 @@ async def submit(
     links: CallerLinks,
     fal_webhook: Annotated[str | None, Query(description="Refused.")] = None,
 ) -> JSONResponse:  # fmt: skip
-    """Accept a request and answer with its id and URLs."""
+    """Accept a request and return its id and URLs."""
     if fal_webhook is not None:
-        detail = "webhooks in fal's form are not sent; POST /v1/jobs takes a webhook of ours"
+        detail = "fal's webhooks are not supported; use `webhook` in POST /v1/jobs"
         raise Refusal(422, "invalid_request", detail, field="fal_webhook")
     job = body.job(app, terms, preview=0)
     given = parse_key(request.headers.getlist("idempotency-key"))
@@ -106,7 +106,7 @@ async def submit(
 async def result(
     request: Request, job: OwnRequest, door: DoorDep, links: CallerLinks
 ) -> JSONResponse:
-    """Answer with the images of a request that has ended."""
+    """Return the images of a request that has ended."""
     return _answer(job, await result_of(door, by_https(request, links), job))
 
 
@@ -120,9 +120,9 @@ async def status(
     job: OwnRequest,
     door: DoorDep,
     links: CallerLinks,
-    logs: Annotated[bool, Query(description="Say in `logs` what has happened.")] = False,
+    logs: Annotated[bool, Query(description="Include the request's log.")] = False,
 ) -> JSONResponse:
-    """Answer with a request's place in the queue, or with how far it is."""
+    """Return a request's status: its queue position, or whether it is running or done."""
     return _answer(job, await status_of(door, by_https(request, links), job, logs=logs))
 
 
@@ -133,7 +133,7 @@ async def status(
     responses=responses("The request is canceled.", 400, success=202),
 )
 async def cancel(job: OwnRequest, door: DoorDep) -> JSONResponse:
-    """Cancel a request now; one that has ended otherwise stays as it is."""
+    """Cancel a request; one that has already ended is left alone."""
     record = await door.store.cancel(job.id)
     if record.status is JobStatus.CANCELED:
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, status_code=202)

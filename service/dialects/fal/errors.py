@@ -15,9 +15,9 @@ THEIRS = {
     "width": "image_size", "height": "image_size", "sampler": "scheduler",
     "deadline_s": "X-Fal-Request-Timeout", "priority": "X-Fal-Queue-Priority",
 }  # fmt: skip
-"""What its clients call our fields."""
+"""Our fields → fal's names for them."""
 STATUSES = {"not_drawn": 400, "unknown_model": 404}
-"""Of errors that are another one here: its clients repeat a request after 409."""
+"""Codes → statuses that differ here: fal's clients retry after 409."""
 
 
 class ArgumentError(BaseModel):
@@ -29,13 +29,13 @@ class ArgumentError(BaseModel):
 
 
 class ArgumentErrors(BaseModel):
-    """All that is wrong with a request, as fal's clients read it."""
+    """Everything that is wrong with a request, as fal's clients expect it."""
 
     detail: list[ArgumentError]
 
 
 class ErrorBody(BaseModel):
-    """Another error."""
+    """Any other error."""
 
     detail: str
     error_type: str
@@ -54,7 +54,7 @@ def responses(
 
 
 def error_body(refusal: Refusal) -> dict[str, Any]:
-    """Return an error as fal's clients read it."""
+    """Return an error as fal's clients expect it."""
     if STATUSES.get(refusal.code, refusal.status) != 422:
         return ErrorBody(detail=printable(refusal.detail), error_type=refusal.code).model_dump()
     fields = refusal.fields or (FieldProblem(field="", detail=refusal.detail),)

@@ -37,29 +37,29 @@ from service.resources.links import Links
 router = APIRouter(tags=["Replicate"])
 
 USUAL_WAIT_S = 60
-"""Of ``Prefer: wait`` without a number; its clients give up half a second later."""
-NO_WEBHOOK = "is not supported here: POST /v1/jobs takes a `webhook`, in the form of its own API"
+"""Of ``Prefer: wait`` without a number; clients give up half a second later."""
+NO_WEBHOOK = "is not supported here; use `webhook` in POST /v1/jobs, which has its own format"
 
 
 class NewPrediction(BaseModel):
-    """What is asked for."""
+    """The body of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
     input: models.Input
-    stream: bool | None = Field(None, description="Every prediction can be streamed.")
+    stream: bool | None = Field(None, description="No effect: every prediction can be streamed.")
     webhook: str | None = Field(None, description="Refused.")
     webhook_events_filter: list[str] | None = Field(None, description="Refused.")
 
     def check(self) -> None:
-        """Refuse what cannot be had. Raises: Refusal."""
+        """Refuse webhooks. Raises: Refusal."""
         for field in ("webhook", "webhook_events_filter"):
             if getattr(self, field) is not None:
                 raise Refusal(400, "not_supported", f"{field} {NO_WEBHOOK}", field=field)
 
 
 class NewPredictionOfVersion(NewPrediction):
-    """What is asked for, of a model's version."""
+    """The body of a request that names a version."""
 
     version: str = Field(
         description="A version's id, `sfumato/NAME` or `sfumato/NAME:ID`.", max_length=256
@@ -67,7 +67,7 @@ class NewPredictionOfVersion(NewPrediction):
 
 
 Prefer = Annotated[
-    str | None, Header(description="`wait` or `wait=N`: answer when it ends, or after N seconds.")
+    str | None, Header(description="`wait` or `wait=N`: respond when it ends, or after N seconds.")
 ]
 _CREATED: Responses = problems(*GUARDED, 400, 404, 408, 413, 415, 422, 501)
 
@@ -87,7 +87,7 @@ async def create_of_version(
     links: CallerLinks,
     prefer: Prefer = None,
 ) -> Prediction:
-    """Accept a job, and answer at once or, if preferred, at its end."""
+    """Accept a job; respond at once or, with `Prefer: wait`, when it ends."""
     body.check()
     job = body.input.job(await models.of_version(door, body.version))
     return await _created(door, request, caller, links, job, prefer)
@@ -110,7 +110,7 @@ async def create_of_model(
     links: CallerLinks,
     prefer: Prefer = None,
 ) -> Prediction:
-    """Accept a job, and answer at once or, if preferred, at its end."""
+    """Accept a job; respond at once or, with `Prefer: wait`, when it ends."""
     body.check()
     job = body.input.job(await models.named(door, owner, model))
     return await _created(door, request, caller, links, job, prefer)
@@ -123,14 +123,14 @@ async def _created(
     view = await _view(door, request, links, record)
     if record.status.ended:
         return view
-    # Clients take any other status for an end, also that of a job that is being drawn.
+    # Clients take any other status, even of a running job, for its end.
     return view.model_copy(update={"status": "starting"})
 
 
 async def _waited(
     door: Door, request: Request, caller: Caller, job: JobRequest, offered_s: int
 ) -> JobRecord:
-    """Create a job and return it at its end, or when the time is up."""
+    """Create a job and return it when it ends or the time is up."""
     timeout_s = min(offered_s, door.settings.max_wait_s)
     given = parse_key(request.headers.getlist("idempotency-key"))
     waits = door.listeners.listening(caller.holder) if timeout_s else contextlib.nullcontext()
@@ -197,7 +197,7 @@ async def get_prediction(
 async def cancel_prediction(
     request: Request, door: DoorDep, job: OwnJob, links: CallerLinks
 ) -> Prediction:
-    """Cancel a job now; one that has ended stays as it is."""
+    """Cancel a job; one that has already ended is left alone."""
     return await _view(door, request, links, await door.store.cancel(job.id))
 
 
@@ -216,7 +216,7 @@ async def cancel_prediction(
 async def stream_prediction(
     request: Request, door: DoorDep, job: EventsJob, links: CallerLinks
 ) -> Response:
-    """Stream a job's log, its images and its end, from the beginning."""
+    """Stream a job's log from the beginning, then its images."""
     if is_head(request.scope):
         return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
     holder = request.state.caller.holder
@@ -238,7 +238,7 @@ async def stream_prediction(
 async def get_model(
     request: Request, owner: str, model: str, door: DoorDep, caller: AnyCaller, links: CallerLinks
 ) -> models.Model:
-    """Return a model with its version, whose schema says what a prediction takes."""
+    """Return a model with its version, whose schema describes the input of a prediction."""
     found = await models.named(door, owner, model)
     url = f"{absolute(request, links).public_url}/v1/models/{models.OWNER}/{found.name}"
     return models.model_view(found, url)
@@ -252,7 +252,7 @@ async def get_model(
 async def list_versions(
     owner: str, model: str, door: DoorDep, caller: AnyCaller
 ) -> models.VersionList:
-    """Return the one version that a model has."""
+    """Return a model's only version."""
     found = await models.named(door, owner, model)
     return models.VersionList(results=(models.version_of(found),))
 

@@ -1,4 +1,4 @@
-"""Models as Replicate's clients name and read them: ``sfumato/NAME``, with one version each."""
+"""Models as Replicate's clients know them: ``sfumato/NAME``, with one version each."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,22 +15,22 @@ from service.http.problem import Refusal
 from service.resources.representations import View
 
 OWNER = "sfumato"
-NO_COG = "none"  # a number below 0.3.9 would make clients take the output for an iterator
+NO_COG = "none"  # with a number below 0.3.9, clients would take the output for an iterator
 UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 Format = Literal["png", "webp", "jpg", "jpeg", "avif"]
 
 
 class Input(BaseModel):
-    """What is drawn, and how."""
+    """The input of a prediction."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field(description="What the image should show.")
-    negative_prompt: str | None = Field(None, description="What it should not show.")
+    negative_prompt: str | None = Field(None, description="What the image should not show.")
     num_inference_steps: int | None = Field(None, ge=1, le=MAX_STEPS)
     guidance_scale: float | None = None
-    seed: int | None = Field(None, description="Of the first image; image i has `seed` + i.")
+    seed: int | None = Field(None, description="Image i has `seed` + i. Default: random.")
     width: int | None = None
     height: int | None = None
     num_outputs: int | None = Field(None, ge=1, le=MAX_IMAGES)
@@ -38,7 +38,7 @@ class Input(BaseModel):
     scheduler: str | None = Field(None, description="A sampler from `/v1/samplers`.")
 
     def job(self, model: ModelEntry) -> JobRequest:
-        """Return the job that it asks for. Raises: RequestValidationError."""
+        """Return the job to create. Raises: RequestValidationError."""
         same = self.model_dump(exclude={"num_outputs", "output_format", "scheduler"})
         return job_of(
             same
@@ -52,16 +52,18 @@ class Input(BaseModel):
 
 
 class Version(View):
-    """The version of a model that workers have announced."""
+    """The version of a model, as workers have announced it."""
 
     id: str = Field(description="The SHA-256 of the model.")
-    created_at: datetime = Field(description="Unknown: 1970.")
+    created_at: datetime = Field(description="Unknown, so 1970.")
     cog_version: str
-    openapi_schema: dict[str, Any] = Field(description="What a prediction takes and gives.")
+    openapi_schema: dict[str, Any] = Field(
+        description="The schemas of a prediction's input and output."
+    )
 
 
 class VersionList(View):
-    """A model's versions: one."""
+    """A model's versions; there is only one."""
 
     previous: None = None
     next: None = None
@@ -69,7 +71,7 @@ class VersionList(View):
 
 
 class Model(View):
-    """A model as Replicate's clients read it; what is not known here is null or 0."""
+    """A model as Replicate's clients expect it; unknown fields are null or 0."""
 
     url: str
     owner: str
@@ -101,7 +103,7 @@ def version_of(model: ModelEntry) -> Version:
 
 
 def model_view(model: ModelEntry, url: str) -> Model:
-    """Return a model as clients read it; ``url`` is where they find it."""
+    """Return a model as clients expect it; ``url`` is its address."""
     return Model(
         url=url,
         owner=OWNER,

@@ -1,4 +1,4 @@
-"""A job as Replicate's clients read it: a prediction."""
+"""A job as Replicate's clients know it: a prediction."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ BAR_CHARS = 10
 
 
 class Urls(View):
-    """Where a prediction is read, canceled and followed."""
+    """Where to get, cancel and stream a prediction."""
 
     get: str
     cancel: str
@@ -42,20 +42,22 @@ class Urls(View):
 class Metrics(View):
     """How long an ended prediction took, in seconds."""
 
-    predict_time: float = Field(description="At workers.")
-    total_time: float = Field(description="From its creation to its end.")
+    predict_time: float = Field(description="On workers.")
+    total_time: float = Field(description="From creation to end.")
 
 
 class Prediction(View):
     """A prediction."""
 
-    id: str = Field(description="The job's.")
+    id: str = Field(description="The job's id.")
     model: str
     version: str
     status: Status
-    input: dict[str, str | int | float] = Field(description="With all defaults filled in.")
+    input: dict[str, str | int | float] = Field(
+        description="The input, with all defaults filled in."
+    )
     output: tuple[str, ...] | None = Field(
-        description="The images' links, or data URLs where links are not `https`."
+        description="Links to the images, or data URLs if links would not be `https`."
     )
     logs: str = Field(description="The seed, warnings and progress.")
     error: str | None
@@ -100,12 +102,12 @@ def prediction(
 
 
 async def versions(door: Door) -> dict[str, str]:
-    """Return the version of each model's name, as workers announce it now."""
+    """Return each announced model's version, by the model's name."""
     return {entry.name: entry.sha256 for entry in await door.models.get()}
 
 
 def image_links(record: JobRecord, links: Links) -> list[str] | None:
-    """Return links to a job's images, None unless it has them all."""
+    """Return links to a job's images; None unless it has them all."""
     if record.status is not JobStatus.SUCCEEDED or record.results_dropped:
         return None
     return [links.image(record.id, image.index) for image in record.images]
@@ -132,7 +134,7 @@ async def _data_url(door: Door, job_id: str, index: int) -> str:
 
 
 def failure(record: JobRecord) -> str | None:
-    """Return why a job has failed, None if it has not."""
+    """Return why a job failed; None if it did not."""
     if record.error is not None:
         return record.error.detail
     if record.status is JobStatus.EXPIRED:
@@ -141,7 +143,7 @@ def failure(record: JobRecord) -> str | None:
 
 
 def logs(record: JobRecord) -> str:
-    """Return a job's log: what it draws with, and its progress once it has begun."""
+    """Return a job's log: its seed and warnings, and its progress once it has started."""
     if record.started_at is None:
         return preamble(record)
     done = record.status is JobStatus.SUCCEEDED
@@ -149,13 +151,13 @@ def logs(record: JobRecord) -> str:
 
 
 def preamble(record: JobRecord) -> str:
-    """Return the lines of a log before its progress."""
+    """Return the lines of a log that precede its progress."""
     warnings = [f"Warning: {each.detail}\n" for each in record.warnings]
     return "".join([f"Using seed: {record.spec.seed}\n", *warnings])
 
 
 def progress(step: int, record: JobRecord) -> str:
-    """Return a line as tqdm writes it, which clients read the progress from."""
+    """Return a line in tqdm's format, from which clients read the progress."""
     share = step / record.total_steps
     bar = "█" * int(BAR_CHARS * share)
     return f"{int(100 * share):3d}%|{bar:<{BAR_CHARS}}| {step}/{record.total_steps}\n"

@@ -19,11 +19,11 @@ log = structlog.get_logger()
 
 Kind = Literal["logs", "output", "error", "done"]
 BEGINNING = "0-0"
-"""The id of what is said before the job's first event: clients drop events without one."""
+"""The id of what precedes the job's first event: clients drop events without an id."""
 
 
 async def frames(door: Door, record: JobRecord, links: Links) -> AsyncGenerator[bytes]:
-    """Yield a job's log line by line, then its images and its end."""
+    """Yield a job's log line by line, then its images or an error, and ``done``."""
     last = BEGINNING
     yield _frame("logs", preamble(record), last)
     try:

@@ -68,7 +68,7 @@ async def test_a_service_is_measured(
         refused = await command(*words, "--guidance", "99", code=4)
     assert refused.stderr == "sfumato: 6 refused: invalid_request\n"
     assert refused.stdout.splitlines()[1:] == [
-        "0 succeeded, 0 pictures a second",
+        "0 succeeded, 0 images per second",
         "               mean  p50  p99  max",
         "latency        -     -    -    -",
         "first preview  -     -    -    -",

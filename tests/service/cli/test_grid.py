@@ -37,7 +37,7 @@ def test_an_axis_is_a_parameter_with_its_values() -> None:
         ("", "''"), ("steps", "'steps'"), ("stepz=1,2", "'stepz'"), ("steps=", "''"),
         ("steps=1,,2", "''"), ("steps=4,x", "'x'"), ("steps=-4", "'-4'"), ("steps=٤", "'٤'"),
         ("seed=1.5", "'1.5'"), ("guidance=nan", "'nan'"), ("guidance=inf", "'inf'"),
-        ("guidance=a", "'a'"), ("steps=4,5,4", "twice"),
+        ("guidance=a", "'a'"), ("steps=4,5,4", "repeats"),
     ],
 )  # fmt: skip
 def test_what_is_no_axis_is_named(text: str, named: str) -> None:
@@ -57,11 +57,11 @@ def test_values_take_their_places_in_a_request() -> None:
 def test_axes_that_do_not_fit_are_named() -> None:
     steps, parts = Axis("x", "steps", (4,)), Axis("y", "prompt", ("red",))
     check_axes((steps, parts), "a {y} apple", {"num_inference_steps": None})
-    with pytest.raises(BadParameter, match="steps is on --x already"):
+    with pytest.raises(BadParameter, match="steps is already on --x"):
         check_axes((steps, Axis("y", "steps", (5,))), "", {})
     with pytest.raises(BadParameter, match=r"no \{y\}"):
         check_axes((steps, parts), "a {x} apple", {})
-    with pytest.raises(BadParameter, match="by --steps"):
+    with pytest.raises(BadParameter, match="give --steps, not both"):
         check_axes((steps, parts), "a {y} apple", {"num_inference_steps": 5})
 
 

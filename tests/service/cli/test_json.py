@@ -74,7 +74,7 @@ def test_operators_get_json(command: Command) -> None:
 def test_an_option_before_a_verb_is_refused(group: str, option: list[str]) -> None:
     outcome = CliRunner().invoke(app, [group, *option, "list"])
     assert outcome.exit_code == 2
-    assert f"{option[0]}: give options after 'list'" in outcome.output
+    assert f"{option[0]}: put options after 'list'" in outcome.output
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.deploy.tools import ROOT
 FOLDER = ROOT / "service" / "client"
 ASYNC, SYNC = FOLDER / "async_client.py", FOLDER / "client.py"
 WORDS = {
-    r'"""The client of a door, for asyncio; (?:.|\n)*?\n\n': '"""The client of a door; made from '
-    "``async_client.py`` by ``tests.service.client.sync_half``.\n\n",
+    r'"""The client of a door, for asyncio; (?:.|\n)*?\n\n': '"""The client of a door; generated '
+    "from ``async_client.py`` by ``tests.service.client.sync_half``.\n\n",
     r"\basync (def|for|with)\b": r"\1",
     r"\bawait ": "",
     r"\basyncio\b": "time",

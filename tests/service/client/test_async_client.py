@@ -76,7 +76,7 @@ async def test_a_job_is_followed_and_its_handle_knows(
 
 async def test_a_wait_ends_in_time_and_the_job_goes_on(sfumato: AsyncSfumato) -> None:
     job = await sfumato.submit("a red apple")
-    with pytest.raises(WaitTimeout, match=r"not ended after 0\.05 s; it goes on"):
+    with pytest.raises(WaitTimeout, match=r"not ended after 0\.05 s; it continues"):
         await job.wait(0.05)
     with Sfumato(str(sfumato._http.base_url), retry_s=0) as other, pytest.raises(TimeoutError):
         await asyncio.to_thread(other.wait, job.id, 0.05)

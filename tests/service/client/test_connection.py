@@ -91,7 +91,7 @@ def test_a_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch, proxy: str) -> N
 @pytest.mark.usefixtures("no_proxies")
 def test_an_unusable_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "nonsense://x")
-    with pytest.raises(InvalidArgument, match="proxy variable of the environment"):
+    with pytest.raises(InvalidArgument, match="proxy variable in the environment"):
         Sfumato("http://door.example")
 
 

@@ -91,11 +91,11 @@ def encode_with_text() -> bytes:
     [
         ({"sampler_name": "Eular"}, 404, "Sampler not found: 'Eular'; available: Euler"),
         ({"scheduler": "normal"}, 404, "Scheduler not found"),
-        ({"enable_hr": True}, 422, "enable_hr is not served"),
-        ({"restore_faces": True}, 422, "restore_faces is not served"),
-        ({"styles": ["a"]}, 422, "styles is not served"),
-        ({"subseed_strength": 0.5}, 422, "subseed_strength is not served"),
-        ({"prompt": "a <lora:pixel:1>"}, 422, "<lora:pixel:1…> in prompt is not served"),
+        ({"enable_hr": True}, 422, "enable_hr is not supported"),
+        ({"restore_faces": True}, 422, "restore_faces is not supported"),
+        ({"styles": ["a"]}, 422, "styles is not supported"),
+        ({"subseed_strength": 0.5}, 422, "subseed_strength is not supported"),
+        ({"prompt": "a <lora:pixel:1>"}, 422, "<lora:pixel:1…> in prompt is not supported"),
         ({"width": 65}, 422, "width 65 is not a multiple of"),
         ({"batch_size": 99}, 422, "batch_size"),
         ({"cfg_scale": 99}, 422, "guidance_scale"),
@@ -208,7 +208,7 @@ async def test_lists_and_options(webui: Called) -> None:
     ]
     await webui(lambda api: api.util_set_model("toy"))
     assert (await webui(lambda api: api.util_get_current_model())).startswith("toy [")
-    assert "not served" in str(await webui(lambda api: api.set_options({"clip_skip": 2})))
+    assert "not supported" in str(await webui(lambda api: api.set_options({"clip_skip": 2})))
     for call in (
         WebUIApi.get_upscalers, WebUIApi.get_sd_vae, WebUIApi.get_loras, WebUIApi.get_hypernetworks,
         WebUIApi.get_face_restorers, WebUIApi.get_realesrgan_models, WebUIApi.get_prompt_styles,

@@ -170,7 +170,7 @@ async def test_a_door_that_closes_says_that_the_job_goes_on(
             server.handle_exit(0, None)
             answer = await asyncio.wait_for(call, 20)
     assert text_of(answer).startswith(f"job {held.record.id} is ")
-    assert "It goes on" in text_of(answer)
+    assert "Call the tool `job`" in text_of(answer)
     assert (await store.get(held.record.id)).status is JobStatus.RUNNING
 
 
@@ -178,7 +178,7 @@ async def test_a_job_that_takes_longer_is_asked_for_later(app: FastAPI, store: R
     async with assistant(app) as api:
         first = await api.call_tool("draw", {"prompt": "a", "wait_s": 0})
         assert not first.is_error
-        assert "queued at position 1. It goes on" in text_of(first)
+        assert "queued at position 1. Call the tool `job`" in text_of(first)
         job_id = id_in(text_of(first))
         held = await claim(store)
         await advance(store, held, 3)
@@ -242,7 +242,7 @@ async def test_an_image_that_is_too_large_is_a_link(app: FastAPI, store: RedisSt
     async with assistant(app) as api, drawing(store, lambda held: finish(store, held, large)):
         answer = await api.call_tool("draw", {"prompt": "a"})
     assert images_of(answer) == []
-    assert f"(image/png of {len(large)} bytes: not shown here)" in text_of(answer)
+    assert f"(image/png of {len(large)} bytes: not included)" in text_of(answer)
 
 
 async def test_keys_tenants_and_scopes_hold(keyed: Keyed, store: RedisStore) -> None:

@@ -174,12 +174,12 @@ async def test_quality_is_a_number_of_steps(
 
 async def test_edits_are_refused_in_its_own_words(app: FastAPI) -> None:
     async with openai(app) as api:
-        with pytest.raises(BadRequestError, match="generated from prompts alone") as raised:
+        with pytest.raises(BadRequestError, match="generated from prompts only") as raised:
             await api.images.edit(image=("a.png", PNG), prompt="a")
         assert raised.value.code == "not_supported"
         with (
             pytest.warns(DeprecationWarning, match="deprecated"),
-            pytest.raises(BadRequestError, match="generated from prompts alone"),
+            pytest.raises(BadRequestError, match="generated from prompts only"),
         ):
             await api.images.create_variation(image=("a.png", PNG))
 

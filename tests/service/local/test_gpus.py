@@ -82,4 +82,4 @@ def test_each_gpu_gets_one_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_number_of_workers_beside_gpus_is_refused(other: list[str], tmp_path: Path) -> None:
     words = ["up", "--gpus", "0", "--data", str(tmp_path / "data"), *other]
     outcome = CliRunner().invoke(app, words)
-    assert (outcome.exit_code, "leave out the others" in outcome.output) == (1, True)
+    assert (outcome.exit_code, "leave out --workers" in outcome.output) == (1, True)

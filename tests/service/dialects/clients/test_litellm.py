@@ -63,5 +63,5 @@ async def test_what_is_wrong_is_named(settings: ServiceSettings, announced: None
     assert size[:2] == model[:2] == edit[:2] == ["BadRequestError", 400]
     assert "width 65 is not a multiple of 8" in size[2]
     assert "unknown model 'dall-e-3'; available: toy" in model[2]
-    assert "images are generated from prompts alone" in edit[2]
+    assert "images are generated from prompts only" in edit[2]
     assert form[0] == "UnsupportedParamsError", "litellm's own: both forms are given without it"

@@ -181,4 +181,4 @@ async def test_what_is_wrong_is_named(settings: ServiceSettings, announced: None
         assert error["requestID"]
     for error in answer["edits"]:
         assert error["code"] == "not_supported"
-        assert error["message"] == "400 images are generated from prompts alone here"
+        assert error["message"] == "400 images are generated from prompts only"
