@@ -171,7 +171,11 @@ def resolve(request: JobRequest, model: ModelEntry, tenant: str = PUBLIC) -> Job
     width = _side("width", _given(request.width, model.width), model)
     height = _side("height", _given(request.height, model.height), model)
     if width * height > model.max_pixels:
-        raise InvalidRequest("width", f"{width}x{height} is more than {model.max_pixels} pixels")
+        raise InvalidRequest(
+            "width",
+            f"{width}x{height} is more than {model.max_pixels} pixels; the size of {model.name} is "
+            f"{model.width}x{model.height}",
+        )
     fields = request.model_dump(exclude={"webhook", "durable"})  # no worker needs them
     fields |= {
         "tenant": tenant,
@@ -316,7 +320,8 @@ def _side(field: str, value: int, model: ModelEntry) -> int:
         raise InvalidRequest(
             field,
             f"{field} {value} is not a multiple of {model.side_multiple} "
-            f"between {model.min_side} and {model.max_side}",
+            f"between {model.min_side} and {model.max_side}; the size of {model.name} is "
+            f"{model.width}x{model.height}",
         )
     return value
 

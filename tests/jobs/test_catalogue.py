@@ -32,6 +32,14 @@ def test_a_clients_seeds_go_up_to_the_last_image(num_images: int) -> None:
         assert (refused.value.field, refused.value.others) == ("seed", ("num_images",))
 
 
+@pytest.mark.parametrize("change", [{"max_side": MODEL.width}, {"max_pixels": 1}])
+def test_a_refused_size_says_which_one_the_model_has(change: dict[str, int]) -> None:
+    own = f"the size of {MODEL.name} is {MODEL.width}x{MODEL.height}$"
+    width = MODEL.width + MODEL.side_multiple if "max_side" in change else MODEL.width
+    with pytest.raises(InvalidRequest, match=own):
+        resolve(JobRequest(prompt="a red apple", width=width), MODEL.model_copy(update=change))
+
+
 EULER_A = EULER.model_copy(
     update={
         "name": "euler_ancestral",
