@@ -61,7 +61,9 @@ async def get_image(
     except JobNotFound as error:
         if error.job_id == job.id:  # deleted meanwhile
             raise
-        detail = f"job {job.id} has no picture {index}"
+        detail = f"job {job.id} is {job.status}: it has no image {index}"
+        if not job.status.ended:
+            detail += " yet"
         raise Refusal(404, "not_found", detail) from error
     tag = entity_tag(image.record.sha256 or hashlib.sha256(image.data).hexdigest())
     headers = _headers(tag)

@@ -253,7 +253,7 @@ async def test_image_can_be_revalidated(http: AsyncClient, store: RedisStore) ->
     image = f"/v1/jobs/{job_id}/images/0"
     early = await http.get(image)
     assert early.status_code == 404
-    assert early.json()["detail"] == f"job {job_id} has no picture 0"
+    assert early.json()["detail"] == f"job {job_id} is running: it has no image 0 yet"
     await advance(store, held, 3, preview=True)
     job = (await http.get(f"/v1/jobs/{job_id}")).json()
     preview = await http.get(job["preview_url"])
