@@ -9,7 +9,10 @@ import typer
 from jobs.validation.prompt_schedule import PromptSyntax
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-UrlOption = Annotated[str, typer.Option("--url", help="The service's address.")]
+UrlOption = Annotated[
+    str,
+    typer.Option("--url", envvar="SFUMATO_URL", help="The service's address.", show_envvar=True),
+]
 ApiKeyOption = Annotated[
     str | None,
     typer.Option(

@@ -146,6 +146,17 @@ def test_a_bad_url_is_named(command: str, url: str) -> None:
     assert repr(url) in refused([*command.split(), "--url", url], 2)
 
 
+@pytest.mark.parametrize(
+    "command", ["draw a --out .", "grid a --x steps=1,2 --out .", "jobs list", "models list"]
+)
+def test_the_url_of_the_environment_is_taken(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_URL", "http://127.0.0.1:9")
+    assert "cannot reach http://127.0.0.1:9:" in refused(command.split(), 3)
+    assert "cannot reach http://127.0.0.1:7:" in refused(
+        [*command.split(), "--url", "http://127.0.0.1:7"], 3
+    )
+
+
 @pytest.mark.parametrize("key", ["ключ", "a b", "a\nb"])
 @pytest.mark.parametrize("command", ["draw a --out .", "models list"])
 def test_a_bad_key_is_named_and_not_printed(
