@@ -316,14 +316,14 @@ def _seed(request: JobRequest) -> int:
 
 
 def _side(field: str, value: int, model: ModelEntry) -> int:
-    if not model.min_side <= value <= model.max_side or value % model.side_multiple:
-        raise InvalidRequest(
-            field,
-            f"{field} {value} is not a multiple of {model.side_multiple} "
-            f"between {model.min_side} and {model.max_side}; the size of {model.name} is "
-            f"{model.width}x{model.height}",
-        )
-    return value
+    if not model.min_side <= value <= model.max_side:
+        fault = f"is not between {model.min_side} and {model.max_side}"
+    elif value % model.side_multiple:
+        fault = f"is not a multiple of {model.side_multiple}"
+    else:
+        return value
+    usual = f"the size of {model.name} is {model.width}x{model.height}"
+    raise InvalidRequest(field, f"{field} {value} {fault}; {usual}")
 
 
 def forward_passes(spec: JobSpec, *, embeds_guidance: bool) -> int:

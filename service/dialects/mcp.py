@@ -358,7 +358,7 @@ async def exchange(
     request: Request, message: dict[str, Any], door: DoorDep, caller: JobsCaller
 ) -> Response:
     """Take one message of JSON-RPC (streamable HTTP, without sessions) and answer it."""
-    check_origin(request, door)
+    check_origin(request.headers.get("origin"), door.settings.cors_origins)
     if check_accept_headers(request) != (True, True):
         detail = "Accept must list application/json and text/event-stream"
         raise Refusal(406, "not_acceptable", detail, field="Accept")

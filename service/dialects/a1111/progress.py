@@ -4,7 +4,7 @@ import base64
 import contextlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from jobs.errors import JobNotFound, NotBegun
 from service.api.caller import JobsCaller
@@ -14,6 +14,11 @@ from service.door import DoorDep
 from service.http.origin import check_origin
 
 router = APIRouter()
+
+
+def _own_page(request: Request, door: DoorDep) -> None:
+    """Refuse a page of another site, which could send these, as they have no body."""
+    check_origin(request.headers.get("origin"), door.settings.cors_origins)
 
 
 @router.get("/progress", responses=ANSWERS)
@@ -50,8 +55,8 @@ async def progress(
     }
 
 
-@router.post("/interrupt", dependencies=[Depends(check_origin)], responses=ANSWERS)
-@router.post("/skip", dependencies=[Depends(check_origin)], responses=ANSWERS)
+@router.post("/interrupt", dependencies=[Depends(_own_page)], responses=ANSWERS)
+@router.post("/skip", dependencies=[Depends(_own_page)], responses=ANSWERS)
 async def interrupt(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
     """End the caller's running jobs from this API at their current step; cancel queued ones."""
     for record in await under_way(door, caller):
