@@ -40,7 +40,8 @@ test: setup tools  ## run the tests, but for their long forms and most calls of 
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not full and (not clients or quick)' $(PYTEST)
 
 test-full: setup tools  ## run the long forms
-	$(BIN)/python -m pytest $(PARALLEL) -m 'full and not clients' $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'full and not clients and not alone' $(PYTEST)
+	$(BIN)/python -m pytest -m alone $(PYTEST)
 	SFUMATO_TEST_EXAMPLES=200 $(BIN)/python -m pytest tests/service/http/test_openapi.py $(PYTEST)
 
 test-clients: setup tools build/clients/.installed  ## call other APIs with their clients

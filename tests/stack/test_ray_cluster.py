@@ -20,7 +20,7 @@ from tests.faults.client import Client, until
 from tests.processes import door_answers, process, wait
 from tests.stack.up import MARK, marked
 
-pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.alone, pytest.mark.timeout(300)]
 
 WORKERS = 2
 REPLICAS = 2

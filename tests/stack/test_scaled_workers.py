@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.full
+@pytest.mark.alone
 async def test_workers_follow_the_backlog_from_zero_and_back_and_no_job_is_lost(
     jobs_settings: JobsSettings, tiny: Path, tmp_path: Path
 ) -> None:
