@@ -79,16 +79,19 @@ def test_a_ctrl_c_cancels_what_was_asked_for(
         for words in (
             ["draw", "a"], ["grid", "a", "--x", "steps=4,8"],
         ):  # fmt: skip
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 [*python, *words, "--url", url, "--out", str(tmp_path)],
                 env=os.environ | {"PYTHONPATH": root}, stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
-            while not client.jobs(status="queued").jobs:
-                assert process.poll() is None
-                time.sleep(0.02)
-            time.sleep(0.5)  # until the ids have reached the command
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            ) as process:  # fmt: skip
+                try:
+                    while not client.jobs(status="queued").jobs:
+                        assert process.poll() is None
+                        time.sleep(0.02)
+                    time.sleep(1.0)  # until the ids have reached the command
+                    process.send_signal(signal.SIGINT)
+                    _, said = process.communicate(timeout=60)
+                finally:
+                    process.kill()
             assert process.returncode == ExitCode.INTERRUPTED
             assert said.startswith("sfumato: interrupted; ")
             assert {job.status for job in client.jobs().jobs} == {"canceled"}
