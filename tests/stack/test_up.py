@@ -46,6 +46,8 @@ def up(tiny: Path, tmp_path: Path) -> Iterator[Start]:
         stack.end()
 
 
+@pytest.mark.full
+@pytest.mark.alone  # a Ray cluster, while another test starts one
 def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) -> None:
     stack = up("data", *(word for host in ipv6_hosts() for word in ("--host", host)))
     with Sfumato(stack.ready()) as client:
