@@ -145,6 +145,7 @@ class Conditioning:
     pooled: Tensor | None = None  # (P,) float32, where the model has it (SDXL)
     truncations: tuple[Truncation, ...] = ()  # by the encoders that did not read all of it
     tokens: int | None = None  # the first ones of L that are the prompt's; None: all
+    at_weight_limit: bool = False  # a weight in the prompt is the largest there may be, or was more
 
     @property
     def nbytes(self) -> int:

@@ -312,6 +312,7 @@ class WarningCode(StrEnum):
 
     PROMPT_TRUNCATED = "prompt_truncated"
     NEGATIVE_PROMPT_TRUNCATED = "negative_prompt_truncated"
+    PROMPT_WEIGHT_LIMITED = "prompt_weight_limited"
     PROMPT_IGNORED = "prompt_ignored"
     NEGATIVE_PROMPT_IGNORED = "negative_prompt_ignored"
     GUIDANCE_SCALE_IGNORED = "guidance_scale_ignored"

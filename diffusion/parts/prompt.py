@@ -12,7 +12,14 @@ from diffusion.config_keys import TEXT_ENCODER
 from diffusion.model import Conditioning, Truncation
 from diffusion.parts.loading import load_part, read_config
 from diffusion.parts.tokenizer import load_tokenizer, truncation
-from diffusion.parts.weighted_prompt import CHUNKS, Chunker, Weighting, apply_weights, weighted
+from diffusion.parts.weighted_prompt import (
+    CHUNKS,
+    MOST_WEIGHT,
+    Chunker,
+    Weighting,
+    apply_weights,
+    weighted,
+)
 
 PROJECTION_DIM = 512
 """transformers' default of ``projection_dim``."""
@@ -120,8 +127,12 @@ class TextEncoder:
             output = part.encoder(tokens.to(self._device))
             states.append(apply_weights(output[0], weights, weighting))
             pooled = output[1][0] if len(self._parts) > 1 and len(output) > 1 else None
-        truncations = tuple(each for each in cuts if each)
-        return Conditioning(torch.cat(states, -1).flatten(0, 1), pooled, truncations)
+        return Conditioning(
+            torch.cat(states, -1).flatten(0, 1),
+            pooled,
+            tuple(each for each in cuts if each),
+            at_weight_limit=any(abs(run.weight) == MOST_WEIGHT for run in runs),
+        )
 
 
 class TorchEncoder(nn.Module):

@@ -22,7 +22,7 @@ its place; or w·e, and the chunk's mean is restored, unless it is near 0."""
 FACTORS = {"(": 1.1, "[": 1 / 1.1}
 CLOSING = {")": "(", "]": "["}
 MOST_WEIGHT = 16.0
-"""Larger ones, which no prompt is written with, would overflow in the network."""
+"""Of a token, and of a number in a prompt: larger ones would overflow in the network."""
 MOST_NESTED = 64
 """Brackets in one another; further ones are text."""
 CHUNKS = (1, 2, 4)
@@ -54,7 +54,7 @@ def weighted(prompt: str) -> list[Run]:
         while opened:
             weigher.close(bracket, FACTORS[bracket])
     for run in weigher.runs:
-        run.weight = min(max(run.weight, -MOST_WEIGHT), MOST_WEIGHT)
+        run.weight = _limited(run.weight)
     return _merged(weigher.runs)
 
 
@@ -85,9 +85,13 @@ class _Weigher:
             run.weight *= factor
 
 
+def _limited(weight: float) -> float:
+    return min(max(weight, -MOST_WEIGHT), MOST_WEIGHT)
+
+
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        return None if text is None else _limited(float(text))  # no product of these overflows
     except ValueError:  # such as 1.2.3
         return None
 

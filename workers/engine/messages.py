@@ -65,6 +65,7 @@ class Admitted:
     refused: bool = False  # its earlier state is of other weights, another backend or table
     prompt_cut: tuple[Truncation, ...] = ()
     negative_prompt_cut: tuple[Truncation, ...] = ()
+    at_weight_limit: bool = False  # a weight in one of its prompts
     step: int = 0  # sampling steps finished
     at: float = field(default_factory=time, compare=False)  # seconds since 1970
 

@@ -63,10 +63,17 @@ class Slot:
 
     def admitted(self, *, refused: bool) -> Admitted:
         """Return that the image has this slot; ``refused`` if an earlier state was."""
-        guided = [each for each in self.guidances if each.passes == 2]
-        cut = _longest([each.cond for each in self.guidances])
-        unread = _longest([each.uncond for each in guided])
-        return Admitted(*self.request.key, self.row, refused, cut, unread, self.step)
+        conds = [each.cond for each in self.guidances]
+        unconds = [each.uncond for each in self.guidances if each.passes == 2]
+        return Admitted(
+            *self.request.key,
+            self.row,
+            refused,
+            prompt_cut=_longest(conds),
+            negative_prompt_cut=_longest(unconds),
+            at_weight_limit=any(each.at_weight_limit for each in (*conds, *unconds)),
+            step=self.step,
+        )
 
     def doubt(self) -> None:
         """Have the row that has just been evaluated evaluated again, and soon."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from diffusion.model import Truncation
+from diffusion.parts.weighted_prompt import MOST_WEIGHT
 from jobs.schema import JobWarning, WarningCode
 from workers.engine.messages import Admitted
 
@@ -14,6 +15,10 @@ def warnings(report: Admitted) -> dict[str, JobWarning]:
         WarningCode.NEGATIVE_PROMPT_TRUNCATED: _cut("negative_prompt", report.negative_prompt_cut),
     }
     found = {code: detail for code, detail in cut.items() if detail}
+    if report.at_weight_limit:
+        found[WarningCode.PROMPT_WEIGHT_LIMITED] = (
+            f"a weight in a prompt is at the limit of {MOST_WEIGHT:g}, or was beyond it"
+        )
     if report.refused:
         found[WarningCode.STARTED_OVER] = (
             "the work of an earlier attempt was dropped: "

@@ -96,6 +96,22 @@ def test_texts_that_take_turns_are_kept_once(network: Bundle) -> None:
     assert (len(slot.guidances), len(kept)) == (60, 5)
 
 
+@pytest.mark.parametrize("syntax", ["a1111", "a1111_mean"])
+def test_no_weight_overflows_and_a_limited_one_is_reported(network: Bundle, syntax: str) -> None:
+    bench = Bench(network)
+    nines = "9" * 400
+    prompts = (f"a (cat:{nines})", f"((a:0):{nines})", f"(a:-{nines})", "a (cat:15)")
+    drawn = bench.draw(
+        *(
+            image_request(f"job{i}", prompt_syntax=syntax, prompt=prompt, negative_prompt="(b:2)")
+            for i, prompt in enumerate(prompts)
+        )
+    )
+    assert len(drawn) == len(prompts)
+    limited = {each.job_id for each in bench.of(Admitted) if each.at_weight_limit}
+    assert limited == {"job0", "job2"}
+
+
 def test_what_is_cut_of_any_of_its_texts_is_reported(network: Bundle) -> None:
     bench = Bench(network)
     bench.draw(

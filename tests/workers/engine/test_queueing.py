@@ -12,7 +12,7 @@ from diffusion.model import Conditioning
 from tests.workers.harness import Bench, image_request
 from workers.engine.engine import EngineSettings
 from workers.engine.forward import Overlap
-from workers.engine.messages import Advanced, Failed, Finished
+from workers.engine.messages import Admitted, Advanced, Failed, Finished
 
 
 def wait_for(bench: Bench, finished: int, timeout_s: float = 30.0) -> None:
@@ -63,6 +63,23 @@ def test_the_ticks_own_work_goes_before_prompts_that_wait() -> None:
         result()
     overlap.close()
     assert done == ["awaited", "a", "tick", "b", "c"]
+
+
+def test_where_nothing_overlaps_one_image_begins_at_a_time(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.forward.ThreadPoolExecutor", lambda *_: None)
+    bench = Bench(bundle, EngineSettings(slots=8, rows_per_tick=16))
+    bench.engine.submit(image_request("drawn", steps=20))
+    bench.engine.tick()
+    for i in range(3):
+        bench.engine.submit(image_request(f"job{i}", steps=20))
+    begun = []
+    for _ in range(4):
+        bench.engine.tick()
+        begun.append(len(bench.of(Admitted)))
+    assert begun == [2, 3, 4, 4]
+    assert len(bench.run()) == 4
 
 
 def test_a_slow_prompt_holds_up_no_image_that_is_being_drawn(

@@ -36,8 +36,9 @@ def test_a_negative_prompt_that_has_no_effect_is_not_cut(bundle: Bundle) -> None
 
 def test_every_encoder_is_named() -> None:
     cut = (Truncation("text_encoder", 75, 80), Truncation("text_encoder_2", 75, 90))
-    found = warnings(Admitted("job", 0, 0, refused=True, prompt_cut=cut))
-    assert sorted(found) == ["prompt_truncated", "started_over"]
+    found = warnings(Admitted("job", 0, 0, refused=True, prompt_cut=cut, at_weight_limit=True))
+    assert sorted(found) == ["prompt_truncated", "prompt_weight_limited", "started_over"]
+    assert "the limit of 16" in found["prompt_weight_limited"].detail
     assert "text_encoder read 75 of the 80 tokens of prompt" in found["prompt_truncated"].detail
     assert "text_encoder_2 read 75 of the 90" in found["prompt_truncated"].detail
 
