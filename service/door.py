@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from service.auth.keyring import Keyring
 from service.auth.listener_limit import ListenerLimit
 from service.auth.rate_limit import RateLimiter
 from service.eta import eta_s
+from service.http.event_stream import EventStream
 from service.http.problem import Refusal
 from service.http.shared_frames import SharedFrames
 from service.metrics.replica import DoorCounters
@@ -106,6 +107,26 @@ class Door:
             links,
             queue_position=None if position is None else position.position,
             eta_s=eta_s(record, position, await self.backlog(model), speed),
+        )
+
+    def stream(
+        self,
+        holder: str,
+        frames: AsyncGenerator[bytes],
+        on_left: Callable[[], None] = lambda: None,
+    ) -> EventStream:
+        """Return a response of server-sent events; until its end the holder listens.
+
+        Raises:
+            Refusal: 429, the holder or this door has too many listeners.
+        """
+        self.listeners.enter(holder)
+        return EventStream(
+            frames,
+            keep_alive_s=self.settings.keep_alive_s,
+            closing=self.closing,
+            on_left=on_left,
+            on_end=lambda: self.listeners.leave(holder),
         )
 
     async def backlog(self, model: str) -> Backlog:

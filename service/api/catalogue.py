@@ -11,7 +11,7 @@ from service import live_batch
 from service.api.caller import GUARDED, AnyCaller, MetricsCaller, OperatorCaller
 from service.door import DoorDep
 from service.http.documented import Responses, problems
-from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.event_stream import STREAM_HEADERS
 from service.http.head import is_head
 from service.http.problem import Refusal
 from service.resources.batch import BatchView
@@ -140,14 +140,7 @@ async def follow_batch(
         batch = await live_batch.newest(door, worker_id)
     if is_head(request.scope):
         return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
-    door.listeners.enter(caller.holder)  # and leave at the stream's end
-    return EventStream(
-        live_batch.frames(door, batch, after),
-        keep_alive_s=door.settings.keep_alive_s,
-        closing=door.closing,
-        on_left=lambda: None,
-        on_end=lambda: door.listeners.leave(caller.holder),
-    )
+    return door.stream(caller.holder, live_batch.frames(door, batch, after))
 
 
 def _sequence(event_id: str | None) -> int | None:

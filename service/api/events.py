@@ -19,7 +19,7 @@ from service.api.caller import GUARDED, CallerLinks
 from service.api.link_access import EventsJob
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
-from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.event_stream import STREAM_HEADERS
 from service.http.head import is_head
 from service.resources.links import Links
 
@@ -88,19 +88,12 @@ async def follow_job(
                 first = await anext(events)
             except StopAsyncIteration:
                 return Response(status_code=204)  # makes an EventSource stop reconnecting
-    door.listeners.enter(holder)  # and leave at the stream's end
 
     def on_left() -> None:
         if record.spec.on_disconnect == "cancel" and not record.status.ended:
             door.client_left(record.id)
 
-    return EventStream(
-        frames(door, record, first, events, links),
-        keep_alive_s=door.settings.keep_alive_s,
-        closing=door.closing,
-        on_left=on_left,
-        on_end=lambda: door.listeners.leave(holder),
-    )
+    return door.stream(holder, frames(door, record, first, events, links), on_left)
 
 
 async def frames(

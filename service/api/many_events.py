@@ -20,7 +20,7 @@ from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller
 from service.api.events import EVENT, KINDS, frame
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
-from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.event_stream import STREAM_HEADERS
 from service.http.head import is_head
 from service.http.job_ids import ID_PATTERN
 from service.resources.links import Links
@@ -86,17 +86,7 @@ async def follow_jobs(
     if is_head(request.scope):
         return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
     after = _earlier(last_event_id or None)
-    with door.listeners.listening(caller.holder):
-        pass  # or refused, before the response begins
-    door.listeners.enter(caller.holder)
-    stream = Many(door, caller, links, after)
-    return EventStream(
-        stream.frames(job),
-        keep_alive_s=door.settings.keep_alive_s,
-        closing=door.closing,
-        on_left=lambda: None,
-        on_end=lambda: door.listeners.leave(caller.holder),
-    )
+    return door.stream(caller.holder, Many(door, caller, links, after).frames(job))
 
 
 def _earlier(event_id: str | None) -> str | None:

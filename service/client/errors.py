@@ -123,6 +123,8 @@ class ServiceUnavailable(ProblemError):
     """The service is unavailable."""
 
 
+MOST_DIGITS = 10
+"""Of a ``Retry-After``: a longer one is no time to wait."""
 _KINDS: dict[int, type[ProblemError]] = {
     400: InvalidRequest,
     401: Unauthorized,
@@ -153,4 +155,5 @@ def problem_error(answer: httpx.Response) -> ProblemError:
         )
     wait = answer.headers.get("retry-after", "")
     kind = _KINDS.get(status, ServiceUnavailable if status >= 500 else ProblemError)
-    return kind(problem, float(wait) if wait.isascii() and wait.isdecimal() else None)
+    seconds = wait.isascii() and wait.isdecimal() and len(wait) < MOST_DIGITS
+    return kind(problem, float(wait) if seconds else None)

@@ -6,15 +6,13 @@ from .errors import ClientError, ConnectionFailed, ServiceUnavailable, TooBusy
 
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each further attempt: a door takes a while to restart."""
-MOST_ASKED_S = 60.0
-"""That a response can ask for."""
 TRANSIENT = (ConnectionFailed, ServiceUnavailable, TooBusy)
 
 
 def pause_s(error: Exception, failures: int) -> float:
     """Return the pause after this many failures: at least the response's ``Retry-After``."""
     asked_s = getattr(error, "retry_after_s", None) or 0.0
-    return max(min(asked_s, MOST_ASKED_S), PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+    return max(asked_s, PAUSES_S[min(failures, len(PAUSES_S) - 1)])
 
 
 class Retries:

@@ -1,6 +1,7 @@
 """What all dialects do with a request: create a job, wait, and check how it ended."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
@@ -18,7 +19,6 @@ from service.api.caller import Caller
 from service.api.jobs import create, latest
 from service.api.waiting import wait_for_end
 from service.door import Door
-from service.http.event_stream import EventStream
 from service.http.problem import Refusal
 from service.resources.links import Links
 
@@ -70,14 +70,7 @@ async def streamed(
     """
     with door.listeners.listening(caller.holder):
         record = await create(door, caller, job, key)
-    door.listeners.enter(caller.holder)
-    return EventStream(
-        frames(record),
-        keep_alive_s=door.settings.keep_alive_s,
-        closing=door.closing,
-        on_left=lambda: None,
-        on_end=lambda: door.listeners.leave(caller.holder),
-    )
+    return door.stream(caller.holder, frames(record))
 
 
 async def events_in_time(door: Door, record: JobRecord) -> AsyncGenerator[Event]:
@@ -112,6 +105,11 @@ def not_ended(record: JobRecord) -> Refusal:
     """Return the refusal of a request whose job has not ended; a retry waits for the same job."""
     detail = f"job {record.id} has not ended yet: see GET /v1/jobs/{record.id}"
     return Refusal(408, "not_ended", detail, retry_after_s=1)
+
+
+def data_url(content_type: str, data: bytes) -> str:
+    """Return a URL that is the data itself."""
+    return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
 
 
 def absolute(request: Request, links: Links) -> Links:

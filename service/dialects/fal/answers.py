@@ -1,6 +1,5 @@
 """Responses to fal's clients: a job's place in the queue, its estimates, its images."""
 
-import base64
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from fastapi.sse import format_sse_event
 
 from jobs.errors import JobsError
 from jobs.schema import JobRecord, JobStatus, WarningCode
-from service.dialects.drawing import check_ended, events_in_time
+from service.dialects.drawing import check_ended, data_url, events_in_time
 from service.dialects.fal.errors import error_body
 from service.door import Door
 from service.http.problem import Refusal, refusal_of
@@ -95,11 +94,7 @@ async def _url(door: Door, links: Links, job: JobRecord, index: int) -> str:
     if "sync_mode" not in job.spec.metadata:
         return links.image(job.id, index)
     image = await door.store.image(job.id, index)
-    return _data_url(image.record.content_type, image.data)
-
-
-def _data_url(content_type: str, data: bytes) -> str:
-    return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
+    return data_url(image.record.content_type, image.data)
 
 
 async def events_of(door: Door, links: Links, job: JobRecord) -> AsyncGenerator[bytes]:
@@ -110,7 +105,7 @@ async def events_of(door: Door, links: Links, job: JobRecord) -> AsyncGenerator[
             async for event in events:
                 if event.kind == "preview":
                     kind, data = event.data["content_type"], event.data["data"]
-                    image = {"url": _data_url(kind, data), "content_type": kind}
+                    image = {"url": data_url(kind, data), "content_type": kind}
                     yield _frame(about | {"images": [image]})
         yield _frame(await result_of(door, links, await door.store.get(job.id)))
     except (Refusal, JobsError) as error:

@@ -28,7 +28,7 @@ from service.dialects.replicate.stream import frames
 from service.dialects.retries import key_until_answered
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
-from service.http.event_stream import STREAM_HEADERS, EventStream
+from service.http.event_stream import STREAM_HEADERS
 from service.http.head import is_head
 from service.http.idempotency import parse_key
 from service.http.problem import Refusal
@@ -219,15 +219,7 @@ async def stream_prediction(
     """Stream a job's log from the beginning, then its images."""
     if is_head(request.scope):
         return Response(headers=STREAM_HEADERS, media_type="text/event-stream")
-    holder = request.state.caller.holder
-    door.listeners.enter(holder)
-    return EventStream(
-        frames(door, job, absolute(request, links)),
-        keep_alive_s=door.settings.keep_alive_s,
-        closing=door.closing,
-        on_left=lambda: None,
-        on_end=lambda: door.listeners.leave(holder),
-    )
+    return door.stream(request.state.caller.holder, frames(door, job, absolute(request, links)))
 
 
 @router.get(

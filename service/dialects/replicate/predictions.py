@@ -1,6 +1,5 @@
 """A job as Replicate's clients know it: a prediction."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -9,6 +8,7 @@ from pydantic import Field
 
 from jobs.errors import JobNotFound, ResultExpired
 from jobs.schema import JobRecord, JobStatus
+from service.dialects.drawing import data_url
 from service.dialects.replicate.models import OWNER
 from service.door import Door
 from service.resources.links import Links
@@ -130,7 +130,7 @@ async def image_files(door: Door, record: JobRecord, links: Links) -> list[str] 
 
 async def _data_url(door: Door, job_id: str, index: int) -> str:
     image = await door.store.image(job_id, index)
-    return f"data:{image.record.content_type};base64,{base64.b64encode(image.data).decode()}"
+    return data_url(image.record.content_type, image.data)
 
 
 def failure(record: JobRecord) -> str | None:
