@@ -105,3 +105,11 @@ def test_a_door_that_is_not_ready_is_asked_once(pauses: list[float]) -> None:
     with client:
         assert not client.ready()
     assert (len(sent), pauses) == (1, [])
+
+
+def test_a_pause_without_end_is_not_taken(pauses: list[float]) -> None:
+    client, _ = scripted([busy(429, "9" * 400), busy(429, "-1")], retry_s=10)
+    with client, pytest.raises(TooBusy) as refused:
+        client.models()
+    assert refused.value.retry_after_s is None
+    assert max(pauses) <= 8

@@ -233,6 +233,20 @@ async def test_a_client_s_own_retry_leaves_one_job(app: FastAPI, store: RedisSto
     assert again.data[0].url != first.data[0].url
 
 
+async def test_an_equal_request_is_a_new_job_however_late(
+    app: FastAPI, store: RedisStore, redis: Any
+) -> None:
+    urls = []
+    for _ in range(2):
+        async with openai(app) as api, drawing(store, lambda held: finish(store, held)):
+            answer = await api.images.generate(prompt="a")
+        assert answer.data is not None
+        urls.append(answer.data[0].url)
+        for name in redis.scan_iter("*tries*"):  # as if its time were over
+            redis.delete(name)
+    assert urls[0] != urls[1]
+
+
 async def test_a_given_key_is_one_job(app: FastAPI, store: RedisStore) -> None:
     headers = {"Idempotency-Key": "order-17"}
     async with openai(app) as api, drawing(store, lambda held: finish(store, held)):

@@ -57,6 +57,7 @@ async def test_pictures_come_in_both_forms(
     assert (spec.negative_prompt, spec.metadata) == ("blurry", {"user": "ann"})
 
 
+@pytest.mark.quick
 async def test_what_is_wrong_is_named(settings: ServiceSettings, announced: None) -> None:
     with served(settings) as (url, _):
         size, model, form, edit = await printed("python", CLIENT + WRONG, url)

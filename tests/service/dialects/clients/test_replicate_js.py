@@ -80,6 +80,7 @@ async def test_a_prediction_is_found_listed_and_canceled(
     assert (status, found, listed, ended) == ("starting", "starting", [made], "canceled")
 
 
+@pytest.mark.quick
 async def test_what_is_wrong_is_named(settings: ServiceSettings, announced: None) -> None:
     calls = """
     const caught = (reference, fields) =>
