@@ -30,12 +30,15 @@ from service.cli.shared.exit_codes import LEGEND, ExitCode
 from service.cli.shared.options import (
     DEFAULT_URL,
     ApiKeyOption,
+    FormatOption,
     GuidanceOption,
     InlineOption,
     JsonOption,
     ModelOption,
     NegativeOption,
+    PriorityOption,
     SamplerOption,
+    ScheduleOption,
     SeedOption,
     SizeOption,
     StepsOption,
@@ -169,6 +172,7 @@ def draw(
     prompt: Annotated[str, typer.Argument(help="What the image should show.")],
     steps: StepsOption = None,
     sampler: SamplerOption = None,
+    schedule: ScheduleOption = None,
     guidance: GuidanceOption = None,
     negative: NegativeOption = None,
     syntax: SyntaxOption = None,
@@ -176,6 +180,8 @@ def draw(
     n: Annotated[int | None, typer.Option("--n", help="Number of images.")] = None,
     size: SizeOption = None,
     model: ModelOption = None,
+    priority: PriorityOption = None,
+    output_format: FormatOption = None,
     preview: Annotated[
         PreviewOf | None, typer.Option(help="What previews show: the estimate or the noisy sample.")
     ] = None,
@@ -194,6 +200,9 @@ def draw(
         syntax=syntax,
         size=size,
         model=model,
+        schedule=schedule,
+        priority=priority,
+        output_format=output_format,
     )
     request = fields | {
         "prompt": prompt,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.schema import OutputFormat, Priority
 from jobs.validation.prompt_schedule import PromptSyntax
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -45,6 +46,9 @@ def parse_size(size: str | None) -> tuple[int | None, int | None]:
 
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Sampling steps, 1 to 1000.")]
 SamplerOption = Annotated[str | None, typer.Option("--sampler", help="A name from /v1/samplers.")]
+ScheduleOption = Annotated[
+    str | None, typer.Option("--schedule", help="Noise levels, a name from /v1/samplers.")
+]
 GuidanceOption = Annotated[
     float | None,
     typer.Option("--guidance", callback=finite, help="Guidance scale; 1: no guidance."),
@@ -61,6 +65,12 @@ SeedOption = Annotated[
 ]
 SizeOption = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="A name from /v1/models.")]
+PriorityOption = Annotated[
+    Priority | None, typer.Option("--priority", help="Which of your jobs go first.")
+]
+FormatOption = Annotated[
+    OutputFormat | None, typer.Option("--format", help="The format of the images.")
+]
 
 
 def request_fields(
@@ -72,6 +82,9 @@ def request_fields(
     size: str | None,
     model: str | None,
     syntax: str | None = None,
+    schedule: str | None = None,
+    priority: str | None = None,
+    output_format: str | None = None,
 ) -> dict[str, Any]:
     """Return a job's fields under the service's names; the service fills in those that are None.
 
@@ -82,7 +95,8 @@ def request_fields(
     return {
         "num_inference_steps": steps, "sampler": sampler, "guidance_scale": guidance,
         "negative_prompt": negative, "width": width, "height": height, "model": model,
-        "prompt_syntax": syntax,
+        "prompt_syntax": syntax, "schedule": schedule, "priority": priority,
+        "output_format": output_format,
     }  # fmt: skip
 
 

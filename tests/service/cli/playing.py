@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from typer.testing import CliRunner, Result
 
+from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
 from jobs.schema import JobError
 from jobs.store import Claim
@@ -51,6 +52,24 @@ async def worker(store: RedisStore, act: Act) -> AsyncIterator[None]:
     finally:
         over.set()
         await task
+
+
+@asynccontextmanager
+async def alive(store: RedisStore, entry: WorkerEntry) -> AsyncIterator[None]:
+    """Announce a worker again and again beside the block, however long that takes."""
+
+    async def announce() -> None:
+        while True:
+            await store.announce_worker(entry)
+            await asyncio.sleep(1)
+
+    await store.announce_worker(entry)
+    task = asyncio.create_task(announce())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def drawing(store: RedisStore, unlucky: Callable[[Claim], bool] = lambda _: False) -> Act:

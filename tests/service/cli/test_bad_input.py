@@ -57,6 +57,7 @@ USAGE = [
     ("draw a --n x", "--n"), ("draw a --size 64", "--size"), ("draw a --size 64x", "--size"),
     ("draw a --size ٦٤x٦٤", "--size"), ("draw a --size -1x5", "--size"),
     ("draw a --preview noise", "--preview"), ("draw a --syntax sd", "--syntax"),
+    ("draw a --format gif", "--format"), ("draw a --priority urgent", "--priority"),
     ("models export", "model"), ("models export nowhere", "model"), ("models export file", "model"),
     ("models export . --precision fp8", "--precision"),
     ("models export . --weights x", "--weights"),

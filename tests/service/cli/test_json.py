@@ -17,7 +17,7 @@ from service.cli.main import app
 from service.cli.shared.terminal import shows_images
 from service.settings import ServiceSettings
 from tests.jobs.examples import worker as worker_entry
-from tests.service.cli.playing import command, worker
+from tests.service.cli.playing import alive, command, worker
 from tests.service.cli.playing import drawing as drawn
 from tests.service.cli.scripted_door import job, scripted
 from tests.service.conftest import Command
@@ -28,12 +28,12 @@ from tests.service.served import served
 async def test_what_a_service_offers_is_listed(
     settings: ServiceSettings, announced: None, store: RedisStore
 ) -> None:
-    await store.announce_worker(worker_entry(12.5))
-    with served(settings) as (url, _):
-        (model,) = json.loads((await command("models", "--json", "--url", url)).stdout)
-        listed = await command("models", "list", "--json", "--url", url)
-        (busy,) = json.loads((await command("workers", "--json", "--url", url)).stdout)
-        table = (await command("workers", "--url", url)).stdout.splitlines()
+    async with alive(store, worker_entry(12.5)):
+        with served(settings) as (url, _):
+            (model,) = json.loads((await command("models", "--json", "--url", url)).stdout)
+            listed = await command("models", "list", "--json", "--url", url)
+            (busy,) = json.loads((await command("workers", "--json", "--url", url)).stdout)
+            table = (await command("workers", "--url", url)).stdout.splitlines()
     assert [model] == json.loads(listed.stdout)
     assert (model["name"], model["warm"]) == ("toy", True)
     assert (busy["id"], busy["rows_per_s"]) == ("w", 12.5)
@@ -57,6 +57,20 @@ async def test_jobs_are_watched_and_ended_in_json(
     (document,) = json.loads(watched.stdout)
     assert Path(document["files"][0]).exists()
     assert json.loads(gone.stdout) == {"id": ids[0], "status": "deleted"}
+
+
+async def test_a_request_is_what_the_options_say(
+    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+) -> None:
+    options = ("--schedule", "karras", "--priority", "low", "--format", "webp")
+    with served(settings) as (url, _):
+        async with worker(store, drawn(store)):
+            end = ("--json", "--url", url, "--out", str(tmp_path))
+            outcome = await command("draw", "a", *options, *end)
+    request = json.loads(outcome.stdout)["request"]
+    assert (request["schedule"], request["priority"], request["output_format"]) == (
+        "karras", "low", "webp",
+    )  # fmt: skip
 
 
 def test_operators_get_json(command: Command) -> None:
