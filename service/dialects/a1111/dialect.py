@@ -16,10 +16,10 @@ for part in (text_to_image, progress, lists, png_info):
     router.include_router(part.router)
 
 
-@router.post("/img2img", responses=ANSWERS)
-@router.post("/extra-single-image", responses=ANSWERS)
-@router.post("/extra-batch-images", responses=ANSWERS)
-@router.post("/interrogate", responses=ANSWERS)
+@router.post("/img2img", summary="Not supported", responses=ANSWERS)
+@router.post("/extra-single-image", summary="Not supported", responses=ANSWERS)
+@router.post("/extra-batch-images", summary="Not supported", responses=ANSWERS)
+@router.post("/interrogate", summary="Not supported", responses=ANSWERS)
 async def refuse(caller: JobsCaller) -> Response:
     """Refuse what the service does not support."""
     raise Refusal(501, "not_supported", "images are generated from prompts only")

@@ -29,7 +29,12 @@ class Info(BaseModel):
     image: str
 
 
-@router.post("/png-info", dependencies=[Depends(require_json)], responses=ANSWERS)
+@router.post(
+    "/png-info",
+    summary="Read an image's parameters",
+    dependencies=[Depends(require_json)],
+    responses=ANSWERS,
+)
 async def png_info(body: Info, caller: JobsCaller) -> dict[str, Any]:
     """Return the parameters embedded in an image made by Sfumato or by AUTOMATIC1111."""
     encoded = body.image.partition(",")[2] if body.image.startswith("data:") else body.image

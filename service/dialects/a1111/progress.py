@@ -21,7 +21,7 @@ def _own_page(request: Request, door: DoorDep) -> None:
     check_origin(request.headers.get("origin"), door.settings.cors_origins)
 
 
-@router.get("/progress", responses=ANSWERS)
+@router.get("/progress", summary="Get the progress of the newest job", responses=ANSWERS)
 async def progress(
     door: DoorDep,
     caller: JobsCaller,
@@ -55,8 +55,10 @@ async def progress(
     }
 
 
-@router.post("/interrupt", dependencies=[Depends(_own_page)], responses=ANSWERS)
-@router.post("/skip", dependencies=[Depends(_own_page)], responses=ANSWERS)
+@router.post(
+    "/interrupt", summary="End jobs now", dependencies=[Depends(_own_page)], responses=ANSWERS
+)
+@router.post("/skip", summary="End jobs now", dependencies=[Depends(_own_page)], responses=ANSWERS)
 async def interrupt(door: DoorDep, caller: JobsCaller) -> dict[str, Any]:
     """End the caller's running jobs from this API at their current step; cancel queued ones."""
     for record in await under_way(door, caller):

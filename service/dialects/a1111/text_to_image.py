@@ -95,7 +95,12 @@ class TextToImage(BaseModel):
             raise unserved(f"override_settings.{name}")
 
 
-@router.post("/txt2img", dependencies=[Depends(require_json)], responses=ANSWERS)
+@router.post(
+    "/txt2img",
+    summary="Draw images as AUTOMATIC1111 does",
+    dependencies=[Depends(require_json)],
+    responses=ANSWERS,
+)
 async def txt2img(
     request: Request,
     body: TextToImage,
