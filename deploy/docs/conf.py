@@ -14,6 +14,7 @@ root_doc = "index"
 exclude_patterns: list[str] = []
 myst_heading_anchors = 4
 highlight_language = "text"
+smartquotes = False  # it makes one dash of the two before an option
 
 html_theme = "furo"
 html_title = "Sfumato"

@@ -20,6 +20,8 @@ Every route that the door serves, from its own OpenAPI document. A running servi
 [errors](../docs/errors.md), [keys](../docs/security.md#keys) and [the native
 API](../docs/apis/native.md).
 """
+FRAMEWORKS_OWN = "HTTPValidationError"
+"""What FastAPI declares for each route with a parameter; the door sends problems instead."""
 TITLES = {
     "jobs": "Jobs",
     "pictures": "Images",
@@ -77,7 +79,7 @@ def page(document: Document, tag: str, shown: set[str]) -> str:
         parts += route_section(method, path, operation)
     schemas = document["components"]["schemas"]
     for name in reached([operation for *_, operation in mine], schemas):
-        if name not in shown:
+        if name not in shown | {FRAMEWORKS_OWN, "ValidationError"}:
             shown.add(name)
             parts += schema_section(name, schemas[name])
     return "\n\n".join(parts) + "\n"
@@ -106,6 +108,8 @@ def route_section(method: str, path: str, operation: Operation) -> list[str]:
         parts += [example(each) for each in body.get("examples", {}).values()]
     rows, refusals = [], []
     for status, response in operation["responses"].items():
+        if FRAMEWORKS_OWN in references(response):
+            continue
         if status < "400":
             text = response["description"].replace("Successful Response", "Success.")
             rows.append((status, line(text), content(response)))
