@@ -13,6 +13,7 @@ import yaml
 from service.application import create_app
 from service.settings import ServiceSettings
 from tests.benchmarks.__main__ import BENCHMARKS
+from tests.benchmarks.engine.policy import Cost, compare
 from tests.deploy.tools import documents, only, rendered, run
 from tests.needs import path_of
 from tests.recipes.snippets import ADDRESS, DOCS, ROOT, commands, page
@@ -78,6 +79,16 @@ CHECKS: dict[str, Callable[..., None]] = {
 def test_a_command_is_one(words: list[str]) -> None:
     program, *rest = [word for word in words if not re.match("SFUMATO_[A-Z]+=", word)]
     CHECKS[program](*rest)
+
+
+def test_the_figures_are_those_of_the_benchmark() -> None:
+    text = (GUIDE / "comparison.md").read_text()
+    rows = re.findall(r"^\| ([\d.]+) ms \+ ([\d.]+) ms a row .*?\| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 2
+    for fixed, row, shown in rows:
+        found = compare(Cost(float(fixed) / 1000, float(row) / 1000), rows_per_tick=16)
+        names = ("mean", "mean_of_whole_batches", "p99", "p99_of_whole_batches")
+        assert shown.split(" | ") == [f"{found[name]:.2f}" for name in names]
 
 
 @pytest.mark.needs("helm")
