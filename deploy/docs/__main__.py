@@ -19,15 +19,16 @@ HERE = Path(__file__).parent
 
 def build(folder: Path) -> int:
     """Write the site into ``folder/html``; return Sphinx' exit code."""
-    source = folder / "source"
-    shutil.rmtree(source, ignore_errors=True)
+    source, doctrees, html = (folder / name for name in ("source", "doctrees", "html"))
+    for former in (source, doctrees, html):
+        shutil.rmtree(former, ignore_errors=True)
     stage(source, (HERE / "contents.md").read_text())
-    for name, text in pages(create_app(ServiceSettings()).openapi()).items():
+    settings = ServiceSettings.model_construct()  # the defaults, whatever this machine's are
+    for name, text in pages(create_app(settings).openapi()).items():
         write(source / "reference" / f"{name}.md", text)
     strict = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet"]
-    folders = [str(source), str(folder / "html")]
-    return build_main([*strict, "--conf-dir", str(HERE), "--doctree-dir",
-                       str(folder / "doctrees"), *folders])  # fmt: skip
+    folders = ["--conf-dir", HERE, "--doctree-dir", doctrees, source, html]
+    return build_main([*strict, *map(str, folders)])
 
 
 def main() -> None:

@@ -21,5 +21,6 @@ html_title = "Sfumato"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_use_index = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}

@@ -37,7 +37,8 @@ def page(name: str, folder: Path = RECIPES) -> Page:
 
 def commands(block: str) -> list[list[str]]:
     """Return the commands of a shell block, as words, without their comments."""
-    return [words for line in block.splitlines() if (words := shlex.split(line, comments=True))]
+    lines = block.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def exports(block: str, url: str) -> dict[str, str]:
