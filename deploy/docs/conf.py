@@ -20,6 +20,7 @@ html_theme = "furo"
 html_title = "Sfumato"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = [("copy.js", {"defer": "defer"})]
 html_copy_source = False
 html_use_index = False
 html_show_sourcelink = False
