@@ -16,8 +16,8 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test test-full test-clients check format lint types extras tools manifests settings docs \
-	bench faults scale dashboards fuzz gpu gpu-wheels clean
+.PHONY: help setup demo up test test-full test-clients check format lint types extras tools manifests settings bench \
+	faults scale dashboards fuzz gpu gpu-wheels clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +92,7 @@ manifests: tools  ## write deploy/kustomize/base from the Helm chart
 settings: setup  ## write docs/settings.md from the settings classes
 	$(BIN)/python -m tests.deploy.settings_page
 
+.PHONY: docs
 docs: setup  ## build the site from docs/ and the API's own description into build/docs/html
 	$(BIN)/python -m deploy.docs build/docs
 

@@ -33,7 +33,6 @@ FETCHED = {
 }
 """What make fetches; `make test` fetches the tools."""
 PACKAGES = {
-    "curl": "curl",
     "fonts-noto-color-emoji": "fonts-noto-color-emoji",
     "libfaketime": "faketime",
     "libraqm": "libraqm0",

@@ -1,6 +1,5 @@
 """The recipes do what they say, on a real stack."""
 
-import json
 import re
 from pathlib import Path
 from time import monotonic, sleep
@@ -14,7 +13,7 @@ from service.client.client import Sfumato
 from service.processes.ports import free_port
 from tests.bundles import tiny_bundle
 from tests.deploy.tools import documents, only, rendered
-from tests.recipes.snippets import RECIPES, Shell, commands, exports, page
+from tests.recipes.snippets import ADDRESS, RECIPES, Shell, commands, exports, page
 from tests.stack.up import Up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -194,11 +193,13 @@ def test_tenants(tmp_path: Path) -> None:
         stack.end()
 
 
-@pytest.mark.needs("curl", "helm")
+@pytest.mark.needs("helm")
 def test_scale_to_zero(shell: Shell) -> None:
     recipe = page("scale-to-zero")
     signal, install = recipe.sh
-    assert json.loads(shell.sh(signal).stdout)["model"] == "emoji"
+    ((*curl, address),) = commands(signal)
+    assert curl == ["curl", "-s"]
+    assert httpx.get(address.replace(ADDRESS, shell.url)).json()["model"] == "emoji"
     (values,) = recipe.yaml
     (shell.folder / "values.yaml").write_text(values)
     helm, kubectl = commands(install)
