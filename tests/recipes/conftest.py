@@ -15,7 +15,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Run a stack whose webhooks may go to this machine."""
     receivers = {"webhook_networks": "127.0.0.0/8", "webhook_allow_http": "true"}
     folder = tmp_path_factory.mktemp("recipes") / "var"
-    running = Up(folder, Path(DEFAULT_MODEL), "--door", "uvicorn", **receivers)
+    running = Up(folder, DEFAULT_MODEL, "--door", "uvicorn", **receivers)
     try:
         running.ready()
         yield running
