@@ -38,7 +38,7 @@ def test_narrow_screens_need_no_sideways_scrolling(visits: Visits, view: str) ->
 
 def test_languages_have_the_same_texts(visit: Visit) -> None:
     page = visit.go()
-    for name in ("shell_words.js", *(f"views/{view}/words.js" for view in VIEWS)):
+    for name in ("shell_words.js", "jobs/words.js", *(f"views/{view}/words.js" for view in VIEWS)):
         keys = page.evaluate(
             "async (name) => Object.values((await import(`./page/${name}`)).words).map("
             "(texts) => Object.keys(texts).sort())",
