@@ -46,7 +46,7 @@ async function show({ focus = true } = {}) {
   }
   if (turn !== shown) return; // another view was chosen meanwhile
   takeDown();
-  const title = t(view.title);
+  const title = t(typeof view.title === "function" ? view.title(rest) : view.title);
   document.title = `${title} · Sfumato`;
   const heading = el("h1", { tabindex: "-1", text: title });
   const root = el("div", { class: `view ${name}` });

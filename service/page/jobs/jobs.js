@@ -1,6 +1,8 @@
 // The jobs that this browser follows. An entry: {id, status, request, progress, eta_s,
-// queue_position, previews, images, error, warnings, created_at, finished_at, finished_early};
-// previews[i] = {src, step, of} and images[i] = {index, seed, width, height, blob, …} of image i.
+// queue_position, previews, images, error, warnings, created_at, finished_at, finished_early,
+// timings, origin, fleeting}; previews[i] = {src, step, of} and images[i] = {index, seed, width,
+// height, blob, …} of image i. A job of another view than Draw has its name as `origin` and is not in
+// the gallery; a `fleeting` one is not on the disk, either.
 
 import { call, fetchBlob } from "../lib/api.js";
 import { follow } from "../lib/events.js";
@@ -10,7 +12,7 @@ import * as store from "./store.js";
 const MOST = 400; // jobs that one stream follows
 const FIELDS = [
   "id", "status", "request", "progress", "eta_s", "queue_position", "error", "warnings",
-  "created_at", "finished_at", "finished_early",
+  "created_at", "finished_at", "finished_early", "timings",
 ];
 const entries = new Map();
 const listeners = new Set();
@@ -28,9 +30,9 @@ export const ready = store.load().catch(() => []).then((kept) => {
   refollow();
 });
 
-/** Return all entries, the newest first. */
-export const all = () =>
-  [...entries.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
+/** Return the entries of a view, the newest first; without a name, those of Draw. */
+export const all = (origin) => [...entries.values()].filter((entry) => entry.origin === origin)
+  .sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
 
 /** Return an entry by its id. */
 export const get = (id) => entries.get(id);
@@ -46,14 +48,14 @@ const tell = (entry, event) => listeners.forEach((listener) => listener(entry, e
 
 /** Submit a job, wait while the service cannot take it, follow it. `onWait(problem, seconds)` is
  *  called before each further try. Throws: Problem that will not pass; AbortError. */
-export async function submit(request, { signal, onWait = () => {} } = {}) {
+export async function submit(request, { signal, onWait = () => {}, origin, fleeting } = {}) {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const once = [...bytes].map((each) => each.toString(16).padStart(2, "0")).join("");
   for (let failures = 0; ; failures++) {
     try {
       const headers = { "idempotency-key": `"${once}"` };
       const view = await call("v1/jobs", { method: "POST", json: request, headers, signal });
-      const entry = update(view);
+      const entry = update(view, undefined, { origin, fleeting });
       refollow();
       return entry;
     } catch (problem) {
@@ -85,12 +87,12 @@ export async function remove(id) {
   if (entry) tell(Object.assign(entry, { status: "removed" }));
 }
 
-function update(view, event) {
-  const entry = entries.get(view.id) ?? { previews: [], images: [] };
+function update(view, event, own = {}) {
+  const entry = entries.get(view.id) ?? { previews: [], images: [], ...own };
   const before = entry.status;
   for (const field of FIELDS) entry[field] = view[field];
-  entry.images = view.images.map((image) =>
-    ({ ...image, blob: entry.images.find((old) => old.index === image.index)?.blob }));
+  entry.images = view.images.map((image) => // one that is being fetched stays the same object
+    Object.assign(entry.images.find((old) => old.index === image.index) ?? {}, image));
   entries.set(entry.id, entry);
   if (entry.status !== before) keep(entry);
   if (ended(entry)) fetchImages(entry);
@@ -99,6 +101,7 @@ function update(view, event) {
 }
 
 function keep(entry) {
+  if (entry.fleeting) return;
   const { previews, fetching, seen, ...kept } = entry;
   store.put(kept).catch(() => {}); // the disk is full: it stays in memory
 }
@@ -129,7 +132,7 @@ let current = null; // what aborts it
 let last; // id of the newest event
 let due = null;
 
-const active = () => all().filter((entry) => !ended(entry)).slice(0, MOST);
+const active = () => [...entries.values()].filter((entry) => !ended(entry)).slice(-MOST);
 
 function refollow() {
   due ??= setTimeout(async () => {

@@ -28,6 +28,6 @@ function made(node, props, children) {
     else set(node, name, value);
   }
   const shown = (child) => child !== null && child !== undefined && child !== false;
-  node.append(...children.flat().filter(shown));
+  node.append(...children.flat(Infinity).filter(shown));
   return node;
 }

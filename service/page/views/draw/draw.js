@@ -81,7 +81,7 @@ function resultList(urls) {
   }
 
   const off = on((entry, event) => {
-    if (entry === null) return;
+    if (entry === null || entry.origin) return;
     if (!cards.has(entry.id) || entry.status === "removed") return arrange();
     cards.get(entry.id).show();
     if (event && ended(entry)) said.textContent = t("job.ready", entry.request);

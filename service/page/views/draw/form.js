@@ -44,11 +44,18 @@ function filled(node, models, rebuild) {
   const model = models.find(({ name }) => name === draft.fields.model) ?? models[0];
   const sampler = model.samplers.find(({ name }) => name === draft.fields.sampler)
     ?? model.samplers.find(({ name }) => name === model.default_sampler);
-  const schedule = draft.extras.schedule ?? model.default_schedule ?? sampler.default_schedule;
+  const usual = sampler.schedules.includes(model.default_schedule) ? model.default_schedule
+    : sampler.default_schedule;
+  const schedule = draft.extras.schedule ?? usual;
   const bounds = numbers(model, sampler, schedule);
   const changed = () => {
     keep();
     rebuild();
+  };
+  const otherSolver = () => { // what a former request says of the sampler is of the former sampler
+    delete draft.extras.schedule;
+    delete draft.extras.eta;
+    changed();
   };
   const titles = (list) => Object.fromEntries(list.map(({ name, title }) => [name, title]));
   const size = el("p", { class: "hint", id: "draw-size-hint",
@@ -56,8 +63,8 @@ function filled(node, models, rebuild) {
   const fields = {
     prompt: textField("prompt", 2),
     negative_prompt: textField("negative_prompt", 1),
-    model: choiceField("model", titles(models), model.name, changed),
-    sampler: choiceField("sampler", titles(model.samplers), sampler.name, changed),
+    model: choiceField("model", titles(models), model.name, otherSolver),
+    sampler: choiceField("sampler", titles(model.samplers), sampler.name, otherSolver),
     num_inference_steps: numberField("num_inference_steps", bounds.num_inference_steps),
     guidance_scale: numberField("guidance_scale", bounds.guidance_scale),
     seed: numberField("seed", bounds.seed),
@@ -83,7 +90,7 @@ function filled(node, models, rebuild) {
     examples(model, prompt.control),
     el("div", { class: "row" }, el("button", { class: "primary", text: t("draw.submit") })),
     el("p", { class: "error", role: "alert" }),
-    extras(changed),
+    extras(usual, changed),
     settings,
   ].filter(Boolean));
   const summarize = () => {
@@ -132,8 +139,9 @@ function seedButtons(control, changed) {
       text: t("draw.seed.reuse"), on: { click: () => take(all()[0].request.seed) } }));
 }
 
-function extras(changed) {
-  const shown = Object.entries(draft.extras);
+function extras(usual, changed) {
+  const shown = Object.entries(draft.extras)
+    .filter(([name, value]) => name !== "schedule" || value !== usual);
   return shown.length > 0 && el("div", { class: "row" }, shown.map(([name, value]) =>
     el("button", { type: "button", class: "chip", text: `${name} ${value} ×`,
       "aria-label": t("draw.extra", { name, value }), on: { click() {
