@@ -73,7 +73,11 @@ function once(path) {
 }
 
 /** Return the models, as /v1/models lists them. */
-export const models = async () => (await once("v1/models")).models;
+export async function models() {
+  const { models: found } = await once("v1/models");
+  if (!found.length) cached.delete("v1/models"); // workers may still be starting
+  return found;
+}
 
 /** Return the samplers, as /v1/samplers lists them. */
 export const samplers = async () => (await once("v1/samplers")).samplers;

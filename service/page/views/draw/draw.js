@@ -38,7 +38,7 @@ export function show(root) {
 }
 
 async function showForm(place, signal) {
-  while (!signal.aborted) {
+  for (let again = true; again && !signal.aborted;) {
     let text = t("draw.nomodel");
     try {
       const found = await models();
@@ -48,11 +48,12 @@ async function showForm(place, signal) {
         place.replaceChildren(form.node);
         return form;
       }
-    } catch {
-      text = t("draw.unknown");
+    } catch (problem) {
+      again = problem.passing; // else another key shows the view anew
+      text = again ? t("draw.unknown") : problem.message;
     }
     place.replaceChildren(el("p", { class: "card hint", role: "status", text }));
-    await sleep(LOOK_MS, signal);
+    if (again) await sleep(LOOK_MS, signal);
   }
   return null;
 }
