@@ -1,6 +1,6 @@
 // The router: shows the view that the address names, #/NAME/rest/of/it.
 
-import { el } from "./lib/el.js";
+import { button, el } from "./lib/el.js";
 import { register, t } from "./lib/words.js";
 import { ready } from "./jobs/jobs.js";
 import { askForKey, drawHeader } from "./shell.js";
@@ -32,8 +32,16 @@ function load(name) {
   return loaded.get(name);
 }
 
+function parts() {
+  try {
+    return location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  } catch {
+    return []; // a stray % in the address
+  }
+}
+
 async function show({ focus = true } = {}) {
-  const [wanted, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [wanted, ...rest] = parts();
   const name = wanted in VIEWS ? wanted : Object.keys(VIEWS)[0];
   const turn = ++shown;
   mark(name);
@@ -63,7 +71,7 @@ function showFailure() {
   takeDown = () => {};
   main.replaceChildren(el("div", { class: "card stack" },
     el("p", { role: "alert", text: t("shell.broken") }),
-    el("button", { type: "button", text: t("shell.again"), on: { click: () => show() } })));
+    button(t("shell.again"), () => show())));
 }
 
 register(words);

@@ -1,6 +1,6 @@
 // The header and what lies over the views: navigation, language, key, the state of the connection.
 
-import { el, set } from "./lib/el.js";
+import { button, el, set } from "./lib/el.js";
 import { key } from "./lib/key.js";
 import { language, t } from "./lib/words.js";
 import { connection, on } from "./jobs/jobs.js";
@@ -14,19 +14,13 @@ export function drawHeader(header) {
   const links = Object.keys(VIEWS).map((name) =>
     el("a", { href: `#/${name}`, data: { name }, text: t(`nav.${name}`) }));
   const others = Object.entries(language.all).filter(([tag]) => tag !== language.current);
-  const keyButton = el("button", {
-    class: "quiet", type: "button", text: t("shell.key"), on: { click: () => askForKey() },
-    hidden: !wanted && !key.current,
-  });
+  const keyButton = button(t("shell.key"), () => askForKey(), { class: "quiet" });
   const status = el("p", { class: "shell-status", role: "status" });
   header.replaceChildren(
     el("a", { class: "shell-name", href: "#/draw", text: "sfumato", "aria-label": "Sfumato" }),
     el("nav", { "aria-label": t("shell.nav") }, links),
     el("div", { class: "shell-tools" }, keyButton, others.map(([tag, name]) =>
-      el("button", {
-        class: "quiet", type: "button", text: name, lang: tag,
-        on: { click: () => language.set(tag) },
-      }))),
+      button(name, () => language.set(tag), { class: "quiet", lang: tag }))),
     status,
   );
   drawHeader.off?.();
@@ -69,10 +63,8 @@ export function askForKey(code = null) {
   el("label", { class: "check" }, remember, t("key.remember")),
   el("div", { class: "row" },
     el("button", { class: "primary", text: t("key.use") }),
-    key.current && el("button", { type: "button", text: t("key.forget"),
-      on: { click: () => use("") } }),
-    el("button", { type: "button", class: "quiet", text: t("key.close"),
-      on: { click: () => dialog.close() } }))));
+    key.current && button(t("key.forget"), () => use("")),
+    button(t("key.close"), () => dialog.close(), { class: "quiet" }))));
   document.body.append(dialog);
   dialog.showModal();
   field.focus();

@@ -1,6 +1,6 @@
 // A job's card: its pictures, out of the haze by previews, how far it is, and what can be done.
 
-import { el } from "../lib/el.js";
+import { button, el } from "../lib/el.js";
 import { fit, picture } from "../lib/picture.js";
 import { duration } from "../lib/time.js";
 import { register, t } from "../lib/words.js";
@@ -35,11 +35,20 @@ export function card(entry, urls) {
     try {
       await doing(entry.id);
     } catch (problem) {
-      failure.textContent = problem.code === "unreachable" ? t("job.unreachable") : problem.message;
+      failure.textContent = why(problem);
     }
   };
-  const button = (key, doing, props = {}) =>
-    el("button", { type: "button", class: "chip", text: t(key), on: { click: doing }, ...props });
+  const offer = (name, doing) => button(t(`job.${name}`), doing, { class: "chip" });
+
+  const doings = {
+    cancel: () => act(cancel),
+    finish: () => act(finish),
+    again() {
+      fill(entry.request);
+      location.hash = "#/draw";
+      document.getElementById("draw-prompt")?.focus();
+    },
+  };
 
   let offered = "";
   function show() {
@@ -53,19 +62,13 @@ export function card(entry, urls) {
     if (notes.childElementCount !== entry.warnings.length) {
       notes.replaceChildren(...entry.warnings.map(({ detail }) => el("li", { text: detail })));
     }
-    const offer = ended(entry) ? "again" : entry.status === "running" && step > 0 ? "finish" : "cancel";
-    if (offer === offered) return;
+    const names = ended(entry) ? "again"
+      : entry.status === "running" && step > 0 ? "cancel finish" : "cancel";
+    if (names === offered) return;
     const held = buttons.contains(document.activeElement);
-    offered = offer;
-    buttons.replaceChildren(...(offer === "again"
-      ? [button("job.again", () => {
-        fill(entry.request);
-        location.hash = "#/draw";
-        document.getElementById("draw-prompt")?.focus();
-      })]
-      : [button("job.cancel", () => act(cancel)),
-        offer === "finish" ? button("job.finish", () => act(finish)) : ""]));
-    if (held) buttons.querySelector("button").focus();
+    offered = names;
+    buttons.replaceChildren(...names.split(" ").map((name) => offer(name, doings[name])));
+    if (held) buttons.firstChild.focus();
   }
   show();
   return { node, show };
@@ -89,6 +92,10 @@ function showFrame(frame, entry, index, box, urls) {
   const left = image?.blob || ended(entry) ? 0 : 1 - preview.step / request.num_inference_steps;
   shown.style.filter = left > 0 ? `blur(${((MOST_BLUR * box) / BOX) * left ** 2}px)` : "";
 }
+
+/** Return why something failed, in words. */
+export const why = (problem) =>
+  (problem.code === "unreachable" ? t("job.unreachable") : problem.message);
 
 /** Return how a job is, in words. */
 export function stateOf({ status, request, queue_position: place, progress, eta_s, error, finished_early }) {

@@ -13,6 +13,10 @@ export function svg(tag, props = {}, ...children) {
   return made(document.createElementNS(SVG, tag), props, children);
 }
 
+/** Return a button that does something. */
+export const button = (text, click, props = {}) =>
+  el("button", { type: "button", text, on: { click }, ...props });
+
 /** Set an attribute, or remove it if the value is false, null or undefined. */
 export function set(node, name, value) {
   if (value === false || value === null || value === undefined) node.removeAttribute(name);

@@ -13,10 +13,14 @@ export async function stream(path, onEvent, { signal, lastEventId, onOpen = () =
   const stop = () => broken.abort();
   signal?.addEventListener("abort", stop, { once: true });
   let timer;
+  let heardAt;
   const heard = () => {
     clearTimeout(timer);
     timer = setTimeout(stop, SILENT_MS);
+    heardAt = Date.now();
   };
+  const wake = () => Date.now() - heardAt > SILENT_MS && stop(); // timers sleep with the machine
+  document.addEventListener("visibilitychange", wake);
   try {
     if (signal?.aborted) return true;
     heard();
@@ -43,6 +47,7 @@ export async function stream(path, onEvent, { signal, lastEventId, onOpen = () =
     throw error instanceof Problem ? error : new Problem({});
   } finally {
     clearTimeout(timer);
+    document.removeEventListener("visibilitychange", wake);
     signal?.removeEventListener("abort", stop);
   }
 }

@@ -1,23 +1,18 @@
 """The page around the views: it loads little, speaks two languages and leaves nobody out."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.service.page.browser import Visit
-from tests.service.page.conftest import Visits
+from tests.service.page.conftest import EMOJI, Visits
+from tests.service.page.test_draw import finished, submit
 
 pytestmark = [pytest.mark.page, pytest.mark.needs("chromium")]
 FOLDER = Path(__file__).parents[3] / "service" / "page"
 VIEWS = sorted(path.name for path in (FOLDER / "views").iterdir() if path.is_dir())
 """The views, which are also the names of their folders."""
-MOST_BYTES = 150_000
-
-
-def test_all_files_together_are_small() -> None:
-    files = [path for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".py"]
-    sizes = {path.name: path.stat().st_size for path in files if path.suffix != ".pyc"}
-    assert sum(sizes.values()) < MOST_BYTES, sizes
 
 
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
@@ -28,6 +23,34 @@ def test_views_are_accessible(visits: Visits, view: str, scheme: str, locale: st
     page = visit.go(view)
     assert visit.violations() == []
     assert page.evaluate("document.documentElement.lang") == locale[:2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_views_with_pictures_are_accessible(visits: Visits, scheme: str) -> None:
+    visit = visits(color_scheme=scheme, reduced_motion="reduce")
+    page = visit.go()
+    page.locator("summary").click()
+    submit(page, "a tiger", Steps="300")
+    finished(submit(page, "panda", Steps="3"))
+    assert visit.violations() == []
+    page.get_by_role("link", name="Gallery").click()
+    page.get_by_role("link", name="panda").wait_for()
+    assert visit.violations() == []
+    page.get_by_role("link", name="panda").click()
+    page.get_by_role("button", name="Copy as curl").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    assert visit.violations() == []
+
+
+@pytest.mark.parametrize("address", ["#/nowhere", "#", "#/draw/%", "#/gallery/nobody", "#//"])
+def test_any_address_shows_a_view(visit: Visit, address: str) -> None:
+    visit.page.goto(visit.url + address)
+    visit.page.locator(".view").wait_for(state="attached")
+
+
+def test_the_number_of_emoji_is_the_models(visit: Visit) -> None:
+    training = json.loads((EMOJI / "training.json").read_text())
+    visit.go().get_by_text(f"learned {training['settings']['emoji']} emoji").wait_for()
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -1,11 +1,12 @@
 // The form: prompt, examples, and settings that show what the model takes by itself.
 
-import { el } from "../../lib/el.js";
+import { button, el } from "../../lib/el.js";
 import { language, t } from "../../lib/words.js";
 import { all, on } from "../../jobs/jobs.js";
 import { draft, keep, onFilled, randomSeed, requestOf } from "../../jobs/draft.js";
 import { choiceField, numberField, numbers, textField, wrong } from "./controls.js";
 
+const CHIP = { class: "chip" };
 let settingsOpen = false;
 
 /** Return {node, off}; `onSubmit(request, fail)` gets each request, and may report a Problem. */
@@ -41,8 +42,8 @@ export function drawForm(models, onSubmit) {
 }
 
 function filled(node, models, rebuild) {
-  const model = models.find(({ name }) => name === draft.fields.model) ?? models[0];
-  const sampler = model.samplers.find(({ name }) => name === draft.fields.sampler)
+  const model = chosen(models, "model") ?? models[0];
+  const sampler = chosen(model.samplers, "sampler")
     ?? model.samplers.find(({ name }) => name === model.default_sampler);
   const usual = sampler.schedules.includes(model.default_schedule) ? model.default_schedule
     : sampler.default_schedule;
@@ -74,6 +75,7 @@ function filled(node, models, rebuild) {
     priority: choiceField("priority",
       { high: t("draw.high"), normal: t("draw.normal"), low: t("draw.low") }, "normal"),
   };
+  for (const name of withoutEffect(model)) delete fields[name];
   const { prompt, ...others } = fields;
   others.seed.node.insertBefore(seedButtons(others.seed.control, changed),
     others.seed.control.nextSibling);
@@ -104,6 +106,13 @@ function filled(node, models, rebuild) {
   return fields;
 }
 
+/** Return what the draft names; it forgets a name that is not there any more. */
+function chosen(list, field) {
+  const found = list.find(({ name }) => name === draft.fields[field]);
+  if (!found) delete draft.fields[field];
+  return found;
+}
+
 function examples(model, control) {
   const chinese = (text) => /[\u3400-\u9fff]/.test(text);
   const own = model.examples.filter((text) => chinese(text) === (language.current === "zh"));
@@ -112,13 +121,19 @@ function examples(model, control) {
   return el("div", { class: "stack draw-examples" },
     shown.length > 0 && el("div", { class: "row" },
       el("span", { class: "hint", text: t("draw.try") }),
-      shown.map((text) => el("button", { type: "button", class: "chip", text, on: { click() {
+      shown.map((text) => button(text, () => {
         control.value = draft.fields.prompt = text;
         keep();
         control.focus();
-      } } }))),
+      }, CHIP))),
     learned && el("p", { class: "hint", text: t("draw.emoji") }));
 }
+
+/** Return the fields that this model does not use. */
+const withoutEffect = ({ prompt, embeds_guidance: embedded }) => [
+  ...(prompt === "text" ? [] : ["guidance_scale"]),
+  ...(prompt === "text" && !embedded ? [] : ["negative_prompt"]),
+];
 
 function seedButtons(control, changed) {
   const take = (seed) => {
@@ -126,28 +141,26 @@ function seedButtons(control, changed) {
     draft.locked = true;
     changed();
   };
+  const offer = (name, act, props) =>
+    button(t(`draw.seed.${name}`), act, { ...CHIP, id: `draw-seed-${name}`, ...props });
   return el("div", { class: "row" },
-    el("button", { type: "button", class: "chip", id: "draw-seed-lock", text: t("draw.seed.lock"),
-      "aria-pressed": String(draft.locked), on: { click() {
-        draft.locked = !draft.locked;
-        if (draft.locked && !control.value) return take(randomSeed());
-        changed();
-      } } }),
-    el("button", { type: "button", class: "chip", id: "draw-seed-shuffle",
-      text: t("draw.seed.shuffle"), on: { click: () => take(randomSeed()) } }),
-    el("button", { type: "button", class: "chip", id: "draw-seed-reuse", hidden: !all().length,
-      text: t("draw.seed.reuse"), on: { click: () => take(all()[0].request.seed) } }));
+    offer("lock", () => {
+      draft.locked = !draft.locked;
+      if (draft.locked && !control.value) take(randomSeed());
+      else changed();
+    }, { "aria-pressed": String(draft.locked) }),
+    offer("shuffle", () => take(randomSeed())),
+    offer("reuse", () => take(all()[0].request.seed), { hidden: !all().length }));
 }
 
 function extras(usual, changed) {
   const shown = Object.entries(draft.extras)
     .filter(([name, value]) => name !== "schedule" || value !== usual);
   return shown.length > 0 && el("div", { class: "row" }, shown.map(([name, value]) =>
-    el("button", { type: "button", class: "chip", text: `${name} ${value} ×`,
-      "aria-label": t("draw.extra", { name, value }), on: { click() {
-        delete draft.extras[name];
-        changed();
-      } } })));
+    button(`${name} ${value} ×`, () => {
+      delete draft.extras[name];
+      changed();
+    }, { ...CHIP, "aria-label": t("draw.extra", { name, value }) })));
 }
 
 function check(node, fields) {

@@ -1,6 +1,6 @@
 // Submissions that wait because the service cannot take them now, with a countdown.
 
-import { el } from "../../lib/el.js";
+import { button, el } from "../../lib/el.js";
 import { t } from "../../lib/words.js";
 import { submit } from "../../jobs/jobs.js";
 
@@ -39,8 +39,7 @@ export function pendingList() {
     for (const [request, { problem, until, give_up }] of waiting) {
       if (!shown.has(request)) {
         shown.set(request, el("li", { class: "card row", role: "status" }, el("p"),
-          el("button", { type: "button", class: "chip", text: t("draw.give_up"),
-            on: { click: give_up } })));
+          button(t("draw.give_up"), give_up, { class: "chip" })));
         node.append(shown.get(request));
       }
       const detail = problem.code === "unreachable" ? t("job.unreachable") : `${problem.message}.`;

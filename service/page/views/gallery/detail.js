@@ -1,13 +1,13 @@
 // One job of the gallery: its pictures, what made them, and what can be done with them.
 
 import { asCurl, asPython, essential } from "../../lib/as_code.js";
-import { el } from "../../lib/el.js";
+import { button, el } from "../../lib/el.js";
 import { picture } from "../../lib/picture.js";
 import { moment } from "../../lib/time.js";
 import { t } from "../../lib/words.js";
 import { fill } from "../../jobs/draft.js";
 import { ended, get, on, remove } from "../../jobs/jobs.js";
-import { stateOf } from "../../jobs/card.js";
+import { stateOf, why } from "../../jobs/card.js";
 
 const BOX = 512; // CSS pixels of a picture alone
 
@@ -68,8 +68,6 @@ function actions(entry) {
     code.hidden = false;
     said.textContent = t(await copied(text, code) ? "gallery.copied" : "gallery.uncopied");
   };
-  const button = (text, act, props) =>
-    el("button", { type: "button", text, on: { click: act }, ...props });
   const again = button(t("job.again"), () => {
     fill(entry.request);
     location.hash = "#/draw";
@@ -84,17 +82,16 @@ function actions(entry) {
 function deletion(entry) {
   const row = el("div", { class: "row" });
   const failure = el("p", { class: "error", role: "alert" });
-  const button = (key, act) => el("button", { type: "button", text: t(key), on: { click: act } });
-  const offer = () => row.replaceChildren(button("gallery.delete", ask));
+  const offer = () => row.replaceChildren(button(t("gallery.delete"), ask));
   const ask = () => {
-    const sure = button("gallery.sure", async () => {
+    const sure = button(t("gallery.sure"), async () => {
       try {
         await remove(entry.id);
       } catch (problem) {
-        failure.textContent = problem.code === "unreachable" ? t("job.unreachable") : problem.message;
+        failure.textContent = why(problem);
       }
     });
-    row.replaceChildren(sure, button("gallery.keep", offer));
+    row.replaceChildren(sure, button(t("gallery.keep"), offer));
     sure.focus();
   };
   offer();

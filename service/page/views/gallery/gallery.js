@@ -1,6 +1,6 @@
 // Gallery: the pictures that this browser has had drawn.
 
-import { el } from "../../lib/el.js";
+import { button, el } from "../../lib/el.js";
 import { addresses, picture } from "../../lib/picture.js";
 import { t } from "../../lib/words.js";
 import { all, ended, on } from "../../jobs/jobs.js";
@@ -31,10 +31,10 @@ function tileList(urls) {
   const empty = el("p", { class: "hint", text: t("gallery.empty") });
   const list = el("ul", { class: "gallery-tiles" });
   let most = PAGE;
-  const more = el("button", { type: "button", text: t("gallery.more"), on: { click() {
+  const more = button(t("gallery.more"), () => {
     most += PAGE;
     arrange();
-  } } });
+  });
   const tiles = new Map();
   function arrange() {
     const entries = all();

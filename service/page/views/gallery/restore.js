@@ -4,6 +4,7 @@ import { el } from "../../lib/el.js";
 import { requestOf } from "../../lib/parameters.js";
 import { textsOf } from "../../lib/picture_text.js";
 import { t } from "../../lib/words.js";
+import { why } from "../../jobs/card.js";
 import { fill } from "../../jobs/draft.js";
 
 /** Return {node, off}: a button for a file; a file may be dropped anywhere on the page. */
@@ -29,7 +30,7 @@ export function restoreField() {
         location.hash = "#/draw";
       } else said.textContent = t("gallery.nothing", { name: chosen.name });
     } catch (problem) {
-      said.textContent = problem.code === "unreachable" ? t("job.unreachable") : problem.message;
+      said.textContent = why(problem);
     }
     file.value = "";
   }
