@@ -90,6 +90,7 @@ export async function remove(id) {
 function update(view, event, own = {}) {
   const entry = entries.get(view.id) ?? { previews: [], images: [], ...own };
   const before = entry.status;
+  if (before && ended(entry) && !ended(view)) return entry; // an answer that the end has overtaken
   for (const field of FIELDS) entry[field] = view[field];
   entry.images = view.images.map((image) => // one that is being fetched stays the same object
     Object.assign(entry.images.find((old) => old.index === image.index) ?? {}, image));

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.needs import path_of
 
@@ -17,6 +17,9 @@ ARGS = (
     "--disable-quic", "--disable-sync", "--no-first-run", "--no-sandbox",
 )  # fmt: skip
 
+WAIT_MS = 60_000
+"""The longest wait for something to appear, on a machine that is busy with other tests."""
+
 
 @contextmanager
 def chromium(**variables: str) -> Iterator[Browser]:
@@ -24,6 +27,7 @@ def chromium(**variables: str) -> Iterator[Browser]:
 
     While it is open no other event loop can run in the same thread.
     """
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path_of("chromium"), args=[*ARGS], env={**os.environ, **variables}
@@ -41,7 +45,7 @@ class Visit:
         """``url`` is the service's; ``options`` are Playwright's for a new context."""
         self.url = url.rstrip("/") + "/"
         self.context = browser.new_context(**({"locale": "en-US"} | options))
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(WAIT_MS)
         self.errors: list[str] = []
         self.expected: list[str] = []
         self.requests: list[str] = []

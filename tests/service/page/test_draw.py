@@ -83,6 +83,23 @@ def test_finishing_early_keeps_the_estimate(visit: Visit) -> None:
     expect(card).to_contain_text("Ended early, at step")
 
 
+def test_an_answer_that_the_end_has_overtaken_changes_nothing(visit: Visit) -> None:
+    page = visit.go()
+
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        page.get_by_text("Ended early").wait_for()
+        route.fulfill(response=answer)
+
+    page.route("**/finish", late)
+    card = submit(page, "panda", Steps=LONG)
+    with page.expect_response("**/finish") as answered:
+        card.get_by_role("button", name="Finish now").click()
+    assert answered.value.json()["status"] == "running"
+    finished(card)
+    expect(card).to_contain_text("Ended early")
+
+
 def test_a_door_that_restarts_is_said_and_the_job_goes_on(visit: Visit, stack: Up) -> None:
     page = visit.go()
     card = submit(page, "panda", Steps=LONG)

@@ -4,7 +4,7 @@ import { button, el } from "../../lib/el.js";
 import { language, t } from "../../lib/words.js";
 import { all, on } from "../../jobs/jobs.js";
 import { draft, keep, onFilled, randomSeed, requestOf } from "../../jobs/draft.js";
-import { choiceField, numberField, numbers, textField, wrong } from "./controls.js";
+import { controls } from "./controls.js";
 
 const CHIP = { class: "chip" };
 let settingsOpen = false;
@@ -15,14 +15,19 @@ export function drawForm(models, onSubmit) {
   let fields = {};
   const build = () => {
     const focused = node.contains(document.activeElement) ? document.activeElement.id : "";
-    fields = filled(node, models, build);
-    if (focused) document.getElementById(focused)?.focus();
+    fields = filled(node, models, () => {
+      keep();
+      build();
+    });
+    document.getElementById(focused)?.focus();
   };
-  const fail = (problem) => showProblem(node, fields, problem);
   node.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!check(node, fields)) return;
-    onSubmit(requestOf(draft), fail);
+    const errors = Object.entries(fields).map(([field, { wrong }]) =>
+      ({ field, detail: wrong?.() ?? "" })).filter(({ detail }) => detail);
+    showErrors(node, fields, errors);
+    if (errors.length) return;
+    onSubmit(requestOf(draft), (problem) => showErrors(node, fields, problem.errors, problem));
     if (!draft.locked && draft.fields.seed) {
       draft.fields.seed = fields.seed.control.value = "";
       keep();
@@ -41,68 +46,39 @@ export function drawForm(models, onSubmit) {
   return { node, off: () => offs.forEach((off) => off()) };
 }
 
-function filled(node, models, rebuild) {
+function filled(node, models, changed) {
   const model = chosen(models, "model") ?? models[0];
   const sampler = chosen(model.samplers, "sampler")
     ?? model.samplers.find(({ name }) => name === model.default_sampler);
   const usual = sampler.schedules.includes(model.default_schedule) ? model.default_schedule
     : sampler.default_schedule;
-  const schedule = draft.extras.schedule ?? usual;
-  const bounds = numbers(model, sampler, schedule);
-  const changed = () => {
-    keep();
-    rebuild();
-  };
-  const otherSolver = () => { // what a former request says of the sampler is of the former sampler
-    delete draft.extras.schedule;
+  const fields = controls(models, model, sampler, draft.extras.schedule ?? usual, () => {
+    delete draft.extras.schedule; // they were of the former sampler
     delete draft.extras.eta;
     changed();
-  };
-  const titles = (list) => Object.fromEntries(list.map(({ name, title }) => [name, title]));
-  const size = el("p", { class: "hint", id: "draw-size-hint",
-    text: t("draw.size.hint", bounds.width) });
-  const fields = {
-    prompt: textField("prompt", 2),
-    negative_prompt: textField("negative_prompt", 1),
-    model: choiceField("model", titles(models), model.name, otherSolver),
-    sampler: choiceField("sampler", titles(model.samplers), sampler.name, otherSolver),
-    num_inference_steps: numberField("num_inference_steps", bounds.num_inference_steps),
-    guidance_scale: numberField("guidance_scale", bounds.guidance_scale),
-    seed: numberField("seed", bounds.seed),
-    width: numberField("width", bounds.width, "", size.id),
-    height: numberField("height", bounds.height, "", size.id),
-    num_images: numberField("num_images", bounds.num_images),
-    priority: choiceField("priority",
-      { high: t("draw.high"), normal: t("draw.normal"), low: t("draw.low") }, "normal"),
-  };
-  for (const name of withoutEffect(model)) delete fields[name];
+  });
   const { prompt, ...others } = fields;
-  others.seed.node.insertBefore(seedButtons(others.seed.control, changed),
-    others.seed.control.nextSibling);
+  others.seed.control.after(seedButtons(others.seed.control, changed));
   const summary = el("span", { class: "hint" });
-  const value = (name) => draft.fields[name] || bounds[name].usual;
-  const settings = el("details", { open: settingsOpen, on: { toggle({ target }) {
+  const details = el("details", { open: settingsOpen, on: { toggle({ target }) {
     settingsOpen = target.open;
   } } },
   el("summary", {}, t("draw.settings"), " ", summary),
-  el("div", { class: "draw-settings" }, Object.values(others).map(({ node }) => node)));
-  others.height.node.after(size);
+  el("div", { class: "draw-settings" }, Object.values(others).map((each) => each.node)));
   node.replaceChildren(...[
     prompt.node,
     examples(model, prompt.control),
     el("div", { class: "row" }, el("button", { class: "primary", text: t("draw.submit") })),
     el("p", { class: "error", role: "alert" }),
     extras(usual, changed),
-    settings,
+    details,
   ].filter(Boolean));
-  const summarize = () => {
-    summary.textContent = [
-      sampler.title, value("num_inference_steps"), value("guidance_scale"),
-      `${value("width")}×${value("height")}`,
-    ].join(" · ");
+  node.oninput = () => {
+    const [steps, width, height] = ["num_inference_steps", "width", "height"]
+      .map((name) => draft.fields[name] || fields[name].usual);
+    summary.textContent = `${sampler.title} · ${steps} · ${width}×${height}`;
   };
-  summarize();
-  node.oninput = summarize;
+  node.oninput();
   return fields;
 }
 
@@ -128,12 +104,6 @@ function examples(model, control) {
       }, CHIP))),
     learned && el("p", { class: "hint", text: t("draw.emoji") }));
 }
-
-/** Return the fields that this model does not use. */
-const withoutEffect = ({ prompt, embeds_guidance: embedded }) => [
-  ...(prompt === "text" ? [] : ["guidance_scale"]),
-  ...(prompt === "text" && !embedded ? [] : ["negative_prompt"]),
-];
 
 function seedButtons(control, changed) {
   const take = (seed) => {
@@ -163,29 +133,15 @@ function extras(usual, changed) {
     }, { ...CHIP, "aria-label": t("draw.extra", { name, value }) })));
 }
 
-function check(node, fields) {
-  showProblem(node, fields, null);
-  const bad = Object.values(fields).filter((each) => {
-    const text = each.bounds ? wrong(each) : "";
-    each.fail(text);
-    return text;
-  });
-  if (!bad.length) return true;
-  reveal(node, bad[0]);
-  return false;
-}
-
-/** Show a problem beside the fields that it names, and above all of them what names none. */
-function showProblem(node, fields, problem) {
+/** Show errors beside the fields that they name, and a problem that names others above them. */
+function showErrors(node, fields, errors, problem = null) {
   for (const each of Object.values(fields)) each.fail("");
-  const named = (problem?.errors ?? []).filter(({ field }) => field in fields);
+  const named = errors.filter(({ field }) => field in fields);
   for (const { field, detail } of named) fields[field].fail(detail);
-  const rest = problem && named.length < Math.max(1, problem.errors.length) ? problem.message : "";
-  node.querySelector(":scope > .error").textContent = rest;
-  if (named.length) reveal(node, fields[named[0].field]);
-}
-
-function reveal(node, { node: place, control }) {
+  const whole = problem && named.length < Math.max(1, errors.length);
+  node.querySelector(":scope > .error").textContent = whole ? problem.message : "";
+  if (!named.length) return;
+  const { node: place, control } = fields[named[0].field];
   const details = node.querySelector("details");
   if (details.contains(place)) details.open = true;
   control.focus();
