@@ -5,7 +5,9 @@ PYTHON ?= python3.11
 test: JOBS ?= 4
 test-full: JOBS ?= 3
 test-clients: JOBS ?= 2
+test-page: JOBS ?= 2
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+QUICK = not full and (not clients or quick) and (not page or quick)
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := tests/service/dialects/clients
@@ -16,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo up test test-full test-clients check format lint types extras tools manifests settings bench \
+.PHONY: help setup demo up test test-full test-clients test-page check format lint types extras tools manifests settings bench \
 	faults scale dashboards fuzz gpu gpu-wheels clean
 
 help:  ## say what there is
@@ -36,16 +38,19 @@ demo: setup  ## start the whole service, draw a few pictures, stop it
 up: setup  ## start the whole service and leave it running
 	@$(BIN)/sfumato up
 
-test: setup tools  ## run the tests, but for their long forms and most calls of clients
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not full and (not clients or quick)' $(PYTEST)
+test: setup tools  ## run the tests, but for their long forms and most of clients and page
+	$(BIN)/python -m pytest $(PARALLEL) -m '$(QUICK)' $(PYTEST)
 
 test-full: setup tools  ## run the long forms
-	$(BIN)/python -m pytest $(PARALLEL) -m 'full and not clients and not alone' $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'full and not clients and not page and not alone' $(PYTEST)
 	$(BIN)/python -m pytest -m alone $(PYTEST)
 	SFUMATO_TEST_EXAMPLES=200 $(BIN)/python -m pytest tests/service/http/test_openapi.py $(PYTEST)
 
 test-clients: setup tools build/clients/.installed  ## call other APIs with their clients
 	SFUMATO_TEST_SKIP=never $(BIN)/python -m pytest $(PARALLEL) -m clients $(PYTEST)
+
+test-page: setup  ## open the web page in Chromium
+	SFUMATO_TEST_SKIP=never $(BIN)/python -m pytest $(PARALLEL) -m page $(PYTEST)
 
 build/clients/.installed: $(CLIENTS)/requirements.txt $(CLIENTS)/package-lock.json constraints.txt \
 		| build/tools/.installed

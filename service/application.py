@@ -33,6 +33,7 @@ from service.http.body_limit import BodyLimit
 from service.http.head import Head
 from service.http.request_context import RequestContext
 from service.metrics.replica import DoorCounters, counters_served
+from service.page import files as page
 from service.settings import ServiceSettings
 
 DIALECTS = (OPENAI, HUGGING_FACE, AUTOMATIC1111, FAL, REPLICATE)
@@ -76,7 +77,7 @@ def create_app(settings: ServiceSettings, *, echo_id: bool = True) -> FastAPI:
     problem.install(app)
     for api in (
         jobs_api, events_api, many_events, images_api, catalogue_api, scaling_api, webhooks_api,
-        health, docs_api,
+        health, docs_api, page,
     ):  # fmt: skip
         app.include_router(api.router)
     for dialect in app.state.dialects:

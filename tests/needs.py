@@ -33,6 +33,7 @@ FETCHED = {
 }
 """What make fetches; `make test` fetches the tools."""
 PACKAGES = {
+    "chromium": "chromium",
     "fonts-noto-color-emoji": "fonts-noto-color-emoji",
     "libfaketime": "faketime",
     "libraqm": "libraqm0",

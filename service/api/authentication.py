@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 PROBES = frozenset({"/healthz", "/readyz"})
 """Need no key and are not counted: an orchestrator that is refused restarts the door."""
+PAGE = re.compile(r"/|/page/.*", re.DOTALL)
+"""Needs no key and is not counted: it is many files, and what it does is counted by itself."""
 DESCRIPTION = re.compile(r"/openapi\.json|/docs(/.*)?")
 """Needs no key."""
 FIGURES = re.compile(r"/metrics|/v1/workers|/v1/scaling/[^/]+")
@@ -46,7 +48,7 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its caller is known and within its rate limits."""
-        if scope["type"] == "http" and get_route_path(scope) not in PROBES:
+        if scope["type"] == "http" and not open_to_all(get_route_path(scope)):
             try:
                 await admit(Request(scope))
             except (Refusal, JobsError) as error:
@@ -56,6 +58,11 @@ class Authentication:
                 await problem_response(scope, refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def open_to_all(path: str) -> bool:
+    """Return whether a path needs no key and is not counted."""
+    return path in PROBES or PAGE.fullmatch(path) is not None
 
 
 async def admit(request: Request) -> None:

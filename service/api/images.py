@@ -12,6 +12,7 @@ from service.api.caller import GUARDED, CallerLinks, OwnJob
 from service.api.link_access import ImagesJob, PreviewJob
 from service.door import DoorDep
 from service.http.documented import Responses, problems
+from service.http.entity_tag import entity_tag, matches
 from service.http.problem import Refusal
 from service.resources.manifest import Manifest, manifest
 
@@ -105,16 +106,5 @@ async def get_preview(door: DoorDep, job: PreviewJob) -> Response:
     return Response(data, headers=headers, media_type=content_type)
 
 
-def entity_tag(sha256: str) -> str:
-    """Return the strong entity tag of bytes with this hash."""
-    return f'"{sha256[:32]}"'
-
-
 def _headers(tag: str) -> dict[str, str]:
     return {"etag": tag, "cache-control": CACHE, "x-content-type-options": "nosniff"}
-
-
-def matches(if_none_match: str, tag: str) -> bool:
-    """Return whether the header lists this tag (weak comparison, RFC 9110)."""
-    offered = (each.strip().removeprefix("W/") for each in if_none_match.split(","))
-    return any(each in ("*", tag) for each in offered)

@@ -44,4 +44,5 @@ def run(door: Door, out: Path, console: Console) -> int:
         f"{len(drawings) - len(failed)} images in {shown(out)}/, each with a strip of previews "
         f"(*.steps.png); {time.monotonic() - began:.1f} s in all"
     )
+    console.print("to draw in a browser: make up, then open http://127.0.0.1:8000/")
     return 1 if failed else 0

@@ -151,6 +151,7 @@ def up(
             options = StackOptions(data, host, port, count, autoscale, slots, door, model, devices)
             with running(options, report=_report) as stack:
                 print(f"ready {stack.url}", flush=True)
+                print(f"open {stack.url}/ in a browser to draw", flush=True)
                 watch(stack)
     except Stopped:
         print("stopped", flush=True)

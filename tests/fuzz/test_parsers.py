@@ -22,12 +22,12 @@ from jobs.redis.events import parse_id
 from jobs.schema import JobRequest
 from model_export.data.pictures import FORMATS, read_image
 from model_export.errors import DataError
-from service.api.images import entity_tag, matches
 from service.api.waiting import wait_s
 from service.auth import api_key
 from service.cli.operators.keys import parse_length
 from service.client.errors import UnexpectedResponse
 from service.client.following import Following
+from service.http.entity_tag import entity_tag, matches
 from service.http.idempotency import MAX_KEY_CHARS, idempotency, parse_key
 from service.http.problem import Refusal
 from service.resources.signing import LinkScope, SignatureStatus, Signer

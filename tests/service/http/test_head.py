@@ -21,7 +21,7 @@ VOLATILE = {"x-request-id", "content-length"}
 def paths(app: FastAPI) -> list[str]:
     return sorted(
         {path for path, operations in app.openapi()["paths"].items() if "get" in operations}
-        | {"/openapi.json", "/docs"}
+        | {"/", "/page/app.js", "/openapi.json", "/docs"}
     )
 
 
@@ -78,7 +78,7 @@ async def test_head_is_counted_as_such(http: AsyncClient, app: FastAPI) -> None:
     assert wrong.headers["allow"] == "GET, HEAD, POST"
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs/", "/v1/models/", "/healthz/", "/docs/x/", "//"])
+@pytest.mark.parametrize("path", ["/v1/jobs/", "/v1/models/", "/healthz/", "/docs/x/", "/v2//"])
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 async def test_nothing_is_redirected(http: AsyncClient, method: str, path: str) -> None:
     answer = await http.request(method, path)

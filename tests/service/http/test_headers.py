@@ -3,8 +3,8 @@
 import pytest
 
 from jobs.schema import JobRequest
-from service.api.images import matches
 from service.api.waiting import wait_s
+from service.http.entity_tag import matches
 from service.http.idempotency import idempotency, parse_key
 from service.http.problem import Refusal
 

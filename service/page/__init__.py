@@ -1,0 +1,1 @@
+"""The web page at ``/``: plain files that a browser runs as they are."""

@@ -1,0 +1,242 @@
+"""Draw, in a browser: jobs go in, pictures come out, and nothing on the way is lost."""
+
+import os
+import re
+import signal
+from time import monotonic
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.service.page.browser import Visit
+from tests.service.page.conftest import Visits
+from tests.stack.up import Up
+
+pytestmark = [pytest.mark.page, pytest.mark.needs("chromium")]
+LONG = "1000"
+"""Steps of a job that is still running when the test has done something to it."""
+
+
+def submit(page: Page, prompt: str, **fields: str) -> Locator:
+    """Fill the form and submit it; return the job's card."""
+    page.get_by_label("Prompt", exact=True).fill(prompt)
+    if fields and not page.get_by_label("Steps").is_visible():
+        page.locator("summary").click()
+    for label, value in fields.items():
+        page.get_by_label(label, exact=True).fill(value)
+    page.get_by_role("button", name="Draw", exact=True).click()
+    card = page.get_by_role("article").filter(has_text=prompt)
+    card.wait_for()
+    return card
+
+
+def source(card: Locator) -> str:
+    """Return the address of a card's picture once it has one."""
+    return str(card.locator("img").first.get_attribute("src"))
+
+
+def finished(card: Locator) -> None:
+    """Wait for a card's picture, and see that it is one."""
+    image = card.locator("img[src^=blob]").first
+    image.wait_for()
+    expect(image).to_have_js_property("naturalWidth", 64)
+    expect(card).to_contain_text("Seed")
+
+
+@pytest.mark.quick
+def test_previews_change_and_become_the_picture(visit: Visit) -> None:
+    card = submit(visit.go(), "a tiger", Steps="60")
+    seen = {first := source(card)}
+    assert first.startswith("data:image/webp")
+    while len(seen) < 3:
+        seen.add(source(card))
+    expect(card).to_contain_text(re.compile(r"Step \d+ of 60"))
+    finished(card)
+
+
+def test_several_jobs_share_one_stream(visit: Visit) -> None:
+    page = visit.go()
+    cards = [submit(page, prompt, Steps="40") for prompt in ("panda", "pizza", "octopus")]
+    for card in cards:
+        finished(card)
+    follows = [url for url in visit.requests if "/v1/events?" in url]
+    assert follows[-1].count("job=") <= 3
+    assert not [url for url in visit.requests if re.search(r"/v1/jobs/\w+/events", url)]
+
+
+def test_a_job_goes_on_after_a_reload(visit: Visit) -> None:
+    page = visit.go()
+    submit(page, "a tiger", Steps=LONG)
+    page.reload()
+    card = page.get_by_role("article")
+    expect(card).to_contain_text("Step")
+    before = source(card)
+    expect(card.locator("img")).not_to_have_attribute("src", before)
+    card.get_by_role("button", name="Cancel").click()
+    expect(card).to_contain_text("Cancelled")
+
+
+def test_finishing_early_keeps_the_estimate(visit: Visit) -> None:
+    card = submit(visit.go(), "red heart", Steps=LONG)
+    card.get_by_role("button", name="Finish now").click()
+    finished(card)
+    expect(card).to_contain_text("Ended early, at step")
+
+
+def test_an_answer_that_the_end_has_overtaken_changes_nothing(visit: Visit) -> None:
+    page = visit.go()
+
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        page.get_by_text("Ended early").wait_for()
+        route.fulfill(response=answer)
+
+    page.route("**/finish", late)
+    card = submit(page, "panda", Steps=LONG)
+    with page.expect_response("**/finish") as answered:
+        card.get_by_role("button", name="Finish now").click()
+    assert answered.value.json()["status"] == "running"
+    finished(card)
+    expect(card).to_contain_text("Ended early")
+
+
+def test_a_door_that_restarts_is_said_and_the_job_goes_on(visit: Visit, stack: Up) -> None:
+    page = visit.go()
+    card = submit(page, "panda", Steps=LONG)
+    expect(card).to_contain_text("Step")
+    os.kill(stack.pid_of("service.uvicorn_door"), signal.SIGKILL)
+    expect(page.get_by_text("The service does not answer")).to_be_visible()
+    expect(page.get_by_text("The service does not answer")).to_be_hidden(timeout=60_000)
+    before = source(card)
+    expect(card.locator("img")).not_to_have_attribute("src", before)
+    card.get_by_role("button", name="Finish now").click()
+    finished(card)
+    visit.expect_errors("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET")
+
+
+def test_a_lost_network_is_said_and_a_submission_waits(visit: Visit) -> None:
+    page = visit.go()
+    page.get_by_label("Prompt", exact=True).fill("pizza")
+    visit.context.set_offline(True)
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_text("“pizza” waits: The service does not answer.")).to_be_visible()
+    visit.context.set_offline(False)
+    finished(page.get_by_role("article"))
+    visit.expect_errors("ERR_INTERNET_DISCONNECTED")
+
+
+def test_a_full_queue_is_counted_down(visit: Visit) -> None:
+    page = visit.go()
+    keys: list[str] = []
+
+    def refuse(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) > 1:
+            return route.continue_()
+        return route.fulfill(
+            status=429,
+            headers={"retry-after": "3"},
+            json={"status": 429, "code": "backlog_full", "detail": "the queue is full"},
+        )
+
+    page.route("**/v1/jobs", refuse)
+    began = monotonic()
+    page.get_by_label("Prompt", exact=True).fill("pizza")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    for n in (3, 2, 1):
+        expect(page.get_by_text(f"the queue is full. Trying again in {n} s.")).to_be_visible()
+    finished(page.get_by_role("article"))
+    assert monotonic() - began > 3
+    assert len(set(keys)) == 1
+    visit.expect_errors("429")
+
+
+def test_a_submission_can_be_given_up(visit: Visit) -> None:
+    page = visit.go()
+    page.route("**/v1/jobs", lambda route: route.abort())
+    page.get_by_label("Prompt", exact=True).fill("pizza")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name="Do not try again").click()
+    expect(page.get_by_text("waits")).to_be_hidden()
+    visit.expect_errors("ERR_FAILED")
+
+
+def test_bad_input_is_said_beside_its_control(visit: Visit) -> None:
+    page = visit.go()
+    page.locator("summary").click()
+    page.get_by_label("Steps").fill("0")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_label("Steps")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Steps")).to_be_focused()
+    expect(page.locator("#draw-num_inference_steps-error")).to_have_text(
+        "Between 1 and 1000, please."
+    )
+    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Width").fill("128")
+    page.get_by_label("Height").fill("128")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator("#draw-width-error")).to_contain_text("pixels")
+    expect(page.locator("#draw-num_inference_steps-error")).to_be_empty()
+    expect(page.get_by_label("Width")).to_be_focused()
+    visit.expect_errors("422")
+
+
+def test_the_seed_can_be_kept_shuffled_and_used_again(visit: Visit) -> None:
+    page = visit.go()
+    seed = page.get_by_label("Seed")
+    page.locator("summary").click()
+    page.get_by_role("button", name="Shuffle").click()
+    kept = seed.input_value()
+    finished(submit(page, "panda"))
+    assert seed.input_value() == kept
+    page.get_by_role("button", name="Keep").click()
+    finished(submit(page, "pizza"))
+    assert seed.input_value() == ""
+    finished(submit(page, "octopus"))
+    page.get_by_role("button", name="Last one").click()
+    card = page.get_by_role("article").filter(has_text="octopus")
+    expect(card).to_contain_text(f"Seed {seed.input_value()}")
+
+
+def test_warnings_are_shown(visit: Visit) -> None:
+    page = visit.go()
+    page.locator("summary").click()
+    page.get_by_label("Guidance").fill("1")
+    card = submit(page, "panda", **{"Negative prompt": "blurry"})
+    expect(card.get_by_role("listitem")).to_contain_text("negative_prompt")
+
+
+def test_what_is_typed_survives_another_view_and_another_language(visit: Visit) -> None:
+    page = visit.go()
+    page.get_by_label("Prompt", exact=True).fill("a tiger")
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_label("提示词", exact=True)).to_have_value("a tiger")
+    page.get_by_role("link", name="图库").click()
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.get_by_role("link", name="绘制").click()
+    expect(page.get_by_label("提示词", exact=True)).to_have_value("a tiger")
+    page.reload()
+    expect(page.get_by_label("提示词", exact=True)).to_have_value("a tiger")
+
+
+def test_everything_can_be_done_from_the_keyboard(visit: Visit) -> None:
+    page = visit.go()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
+    page.keyboard.type("a tiger")
+    page.keyboard.press("Enter")
+    finished(page.get_by_role("article"))
+
+
+def test_pictures_are_scaled_in_whole_multiples(visits: Visits) -> None:
+    for width in (390, 1280):
+        page = visits(viewport={"width": width, "height": 900}).go()
+        card = submit(page, "red heart")
+        finished(card)
+        box = card.locator("img").bounding_box()
+        assert box is not None
+        assert box["width"] == box["height"] == 256
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
