@@ -4,4 +4,5 @@
 export const VIEWS = {
   draw: () => import("./views/draw/draw.js"),
   gallery: () => import("./views/gallery/gallery.js"),
+  batch: () => import("./views/batch/batch.js"),
 };
