@@ -25,7 +25,7 @@ export const words = {
   zh: {
     "nav.draw": "绘制",
     "nav.gallery": "图库",
-    "nav.batch": "批量",
+    "nav.batch": "批次",
     "nav.grid": "对比",
     "nav.see": "看扩散过程",
     "shell.skip": "跳到正文",

@@ -4,4 +4,6 @@
 export const VIEWS = {
   draw: () => import("./views/draw/draw.js"),
   gallery: () => import("./views/gallery/gallery.js"),
+  grid: () => import("./views/grid/grid.js"),
+  batch: () => import("./views/batch/batch.js"),
 };

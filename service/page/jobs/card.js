@@ -74,7 +74,8 @@ export function card(entry, urls) {
   return { node, show };
 }
 
-function showFrame(frame, entry, index, box, urls) {
+/** Show one picture of an entry in a frame: by its previews, out of the haze, until it is there. */
+export function showFrame(frame, entry, index, box, urls) {
   const { request } = entry;
   const image = entry.images.find((each) => each.index === index);
   const preview = entry.previews[index];

@@ -1,7 +1,7 @@
 """What the page costs: ``python -m tests.service.page.measure`` prints it.
 
 The first paint after an empty cache, and the processor time of a browser with twenty cards that
-follow twenty jobs, for all of its processes and for the page's own.
+follow twenty jobs, and while it draws a batch, for all of its processes and for the page's own.
 """
 
 import os
@@ -87,6 +87,22 @@ def following(browser: Browser, url: str, mark: str) -> tuple[float, float, int]
     return shares[0], shares[1], round(previews / took_s)
 
 
+def watching(browser: Browser, url: str, mark: str) -> tuple[float, float]:
+    """Return the share of a core of all processes and of the page, while it draws a batch."""
+    visit = Visit(browser, url)
+    page = visit.go("batch")
+    page.get_by_role("button", name="Send it a mixed load").click()
+    page.locator(".batch li").nth(3).wait_for()
+    every = {pid: line for first in marked(mark) for pid, line in family(first).items()}
+    pages = {pid: line for pid, line in every.items() if "--type=renderer" in line}
+    began, before = monotonic(), (cpu_s(every), cpu_s(pages))
+    sleep(SECONDS)
+    after, took_s = (cpu_s(every), cpu_s(pages)), monotonic() - began
+    page.get_by_text("The worker is idle").wait_for(timeout=300_000)
+    visit.context.close()
+    return (after[0] - before[0]) / took_s, (after[1] - before[1]) / took_s
+
+
 def main() -> int:
     """Start a stack and a browser, measure, stop both."""
     mark = uuid.uuid4().hex
@@ -100,6 +116,8 @@ def main() -> int:
                     f"first paint, empty cache: median {median(paints):.0f} ms, "
                     f"{min(paints):.0f} to {max(paints):.0f}, of {VISITS}; {loaded} bytes loaded"
                 )
+                every, page = watching(browser, url, mark)
+                print(f"a batch, drawn: {page:.1%} of a core in the page, {every:.1%} in all")
                 every, page, previews = following(browser, url, mark)
                 print(
                     f"{JOBS} cards following {JOBS} jobs: {page:.1%} of a core in the page, "
