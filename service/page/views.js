@@ -4,4 +4,5 @@
 export const VIEWS = {
   draw: () => import("./views/draw/draw.js"),
   gallery: () => import("./views/gallery/gallery.js"),
+  see: () => import("./views/see/see.js"),
 };
