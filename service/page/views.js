@@ -6,4 +6,5 @@ export const VIEWS = {
   gallery: () => import("./views/gallery/gallery.js"),
   grid: () => import("./views/grid/grid.js"),
   batch: () => import("./views/batch/batch.js"),
+  see: () => import("./views/see/see.js"),
 };
