@@ -18,6 +18,7 @@ from model_export.data.labels import read_labels
 from model_export.data.pictures import command as pictures_command
 from model_export.errors import ExportError
 from model_export.evaluation.card import SHEET, write_card
+from model_export.evaluation.composed import composed
 from model_export.evaluation.evaluate import (
     SEEDS,
     Run,
@@ -172,7 +173,7 @@ def held_out_command(
     """Measure an evaluated bundle on prompts that it was not trained on."""
     read_evaluation(bundle)  # refused before drawing rather than after
     gallery = load_gallery(gallery_folder)
-    prompts = read_held_out(gallery)
+    prompts = (*read_held_out(gallery), *composed(gallery))
     loaded = _load(bundle, device, threads, backend="auto")
     settings = _settings(loaded, None, steps, sampler)
     runs = []
@@ -182,7 +183,7 @@ def held_out_command(
             advance = partial(bar.advance, task)
             run = measure_held_out(loaded, gallery, held, settings, seeds=seeds, progress=advance)
             figures = "  ".join(f"{name} {value:.3f}" for name, value in run.measures.items())
-            console.print(f"{run.kind:12s}  {figures}")
+            console.print(f"{run.kind:17s}  {figures}")
             runs.append(run)
     console.print(f"→ {record_held_out(bundle, runs)}")
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from diffusion.files import read_json
 from model_export.bundle import has_emoji
-from model_export.data.captions import KINDS
+from model_export.data.captions import KINDS, Mix
+from model_export.data.hues import HUES
+from model_export.evaluation.composed import FRAMES
 from model_export.evaluation.evaluate import SEEDS, read_evaluation
-from model_export.evaluation.held_out import HUES, SECTION
+from model_export.evaluation.held_out import SECTION
 from model_export.evaluation.sampling import SamplingSettings
 from model_export.evaluation.template import render
 from model_export.training.origin import TRAINING
@@ -44,7 +46,7 @@ class Stage:
     def mix(self) -> str:
         """The shares of the kinds of prompts."""
         shares = zip(KINDS, self.settings.mix, strict=True)
-        return ", ".join(f"{kind} {share:.0%}" for kind, share in shares)
+        return ", ".join(f"{kind} {share:.0%}" for kind, share in shares if share)
 
 
 def write_card(folder: Path) -> Path:
@@ -75,6 +77,7 @@ def write_card(folder: Path) -> Path:
         ),
         held_out=evaluation.get(SECTION, []),
         hues=HUES,
+        frames=sum(map(len, FRAMES.values())),
         stages=stages,
         prompt_names=PROMPT_NAMES,
         commands=list(_commands(stages, evaluation["runs"], defaults)),
@@ -131,10 +134,14 @@ def _train(stage: Stage, number: int) -> str:
         f"--batch {settings.batch} --rate {settings.learning_rate:g} "
         f"--beta-end {settings.process.beta_end:g}"
         + _option("--precision", settings.precision, usual.precision)
-        + _option("--mix", " ".join(map(str, settings.mix)), " ".join(map(str, usual.mix)))
+        + _option("--mix", _shares(settings.mix), _shares(usual.mix))
         + (" --one-step" if settings.one_step else "")
         + (f" --origin run{number - 1}" if number > 1 else "")
     )
+
+
+def _shares(mix: Mix) -> str:
+    return " ".join(f"{share:g}" for share in mix)
 
 
 def _evaluations(

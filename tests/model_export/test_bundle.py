@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from diffusion.bundle.bundle import load_bundle
 from diffusion.files import check_files, read_json
 from model_export.bundle import EVALUATION, Defaults, bundle_run, has_emoji
+from model_export.data.captions import Caption
 from model_export.errors import CheckpointError, ExportError
 from model_export.evaluation.card import write_card
 from model_export.evaluation.evaluate import Run, bounds, evaluate, read_evaluation, record
@@ -54,7 +55,8 @@ def test_bundle_holds_averaged_weights_in_half_precision(run_folder: Path, bundl
 
 def test_bundle_decodes_what_the_codec_encoded(run_folder: Path, bundle: Path) -> None:
     trainer = run(run_folder, 2)
-    images = load_bundle(bundle).decode(trainer._latents)
+    latents = trainer.targets.of(list(range(6)), [Caption("")] * 6)
+    images = load_bundle(bundle).decode(latents)
     error = np.abs(images.astype(int) - toy_dataset().trained(6).images)
     assert error.mean() < 12  # eight components of 192
 
@@ -162,12 +164,23 @@ def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
 def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
     measured(bundle)
     training = read_json(bundle / "training.json")
-    text = write_card(bundle).read_text("utf-8")
     for name in ("mix", "one_step", "precision"):
         del training["settings"][name]
     (bundle / "training.json").write_text(json.dumps(training))
-    assert write_card(bundle).read_text("utf-8") == text
-    assert "Chinese tags 12%" in text
+    text = write_card(bundle).read_text("utf-8")
+    assert "Chinese labels 28%, Chinese tags 12%.\n" in text
+    assert "--mix 0.35 0.1 0.15 0.28 0.12 0 0 0" in text
+    assert "Sentences" not in text
+    assert "--one-step" not in text
+    assert "--precision" not in text
+
+
+def test_card_tells_of_sentences_and_colours_if_there_were_any(bundle: Path) -> None:
+    measured(bundle)
+    text = write_card(bundle).read_text("utf-8")
+    assert "English sentences 14%, Chinese sentences 11%, colours 20%.\n" in text
+    assert "Sentences are composed" in text
+    assert "--mix" not in text
 
 
 def test_card_names_the_emoji_that_the_weights_started_from(bundle: Path) -> None:
