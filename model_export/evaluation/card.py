@@ -13,11 +13,13 @@ from model_export.evaluation.composed import FRAMES
 from model_export.evaluation.evaluate import SEEDS, read_evaluation
 from model_export.evaluation.held_out import SECTION
 from model_export.evaluation.sampling import SamplingSettings
+from model_export.evaluation.sheet import ASKED, ASKED_COLUMNS
 from model_export.evaluation.template import render
 from model_export.training.origin import TRAINING
 from model_export.training.settings import TrainingSettings, settings_of
 
 SHEET = "sheet.png"
+ASKED_SHEET = "asked.png"
 PROMPT_NAMES = {
     "en": "English label",
     "zh": "Chinese label",
@@ -70,7 +72,9 @@ def write_card(folder: Path) -> Path:
         settings=stages[-1].settings,
         side=defaults["min_side"],
         size_bytes=sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
-        sheet=SHEET if (folder / SHEET).exists() else None,
+        sheet=_existing(folder, SHEET),
+        asked_sheet=_existing(folder, ASKED_SHEET),
+        asked=[ASKED[i : i + ASKED_COLUMNS] for i in range(0, len(ASKED), ASKED_COLUMNS)],
         runs=sorted(
             evaluation["runs"],
             key=lambda r: (-r["seeds"], r["prompts"], -r["guidance_scale"], r["steps"]),
@@ -80,11 +84,19 @@ def write_card(folder: Path) -> Path:
         frames=sum(map(len, FRAMES.values())),
         stages=stages,
         prompt_names=PROMPT_NAMES,
-        commands=list(_commands(stages, evaluation["runs"], defaults)),
+        commands=[
+            *_commands(stages, evaluation["runs"], defaults),
+            *(["sheet <bundle> --asked"] if _existing(folder, ASKED_SHEET) else []),
+            "card <bundle>",
+        ],
     )
     path = folder / "README.md"
     path.write_text(text, "utf-8")
     return path
+
+
+def _existing(folder: Path, name: str) -> str | None:
+    return name if (folder / name).exists() else None
 
 
 def _stages(training: dict[str, Any]) -> Iterator[Stage]:
@@ -124,7 +136,6 @@ def _commands(
     if not last.custom:
         yield "held-out <bundle>"
     yield f"sheet <bundle>{gallery}"
-    yield "card <bundle>"
 
 
 def _train(stage: Stage, number: int) -> str:

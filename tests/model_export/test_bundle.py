@@ -15,11 +15,11 @@ from diffusion.files import check_files, read_json
 from model_export.bundle import EVALUATION, Defaults, bundle_run, has_emoji
 from model_export.data.captions import Caption
 from model_export.errors import CheckpointError, ExportError
-from model_export.evaluation.card import write_card
+from model_export.evaluation.card import ASKED_SHEET, write_card
 from model_export.evaluation.evaluate import Run, bounds, evaluate, read_evaluation, record
 from model_export.evaluation.gallery import Gallery, make_gallery
 from model_export.evaluation.sampling import SamplingSettings, draw
-from model_export.evaluation.sheet import write_seeds, write_sheet
+from model_export.evaluation.sheet import ASKED, write_asked, write_seeds, write_sheet
 from tests.model_export.examples import NETWORK, SETTINGS, SIDE, toy_dataset
 from tests.model_export.training.test_training import run
 
@@ -138,6 +138,18 @@ def test_a_sheet_of_other_prompts_has_a_row_each(bundle: Path, tmp_path: Path) -
     assert sheet.shape == (2 * SIDE, 3 * SIDE, 3)
     alone = next(iter(draw(load_bundle(bundle), ["b"], [1], QUICK)))
     assert np.abs(sheet[SIDE:, SIDE : 2 * SIDE].astype(int) - alone).max() <= 1
+
+
+def test_the_sheet_of_what_people_ask_for_is_on_the_card(bundle: Path) -> None:
+    measured(bundle)
+    assert "Twenty prompts" not in write_card(bundle).read_text("utf-8")
+    write_asked(bundle / ASKED_SHEET, load_bundle(bundle), QUICK)
+    with Image.open(bundle / ASKED_SHEET) as image:
+        assert image.size == (5 * SIDE, 4 * SIDE)
+    text = write_card(bundle).read_text("utf-8")
+    assert len(ASKED) == 20
+    for part in ("Twenty prompts", f"]({ASKED_SHEET})", "sheet <bundle> --asked\n", *ASKED):
+        assert part in text, part
 
 
 def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: Path) -> None:
