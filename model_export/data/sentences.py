@@ -29,6 +29,26 @@ FRAMES = (
     "my son wants {}", "my sister likes {}", "everybody loves {}", "i love {}", "we saw {}",
     "i dreamed of {}",
 )  # fmt: skip
+# Talk around a thing, any opening with any ending, so that words of no consequence are many.
+OPENINGS = (
+    "today", "yesterday we met", "tomorrow", "in the kitchen", "in the garden", "on the table",
+    "near the window", "behind the door", "my teacher drew", "a friend brought", "they sell",
+    "everyone needs", "grandpa remembers", "suddenly", "once upon a time there was", "maybe",
+    "if possible", "as always", "we are looking for", "nobody has seen", "do not forget",
+    "i am thinking of", "it reminds me of", "they bought", "quick,", "ok, now", "first of all",
+    "for the poster", "for the website", "with a pencil, draw", "using bright paint, make",
+    "my favorite animal or thing:", "subject:", "topic:", "prompt:", "next,", "remember",
+    "the story is about", "a poem about", "the song mentions", "not a person but",
+)  # fmt: skip
+ENDINGS = (
+    "today", "right now", "every day", "in summer", "on monday", "at home", "in the park",
+    "in the city", "near the river", "by the window", "with friends", "for everyone",
+    "for the kids", "in pencil", "in bright paint", "very slowly", "as quickly as you can",
+    "if you can", "without text", "without a frame", "looking left", "looking at you",
+    "standing alone", "from above", "with thick lines", "as a gift", "as before", "is great",
+    "makes me smile", "was here", "and that is all", "that nobody has seen", "i found",
+    "we talked about", "thanks", "thank you", "ok?", "etc",
+)  # fmt: skip
 # They say nothing that a picture of 64×64 pixels could show.
 ADJECTIVES = (
     "cute", "little", "small", "tiny", "big", "large", "huge", "beautiful", "pretty", "lovely",
@@ -52,8 +72,10 @@ MANY = (
 UNCOUNTED = (
     " of ", " with ", " without ", " in ", " on ", "o’clock",
 )  # fmt: skip
-IRREGULAR = {"mouse": "mice", "leaf": "leaves", "fish": "fish", "wolf": "wolves"}
-BARE, FRAMED = 0.25, 0.75  # shares: without an article, with a frame
+IRREGULAR = {
+    "mouse": "mice", "leaf": "leaves", "fish": "fish", "wolf": "wolves",
+}  # fmt: skip
+BARE, FRAMED, TALK = 0.25, 0.55, 0.25  # shares: no article, a frame, an opening or an ending
 
 
 def sentence(
@@ -64,7 +86,23 @@ def sentence(
     ``adjectives`` are those that suit it besides the usual ones.
     """
     thing = _thing(noun, ADJECTIVES + adjectives * 2, random, colour)
-    return random.choice(FRAMES).format(thing) if random.random() < FRAMED else thing
+    share = random.random()
+    if share < FRAMED:
+        return random.choice(FRAMES).format(thing)
+    return talk(thing, OPENINGS, ENDINGS, random) if share < FRAMED + TALK else thing
+
+
+def talk(
+    thing: str, openings: tuple[str, ...], endings: tuple[str, ...], random: Random, gap: str = " "
+) -> str:
+    """Return a thing after an opening, before an ending, or between the two."""
+    parts = [thing]
+    which = random.randrange(3)
+    if which != 0:
+        parts.insert(0, random.choice(openings))
+    if which != 1:
+        parts.append(random.choice(endings))
+    return gap.join(parts)
 
 
 def _thing(noun: str, adjectives: tuple[str, ...], random: Random, colour: str | None) -> str:

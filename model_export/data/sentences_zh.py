@@ -3,6 +3,7 @@
 from random import Random
 
 from model_export.data.data import ANIMALS, FOOD
+from model_export.data.sentences import talk
 from model_export.data.subjects import COLOURS_ZH
 
 # "{}" is the thing with what stands before it: "一只可爱的老虎", "大老虎", "老虎".
@@ -18,6 +19,20 @@ FRAMES = (
     "我看见了{}", "看，{}", "{}，谢谢", "{}，白色背景", "白色背景上的{}", "白底的{}", "卡通{}",
     "卡通风格的{}", "{}，卡通风格", "只画{}", "我梦见了{}", "送给朋友的{}", "生日卡上的{}",
     "{}！", "{}。",
+)  # fmt: skip
+OPENINGS = (
+    "今天", "昨天看到", "明天要", "早上的", "我们的", "他们有", "老师画的", "同学带来",
+    "爷爷说的", "姐姐画了", "公园里的", "桌上的", "厨房里的", "街上的", "窗边的", "城里的",
+    "听说有", "其实是", "我觉得是", "遇到", "马上画", "赶快来", "一起看", "慢慢画", "认真画",
+    "用铅笔画", "用彩笔画", "在纸上画", "在墙上画", "电影里的", "书里的", "网上的", "故事里的",
+    "邻居的", "朋友送的", "爸爸买的", "刚买的", "隔壁的", "从前有", "别忘了", "想起", "关于",
+    "主题：", "如果可以，", "接下来是", "首先，", "谁有", "到处都是", "不是人，而是", "海报上的",
+)  # fmt: skip
+ENDINGS = (
+    "吧", "啊", "呢", "好不好", "可以吗", "怎么样", "真不错", "在哪里", "来了", "走了", "多少钱",
+    "太棒了", "很重要", "在笑", "很高兴", "真好玩", "给妈妈", "给大家", "快一点", "要清楚",
+    "放中间", "不要文字", "的故事", "的歌", "向左看", "站在窗边", "和朋友", "就行", "对不对",
+    "没有了", "送给你", "每天都有",
 )  # fmt: skip
 ADJECTIVES = (
     "很可爱的", "非常可爱的", "小小的", "小", "大大的", "很大的", "很小的", "巨大的", "漂亮的",
@@ -43,7 +58,7 @@ MEASURES = {
 }  # fmt: skip
 COUNTS = ("一",) * 8 + ("两", "三", "几", "那", "这", "另一", "许多")
 
-COUNTED, FRAMED = 0.62, 0.75  # shares
+COUNTED, FRAMED, TALK = 0.62, 0.55, 0.25  # shares: counted, a frame, an opening or an ending
 
 
 def sentence_zh(noun: str, group: int, random: Random, colour: str | None = None) -> str:
@@ -54,9 +69,12 @@ def sentence_zh(noun: str, group: int, random: Random, colour: str | None = None
         word = COLOURS_ZH[colour]
         words.append(random.choice((f"{word}色的", f"{word}色的", f"{word}色", word)))
     thing = "".join([*words, noun])
-    frame = random.choice(FRAMES) if random.random() < FRAMED else "{}"
+    share = random.random()
+    frame = random.choice(FRAMES) if share < FRAMED else "{}"
     if random.random() < COUNTED and not frame.startswith("一"):  # one count is enough
         thing = random.choice(COUNTS) + _measure(noun, group, random) + thing
+    if FRAMED < share < FRAMED + TALK:
+        return talk(thing, OPENINGS, ENDINGS, random, gap="")
     return frame.format(thing)
 
 

@@ -18,6 +18,11 @@ from model_export.evaluation.held_out import PROMPTS, trained_emoji
 HELD: dict[str, dict[str, str]] = json.loads(PROMPTS.read_text("utf-8"))
 FRAMES = {"en": sentences.FRAMES, "zh": sentences_zh.FRAMES}
 
+TALK = {
+    "en": (sentences.OPENINGS, sentences.ENDINGS),
+    "zh": (sentences_zh.OPENINGS, sentences_zh.ENDINGS),
+}
+
 
 def held_frame(prompt: str, name: str) -> str:
     """Return a prompt with the thing's name replaced."""
@@ -41,8 +46,12 @@ def thing_pattern(language: str) -> str:
 def test_no_held_out_prompt_can_be_composed(language: str) -> None:
     names = {e.labels["en"]: e.labels[language] for e in trained_emoji(load_gallery())}
     thing = thing_pattern(language)
+    opening, ending = (f"(?:{'|'.join(map(re.escape, words))})" for words in TALK[language])
+    gap = " " if language == "en" else ""
+    talk = rf"(?:{opening}{gap})?{thing}(?:{gap}{ending})?"
     frames = [
-        re.compile(re.escape(frame).replace(r"\{\}", thing)) for frame in (*FRAMES[language], "{}")
+        *(re.compile(re.escape(frame).replace(r"\{\}", thing)) for frame in FRAMES[language]),
+        re.compile(talk),
     ]
     assert any(frame.fullmatch(FRAMES[language][0]) for frame in frames)
     for prompt, label in HELD[f"reworded {language}"].items():
