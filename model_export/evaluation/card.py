@@ -85,7 +85,7 @@ def write_card(folder: Path) -> Path:
         stages=stages,
         prompt_names=PROMPT_NAMES,
         commands=[
-            *_commands(stages, evaluation["runs"], defaults),
+            *_commands(stages, evaluation, defaults),
             *(["sheet <bundle> --asked"] if _existing(folder, ASKED_SHEET) else []),
             "card <bundle>",
         ],
@@ -115,7 +115,7 @@ def _stages(training: dict[str, Any]) -> Iterator[Stage]:
 
 
 def _commands(
-    stages: Sequence[Stage], runs: Sequence[dict[str, Any]], defaults: dict[str, Any]
+    stages: Sequence[Stage], evaluation: dict[str, Any], defaults: dict[str, Any]
 ) -> Iterator[str]:
     """Yield the arguments of the commands that made the data, the model and its figures."""
     yield from dict.fromkeys(
@@ -131,10 +131,11 @@ def _commands(
     if last.custom:
         yield f"gallery {last.folder} --out gallery"
         gallery = " --gallery gallery"
-    for options in _evaluations(runs, last, defaults):
+    for options in _evaluations(evaluation["runs"], last, defaults):
         yield f"evaluate <bundle>{gallery}{options}"
     if not last.custom:
-        yield "held-out <bundle>"
+        seeds = {run["seeds"] for run in evaluation.get(SECTION, [])}
+        yield "held-out <bundle>" + "".join(_option("--seeds", n, SEEDS) for n in sorted(seeds))
     yield f"sheet <bundle>{gallery}"
 
 
