@@ -11,7 +11,7 @@ from model_export.data.sentences_zh import sentence_zh
 from model_export.data.subjects import COLOURS_ZH, Subject
 
 TEMPLATES = ("a {}", "an emoji of {}", "a picture of {}", "{} emoji")
-FIRST_NAME = 0.6  # the share of sentences with the usual name, not another word for it
+FIRST_NAME = 0.5  # the share of sentences with the usual name, not another word for it
 
 Mix = tuple[float, float, float, float, float, float, float, float]
 KINDS = (
@@ -88,7 +88,10 @@ def coloured_text(subject: Subject, colour: str, random: Random) -> str:
 
 def _name(subject: Subject, language: str, random: Random) -> str:
     first, *others = subject.names[language]
-    return first if not others or random.random() < FIRST_NAME else random.choice(others)
+    if not others or random.random() < FIRST_NAME:
+        return first
+    # Everyday words come before tags: the earlier of two draws favours them.
+    return others[min(random.randrange(len(others)), random.randrange(len(others)))]
 
 
 def _suiting(emoji: Emoji) -> tuple[str, ...]:

@@ -75,7 +75,8 @@ UNCOUNTED = (
 IRREGULAR = {
     "mouse": "mice", "leaf": "leaves", "fish": "fish", "wolf": "wolves",
 }  # fmt: skip
-BARE, FRAMED, TALK = 0.25, 0.55, 0.25  # shares: no article, a frame, an opening or an ending
+# Shares: no article, a plural, a frame, an opening or an ending.
+BARE, PLURAL, FRAMED, TALK = 0.25, 0.2, 0.55, 0.25
 
 
 def sentence(
@@ -111,7 +112,7 @@ def _thing(noun: str, adjectives: tuple[str, ...], random: Random, colour: str |
         words.append(random.choice(adjectives))
     if colour:
         words.append(colour)
-    if random.random() < 0.12 and countable(noun):
+    if random.random() < PLURAL and countable(noun):
         return " ".join(filter(None, [random.choice(MANY), *words, plural(noun)]))
     phrase = " ".join([*words, noun])
     share = random.random()
