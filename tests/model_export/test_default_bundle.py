@@ -59,7 +59,8 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
         run["prompts"]: run["measures"]
         for run in evaluation["runs"]
         if run["guidance_scale"] == info.default_guidance_scale
-        and (run["steps"], run["seeds"], run["emoji"]) == (15, 4, 640)
+        and (run["steps"], run["emoji"]) == (15, 640)
+        and run["seeds"] > 1
     }
     assert figures["en"]["top1"] >= 0.95
     assert figures["zh"]["top1"] >= 0.92
@@ -74,8 +75,7 @@ def test_few_steps_are_within_three_points_of_twenty_five(
     top1 = {
         run["steps"]: run["measures"]["top1"]
         for run in read_evaluation(FOLDER)["runs"]
-        if (run["prompts"], run["seeds"], run["emoji"]) == (prompts, 1, 640)
-        and run["guidance_scale"] == guidance
+        if (run["prompts"], run["seeds"]) == (prompts, 1) and run["guidance_scale"] == guidance
     }
     for steps in few:
         assert abs(top1[steps] - top1[25]) <= 0.03

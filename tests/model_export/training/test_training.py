@@ -117,7 +117,7 @@ def test_run_begins_from_the_averaged_weights_of_another(tmp_path: Path) -> None
     assert json.loads((tmp_path / "new" / ORIGIN).read_text())["step"] == 4
 
 
-def test_a_record_of_fewer_kinds_of_prompts_is_read(tmp_path: Path) -> None:
+def test_a_record_of_fewer_kinds_of_prompts_is_read() -> None:
     record = asdict(SETTINGS)
     assert settings_of(record) == SETTINGS
     older = settings_of(record | {"mix": [0.4, 0.1, 0.2, 0.22, 0.08]})
@@ -165,7 +165,7 @@ def test_limit_takes_steps_or_time_whichever_is_nearer() -> None:
 
 def test_settings_from_before_there_were_choices_are_the_usual_ones() -> None:
     record = json.loads(json.dumps(asdict(SETTINGS)))
-    for name in ("mix", "one_step", "precision"):
+    for name in ("one_step", "precision"):
         del record[name]
     assert settings_of(record) == SETTINGS
 
