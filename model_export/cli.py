@@ -17,7 +17,8 @@ from model_export.data.font import NOTO, EmojiFont
 from model_export.data.labels import read_labels
 from model_export.data.pictures import command as pictures_command
 from model_export.errors import ExportError
-from model_export.evaluation.card import SHEET, write_card
+from model_export.evaluation.card import ASKED_SHEET, SHEET, write_card
+from model_export.evaluation.composed import composed
 from model_export.evaluation.evaluate import (
     SEEDS,
     Run,
@@ -42,7 +43,7 @@ from model_export.evaluation.held_out import (
 )
 from model_export.evaluation.quality_command import command as quality_command
 from model_export.evaluation.sampling import SamplingSettings
-from model_export.evaluation.sheet import write_seeds, write_sheet, write_steps
+from model_export.evaluation.sheet import write_asked, write_seeds, write_sheet, write_steps
 from model_export.quiet import quiet_libraries
 from model_export.terminal import escape_what_streams_lack, plain_console
 from model_export.training.origin import TRAINING
@@ -172,7 +173,7 @@ def held_out_command(
     """Measure an evaluated bundle on prompts that it was not trained on."""
     read_evaluation(bundle)  # refused before drawing rather than after
     gallery = load_gallery(gallery_folder)
-    prompts = read_held_out(gallery)
+    prompts = (*read_held_out(gallery), *composed(gallery))
     loaded = _load(bundle, device, threads, backend="auto")
     settings = _settings(loaded, None, steps, sampler)
     runs = []
@@ -182,7 +183,7 @@ def held_out_command(
             advance = partial(bar.advance, task)
             run = measure_held_out(loaded, gallery, held, settings, seeds=seeds, progress=advance)
             figures = "  ".join(f"{name} {value:.3f}" for name, value in run.measures.items())
-            console.print(f"{run.kind:12s}  {figures}")
+            console.print(f"{run.kind:17s}  {figures}")
             runs.append(run)
     console.print(f"→ {record_held_out(bundle, runs)}")
 
@@ -197,6 +198,9 @@ def sheet_command(
     prompt: Annotated[
         list[str] | None, typer.Option(help="Other prompts: one row each, one seed per column.")
     ] = None,
+    asked: Annotated[
+        bool, typer.Option("--asked", help="Draw twenty prompts of people who know no label.")
+    ] = False,
     guidance: Guidance = None,
     every: Every = 4,
     columns: Annotated[int, typer.Option()] = 16,
@@ -209,12 +213,16 @@ def sheet_command(
     device: Device = None,
 ) -> None:
     """Draw the trained examples on one contact sheet."""
+    if asked and prompt:
+        raise typer.BadParameter("--asked has prompts of its own: leave --prompt out")
     if prompt and out is None:
         raise typer.BadParameter("--prompt needs --out: the bundle's sheet shows what it learned")
     loaded = _load(bundle, device, threads)
     settings = _settings(loaded, guidance, steps, sampler)
-    path = out or bundle / SHEET
-    if prompt:
+    path = out or bundle / (ASKED_SHEET if asked else SHEET)
+    if asked:
+        write_asked(path, loaded, settings, seed=seed)
+    elif prompt:
         write_seeds(path, loaded, prompt, settings, columns=columns, seed=seed)
     else:
         gallery = _gallery(bundle, gallery_folder)

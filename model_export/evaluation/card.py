@@ -7,15 +7,19 @@ from typing import Any
 
 from diffusion.files import read_json
 from model_export.bundle import has_emoji
-from model_export.data.captions import KINDS
+from model_export.data.captions import KINDS, Mix
+from model_export.data.hues import HUES
+from model_export.evaluation.composed import FRAMES
 from model_export.evaluation.evaluate import SEEDS, read_evaluation
-from model_export.evaluation.held_out import HUES, SECTION
+from model_export.evaluation.held_out import SECTION
 from model_export.evaluation.sampling import SamplingSettings
+from model_export.evaluation.sheet import ASKED, ASKED_COLUMNS
 from model_export.evaluation.template import render
 from model_export.training.origin import TRAINING
 from model_export.training.settings import TrainingSettings, settings_of
 
 SHEET = "sheet.png"
+ASKED_SHEET = "asked.png"
 PROMPT_NAMES = {
     "en": "English label",
     "zh": "Chinese label",
@@ -44,7 +48,7 @@ class Stage:
     def mix(self) -> str:
         """The shares of the kinds of prompts."""
         shares = zip(KINDS, self.settings.mix, strict=True)
-        return ", ".join(f"{kind} {share:.0%}" for kind, share in shares)
+        return ", ".join(f"{kind} {share:.0%}" for kind, share in shares if share)
 
 
 def write_card(folder: Path) -> Path:
@@ -68,20 +72,31 @@ def write_card(folder: Path) -> Path:
         settings=stages[-1].settings,
         side=defaults["min_side"],
         size_bytes=sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
-        sheet=SHEET if (folder / SHEET).exists() else None,
+        sheet=_existing(folder, SHEET),
+        asked_sheet=_existing(folder, ASKED_SHEET),
+        asked=[ASKED[i : i + ASKED_COLUMNS] for i in range(0, len(ASKED), ASKED_COLUMNS)],
         runs=sorted(
             evaluation["runs"],
             key=lambda r: (-r["seeds"], r["prompts"], -r["guidance_scale"], r["steps"]),
         ),
         held_out=evaluation.get(SECTION, []),
         hues=HUES,
+        frames=sum(map(len, FRAMES.values())),
         stages=stages,
         prompt_names=PROMPT_NAMES,
-        commands=list(_commands(stages, evaluation["runs"], defaults)),
+        commands=[
+            *_commands(stages, evaluation, defaults),
+            *(["sheet <bundle> --asked"] if _existing(folder, ASKED_SHEET) else []),
+            "card <bundle>",
+        ],
     )
     path = folder / "README.md"
     path.write_text(text, "utf-8")
     return path
+
+
+def _existing(folder: Path, name: str) -> str | None:
+    return name if (folder / name).exists() else None
 
 
 def _stages(training: dict[str, Any]) -> Iterator[Stage]:
@@ -100,7 +115,7 @@ def _stages(training: dict[str, Any]) -> Iterator[Stage]:
 
 
 def _commands(
-    stages: Sequence[Stage], runs: Sequence[dict[str, Any]], defaults: dict[str, Any]
+    stages: Sequence[Stage], evaluation: dict[str, Any], defaults: dict[str, Any]
 ) -> Iterator[str]:
     """Yield the arguments of the commands that made the data, the model and its figures."""
     yield from dict.fromkeys(
@@ -116,12 +131,12 @@ def _commands(
     if last.custom:
         yield f"gallery {last.folder} --out gallery"
         gallery = " --gallery gallery"
-    for options in _evaluations(runs, last, defaults):
+    for options in _evaluations(evaluation["runs"], last, defaults):
         yield f"evaluate <bundle>{gallery}{options}"
     if not last.custom:
-        yield "held-out <bundle>"
+        seeds = {run["seeds"] for run in evaluation.get(SECTION, [])}
+        yield "held-out <bundle>" + "".join(_option("--seeds", n, SEEDS) for n in sorted(seeds))
     yield f"sheet <bundle>{gallery}"
-    yield "card <bundle>"
 
 
 def _train(stage: Stage, number: int) -> str:
@@ -131,10 +146,14 @@ def _train(stage: Stage, number: int) -> str:
         f"--batch {settings.batch} --rate {settings.learning_rate:g} "
         f"--beta-end {settings.process.beta_end:g}"
         + _option("--precision", settings.precision, usual.precision)
-        + _option("--mix", " ".join(map(str, settings.mix)), " ".join(map(str, usual.mix)))
+        + _option("--mix", _shares(settings.mix), _shares(usual.mix))
         + (" --one-step" if settings.one_step else "")
         + (f" --origin run{number - 1}" if number > 1 else "")
     )
+
+
+def _shares(mix: Mix) -> str:
+    return " ".join(f"{share:g}" for share in mix)
 
 
 def _evaluations(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from diffusion.bundle.bundle import Bundle
 from model_export.bundle import EVALUATION
+from model_export.data.hues import HUES, INK, dominant_colour
 from model_export.data.labels import Emoji
 from model_export.errors import ExportError
 from model_export.evaluation.evaluate import read_evaluation
@@ -25,9 +25,6 @@ from model_export.evaluation.sampling import SamplingSettings, draw
 PROMPTS = Path(__file__).parent / "held_out.json"
 COLOURED = "coloured"
 SECTION = "held_out"  # of evaluation.json
-# In degrees, of Noto's hearts, from which a model of its emoji knows these words.
-HUES = {"red": 2, "orange": 35, "yellow": 44, "green": 89, "blue": 209, "purple": 291, "pink": 336}
-INK = 232  # a pixel with a channel below this is not background
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class HeldOut:
     prompts: tuple[str, ...]
     places: tuple[int, ...]  # of their emoji among the trained ones
     untrained: int  # prompts left out because their emoji is not trained on
+    colours: tuple[str, ...] = ()  # asked for, if the kind asks for any
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def read_held_out(gallery: Gallery, path: Path = PROMPTS) -> tuple[HeldOut, ...]
                 f"no {kind} prompt of {path.name} is for an emoji that was trained on"
             )
         left = len(prompts) - len(kept)
-        result.append(HeldOut(kind, tuple(kept), tuple(kept.values()), left))
+        colours = tuple(map(colour_asked, kept)) if kind == COLOURED else ()
+        result.append(HeldOut(kind, tuple(kept), tuple(kept.values()), left, colours))
     return tuple(result)
 
 
@@ -93,11 +92,10 @@ def measure_held_out(
     """Draw and measure every prompt with ``seeds`` seeds, calling ``progress`` on each."""
     drawn = np.stack(list(_drawings(bundle, held.prompts, settings, seeds, progress)))
     places = np.tile(np.array(held.places), seeds)
-    if held.kind == COLOURED:
+    if held.colours:
         labels = [trained_emoji(gallery)[i].labels["en"] for i in held.places]
         plain = np.stack(list(_drawings(bundle, labels, settings, seeds, progress)))
-        asked = [colour_asked(prompt) for prompt in held.prompts] * seeds
-        measures = coloured(drawn, plain, asked, gallery, places)
+        measures = coloured(drawn, plain, held.colours * seeds, gallery, places)
     else:
         rank = ranks(drawn, gallery.thumbnails, np.array(gallery.trained)[places])
         measures = {"top1": float((rank < 1).mean()), "top5": float((rank < 5).mean())}
@@ -109,7 +107,7 @@ def measure_held_out(
 
 def drawings_of(held: HeldOut) -> int:
     """Return the number of drawings per seed; coloured things are also drawn by their labels."""
-    return len(held.prompts) * (2 if held.kind == COLOURED else 1)
+    return len(held.prompts) * (2 if held.colours else 1)
 
 
 def _drawings(
@@ -161,20 +159,6 @@ def coloured(
         "plain_colour": float(unasked.mean()),
         "plain_shape": float(usual.mean()),
     }
-
-
-def dominant_colour(image: NDArray[np.uint8]) -> str | None:
-    """Return the colour word nearest in hue to most of an image's saturated pixels, if any.
-
-    Those have at least 30 % saturation and value in HSV, unlike white, grey and black.
-    """
-    hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV")), -1, 0)
-    degrees = hue[(saturation >= 0.3 * 255) & (value >= 0.3 * 255)] * (360 / 256)
-    if not len(degrees):
-        return None
-    apart = np.abs(degrees[:, None] - np.array(list(HUES.values())))
-    nearest = np.minimum(apart, 360 - apart).argmin(1)
-    return list(HUES)[np.bincount(nearest, minlength=len(HUES)).argmax()]
 
 
 def silhouettes(images: Images) -> Images:

@@ -12,6 +12,15 @@ from diffusion.samplers.registry import compile_table
 from model_export.evaluation.gallery import Gallery, tile
 from model_export.evaluation.sampling import SamplingSettings, draw, guided, trajectory
 
+ASKED_COLUMNS = 5
+# What people type who have not read which labels there are.
+ASKED = (
+    "draw me a tiger", "a cute cat", "a blue apple", "purple tiger", "ice cream please",
+    "can you paint a red rose?", "my dog", "three bananas", "a tiny green elephant", "hot coffee",
+    "I want a pink car", "a happy unicorn", "show me the moon", "a burger with fries", "blue pizza",
+    "我想要一个红色的苹果", "请画一只可爱的小狗", "紫色的大象", "给我来一杯啤酒", "一条绿色的鱼",
+)  # fmt: skip
+
 
 def write_sheet(
     path: Path,
@@ -48,6 +57,14 @@ def write_seeds(
     seeds = [seed + column for _ in prompts for column in range(columns)]
     cells = list(draw(bundle, texts, seeds, settings))
     Image.fromarray(tile(cells, columns)).save(path, optimize=True)
+    return path
+
+
+def write_asked(path: Path, bundle: Bundle, settings: SamplingSettings, *, seed: int = 0) -> Path:
+    """Draw each of :data:`ASKED` once, as it comes, and write them as one PNG."""
+    seeds = list(range(seed, seed + len(ASKED)))
+    cells = list(draw(bundle, list(ASKED), seeds, settings))
+    Image.fromarray(tile(cells, ASKED_COLUMNS)).save(path, optimize=True)
     return path
 
 

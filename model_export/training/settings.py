@@ -7,6 +7,7 @@ from diffusion.schedules.precondition import PredictionType
 from model_export.data.captions import MIX, Mix
 from model_export.training.network import NetworkSettings
 
+FIRST_MIX = (0.35, 0.10, 0.15, 0.28, 0.12)  # of records that lack one
 Weighting = Literal["uniform", "min_snr"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -57,7 +58,8 @@ def settings_of(record: dict[str, Any]) -> TrainingSettings:
         **{**record["network"], "channels": tuple(record["network"]["channels"])}
     )
     process = Process(**record["process"])
-    betas, mix = tuple(record["betas"]), tuple(record.get("mix", MIX))  # older records lack it
+    betas, mix = tuple(record["betas"]), tuple(record.get("mix", FIRST_MIX))
+    mix += (0.0,) * (len(MIX) - len(mix))  # older records know fewer kinds
     built = {"betas": betas, "mix": mix, "process": process, "network": network}
     return TrainingSettings(**{**record, **built})
 

@@ -14,15 +14,16 @@ from transformers import PreTrainedTokenizerFast
 from diffusion.codec import PatchPCACodec
 from diffusion.samplers.forward import add_noise
 from diffusion.schedules.vp import training_betas
-from model_export.data.captions import draw_caption
+from model_export.data.captions import Caption, draw_caption
 from model_export.data.data import Dataset
+from model_export.data.subjects import subjects
 from model_export.errors import CheckpointError
 from model_export.training.batches import batch_at
 from model_export.training.checkpoint import Checkpoint
-from model_export.training.codec import to_tensor
 from model_export.training.loss import target, weighted_mse, weights
 from model_export.training.network import Networks
 from model_export.training.settings import TrainingSettings, differences, settings_of
+from model_export.training.targets import Targets
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
@@ -45,7 +46,8 @@ class Trainer:
         self._dataset = dataset
         self._tokenizer = tokenizer
         self._device = device
-        self._latents = codec.encode(to_tensor(dataset.images)).to(device)
+        self._subjects = subjects(dataset)
+        self.targets = Targets(dataset, self._subjects, codec, device)
         process = settings.process
         betas = training_betas(
             process.beta_schedule,
@@ -86,9 +88,11 @@ class Trainer:
             count=len(self._dataset),
             size=settings.batch,
             timesteps=process.num_train_timesteps,
-            shape=tuple(self._latents.shape[1:]),
+            shape=self.targets.shape,
         )
-        x0 = self._latents[torch.from_numpy(batch.images).to(self._device)]
+        images = batch.images.tolist()
+        captions = self._captions(images)
+        x0 = self.targets.of(images, captions)
         timesteps = torch.from_numpy(batch.timesteps).to(self._device)
         noise = torch.from_numpy(batch.noise).to(self._device)
         seen = x0
@@ -96,7 +100,7 @@ class Trainer:
             seen = torch.zeros_like(x0)
             timesteps = torch.full_like(timesteps, process.num_train_timesteps - 1)
         noisy = add_noise(seen, noise, timesteps, self._alphas_cumprod)
-        tokens = self._tokens(self._captions(batch.images.tolist()))
+        tokens = self._tokens([caption.text for caption in captions])
         with self._precision():
             embeddings = self.networks.text_encoder(tokens).last_hidden_state
             prediction = self.networks.unet(noisy, timesteps, embeddings, return_dict=False)[0]
@@ -116,11 +120,10 @@ class Trainer:
         with torch.autocast(self._device.type, torch.bfloat16), sdpa_kernel(kernels):
             yield
 
-    def _captions(self, images: Sequence[int]) -> list[str]:
+    def _captions(self, images: Sequence[int]) -> list[Caption]:
         random = Random(f"{self.settings.seed}:{self.step}")
-        examples, settings = self._dataset.examples, self.settings
-        drop, mix = settings.prompt_drop, settings.mix
-        return [draw_caption(examples[i], drop, random, mix) for i in images]
+        drop, mix = self.settings.prompt_drop, self.settings.mix
+        return [draw_caption(self._subjects[i], drop, random, mix) for i in images]
 
     def _tokens(self, captions: list[str]) -> Tensor:
         tokens: Tensor = self._tokenizer(

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from diffusion.bundle.bundle import load_bundle
 from diffusion.files import check_files, read_json
 from model_export.bundle import EVALUATION, Defaults, bundle_run, has_emoji
+from model_export.data.captions import Caption
 from model_export.errors import CheckpointError, ExportError
-from model_export.evaluation.card import write_card
+from model_export.evaluation.card import ASKED_SHEET, write_card
 from model_export.evaluation.evaluate import Run, bounds, evaluate, read_evaluation, record
 from model_export.evaluation.gallery import Gallery, make_gallery
 from model_export.evaluation.sampling import SamplingSettings, draw
-from model_export.evaluation.sheet import write_seeds, write_sheet
+from model_export.evaluation.sheet import ASKED, write_asked, write_seeds, write_sheet
 from tests.model_export.examples import NETWORK, SETTINGS, SIDE, toy_dataset
 from tests.model_export.training.test_training import run
 
@@ -54,7 +55,8 @@ def test_bundle_holds_averaged_weights_in_half_precision(run_folder: Path, bundl
 
 def test_bundle_decodes_what_the_codec_encoded(run_folder: Path, bundle: Path) -> None:
     trainer = run(run_folder, 2)
-    images = load_bundle(bundle).decode(trainer._latents)
+    latents = trainer.targets.of(list(range(6)), [Caption("")] * 6)
+    images = load_bundle(bundle).decode(latents)
     error = np.abs(images.astype(int) - toy_dataset().trained(6).images)
     assert error.mean() < 12  # eight components of 192
 
@@ -138,6 +140,18 @@ def test_a_sheet_of_other_prompts_has_a_row_each(bundle: Path, tmp_path: Path) -
     assert np.abs(sheet[SIDE:, SIDE : 2 * SIDE].astype(int) - alone).max() <= 1
 
 
+def test_the_sheet_of_what_people_ask_for_is_on_the_card(bundle: Path) -> None:
+    measured(bundle)
+    assert "Twenty prompts" not in write_card(bundle).read_text("utf-8")
+    write_asked(bundle / ASKED_SHEET, load_bundle(bundle), QUICK)
+    with Image.open(bundle / ASKED_SHEET) as image:
+        assert image.size == (5 * SIDE, 4 * SIDE)
+    text = write_card(bundle).read_text("utf-8")
+    assert len(ASKED) == 20
+    for part in ("Twenty prompts", f"]({ASKED_SHEET})", "sheet <bundle> --asked\n", *ASKED):
+        assert part in text, part
+
+
 def test_sheet_shows_each_drawing_beside_its_reference(bundle: Path, tmp_path: Path) -> None:
     loaded, path = load_bundle(bundle), tmp_path / "sheet.png"
     write_sheet(path, loaded, GALLERY, "en", QUICK, columns=3, references=True)
@@ -162,12 +176,23 @@ def test_card_has_the_command_of_each_figure(bundle: Path) -> None:
 def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
     measured(bundle)
     training = read_json(bundle / "training.json")
-    text = write_card(bundle).read_text("utf-8")
     for name in ("mix", "one_step", "precision"):
         del training["settings"][name]
     (bundle / "training.json").write_text(json.dumps(training))
-    assert write_card(bundle).read_text("utf-8") == text
-    assert "Chinese tags 12%" in text
+    text = write_card(bundle).read_text("utf-8")
+    assert "Chinese labels 28%, Chinese tags 12%.\n" in text
+    assert "--mix 0.35 0.1 0.15 0.28 0.12 0 0 0" in text
+    assert "Sentences" not in text
+    assert "--one-step" not in text
+    assert "--precision" not in text
+
+
+def test_card_tells_of_sentences_and_colours_if_there_were_any(bundle: Path) -> None:
+    measured(bundle)
+    text = write_card(bundle).read_text("utf-8")
+    assert "English sentences 14%, Chinese sentences 11%, colours 20%.\n" in text
+    assert "Sentences are composed" in text
+    assert "--mix" not in text
 
 
 def test_card_names_the_emoji_that_the_weights_started_from(bundle: Path) -> None:

@@ -44,9 +44,9 @@ def test_training_needs_a_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--mix 0.4 0.1 0.2 0.2 0.2", "sum to 1, not 1.1"),
-        ("--mix 1.2 -0.2 0 0 0", "between 0 and 1"),
-        ("--mix nan 0 0 0 1", "between 0 and 1"),
+        ("--mix 0.4 0.1 0.2 0.2 0.2 0 0 0", "sum to 1, not 1.1"),
+        ("--mix 1.2 -0.2 0 0 0 0 0 0", "between 0 and 1"),
+        ("--mix nan 0 0 0 0 0 0 1", "between 0 and 1"),
         ("--one-step --prediction v_prediction", "goes with --prediction sample"),
         ("--one-step --weighting min_snr", "--weighting uniform"),
     ],

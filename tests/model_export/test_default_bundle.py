@@ -18,6 +18,7 @@ from model_export.evaluation.evaluate import read_evaluation
 from model_export.evaluation.gallery import load_gallery
 from model_export.evaluation.measures import high_frequency, ranks, speckle
 from model_export.evaluation.sampling import SamplingSettings, draw
+from service.cli.demo import REQUESTS
 from tests.model_export.examples import invoke
 
 FOLDER = Path(diffusion.__file__).parent / "models" / "emoji"
@@ -32,6 +33,8 @@ PROMPTS = {
     "寿司": "sushi",
     "熊猫": "panda",
 }
+
+SHOWN = {"a tiger": "tiger", "red heart": "red heart", "章鱼": "octopus", "pizza": "pizza"}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,8 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
         run["prompts"]: run["measures"]
         for run in evaluation["runs"]
         if run["guidance_scale"] == info.default_guidance_scale
-        and (run["steps"], run["seeds"], run["emoji"]) == (15, 4, 640)
+        and (run["steps"], run["emoji"]) == (15, 640)
+        and run["seeds"] > 1
     }
     assert figures["en"]["top1"] >= 0.95
     assert figures["zh"]["top1"] >= 0.92
@@ -71,8 +75,7 @@ def test_few_steps_are_within_three_points_of_twenty_five(
     top1 = {
         run["steps"]: run["measures"]["top1"]
         for run in read_evaluation(FOLDER)["runs"]
-        if (run["prompts"], run["seeds"], run["emoji"]) == (prompts, 1, 640)
-        and run["guidance_scale"] == guidance
+        if (run["prompts"], run["seeds"]) == (prompts, 1) and run["guidance_scale"] == guidance
     }
     for steps in few:
         assert abs(top1[steps] - top1[25]) <= 0.03
@@ -108,6 +111,20 @@ def test_the_page_about_steps_is_what_its_figures_give(
     invoke(*command.split()[3:])
     assert (figures / "quality.json").read_text("utf-8") == kept, "drawn anew"
     assert (tmp_path / "docs" / "quality.md").read_text("utf-8") == page
+
+
+def test_the_pictures_of_the_demonstration_are_right(bundle: Bundle) -> None:
+    gallery, guidance = load_gallery(), bundle.info.default_guidance_scale
+    place = {emoji.prompts()["en"]: i for i, emoji in enumerate(gallery.examples)}
+    assert [request["prompt"] for request in REQUESTS] == list(SHOWN)
+    for request, label in zip(REQUESTS, SHOWN.values(), strict=True):
+        settings = SamplingSettings(
+            sampler=request.get("sampler", bundle.info.default_sampler),
+            steps=request["num_inference_steps"],
+            guidance_scale=guidance,
+        )
+        drawn = np.stack(list(draw(bundle, [request["prompt"]], [request["seed"]], settings)))
+        assert ranks(drawn, gallery.thumbnails, np.array([place[label]])) == [0], request
 
 
 def test_it_draws_what_it_is_asked_for(bundle: Bundle) -> None:

@@ -23,6 +23,7 @@ from diffusion.files import read_json
 from model_export import cli
 from model_export.data.captions import draw_caption
 from model_export.data.pictures import read_images
+from model_export.data.subjects import subjects
 from model_export.errors import DataError, GalleryError
 from model_export.evaluation.evaluate import prompts_of, read_evaluation
 from model_export.evaluation.gallery import make_gallery
@@ -207,9 +208,9 @@ def test_emoji_gallery_is_not_for_a_custom_data_set(way: Way) -> None:
 
 
 def test_captions_of_an_image_come_alike(tmp_path: Path) -> None:
-    example = read_images(draw_folder(tmp_path / "custom")).examples[0]
+    subject = subjects(read_images(draw_folder(tmp_path / "custom")))[0]
     random = Random("custom")
-    counts = Counter(draw_caption(example, 0.2, random) for _ in range(2000))
+    counts = Counter(draw_caption(subject, 0.2, random).text for _ in range(2000))
     assert counts.keys() == {"", "a black circle", "circle in black"}
     for caption, share in (("", 0.2), ("a black circle", 0.4), ("circle in black", 0.4)):
         assert abs(counts[caption] / 2000 - share) < 0.04, caption

@@ -117,6 +117,15 @@ def test_run_begins_from_the_averaged_weights_of_another(tmp_path: Path) -> None
     assert json.loads((tmp_path / "new" / ORIGIN).read_text())["step"] == 4
 
 
+def test_a_record_of_fewer_kinds_of_prompts_is_read() -> None:
+    record = asdict(SETTINGS)
+    assert settings_of(record) == SETTINGS
+    older = settings_of(record | {"mix": [0.4, 0.1, 0.2, 0.22, 0.08]})
+    assert older.mix == (0.4, 0.1, 0.2, 0.22, 0.08, 0, 0, 0)
+    del record["mix"]
+    assert settings_of(record).mix == (0.35, 0.1, 0.15, 0.28, 0.12, 0, 0, 0)
+
+
 def test_run_without_its_parts_is_refused(tmp_path: Path) -> None:
     run(tmp_path, 1)
     (tmp_path / "tokenizer" / "tokenizer.json").unlink()
@@ -156,7 +165,7 @@ def test_limit_takes_steps_or_time_whichever_is_nearer() -> None:
 
 def test_settings_from_before_there_were_choices_are_the_usual_ones() -> None:
     record = json.loads(json.dumps(asdict(SETTINGS)))
-    for name in ("mix", "one_step", "precision"):
+    for name in ("one_step", "precision"):
         del record[name]
     assert settings_of(record) == SETTINGS
 
