@@ -23,8 +23,8 @@ NOTICES = Path(__file__).parent / "notices"
 
 
 EXAMPLES = (
-    "red heart", "a tiger", "panda", "pizza", "green apple", "cat face", "octopus", "hamburger",
-    "蓝心", "章鱼", "草莓", "寿司",
+    "red heart", "draw me a tiger", "a cute panda", "pizza", "a blue apple", "ice cream please",
+    "octopus", "hamburger", "蓝心", "章鱼", "紫色的草莓", "请画一只可爱的小狗",
 )  # fmt: skip
 
 

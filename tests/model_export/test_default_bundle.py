@@ -67,6 +67,23 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
     assert figures["tags"]["top1"] > 0.401  # the prototype's
 
 
+@pytest.mark.parametrize(
+    ("kind", "measure", "least"),
+    [
+        ("reworded en", "top1", 0.7),
+        ("reworded zh", "top1", 0.7),
+        ("framed en", "top1", 0.7),
+        ("coloured pairs en", "both", 0.5),
+        ("coloured pairs zh", "both", 0.5),
+    ],
+)
+def test_it_understands_prompts_that_it_was_not_trained_under(
+    kind: str, measure: str, least: float
+) -> None:
+    held_out = {run["kind"]: run["measures"] for run in read_evaluation(FOLDER)["held_out"]}
+    assert held_out[kind][measure] >= least
+
+
 @pytest.mark.parametrize("prompts", ["en", "zh"])
 @pytest.mark.parametrize(("guidance", "few"), [(2.0, (2, 4)), (1.0, (1, 2, 4))])
 def test_few_steps_are_within_three_points_of_twenty_five(
