@@ -35,11 +35,11 @@ def served_stack(jobs_settings: JobsSettings, said: list[str]) -> Iterator[Stack
 def test_what_is_not_ready_is_said_while_waiting_and_at_the_end(
     stack: Stack, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks, "START_LIMIT_S", 0.5)
+    monkeypatch.setattr(stacks, "START_LIMIT_S", 2.0)
     monkeypatch.setattr(stacks, "TELL_EVERY_S", 0.1)
     with pytest.raises(TimeoutError, match=f"the door at {stack.url} is not ready"):
         wait_until_ready(stack, StackOptions(tmp_path), since=0.0)
-    assert 2 <= len(said) <= 6
+    assert 2 <= len(said) <= 21
     assert "the door at" in said[0]
     assert "door.log" in said[0]
 
