@@ -88,7 +88,8 @@ def subjects(dataset: Dataset) -> tuple[Subject, ...]:
         return tuple(map(Subject, dataset.examples))
     names = names_of(emoji)
     labels = {e.labels["en"] for e in emoji}
-    return tuple(map(_subject, emoji, names, dataset.images, [labels] * len(emoji)))
+    parts = zip(emoji, names, dataset.images, strict=True)
+    return tuple(_subject(one, called, image, labels) for one, called, image in parts)
 
 
 def _subject(emoji: Emoji, names: Names, image: Picture, labels: set[str]) -> Subject:

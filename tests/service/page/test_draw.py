@@ -8,6 +8,7 @@ from time import monotonic
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
+from jobs.schema import MAX_PROMPT_CHARS
 from tests.service.page.browser import Visit
 from tests.service.page.conftest import Visits
 from tests.stack.up import Up
@@ -178,6 +179,16 @@ def test_bad_input_is_said_beside_its_control(visit: Visit) -> None:
     expect(page.locator("#draw-width-error")).to_contain_text("pixels")
     expect(page.locator("#draw-num_inference_steps-error")).to_be_empty()
     expect(page.get_by_label("Width")).to_be_focused()
+    visit.expect_errors("422")
+
+
+def test_a_prompt_that_is_too_long_is_refused_and_not_cut(visit: Visit) -> None:
+    page = visit.go()
+    page.get_by_label("Prompt", exact=True).focus()
+    page.keyboard.insert_text("a" * (MAX_PROMPT_CHARS + 1))
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator("#draw-prompt-error")).to_contain_text(str(MAX_PROMPT_CHARS))
+    assert len(page.locator("#draw-prompt").input_value()) == MAX_PROMPT_CHARS + 1
     visit.expect_errors("422")
 
 

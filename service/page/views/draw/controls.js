@@ -31,7 +31,7 @@ export function controls(models, model, sampler, schedule, changed) {
 const label = (name) => [`draw-${name}`, t(`draw.${name}`)];
 
 function text(name, rows) {
-  const control = el("textarea", { rows, maxlength: 4000, on: { input: held(name) } });
+  const control = el("textarea", { rows, on: { input: held(name) } });
   control.value = draft.fields[name] ?? "";
   return field(...label(name), control, t(`draw.${name}.hint`));
 }

@@ -22,7 +22,7 @@ export function kept(name) {
 export function form({ name, model, seed = 3, first = 0, plan, begin, onChange, onDone = () => {} }) {
   const own = kept(name);
   const suggestions = t("see.prompts").split("|");
-  const prompt = el("input", { required: true, maxlength: 300, autocomplete: "off",
+  const prompt = el("input", { required: true, autocomplete: "off",
     value: own.prompt ?? suggestions[first], on: { input: changed } });
   const number = el("input", { required: true, type: "number", min: 0, max: 2 ** 32 - 9,
     value: own.seed ?? seed, on: { input: changed } });
