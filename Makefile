@@ -17,6 +17,8 @@ EXTRAS := service,worker,export,otel,docs,dev
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export RAY_USAGE_STATS_ENABLED ?= 0
+# Tests start hundreds of processes: none compiles the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo up test test-full test-clients test-page check format lint types extras tools manifests settings bench \
 	faults scale dashboards fuzz gpu gpu-wheels clean

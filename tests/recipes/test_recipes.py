@@ -44,6 +44,7 @@ def test_progress(shell: Shell) -> None:
     assert max(opened(shell.folder / "preview.webp")) <= 64
 
 
+@pytest.mark.full
 def test_a_batch_that_is_killed_draws_nothing_twice(shell: Shell) -> None:
     (program,), (command,) = page("batch").python, page("batch").sh
     (shell.folder / "batch.py").write_text(program.replace("night-1", "night-2"))
@@ -172,6 +173,7 @@ def test_own_model(tmp_path: Path) -> None:
         stack.end()
 
 
+@pytest.mark.full
 def test_tenants(tmp_path: Path) -> None:
     recipe = page("tenants")
     up, keys = recipe.sh
