@@ -57,6 +57,7 @@ export async function submit(request, { signal, onWait = () => {}, origin, fleet
       const view = await call("v1/jobs", { method: "POST", json: request, headers, signal });
       const entry = update(view, undefined, { origin, fleeting });
       refollow();
+      if (!origin) tabs?.postMessage({ came: entry.id });
       return entry;
     } catch (problem) {
       if (!problem.passing) throw problem;
@@ -81,9 +82,14 @@ export async function remove(id) {
   } catch (problem) {
     if (problem.status !== 404) throw problem;
   }
+  await store.drop(id);
+  forget(id);
+  tabs?.postMessage({ left: id });
+}
+
+function forget(id) {
   const entry = entries.get(id);
   entries.delete(id);
-  await store.drop(id);
   if (entry) tell(Object.assign(entry, { status: "removed" }));
 }
 
@@ -187,6 +193,17 @@ function state(name, problem = null) {
   Object.assign(connection, { state: name, problem });
   tell(null);
 }
+
+// What other tabs of this browser submit and delete.
+const tabs = globalThis.BroadcastChannel && new BroadcastChannel("sfumato.jobs");
+
+if (tabs) tabs.onmessage = async ({ data: { came, left } }) => {
+  if (left) return forget(left);
+  const view = await call(`v1/jobs/${came}`).catch(() => null); // after the next reload, then
+  if (!view || entries.has(came)) return;
+  update(view);
+  refollow();
+};
 
 addEventListener("keychanged", () => {
   for (const entry of entries.values()) if (ended(entry)) fetchImages(entry);

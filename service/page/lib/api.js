@@ -61,20 +61,21 @@ export async function fetchBlob(path, options) {
   return (await send(path, options)).blob();
 }
 
+const MODELS_MS = 10_000; // workers may bring others
 const cached = new Map();
 
-function once(path) {
-  if (!cached.has(path)) {
+function once(path, ms = Infinity) {
+  if (!(cached.get(path)?.until > Date.now())) {
     const found = call(path);
     found.catch(() => cached.delete(path));
-    cached.set(path, found);
+    cached.set(path, { found, until: Date.now() + ms });
   }
-  return cached.get(path);
+  return cached.get(path).found;
 }
 
 /** Return the models, as /v1/models lists them. */
 export async function models() {
-  const { models: found } = await once("v1/models");
+  const { models: found } = await once("v1/models", MODELS_MS);
   if (!found.length) cached.delete("v1/models"); // workers may still be starting
   return found;
 }

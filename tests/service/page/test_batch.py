@@ -151,6 +151,8 @@ def test_a_mixed_load_is_seen_to_join_and_leave(visit: Visit, url: str) -> None:
     own = httpx.get(f"{url}/v1/jobs", params={"limit": 12}).json()["jobs"]
     assert len({job["request"]["sampler"] for job in own}) > 3
     assert visit.violations() == []
+    page.get_by_role("link", name="Gallery").click()
+    expect(page.get_by_text("Nothing has been drawn")).to_be_visible()  # it is not the visitor's
 
 
 def test_a_drawing_moves_in_steps_with_reduced_motion(visits: Visits) -> None:

@@ -152,6 +152,17 @@ def test_deleting_is_asked_about_and_deletes_in_both_places(visit: Visit, url: s
     expect(page.get_by_text("Nothing has been drawn")).to_be_visible()
 
 
+def test_another_tab_shows_what_this_one_draws_and_deletes(visit: Visit) -> None:
+    other = visit.opened()
+    other.goto(visit.url)
+    expect(other.get_by_role("button", name="Draw", exact=True)).to_be_visible()
+    page = drawn(visit, "octopus")
+    finished(other.get_by_role("article"))
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete here and on the server").click()
+    expect(other.get_by_role("article")).to_have_count(0)
+
+
 def test_our_own_files_restore_what_made_them(visit: Visit, url: str) -> None:
     page = visit.go("gallery")
     for format_ in ("png", "webp", "jpeg"):

@@ -115,7 +115,7 @@ export function show(root, rest) {
     page.send.disabled = sending = true;
     try {
       for (const request of mixedLoad(model)) {
-        await submit(request, { signal });
+        await submit(request, { signal, origin: "batch", fleeting: true });
         await sleep(SEND_MS, signal);
       }
     } catch (problem) {
@@ -160,7 +160,7 @@ export function show(root, rest) {
     else look();
   }, { signal });
   const off = on(keep);
-  all().slice(0, RECENT).forEach(keep);
+  [...all(), ...all("batch")].slice(0, RECENT).forEach(keep);
   const timers = [setInterval(read, READ_MS), setInterval(look, LOOK_MS)];
   look();
   paint();
