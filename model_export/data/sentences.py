@@ -1,5 +1,6 @@
 """English sentences that ask for a picture: a frame around an article, adjectives and a noun."""
 
+from collections.abc import Callable
 from random import Random
 
 # "{}" is the thing with its article and adjectives: "a cute little tiger", "an apple", "tigers".
@@ -76,7 +77,10 @@ IRREGULAR = {
     "mouse": "mice", "leaf": "leaves", "fish": "fish", "wolf": "wolves",
 }  # fmt: skip
 # Shares: no article, a plural, a frame, an opening or an ending.
-BARE, PLURAL, FRAMED, TALK = 0.25, 0.2, 0.55, 0.25
+BARE, PLURAL, FRAMED, TALK = 0.25, 0.2, 0.5, 0.32
+# Shares of openings and endings, and of adjectives, that are words nobody has seen.
+UNKNOWN, STRANGE = 0.5, 0.2
+SYLLABLE = ("bcdfghjklmnprstvwz", "aeiou", ("", "", "", "l", "n", "r", "s", "t"))
 
 
 def sentence(
@@ -90,24 +94,42 @@ def sentence(
     share = random.random()
     if share < FRAMED:
         return random.choice(FRAMES).format(thing)
-    return talk(thing, OPENINGS, ENDINGS, random) if share < FRAMED + TALK else thing
+    return talk(thing, OPENINGS, ENDINGS, unknown_words, random) if share < FRAMED + TALK else thing
 
 
 def talk(
-    thing: str, openings: tuple[str, ...], endings: tuple[str, ...], random: Random, gap: str = " "
+    thing: str,
+    openings: tuple[str, ...],
+    endings: tuple[str, ...],
+    unknown: Callable[[Random], str],
+    random: Random,
+    gap: str = " ",
 ) -> str:
-    """Return a thing after an opening, before an ending, or between the two."""
+    """Return a thing after an opening, before an ending, or between the two.
+
+    Some of either are ``unknown`` words.
+    """
     parts = [thing]
     which = random.randrange(3)
     if which != 0:
-        parts.insert(0, random.choice(openings))
+        parts.insert(0, unknown(random) if random.random() < UNKNOWN else random.choice(openings))
     if which != 1:
-        parts.append(random.choice(endings))
+        parts.append(unknown(random) if random.random() < UNKNOWN else random.choice(endings))
     return gap.join(parts)
 
 
+def unknown_words(random: Random) -> str:
+    """Return one to three words that mean nothing, so that a model learns to pass over them."""
+    return " ".join(_unknown_word(random) for _ in range(random.randint(1, 3)))
+
+
+def _unknown_word(random: Random) -> str:
+    syllables = ("".join(map(random.choice, SYLLABLE)) for _ in range(random.randint(1, 3)))
+    return "".join(syllables)
+
+
 def _thing(noun: str, adjectives: tuple[str, ...], random: Random, colour: str | None) -> str:
-    words = [random.choice(adjectives)] if random.random() < 0.45 else []
+    words = [_adjective(adjectives, random)] if random.random() < 0.45 else []
     if words and random.random() < 0.2:
         words.append(random.choice(adjectives))
     if colour:
@@ -123,6 +145,10 @@ def _thing(noun: str, adjectives: tuple[str, ...], random: Random, colour: str |
     if share < 0.85:
         return f"{random.choice(('the', 'one', 'some', 'another'))} {phrase}"
     return f"{random.choice(OWNERS)} {phrase}"
+
+
+def _adjective(adjectives: tuple[str, ...], random: Random) -> str:
+    return _unknown_word(random) if random.random() < STRANGE else random.choice(adjectives)
 
 
 def article(phrase: str) -> str:

@@ -3,7 +3,7 @@
 from random import Random
 
 from model_export.data.data import ANIMALS, FOOD
-from model_export.data.sentences import talk
+from model_export.data.sentences import STRANGE, talk
 from model_export.data.subjects import COLOURS_ZH
 
 # "{}" is the thing with what stands before it: "一只可爱的老虎", "大老虎", "老虎".
@@ -58,13 +58,13 @@ MEASURES = {
 }  # fmt: skip
 COUNTS = ("一",) * 8 + ("两", "三", "几", "那", "这", "另一", "许多")
 
-COUNTED, FRAMED, TALK = 0.62, 0.55, 0.25  # shares: counted, a frame, an opening or an ending
+COUNTED, FRAMED, TALK = 0.62, 0.5, 0.32  # shares: counted, a frame, an opening or an ending
 
 
 def sentence_zh(noun: str, group: int, random: Random, colour: str | None = None) -> str:
     """Return a sentence that asks for a thing of an emoji group, in a colour if one is given."""
     more = {ANIMALS: LIVELY, FOOD: TASTY}.get(group, ())
-    words = [random.choice(ADJECTIVES + more * 2)] if random.random() < 0.35 else []
+    words = [_adjective(ADJECTIVES + more * 2, random)] if random.random() < 0.35 else []
     if colour:
         word = COLOURS_ZH[colour]
         words.append(random.choice((f"{word}色的", f"{word}色的", f"{word}色", word)))
@@ -74,8 +74,25 @@ def sentence_zh(noun: str, group: int, random: Random, colour: str | None = None
     if random.random() < COUNTED and not frame.startswith("一"):  # one count is enough
         thing = random.choice(COUNTS) + _measure(noun, group, random) + thing
     if FRAMED < share < FRAMED + TALK:
-        return talk(thing, OPENINGS, ENDINGS, random, gap="")
+        return talk(thing, OPENINGS, ENDINGS, unknown_characters, random, gap="")
     return frame.format(thing)
+
+
+def unknown_characters(random: Random, most: int = 5) -> str:
+    """Return common characters in no order, so that a model learns to pass over words."""
+    return "".join(_common_character(random) for _ in range(random.randint(1, most)))
+
+
+def _common_character(random: Random) -> str:
+    # Full rows of the first level of GB 2312, the 3,755 most frequent ones.
+    pair = bytes((random.randrange(0xB0, 0xD7), random.randrange(0xA1, 0xFF)))
+    return pair.decode("gb2312")
+
+
+def _adjective(adjectives: tuple[str, ...], random: Random) -> str:
+    if random.random() < STRANGE:
+        return unknown_characters(random, 2) + random.choice(("的", ""))
+    return random.choice(adjectives)
 
 
 def _measure(noun: str, group: int, random: Random) -> str:

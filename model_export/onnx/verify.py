@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.backends.onnx.files import DECODER, UNET
 from diffusion.backends.onnx.session import Session
 from diffusion.bundle.bundle import Bundle
@@ -161,13 +161,13 @@ def speeds(theirs: Bundle, ours: Bundle) -> dict[str, dict[str, float]]:
         latents = torch.randn(rows, *theirs.latent_shape(info.width, info.height))
         conditions = [Condition(cond, (info.width, info.height))] * rows
         inputs = latents, torch.linspace(1, 999, rows), conditions
-        first = _seconds(lambda: theirs.backbone.predict(*inputs))  # noqa: B023 - called at once
+        first = _seconds(lambda: predict(theirs.backbone, *inputs))  # noqa: B023 - called at once
         if first > LONGEST_S:
             break
         taken = [
             (
-                _seconds(lambda: theirs.backbone.predict(*inputs)),  # noqa: B023
-                _seconds(lambda: ours.backbone.predict(*inputs)),  # noqa: B023
+                _seconds(lambda: predict(theirs.backbone, *inputs)),  # noqa: B023
+                _seconds(lambda: predict(ours.backbone, *inputs)),  # noqa: B023
             )
             for _ in range(SPEED_ROUNDS)
         ]

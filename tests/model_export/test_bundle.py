@@ -190,7 +190,7 @@ def test_card_of_a_run_from_before_there_were_choices(bundle: Path) -> None:
 def test_card_tells_of_sentences_and_colours_if_there_were_any(bundle: Path) -> None:
     measured(bundle)
     text = write_card(bundle).read_text("utf-8")
-    assert "English sentences 14%, Chinese sentences 11%, colours 20%.\n" in text
+    assert "English sentences 14%, Chinese sentences 14%, colours 14%.\n" in text
     assert "Sentences are composed" in text
     assert "--mix" not in text
 

@@ -115,6 +115,16 @@ def test_a_sentence_has_the_colour_before_the_noun() -> None:
         assert re.search("紫(色的?)?老虎", sentence_zh("老虎", ANIMALS, random, "purple"))
 
 
+def test_some_words_are_any_that_nobody_has_seen() -> None:
+    random = Random(1)
+    words = {sentences.unknown_words(random) for _ in range(500)}
+    assert len(words) > 450
+    assert all(re.fullmatch("[a-z]+( [a-z]+){0,2}", each) for each in words)
+    characters = {sentences_zh.unknown_characters(random) for _ in range(500)}
+    assert len(characters) > 450
+    assert all(re.fullmatch("[\u4e00-\u9fff]{1,5}", each) for each in characters)
+
+
 def test_equal_generators_compose_equal_sentences() -> None:
     assert sentence("tiger", (), Random(1)) == sentence("tiger", (), Random(1))
     assert sentence_zh("老虎", ANIMALS, Random(1)) == sentence_zh("老虎", ANIMALS, Random(1))
