@@ -17,6 +17,7 @@ from diffusion.bundle.contents import weight_bytes
 from diffusion.errors import BundleError
 from jobs.cancelling import end
 from jobs.errors import StartError, TransientStoreError
+from jobs.host.scheduling import yield_to_others
 from jobs.queue import Doorbell, queue_name
 from jobs.redis.store import RedisStore
 from jobs.sweeper import Sweeper
@@ -92,7 +93,7 @@ class WorkerHost:
         self._last_pulses: list[Pulse] = []  # of a stop, which is watched to its end
         self._answering: dict[str, int] = {}  # model → rings under way
         self._answers = threading.Lock()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="publisher")
+        self._thread = threading.Thread(target=self._publish, name="publisher")
         self._thread.daemon = True
         self._thread.start()
         for each in others:
@@ -106,6 +107,10 @@ class WorkerHost:
             self._probes = Probes(registry, live, ready, host, settings.metrics_port)
         self._tasks: list[asyncio.Task[None]] = []
         self._call(self._begin()).result()
+
+    def _publish(self) -> None:
+        yield_to_others()
+        self._loop.run_forever()
 
     async def _begin(self) -> None:
         sweeper = Sweeper(self._store, self._doorbell)
@@ -275,6 +280,7 @@ class WorkerHost:
 
     def answer(self, ring: str, queue: str | None = None) -> None:
         """Answer a ring; return once the job it claimed has left this worker."""
+        yield_to_others()  # a thread of Celery's
         model = self._models[0]
         for each in self._models:
             if queue == queue_name(self._settings, each.name):

@@ -10,6 +10,7 @@ from diffusion.codec import Decoder
 from diffusion.parts.preview import preview_decoder
 from diffusion.parts.safety import SafetyChecker, load_safety_checker
 from jobs.host.cpus import usable_cpus
+from jobs.host.scheduling import compete
 from workers.ops.memory import keep_freed_memory
 from workers.settings import WorkerSettings
 
@@ -20,6 +21,7 @@ def load(settings: WorkerSettings) -> Bundle:
     Raises:
         BundleError: the folder is not a model we can serve.
     """
+    compete()  # with the threads that libraries start here
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

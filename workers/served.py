@@ -18,6 +18,7 @@ from diffusion.parts.safety import SafetyChecker
 from jobs.cancelling import end
 from jobs.catalogue import ModelEntry
 from jobs.fleet import WorkerEntry
+from jobs.host.scheduling import waited_s
 from jobs.queue import Doorbell
 from jobs.redis.store import RedisStore
 from jobs.store import Backlog
@@ -40,6 +41,8 @@ from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 DETERMINISTIC_ROWS = 16
+BUSY = 0.1
+"""A calibration of which the engine's thread waited this share for a processor is not kept."""
 
 
 @dataclass(frozen=True)
@@ -263,8 +266,11 @@ def calibrated(bundle: Bundle, settings: WorkerSettings) -> Calibration:
         draw_once(bundle)
         log.info("calibration kept", rows_per_tick=kept.rows_per_tick, rows_per_s=kept.rows_per_s)
         return kept
+    started, waited = monotonic(), waited_s()
     found = calibrate(bundle, most)
-    if found.rows_per_s > 0:
+    if waited_s() - waited > BUSY * (monotonic() - started):
+        log.warning("others use the processor; the next start will calibrate again")
+    elif found.rows_per_s > 0:
         keep_calibration(settings.cache, of, found)
     return found
 

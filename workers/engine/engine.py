@@ -19,6 +19,7 @@ import structlog
 from diffusion.bundle.bundle import Bundle
 from diffusion.errors import DiffusionError
 from diffusion.parts.safety import SafetyChecker
+from jobs.host.scheduling import compete
 from workers.engine.admission import SlotAdmission
 from workers.engine.batcher import Batcher
 from workers.engine.device_errors import failure_code, free_memory, is_out_of_memory
@@ -154,6 +155,7 @@ class Engine:
             self._wake.notify()
 
     def _run(self) -> None:
+        compete()
         try:
             while self._wait_for_work():
                 with self._turns:

@@ -21,7 +21,7 @@ from workers.engine.batcher import MIN_ROWS
 from workers.engine.calibrate import Calibration
 
 log = structlog.get_logger()
-FORM = 1
+FORM = 2
 """Of the files, and of how sizes are chosen: raise it when either changes."""
 KEPT_S = 7 * 86_400.0
 """A calibration is made anew after a week: drivers and neighbours change."""

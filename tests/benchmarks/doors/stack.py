@@ -40,6 +40,11 @@ def inside(bundle: Bundle, slots: int) -> Iterator[Inside]:
     """Run the inside of a worker on a Redis of its own."""
     with (
         own_redis() as (url, _),
-        contextlib.closing(Inside(bundle, WorkerSettings(redis_url=url, slots=slots))) as running,
+        contextlib.closing(Inside(bundle, settings_of(url, slots))) as running,
     ):
         yield running
+
+
+def settings_of(redis_url: str, slots: int) -> WorkerSettings:
+    """Return the settings of a worker that calibrates, whatever was measured here before."""
+    return WorkerSettings(redis_url=redis_url, slots=slots, cache=None)

@@ -15,13 +15,13 @@ from jobs.fleet import WorkerEntry
 from jobs.redis.store import RedisStore
 from jobs.schema import JobRequest
 from jobs.store import JobStore
+from tests.benchmarks.doors.stack import settings_of
 from tests.benchmarks.figures import spread
 from tests.faults.client import until
 from tests.jobs.examples import spec
 from workers.engine.messages import Admitted, Advanced, ImageProgress
 from workers.host import WorkerHost
 from workers.ops.batch import PUBLISH_S, LiveBatch
-from workers.settings import WorkerSettings
 
 SLOTS = 20
 JOBS, STEPS = 400, 1000  # more than it can draw meanwhile
@@ -34,7 +34,7 @@ SIZES = (20, 256, 1024)
 
 async def measure(url: str, bundle: Bundle) -> dict[str, Any]:
     """Return a row's time watched over that unwatched, and what snapshots by themselves take."""
-    settings = WorkerSettings(redis_url=url, slots=SLOTS)
+    settings = settings_of(url, SLOTS)
     store, threads = RedisStore(settings), ThreadPoolExecutor(SLOTS)
     alone = {str(images): await _snapshot_share(store, images) for images in SIZES}
     host = await asyncio.to_thread(WorkerHost, bundle, settings)

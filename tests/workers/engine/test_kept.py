@@ -82,6 +82,7 @@ def test_a_worker_measures_once(
         return Calibration(most, 100.0)
 
     monkeypatch.setattr(served, "calibrate", calibrate)
+    monkeypatch.setattr(served, "waited_s", lambda: 0.0)
     assert [calibrated(bundle, settings) for _ in range(3)] == [Calibration(4, 100.0)] * 3
     assert measured == [4]
     assert calibrated(bundle, settings.model_copy(update={"slots": 3})).rows_per_tick == 6
@@ -89,6 +90,16 @@ def test_a_worker_measures_once(
     assert measured == [4, 6, 4]
     written = json.loads(next((tmp_path / "calibrations").iterdir()).read_text())
     assert written["of"]["model"] == facts(bundle, 4)["model"] == bundle.info.sha256
+
+
+def test_one_that_others_disturbed_is_not_kept(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = iter([1.0, 61.0])  # far more than the calibration takes
+    monkeypatch.setattr(served, "calibrate", lambda *_: Calibration(16, 269.0))
+    monkeypatch.setattr(served, "waited_s", lambda: next(waited))
+    assert calibrated(bundle, WorkerSettings(cache=tmp_path)).rows_per_tick == 16
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_that_did_not_fit_in_memory_is_not_kept(
