@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.backbones.backbone import Backbone, Condition
+from diffusion.backbones.backbone import Backbone, Condition, Inputs, predict
 from diffusion.device import sent
 from diffusion.errors import DenoiseError
 from diffusion.model import Conditioning
+from diffusion.samplers.step import coefficients, linear_part, step
 from diffusion.samplers.table import SamplerTable
 
 
@@ -74,6 +75,16 @@ def denoise(
     return inputs.denoised(inputs.predict(backbone))
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a forward pass does beyond calling the network."""
+
+    guided: bool  # a row is; rows that are not have scale 1
+    rescaled: bool  # a row's guidance is; others have 0
+    direct: bool  # the network returns D itself
+    clip: float | None  # D is kept within ± this
+
+
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
     """The inputs of one forward pass, and how its prediction becomes the denoised estimate.
@@ -82,56 +93,65 @@ class ForwardPass:
     unconditional ones follow in the same order, then padding.
     """
 
-    sample: Tensor  # the network's input c_in·x, (N, C, h, w)
-    timesteps: Tensor  # c_noise, (N,)
-    conditions: Sequence[Condition]  # N
     latents: Tensor  # x, (N, C, h, w)
-    c_skip: Tensor | None  # (N, 1, 1, 1); None: the network returns D itself
-    c_out: Tensor  # (N, 1, 1, 1)
+    numbers: Tensor  # (N, 7): level, guidance scale, rescale, place of the unconditional row
+    conditions: Sequence[Condition]  # N
     rows: int  # B
-    guided: int  # G
-    scale: Tensor  # (G, 1, 1, 1)
-    rescale: Tensor | None  # (G, 1, 1, 1); None: zero everywhere
-    clip: float | None  # D is kept within ± this
+    form: Form
+
+    @cached_property
+    def _columns(self) -> tuple[Tensor, ...]:
+        return self.numbers[..., None, None, None].unbind(1)
+
+    @property
+    def _places(self) -> Tensor:
+        """Where each row's unconditional one is, (B,); an unguided row's own place."""
+        return self.numbers[: self.rows, 6].long()
+
+    @property
+    def sample(self) -> Tensor:
+        """The network's input c_in·x, (N, C, h, w)."""
+        return self.latents * self._columns[1]
+
+    @property
+    def timesteps(self) -> Tensor:
+        """The network's c_noise, (N,)."""
+        return self.numbers[:, 0]
 
     @cached_property
     def skipped(self) -> Tensor | None:
         """c_skip·x, (N, C, h, w): what of D does not wait for the network."""
-        return None if self.c_skip is None else self.c_skip * self.latents
+        return None if self.form.direct else self._columns[2] * self.latents
 
     def predict(self, backbone: Backbone) -> Tensor:
         """Return the network's output F (N, C, h, w)."""
-        return backbone.predict(self.sample, self.timesteps, self.conditions)
+        return predict(backbone, self.sample, self.timesteps, self.conditions)
 
     def denoised(self, prediction: Tensor) -> Tensor:
-        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
-
-        It may overwrite the prediction.
-        """
-        denoised = prediction
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level."""
+        every = prediction
         if self.skipped is not None:
-            denoised = torch.addcmul(self.skipped, self.c_out, prediction)
-        if self.guided:
-            self._guide(denoised[: self.guided], denoised[self.rows : self.rows + self.guided])
-        denoised = denoised[: self.rows]
-        return denoised if self.clip is None else _clipped(denoised, self.clip)
+            every = torch.addcmul(self.skipped, self._columns[3], prediction)
+        denoised = every[: self.rows]
+        if self.form.guided:
+            denoised = self._guided(denoised, every.index_select(0, self._places))
+        return denoised if self.form.clip is None else _clipped(denoised, self.form.clip)
 
-    def _guide(self, cond: Tensor, uncond: Tensor) -> None:
+    def _guided(self, cond: Tensor, uncond: Tensor) -> Tensor:
         """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, 3.4).
 
         Guiding the estimate is the same as guiding the network's output, which is affine in it row
-        by row. Rescaling acts on that output, D less its skipped part. The result overwrites the
-        conditional estimate.
+        by row. Rescaling acts on that output, D less its skipped part.
         """
-        if self.rescale is None:
-            torch.lerp(uncond, cond, self.scale, out=cond)
-            return
-        mixed = torch.lerp(uncond, cond, self.scale)
-        skipped = torch.zeros_like(mixed) if self.skipped is None else self.skipped[: self.guided]
+        scale, rescale = (column[: self.rows] for column in self._columns[4:6])
+        mixed = torch.lerp(uncond, cond, scale)
+        if not self.form.rescaled:
+            return mixed
+        skipped = torch.zeros_like(mixed) if self.skipped is None else self.skipped[: self.rows]
         output = mixed - skipped
         factor = (cond - skipped).std((1, 2, 3), keepdim=True) / output.std((1, 2, 3), keepdim=True)
-        factor = self.rescale * factor + (1 - self.rescale)
-        cond.copy_(torch.where(self.rescale > 0, skipped + factor * output, mixed))
+        factor = rescale * factor + (1 - rescale)
+        return torch.where(rescale > 0, skipped + factor * output, mixed)
 
 
 def _clipped(denoised: Tensor, bound: float) -> Tensor:
@@ -160,26 +180,21 @@ def prepare(
     rows, guided = len(guidance), sum(g.passes == 2 for g in guidance)
     again = [*range(guided), *[0] * _padding(guidance, guided, pad_to)]  # rows taken once more
     x = torch.stack([*latents, *(latents[i] for i in again)])
-    numbers = [(*level, g.scale, g.rescale) for level, g in zip(levels, guidance, strict=True)]
-    numbers += [numbers[i] for i in again]
-    on_device = sent(np.array(numbers, np.float32), x.device)
-    c_noise, c_in, c_skip, c_out, scale, rescale = on_device[..., None, None, None].unbind(1)
-    direct = all(level.c_skip == 0 and level.c_out == 1 for level in levels)
+    numbers = [
+        (*level, g.scale, g.rescale, rows + i) if i < guided else (*level, 1.0, 0.0, i)
+        for i, (level, g) in enumerate(zip(levels, guidance, strict=True))
+    ]
+    numbers += [(*levels[i], 1.0, 0.0, rows + at) for at, i in enumerate(again)]
     conditions = [g.conditions[0] for g in guidance]
     conditions += [guidance[i].conditions[at < guided] for at, i in enumerate(again)]
-    return ForwardPass(
-        sample=x * c_in,
-        timesteps=c_noise.flatten(),
-        conditions=conditions,
-        latents=x,
-        c_skip=None if direct else c_skip,
-        c_out=c_out,
-        rows=rows,
-        guided=guided,
-        scale=scale[:guided],
-        rescale=rescale[:guided] if any(g.rescale for g in guidance[:guided]) else None,
+    form = Form(
+        guided=guided > 0,
+        rescaled=any(g.rescale for g in guidance[:guided]),
+        direct=all(level.c_skip == 0 and level.c_out == 1 for level in levels),
         clip=clip,
     )
+    on_device = sent(np.array(numbers, np.float32), x.device)
+    return ForwardPass(x, on_device, conditions, rows, form)
 
 
 def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> int:
@@ -189,3 +204,33 @@ def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> i
     if pad_to is not None and needed > pad_to:
         raise DenoiseError(f"{needed} forward rows do not fit a batch of {pad_to}")
     return 0 if pad_to is None else pad_to - needed
+
+
+def advance(
+    backbone: Backbone,
+    latents: Tensor,
+    numbers: Tensor,
+    inputs: Inputs,
+    state: Tensor,
+    packed: Tensor,
+    form: Form,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return D (N, C, h, w), the states after the rows without noise, and whether D is finite (N,).
+
+    All of it happens on the device: it is one CUDA graph for each number of forward rows N,
+    whatever their guidance. Padding and unconditional rows are computed like the others.
+
+    Args:
+        backbone: the network.
+        latents: as of :class:`ForwardPass`, like ``numbers`` and ``form``.
+        numbers: likewise.
+        inputs: what the network returned for the conditions.
+        state: S, (N, K, C, h, w).
+        packed: the rows of the sampler's table, (N, K·K + 2·K).
+        form: what the pass does.
+    """
+    given = ForwardPass(latents, numbers, (), len(latents), form)
+    denoised = given.denoised(backbone.predict(given.sample, given.timesteps, inputs))
+    mix, weight, noise_weight = coefficients(packed, state.shape[1])
+    after = step(linear_part(state, None, mix, noise_weight), denoised, weight)
+    return denoised, after, torch.isfinite(denoised).flatten(1).all(1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from diffusion.backbones.backbone import Backbone, Condition
+from diffusion.backbones.backbone import Backbone, Condition, Inputs
 from diffusion.backbones.unet import UNet
 from diffusion.backends.backend import Backend
 from diffusion.bundle.bundle import Bundle
@@ -18,10 +18,15 @@ class Wrapped:
         self.name = inner.name
         self.calls: list[int] = []  # their rows
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return the conditions, too."""
+        return {"inner": self.inner.inputs(conditions), "conditions": conditions}
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
         """Return the network's output, spoiled."""
         self.calls.append(len(sample))
-        return self.spoil(self.inner.predict(sample, c_noise, conditions), conditions)
+        prediction = self.inner.predict(sample, c_noise, inputs["inner"])
+        return self.spoil(prediction, inputs["conditions"])
 
     def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Return what is returned for a prediction (N, C, h, w)."""

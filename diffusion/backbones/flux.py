@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, Inputs
 from diffusion.backbones.layout import Layout, Loaded
 from diffusion.backends.backend import torch_name
 from diffusion.config import FLAG, Table, each, only, whole
@@ -50,34 +50,40 @@ class Flux:
         self.transformer = transformer
         self.name = torch_name(transformer.dtype)
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""
-        dtype, device = self.transformer.dtype, sample.device
-        rows, columns = (side // PATCH for side in sample.shape[-2:])
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return states (N, L, D), pooled prompts (N, P) and the scales (N,) if it takes them."""
+        dtype = self.transformer.dtype
         states = torch.stack([each.prompt.embeddings for each in conditions]).to(dtype)
         pooled = [each.prompt.pooled for each in conditions if each.prompt.pooled is not None]
+        scales = None
+        if self.transformer.config.guidance_embeds:
+            scales = torch.tensor([each.guidance_scale for each in conditions]).to(states.device)
+        return {
+            "encoder_hidden_states": states,
+            "pooled_projections": torch.stack(pooled).to(dtype),
+            "guidance": scales,
+        }
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
+        """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""
+        rows, columns = (side // PATCH for side in sample.shape[-2:])
+        tokens = inputs["encoder_hidden_states"].shape[1]
         velocity: Tensor = self.transformer(
-            hidden_states=pixel_unshuffle(sample.to(dtype), PATCH).flatten(2).mT,
-            encoder_hidden_states=states,
-            pooled_projections=torch.stack(pooled).to(dtype),
+            hidden_states=pixel_unshuffle(sample.to(self.transformer.dtype), PATCH).flatten(2).mT,
             timestep=c_noise / 1000,
-            img_ids=_positions(rows, columns).to(device),
-            txt_ids=torch.zeros(states.shape[1], 3, device=device),
-            guidance=self._guidance(conditions, device),
+            img_ids=_positions(rows, columns, sample.device),
+            txt_ids=torch.zeros(tokens, 3, device=sample.device),
             return_dict=False,
+            **inputs,
         )[0]
         patches = velocity.float().mT.reshape(len(sample), -1, rows, columns)
         return pixel_shuffle(patches, PATCH)
 
-    def _guidance(self, conditions: Sequence[Condition], device: torch.device) -> Tensor | None:
-        if not self.transformer.config.guidance_embeds:
-            return None
-        return torch.tensor([each.guidance_scale for each in conditions]).to(device)
 
-
-def _positions(rows: int, columns: int) -> Tensor:
+def _positions(rows: int, columns: int, device: torch.device) -> Tensor:
     """Return 0, row and column of each patch (rows · columns, 3)."""
-    return torch.cartesian_prod(torch.zeros(1), *(torch.arange(n).float() for n in (rows, columns)))
+    sides = (torch.arange(n, device=device).float() for n in (1, rows, columns))
+    return torch.cartesian_prod(*sides)
 
 
 class PooledClip:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, Inputs
 from diffusion.backbones.layout import Layout, Loaded
 from diffusion.backends.backend import torch_name
 from diffusion.config import FLAG, HARMLESS, WORD, Table, number, only, whole
@@ -58,29 +58,37 @@ class PixArt:
         self.transformer = transformer
         self.name = torch_name(transformer.dtype)
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return states (N, L, D), how many of each are read (N, 1), and sizes if it takes them."""
+        states = torch.stack([each.prompt.embeddings for each in conditions])
+        read = torch.tensor([[each.prompt.tokens] for each in conditions])
+        sizes = None
+        if self.transformer.use_additional_conditions:
+            numbers = [(h, w, h / w) for w, h in (each.size for each in conditions)]
+            sizes = torch.tensor(numbers, dtype=torch.float32).to(states.device)
+        return {
+            "states": states.to(self.transformer.dtype),
+            "read": read.to(states.device),
+            "sizes": sizes,
+        }
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
         """Return the prediction (N, C, h, w) float32, without the variances it comes with."""
-        dtype, device = self.transformer.dtype, sample.device
-        states = torch.stack([each.prompt.embeddings for each in conditions]).to(dtype)
-        read = torch.tensor([[each.prompt.tokens] for each in conditions]).to(device)
+        states, sizes = inputs["states"], inputs["sizes"]
+        added = None
+        if sizes is not None:
+            added = {"resolution": sizes[:, :2], "aspect_ratio": sizes[:, 2:]}
         output: Tensor = self.transformer(
-            sample.to(dtype),
+            sample.to(self.transformer.dtype),
             encoder_hidden_states=states,
-            encoder_attention_mask=torch.arange(states.shape[1], device=device) < read,
+            encoder_attention_mask=(
+                torch.arange(states.shape[1], device=sample.device) < inputs["read"]
+            ),
             timestep=c_noise,
-            added_cond_kwargs=self._sizes(conditions, device),
+            added_cond_kwargs=added,
             return_dict=False,
         )[0]
         return output[:, : sample.shape[1]].float()
-
-    def _sizes(
-        self, conditions: Sequence[Condition], device: torch.device
-    ) -> dict[str, Tensor] | None:
-        if not self.transformer.use_additional_conditions:
-            return None
-        sizes = [(h, w, h / w) for w, h in (each.size for each in conditions)]
-        numbers = torch.tensor(sizes, dtype=torch.float32).to(device)
-        return {"resolution": numbers[:, :2], "aspect_ratio": numbers[:, 2:]}
 
 
 class Prompts:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, Inputs
 from diffusion.backbones.layout import Layout, Loaded
 from diffusion.backends.backend import torch_name
 from diffusion.config import Key, Table, only, whole
@@ -52,16 +52,24 @@ class SD3Transformer:
         self.transformer = transformer
         self.name = torch_name(transformer.dtype)
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return states (N, L, D) and pooled prompts (N, P)."""
         dtype = self.transformer.dtype
         pooled = [each.prompt.pooled for each in conditions if each.prompt.pooled is not None]
+        return {
+            "encoder_hidden_states": torch.stack([c.prompt.embeddings for c in conditions]).to(
+                dtype
+            ),
+            "pooled_projections": torch.stack(pooled).to(dtype),
+        }
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
+        """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""
         velocity: Tensor = self.transformer(
-            hidden_states=sample.to(dtype),
-            encoder_hidden_states=torch.stack([c.prompt.embeddings for c in conditions]).to(dtype),
-            pooled_projections=torch.stack(pooled).to(dtype),
+            hidden_states=sample.to(self.transformer.dtype),
             timestep=c_noise,
             return_dict=False,
+            **inputs,
         )[0]
         return velocity.float()
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, Inputs
 from diffusion.backbones.layout import Layout, Loaded
 from diffusion.backends.acceleration import PLAIN, Acceleration
 from diffusion.backends.backend import torch_name
@@ -40,14 +40,17 @@ class PixelUNet:
             side = unet.config.sample_size
             pack(unet, side if isinstance(side, int) else max(side))
             network = traced(network, _example(unet, 2, 1), _example(unet, 3, 2))
-        self._network = acceleration.recorded(network, device)
+        self._network = network
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Return the prediction (N, C, h, w) float32."""
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return the classes' numbers (N,) if there are classes."""
         if not self._labelled:
-            return self._network(sample, c_noise)  # type: ignore[no-any-return]
-        labels = torch.cat([each.prompt.embeddings.view(-1) for each in conditions])
-        return self._network(sample, c_noise, labels)  # type: ignore[no-any-return]
+            return {}
+        return {"labels": torch.cat([each.prompt.embeddings.view(-1) for each in conditions])}
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
+        """Return the prediction (N, C, h, w) float32."""
+        return self._network(sample, c_noise, *inputs.values())  # type: ignore[no-any-return]
 
 
 class Plain(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, Inputs
 from diffusion.backbones.layout import Layout, Loaded
 from diffusion.backends.backend import Backend
 from diffusion.config_keys import UNET_INDEX
@@ -19,6 +19,7 @@ from diffusion.parts.prompt import TextEncoder
 from diffusion.parts.unet_config import unet_config
 from diffusion.parts.weighted_prompt import CHUNKS
 
+EMBEDDINGS = "embeddings"
 EARLY_SIDE = 64  # of diffusers below 0.9
 LCM_STEPS, LCM_GUIDANCE_SCALE = 4, 8.5  # diffusers' defaults
 AMENDING = (
@@ -39,8 +40,8 @@ class UNet:
         """The backend's."""
         return self.backend.name
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Return the prediction (N, C, h, w) float32."""
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return the embeddings (N, L, D), and what LCM and SDXL take besides."""
         longest = max(len(each.prompt.embeddings) for each in conditions)
         embeddings = torch.stack([each.prompt.repeated(longest).embeddings for each in conditions])
         added = _added(conditions, embeddings.device)
@@ -48,7 +49,12 @@ class UNet:
             scales = [each.guidance_scale for each in conditions]
             embedded = guidance_embedding(scales, self._guidance_dim)
             added["timestep_cond"] = embedded.to(embeddings.device)
-        return self.backend.predict(sample, c_noise, embeddings, added or None)
+        return {EMBEDDINGS: embeddings, **added}
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
+        """Return the prediction (N, C, h, w) float32."""
+        added = {name: tensor for name, tensor in inputs.items() if name != EMBEDDINGS}
+        return self.backend.predict(sample, c_noise, inputs[EMBEDDINGS], added or None)
 
 
 def guidance_embedding(scales: Sequence[float], dim: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, Inputs
 from diffusion.backbones.layout import Layout, Loaded
 from diffusion.backends.backend import torch_name
 from diffusion.config import FLAG, Table, each, number, only, whole
@@ -51,17 +51,19 @@ class ZImage:
         self.transformer = transformer
         self.name = torch_name(transformer.dtype)
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t.
+    def inputs(self, conditions: Sequence[Condition]) -> Inputs:
+        """Return the states of each prompt, (L, D).
 
         Prompts of different lengths share a pass by the attention mask of the network itself.
         """
-        dtype = self.transformer.dtype
-        images = sample.to(dtype)[:, :, None].unbind()  # each of one frame
-        prompts = [each.prompt for each in conditions]
-        states = [each.embeddings[: each.tokens].to(dtype) for each in prompts]
+        dtype, prompts = self.transformer.dtype, [each.prompt for each in conditions]
+        return {"states": [each.embeddings[: each.tokens].to(dtype) for each in prompts]}
+
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
+        """Return the flow's velocity (N, C, h, w) float32; ``c_noise`` is 1000·t."""
+        images = sample.to(self.transformer.dtype)[:, :, None].unbind()  # each of one frame
         times = (1000 - c_noise) / 1000
-        output = self.transformer(list(images), times, states, return_dict=False)[0]
+        output = self.transformer(list(images), times, inputs["states"], return_dict=False)[0]
         return -torch.stack(output).squeeze(2).float()
 
 

@@ -36,7 +36,7 @@ class TorchBackend:
                 for rows, times, tokens in ((2, 1, 8), (3, 2, 5))
             ]
             network = traced(network, *examples)
-        self._unet = acceleration.recorded(network, device)
+        self._unet = network
 
     def predict(
         self, sample: Tensor, timesteps: Tensor, embeddings: Tensor, added: Added | None

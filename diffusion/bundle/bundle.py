@@ -36,6 +36,7 @@ from diffusion.backends.onnx.session import SessionSettings
 from diffusion.bundle.contents import notes
 from diffusion.codec import Decoder, PixelDecoder, to_pixels
 from diffusion.config import shown
+from diffusion.denoiser import ForwardPass, advance
 from diffusion.device import usable_device
 from diffusion.errors import BundleError, NonFiniteError, PromptError, ScheduleError
 from diffusion.files import INDEX, SCHEDULER_CONFIG, check_files, digest, part_folder, read_json
@@ -79,6 +80,7 @@ class Bundle:
         self.device = device
         self.clip = clip
         self.acceleration = acceleration  # of the network
+        self._advance = acceleration.recorded(advance, device)
         self._text = text
         self.decoder = decoder
         self.previews = decoder  # may be one that takes less time
@@ -137,6 +139,22 @@ class Bundle:
             NonFiniteError: as of :meth:`decode`.
         """
         return _pixels(self.previews, [latents])
+
+    def advance(
+        self, inputs: ForwardPass, state: Tensor, packed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :func:`diffusion.denoiser.advance` does; on CUDA as one recorded graph.
+
+        Args:
+            inputs: the forward pass, of N rows.
+            state: S, (N, K, C, h, w).
+            packed: the rows of the sampler's table, (N, K·K + 2·K).
+        """
+        conditions = self.backbone.inputs(inputs.conditions)
+        result: tuple[Tensor, Tensor, Tensor] = self._advance(
+            self.backbone, inputs.latents, inputs.numbers, conditions, state, packed, inputs.form
+        )
+        return result
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, h, w) of an image's latents."""

@@ -54,7 +54,7 @@ class TorchParts:
         network = load_part(kind, self._folder / part, config, self.dtype)
         network = network.to(self.device).eval().requires_grad_(False)
         self.acceleration.compile(network)
-        return self.acceleration.recorded(network, self.device)
+        return network
 
     def encoder(self, part: str, config: Mapping[str, Any], penultimate: bool) -> Encoder:
         """Load a text encoder."""

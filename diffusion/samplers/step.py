@@ -7,6 +7,17 @@ neighbours nor on its place in the batch.
 from torch import Tensor
 
 
+def coefficients(packed: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A (B, K, K), b (B, K) and c (B, K) of rows that hold them side by side.
+
+    Args:
+        packed: (B, K·K + 2·K).
+        k: K, the number of registers.
+    """
+    weight, noise_weight = packed[:, k * k :].reshape(-1, 2, k).unbind(1)
+    return packed[:, : k * k].reshape(-1, k, k), weight, noise_weight
+
+
 def linear_part(state: Tensor, noise: Tensor | None, mix: Tensor, noise_weight: Tensor) -> Tensor:
     """Return A·S + c·ε, (B, K, C, h, w): the part of a step that needs no network output.
 
@@ -19,9 +30,12 @@ def linear_part(state: Tensor, noise: Tensor | None, mix: Tensor, noise_weight: 
     result = mix[:, :, 0, None, None, None] * state[:, 0, None]
     for j in range(1, state.shape[1]):
         result.addcmul_(mix[:, :, j, None, None, None], state[:, j, None])
-    if noise is not None:
-        result.addcmul_(noise_weight[:, :, None, None, None], noise[:, None])
-    return result
+    return result if noise is None else add_noise(result, noise, noise_weight)
+
+
+def add_noise(state: Tensor, noise: Tensor, noise_weight: Tensor) -> Tensor:
+    """Return the states (B, K, C, h, w) with c·ε added, in place."""
+    return state.addcmul_(noise_weight[:, :, None, None, None], noise[:, None])
 
 
 def step(linear: Tensor, denoised: Tensor, denoised_weight: Tensor) -> Tensor:

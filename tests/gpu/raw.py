@@ -98,8 +98,9 @@ def a_pass(bundle: Bundle, rows: int) -> Pass:
     sample = noise.expand(rows, *noise.shape).to(bundle.device).contiguous()
     times = torch.linspace(1, 999, rows).to(bundle.device)
     (prompt,) = bundle.encode_prompts(["a red apple on a wooden table"])
-    conditions = [Condition(prompt, (info.width, info.height))] * rows
-    return lambda: bundle.backbone.predict(sample, times, conditions)
+    inputs = bundle.backbone.inputs([Condition(prompt, (info.width, info.height))] * rows)
+    network = bundle.acceleration.recorded(bundle.backbone.predict, bundle.device)
+    return lambda: network(sample, times, inputs)
 
 
 def _compiled(ground: Ground, bundle: Bundle) -> dict[str, float | str]:

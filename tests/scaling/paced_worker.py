@@ -4,12 +4,11 @@ A forward pass takes ``fixed + row · rows`` seconds in all; the rest of the tim
 as one does that waits for an accelerator, so that several workers do not compete for the processor.
 """
 
-from collections.abc import Sequence
 from time import perf_counter, sleep
 
 from torch import Tensor
 
-from diffusion.backbones.backbone import Backbone, Condition
+from diffusion.backbones.backbone import Backbone, Inputs
 from diffusion.bundle.bundle import Bundle
 from tests.backbones import Wrapped
 from tests.benchmarks.engine.policy import Cost
@@ -26,10 +25,10 @@ class Paced(Wrapped):
         super().__init__(inner)
         self._cost = cost
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: Sequence[Condition]) -> Tensor:
+    def predict(self, sample: Tensor, c_noise: Tensor, inputs: Inputs) -> Tensor:
         """Return the network's output, in time."""
         due = perf_counter() + self._cost.tick(len(sample))
-        prediction = super().predict(sample, c_noise, conditions)
+        prediction = super().predict(sample, c_noise, inputs)
         sleep(max(0.0, due - perf_counter()))
         return prediction
 

@@ -18,8 +18,7 @@ from diffusion.bundle.bundle import Bundle
 from diffusion.denoiser import ForwardPass, prepare
 from diffusion.device import sent
 from diffusion.samplers.noise import IMAGES, standard_noise
-from diffusion.samplers.registry import MAX_REGISTERS
-from diffusion.samplers.step import linear_part, step
+from diffusion.samplers.step import add_noise, coefficients, linear_part, step
 from workers.engine.slot import Slot
 
 T = TypeVar("T")
@@ -140,8 +139,7 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate each slot's current row in one forward pass; guided slots come first.
 
-    Overlapping with the pass, ``postprocess`` is called and the part of the step computed that
-    does not depend on the network.
+    ``postprocess`` is called beside the pass, and noise drawn.
     """
     started = perf_counter()
     inputs = prepare(
@@ -151,8 +149,27 @@ def evaluate(
         pad_to=pad_to,
         clip=bundle.clip,
     )
-    call = partial(_precompute, inputs, slots, overlap.on_second_stream(postprocess))
-    precomputed = overlap.submit(call, first=True)
+    beside = overlap.on_second_stream(postprocess)
+    if overlap.overlaps:
+        denoised, after, finite, modelled = _in_two_threads(bundle, inputs, slots, overlap, beside)
+    else:
+        denoised, after, finite, modelled = _on_device(bundle, inputs, slots, beside)
+    return Evaluated(slots, denoised, after, finite, modelled - started, perf_counter() - modelled)
+
+
+Advanced = tuple[Tensor, Tensor, Sequence[bool], float]
+"""D (B, C, h, w), the states (B, K, C, h, w), whether each D is finite, and when the pass ended."""
+
+
+def _in_two_threads(
+    bundle: Bundle,
+    inputs: ForwardPass,
+    slots: Sequence[Slot],
+    overlap: Overlap,
+    beside: Callable[[], None],
+) -> Advanced:
+    """Compute what does not depend on the network while the pass runs."""
+    precomputed = overlap.submit(partial(_precompute, inputs, slots, beside), first=True)
     try:
         prediction = inputs.predict(bundle.backbone)
     finally:
@@ -164,19 +181,50 @@ def evaluate(
     finite = [True] * len(slots)
     if not isfinite(denoised.sum()):
         finite = torch.isfinite(denoised.sum((1, 2, 3))).tolist()
-    return Evaluated(slots, denoised, after, finite, modelled - started, perf_counter() - modelled)
+    return denoised, after, finite, modelled
 
 
 def _precompute(
-    inputs: ForwardPass, slots: Sequence[Slot], postprocess: Callable[[], None]
+    inputs: ForwardPass, slots: Sequence[Slot], beside: Callable[[], None]
 ) -> tuple[Tensor, Tensor]:
+    """Return A·S + c·ε (B, K, C, h, w) and b (B, K), the weight of the denoised estimate."""
     try:
-        rows = np.stack([slot.plan.packed[slot.row] for slot in slots])
+        packed, noise = _packed(slots), _noise(slots)
+    finally:
+        beside()  # the last tick's reports go out even if this tick fails
+    _ = inputs.skipped  # the part of the estimate that does not wait for the network
+    with torch.inference_mode():
+        state = _states(slots)
+        mix, weight, noise_weight = coefficients(torch.from_numpy(packed), state.shape[1])
+        drawn = None if noise is None else torch.from_numpy(noise)
+        return linear_part(state, drawn, mix, noise_weight), weight
+
+
+def _on_device(
+    bundle: Bundle, inputs: ForwardPass, slots: Sequence[Slot], beside: Callable[[], None]
+) -> Advanced:
+    """Launch the pass and the step as one, and do the rest while the device computes."""
+    try:
+        every = [*slots, *[slots[0]] * (len(inputs.latents) - len(slots))]
+        packed = sent(_packed(every), bundle.device)
+        denoised, after, finite = bundle.advance(inputs, _states(every), packed)
         noise = _noise(slots)
     finally:
-        postprocess()  # the last tick's reports go out even if this tick fails
-    # Last: copies to a device may wait for its pass.
-    return _linear_part(inputs, [slot.state for slot in slots], rows, noise)
+        beside()  # the last tick's reports go out even if this tick fails
+    denoised, after = denoised[: len(slots)], after[: len(slots)]
+    if noise is not None:
+        _, _, noise_weight = coefficients(packed[: len(slots)], after.shape[1])
+        add_noise(after, sent(noise, bundle.device), noise_weight)
+    modelled = perf_counter()
+    return denoised, after, finite[: len(slots)].tolist(), modelled
+
+
+def _states(slots: Sequence[Slot]) -> Tensor:
+    return torch.stack([slot.state for slot in slots])
+
+
+def _packed(slots: Sequence[Slot]) -> NDArray[np.float32]:
+    return np.stack([slot.plan.packed[slot.row] for slot in slots])
 
 
 def _noise(slots: Sequence[Slot]) -> NDArray[np.float32] | None:
@@ -189,31 +237,3 @@ def _noise(slots: Sequence[Slot]) -> NDArray[np.float32] | None:
     for i in noisy:
         noise[i] = standard_noise(slots[i].request.seed, IMAGES, slots[i].row, shape)
     return noise
-
-
-@torch.inference_mode()
-def _linear_part(
-    inputs: ForwardPass,
-    states: Sequence[Tensor],
-    rows: NDArray[np.float32],
-    noise: NDArray[np.float32] | None,
-) -> tuple[Tensor, Tensor]:
-    """Return A·S + c·ε (B, K, C, h, w) and b (B, K), the weight of the denoised estimate.
-
-    The part of the estimate that does not wait for the network is computed, too.
-
-    Args:
-        states: S of each slot, (K, C, h, w).
-        rows: each slot's row of its plan, (B, K·K + 2·K).
-        noise: ε, (B, C, h, w).
-    """
-    _ = inputs.skipped
-    k = MAX_REGISTERS
-    state = torch.stack(list(states))
-    on_device = sent(rows, state.device)
-    mix = on_device[:, : k * k].reshape(-1, k, k)
-    weight, noise_weight = on_device[:, k * k :].reshape(-1, 2, k).unbind(1)
-    drawn = None
-    if noise is not None:
-        drawn = sent(noise, state.device)
-    return linear_part(state, drawn, mix, noise_weight), weight

@@ -15,7 +15,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.backbones.flux import FLUX, TRANSFORMER
 from diffusion.backbones.layout import Loaded
 from diffusion.bundle.bundle import load_bundle
@@ -108,7 +108,7 @@ def test_each_row_is_the_transformer_s_own_whatever_is_beside_it(
     ]
     sample = torch.randn(4, 16, 8, 12, generator=torch.Generator().manual_seed(0))
     timesteps = torch.tensor([1000.0, 500.25, 20.0, 0.0])
-    found = model.backbone().predict(sample, timesteps, conditions)
+    found = predict(model.backbone(), sample, timesteps, conditions)
     assert found.dtype == torch.float32
     for row, (prompt, scale) in enumerate(zip(PROMPTS, scales, strict=True)):
         wanted = predicted(pipeline, prompt, sample[row], timesteps[row], scale if dev else None)
@@ -142,7 +142,7 @@ def test_halves_are_computed_in_and_floats_returned(folders: dict[bool, Path]) -
         prompts = model.text.encode(["a cat", "a" * 90])
         assert {each.embeddings.dtype for each in prompts} == {torch.float32}
         conditions = [Condition(each, (16, 16), 3.5) for each in prompts]
-        found[dtype] = model.backbone().predict(sample, torch.tensor([1000.0, 500.0]), conditions)
+        found[dtype] = predict(model.backbone(), sample, torch.tensor([1000.0, 500.0]), conditions)
         assert found[dtype].dtype == torch.float32
         assert torch.allclose(found[dtype], found[torch.float32], atol=0.2), dtype
 

@@ -16,7 +16,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.backbones.pixart import PIXART, TRANSFORMER
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
@@ -120,7 +120,7 @@ def test_each_row_is_the_transformer_s_own_whatever_is_beside_it(sigma: Path, al
         sample = torch.randn(4, 4, 8, 12, generator=torch.Generator().manual_seed(0))
         timesteps = torch.tensor([999.0, 500.25, 20.0, 0.0])
         with torch.inference_mode():
-            found = bundle.backbone.predict(sample, timesteps, conditions)
+            found = predict(bundle.backbone, sample, timesteps, conditions)
             for row, (prompt, (width, height)) in enumerate(zip(PROMPTS, sizes, strict=True)):
                 states, mask, *_ = pipeline.encode_prompt(prompt, False)
                 wanted = pipeline.transformer(
@@ -146,9 +146,9 @@ def test_half_precision_is_near(bundle: Bundle, sigma: Path, dtype: torch.dtype)
     with torch.inference_mode():
         prompts = loaded.text.encode([*PROMPTS[:2]])
         conditions = [Condition(prompt, (32, 32)) for prompt in prompts]
-        found = loaded.backbone().predict(sample, timesteps, conditions)
+        found = predict(loaded.backbone(), sample, timesteps, conditions)
         exact = [Condition(prompt, (32, 32)) for prompt in bundle.encode_prompts(PROMPTS[:2])]
-        wanted = bundle.backbone.predict(sample, timesteps, exact)
+        wanted = predict(bundle.backbone, sample, timesteps, exact)
     assert found.dtype == torch.float32
     assert (found - wanted).abs().max() < 0.05 * wanted.abs().max()
 

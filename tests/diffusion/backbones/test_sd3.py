@@ -21,7 +21,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.backbones.layout import Loaded
 from diffusion.backbones.sd3 import SD3, TRANSFORMER
 from diffusion.bundle.bundle import load_bundle
@@ -103,7 +103,7 @@ def test_each_row_is_the_transformer_s_own_whatever_is_beside_it(
     conditions = [Condition(each, (32, 32)) for each in model.text.encode([*PROMPTS])]
     sample = torch.randn(4, 16, 8, 12, generator=torch.Generator().manual_seed(0))
     timesteps = torch.tensor([1000.0, 500.25, 20.0, 8.9])
-    found = model.backbone().predict(sample, timesteps, conditions)
+    found = predict(model.backbone(), sample, timesteps, conditions)
     for row, prompt in enumerate(PROMPTS):
         states, _, pooled, _ = pipeline.encode_prompt(
             prompt, None, None, do_classifier_free_guidance=False

@@ -18,7 +18,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.backbones.unet import guidance_embedding
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.errors import BundleError
@@ -72,8 +72,8 @@ def test_a_consistency_model_is_given_each_row_s_scale(layout: Any, tmp_path: Pa
             timestep_cond=guidance_embedding(SCALES, GUIDANCE_DIM),
             added_cond_kwargs=added,
         ).sample
-        found = bundle.backbone.predict(sample, times, rows)
-        other = bundle.backbone.predict(sample, times, rows[::-1])
+        found = predict(bundle.backbone, sample, times, rows)
+        other = predict(bundle.backbone, sample, times, rows[::-1])
     assert torch.allclose(found, wanted, atol=1e-5)
     assert not torch.allclose(other, wanted, atol=1e-2)
 
@@ -172,7 +172,7 @@ def test_every_other_argument_of_a_unet_is_served(tmp_path: Path, options: dict[
     sample, times = torch.randn(2, 4, 16, 16), torch.tensor([981.0, 21.5])
     with torch.inference_mode():
         wanted = unet(sample, times, torch.stack([r.prompt.embeddings for r in rows])).sample
-        found = bundle.backbone.predict(sample, times, rows)
+        found = predict(bundle.backbone, sample, times, rows)
     assert torch.allclose(found, wanted, atol=1e-4)
 
 

@@ -15,7 +15,7 @@ from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 from diffusers.schedulers.scheduling_flow_match_lcm import FlowMatchLCMScheduler
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.backbones.layout import Loaded
 from diffusion.backbones.z_image import TRANSFORMER, Z_IMAGE
 from diffusion.bundle.bundle import load_bundle
@@ -76,7 +76,7 @@ def test_each_row_is_the_transformer_s_own_whatever_is_beside_it(folder: Path) -
     assert len({len(each.prompt.embeddings) for each in conditions}) > 1
     sample = torch.randn(4, 16, 8, 12, generator=torch.Generator().manual_seed(0))
     timesteps = torch.tensor([1000.0, 500.25, 20.0, 0.0])
-    found = model.backbone().predict(sample, timesteps, conditions)
+    found = predict(model.backbone(), sample, timesteps, conditions)
     assert found.dtype == torch.float32
     for row, prompt in enumerate(PROMPTS):
         wanted = predicted(pipeline, prompt, sample[row], timesteps[row])
@@ -99,7 +99,7 @@ def test_halves_are_computed_in_and_floats_returned(folder: Path) -> None:
         prompts = model.text.encode(["a cat", "a" * 90])
         assert {each.embeddings.dtype for each in prompts} == {torch.float32}
         conditions = [Condition(each, (16, 16), 3.5) for each in prompts]
-        found[dtype] = model.backbone().predict(sample, torch.tensor([1000.0, 500.0]), conditions)
+        found[dtype] = predict(model.backbone(), sample, torch.tensor([1000.0, 500.0]), conditions)
         assert found[dtype].dtype == torch.float32
         assert torch.allclose(found[dtype], found[torch.float32], atol=0.2), dtype
 

@@ -1,56 +1,13 @@
 """Calls that are recorded and replayed, with a recorder that stands in for CUDA's."""
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from diffusion.backends.acceleration import Acceleration
-from diffusion.backends.graphs import COUNTED, Graphed, mapped, tensors
-from diffusion.bundle.bundle import load_bundle
-from model_export.evaluation.sampling import SamplingSettings, draw
-from tests.bundles import tiny_bundle
-from tests.layouts.unet_family import sdxl
-
-CUDA = torch.device("cuda")
-
-
-class StillGraph:
-    """Computes over memory of its own, as a CUDA graph does, and gives out a copy."""
-
-    def __init__(self, network: Callable[..., Any], inputs: Any, off: float = 0.0) -> None:
-        self._network = network
-        self._inputs = mapped(inputs, Tensor.clone)
-        self._off = off
-        self.replays = 0
-
-    def replay(self, inputs: Any) -> Any:
-        """Return the output for inputs of the same shapes."""
-        for held, given in zip(tensors(self._inputs), tensors(inputs), strict=True):
-            held.copy_(given)
-        self.replays += 1
-        args, kwargs = self._inputs
-        return mapped(self._network(*args, **kwargs), lambda output: output + self._off)
-
-
-class Recording:
-    """Records, and remembers what."""
-
-    def __init__(self, off: float = 0.0, error: Exception | None = None) -> None:
-        self.graphs: list[StillGraph] = []
-        self._off = off
-        self._error = error
-
-    def __call__(self, network: Callable[..., Any], inputs: Any) -> StillGraph:
-        """Return a graph."""
-        if self._error is not None:
-            raise self._error
-        self.graphs.append(StillGraph(network, inputs, self._off))
-        return self.graphs[-1]
+from diffusion.backends.graphs import COUNTED, Graphed
+from tests.diffusion.backends.recording import Recording
 
 
 def double(x: Tensor, *, more: dict[str, Tensor] | None = None) -> tuple[Tensor]:
@@ -141,20 +98,3 @@ def test_graphs_go_when_memory_runs_out() -> None:
 def test_other_attributes_are_the_network_s() -> None:
     network = torch.nn.Linear(2, 2)
     assert Graphed(network, Recording()).weight is network.weight
-
-
-@pytest.mark.parametrize("make", [tiny_bundle, sdxl])
-def test_images_are_those_without_graphs(
-    tmp_path: Path, make: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = make(tmp_path / "m")
-    settings = SamplingSettings(steps=3, guidance_scale=2.0)
-    wanted = list(draw(load_bundle(folder), ["a", "b"], [1, 2], settings))
-    record = Recording()
-    monkeypatch.setattr(Acceleration, "records", lambda self, device: self.graphs)
-    monkeypatch.setattr("diffusion.backends.acceleration.Graphed", lambda n: Graphed(n, record))
-    bundle = load_bundle(folder, acceleration=Acceleration())
-    assert bundle.few_sizes
-    found = list(draw(bundle, ["a", "b"], [1, 2], settings))
-    assert all(abs(a.astype(int) - b).max() <= 1 for a, b in zip(found, wanted, strict=True))
-    assert record.graphs

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffusion.backbones.backbone import Condition
+from diffusion.backbones.backbone import Condition, predict
 from diffusion.bundle.bundle import Bundle, load_bundle
 from diffusion.checkpoints.single_file import convert, read_checkpoint, read_networks
 from diffusion.errors import BundleError
@@ -45,7 +45,7 @@ def outputs(bundle: Bundle) -> list[Tensor]:
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     (prompt,) = bundle.encode_prompts(["A diagram of a café, 2 cats!"])
     noise = torch.tensor([500.0])
-    prediction = bundle.backbone.predict(latents, noise, [Condition(prompt, (64, 64))])
+    prediction = predict(bundle.backbone, latents, noise, [Condition(prompt, (64, 64))])
     pooled = [] if prompt.pooled is None else [prompt.pooled]
     return [prediction, prompt.embeddings, *pooled, torch.from_numpy(bundle.decode(latents))]
 

@@ -47,6 +47,10 @@ class Fixed:
     def __init__(self, output: torch.Tensor) -> None:
         self.output = output
 
+    def inputs(self, _: Any) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
     def predict(self, sample: torch.Tensor, *_: Any) -> torch.Tensor:
         """Return it."""
         return self.output.expand(len(sample), -1, -1, -1).clone()

@@ -90,7 +90,7 @@ def test_batches_come_in_the_sizes_that_were_chosen(with_backbone: Bundle) -> No
     with_backbone.backbone = network
     sizes = (3, 8, 12)
     bench = Bench(with_backbone, EngineSettings(rows_per_tick=12, batch_sizes=sizes))
-    images = [image_request(f"job{n}", steps=2 + n, guidance_scale=1.0 + n % 2) for n in range(7)]
+    images = [image_request(f"job{n}", steps=20 + n, guidance_scale=1.0 + n % 2) for n in range(7)]
     bench.draw(*images)
     assert set(network.calls) == {*sizes}
     assert bench.engine.stats.rows < sum(network.calls), "padding is counted"

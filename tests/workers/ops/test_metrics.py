@@ -7,6 +7,7 @@ import torch
 from prometheus_client import generate_latest
 from torch import Tensor
 
+from diffusion.backbones.backbone import Inputs
 from diffusion.bundle.bundle import Bundle
 from diffusion.errors import BundleError
 from tests.workers.harness import Bench, image_request
@@ -43,7 +44,10 @@ class Broken:
     error: Exception | None = None
     name = "broken"
 
-    def predict(self, sample: Tensor, c_noise: Tensor, conditions: object) -> Tensor:
+    def inputs(self, _: object) -> Inputs:
+        return {}
+
+    def predict(self, sample: Tensor, _: Tensor, inputs: Inputs) -> Tensor:
         if self.error is not None:
             raise self.error
         return torch.full_like(sample, torch.nan)
