@@ -97,16 +97,12 @@ class ForwardPass:
     numbers: Tensor  # (N, 7): level, guidance scale, rescale, place of the unconditional row
     conditions: Sequence[Condition]  # N
     rows: int  # B
+    guided: int | None  # G; None: the numbers say which rows are
     form: Form
 
     @cached_property
     def _columns(self) -> tuple[Tensor, ...]:
         return self.numbers[..., None, None, None].unbind(1)
-
-    @property
-    def _places(self) -> Tensor:
-        """Where each row's unconditional one is, (B,); an unguided row's own place."""
-        return self.numbers[: self.rows, 6].long()
 
     @property
     def sample(self) -> Tensor:
@@ -128,30 +124,37 @@ class ForwardPass:
         return predict(backbone, self.sample, self.timesteps, self.conditions)
 
     def denoised(self, prediction: Tensor) -> Tensor:
-        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level."""
+        """Return D, the denoised estimate (B, C, h, w) float32, of each row at its level.
+
+        It may overwrite the prediction.
+        """
         every = prediction
         if self.skipped is not None:
             every = torch.addcmul(self.skipped, self._columns[3], prediction)
         denoised = every[: self.rows]
-        if self.form.guided:
-            denoised = self._guided(denoised, every.index_select(0, self._places))
+        if self.form.guided and self.guided is None:
+            self._guide(denoised, every.index_select(0, self.numbers[: self.rows, 6].long()))
+        elif self.guided:
+            self._guide(denoised[: self.guided], every[self.rows : self.rows + self.guided])
         return denoised if self.form.clip is None else _clipped(denoised, self.form.clip)
 
-    def _guided(self, cond: Tensor, uncond: Tensor) -> Tensor:
+    def _guide(self, cond: Tensor, uncond: Tensor) -> None:
         """Classifier-free guidance (Ho and Salimans 2022), then rescale (Lin et al. 2023, 3.4).
 
         Guiding the estimate is the same as guiding the network's output, which is affine in it row
-        by row. Rescaling acts on that output, D less its skipped part.
+        by row. Rescaling acts on that output, D less its skipped part. The result overwrites the
+        conditional estimate.
         """
-        scale, rescale = (column[: self.rows] for column in self._columns[4:6])
-        mixed = torch.lerp(uncond, cond, scale)
+        scale, rescale = (column[: len(cond)] for column in self._columns[4:6])
         if not self.form.rescaled:
-            return mixed
-        skipped = torch.zeros_like(mixed) if self.skipped is None else self.skipped[: self.rows]
+            torch.lerp(uncond, cond, scale, out=cond)
+            return
+        mixed = torch.lerp(uncond, cond, scale)
+        skipped = torch.zeros_like(mixed) if self.skipped is None else self.skipped[: len(cond)]
         output = mixed - skipped
         factor = (cond - skipped).std((1, 2, 3), keepdim=True) / output.std((1, 2, 3), keepdim=True)
         factor = rescale * factor + (1 - rescale)
-        return torch.where(rescale > 0, skipped + factor * output, mixed)
+        cond.copy_(torch.where(rescale > 0, skipped + factor * output, mixed))
 
 
 def _clipped(denoised: Tensor, bound: float) -> Tensor:
@@ -194,7 +197,7 @@ def prepare(
         clip=clip,
     )
     on_device = sent(np.array(numbers, np.float32), x.device)
-    return ForwardPass(x, on_device, conditions, rows, form)
+    return ForwardPass(x, on_device, conditions, rows, guided, form)
 
 
 def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> int:
@@ -229,7 +232,7 @@ def advance(
         packed: the rows of the sampler's table, (N, K·K + 2·K).
         form: what the pass does.
     """
-    given = ForwardPass(latents, numbers, (), len(latents), form)
+    given = ForwardPass(latents, numbers, (), len(latents), None, form)
     denoised = given.denoised(backbone.predict(given.sample, given.timesteps, inputs))
     mix, weight, noise_weight = coefficients(packed, state.shape[1])
     after = step(linear_part(state, None, mix, noise_weight), denoised, weight)

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 WITHIN = 0.998
 """The smallest batch that reaches this share of the best speed is taken."""
-SERVED_S = 0.0008
+SERVED_S = 0.0013
 """What a tick takes longer in service, where other threads run and its caches are cold."""
 CONTENDER = 0.96
 """A size with this share of the best speed in a first look gets a closer one."""
