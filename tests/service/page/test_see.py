@@ -161,7 +161,6 @@ def test_noise_is_put_on_a_picture_that_is_drawn(visit: Visit) -> None:
     assert middle(page) != before
 
 
-@pytest.mark.quick
 def test_each_step_shows_what_the_network_sees_and_says(visit: Visit) -> None:
     page = ask(visit, "steps")
     draw(page, "fruit")

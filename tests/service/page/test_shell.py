@@ -71,7 +71,6 @@ def test_languages_have_the_same_texts(visit: Visit) -> None:
         assert keys[0] == keys[1], name
 
 
-@pytest.mark.quick
 def test_the_page_draws(visit: Visit) -> None:
     page = visit.go()
     page.get_by_label("Prompt", exact=True).fill("a tiger")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
-from time import perf_counter, sleep
+from time import sleep
 
 import pytest
 from torch import Tensor
@@ -59,8 +59,7 @@ def test_a_slow_device_is_calibrated_in_a_bounded_time(
     network.row_s = row_s
     slow = copy(bundle)
     slow.backbone = network
-    started = perf_counter()
     speeds = speeds_by_rows(slow, sizes(40))
-    assert perf_counter() - started < 2.5
+    assert sum(network.calls) * row_s < 2.5
     assert len(speeds) < len(sizes(40))
     assert 0 < speeds[2] < 1.05 / row_s
