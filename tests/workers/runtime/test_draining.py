@@ -124,7 +124,7 @@ async def test_a_drain_waits_for_a_tick_that_takes_longer_than_a_lease(
 async def test_an_operator_s_drain_is_no_stop(inside: Inside) -> None:
     """It does not count as a drain that is stuck, and the worker is as before once it is over."""
     registry = inside.host.counters.registry
-    (entry,) = await inside.store.workers()
+    (entry,) = await until("the worker", inside.store.workers)
 
     def gauges() -> list[float | None]:
         names = ("sfumato_worker_paused", "sfumato_worker_draining")

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffusion.bundle.bundle import Bundle
 from jobs.fleet import WorkerEntry
 from jobs.schema import JobRecord, JobStatus
+from tests.faults.client import until
 from tests.faults.devices import Faulty, out_of_memory
 from tests.workers.inside import Inside
 from workers.runtime import runtime
@@ -51,7 +52,7 @@ async def returned(inside: Inside, job_id: str) -> None:
 
 async def other_worker(inside: Inside, model: str = "tiny") -> None:
     """Announce another worker."""
-    (own,) = await inside.store.workers()
+    (own,) = await until("the worker", inside.store.workers)
     await inside.store.announce_worker(
         WorkerEntry("other", own.host, 1, model, own.backend, 1, 0, 0.0, own.started_at)
     )
