@@ -227,7 +227,7 @@ def advance(
         backbone: the network.
         latents: as of :class:`ForwardPass`, like ``numbers`` and ``form``.
         numbers: likewise.
-        inputs: what the network returned for the conditions.
+        inputs: what its ``inputs`` returned for the conditions.
         state: S, (N, K, C, h, w).
         packed: the rows of the sampler's table, (N, K·K + 2·K).
         form: what the pass does.

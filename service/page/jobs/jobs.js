@@ -82,14 +82,14 @@ export async function remove(id) {
   } catch (problem) {
     if (problem.status !== 404) throw problem;
   }
-  await store.drop(id);
-  forget(id);
+  await forget(id);
   tabs?.postMessage({ left: id });
 }
 
-function forget(id) {
+async function forget(id) {
   const entry = entries.get(id);
-  entries.delete(id);
+  entries.delete(id); // first: an event that comes meanwhile would put it on the disk again
+  await store.drop(id);
   if (entry) tell(Object.assign(entry, { status: "removed" }));
 }
 
