@@ -121,6 +121,10 @@ class Door:
             self.process.wait()
 
 
+# With everysec, Redis holds writes back for up to 2 s while an earlier sync of the file lasts.
+ON_DISK = ("--appendfsync", "always")  # before it is acknowledged
+
+
 class RedisProcess:
     """A Redis server with its files in a folder, on a port it keeps over restarts."""
 

@@ -25,6 +25,7 @@ from tests.faults.scenarios.redis import (
     memory,
     out_of_memory,
     redis_away,
+    redis_behind,
     redis_kill,
 )
 from tests.faults.scenarios.soak import soak
@@ -61,6 +62,10 @@ SCENARIOS = (
     Scenario(
         "redis_kill", "Redis killed with -9", redis_kill.run,
         {"jobs": 500, "kills": 5}, {"jobs": 30, "kills": 2},
+    ),
+    Scenario(
+        "redis_behind", "Redis killed while its disk is behind", redis_behind.run,
+        {"calm_s": 10.0, "behind_s": 2.0}, {"calm_s": 1.0, "behind_s": 0.5},
     ),
     Scenario("redis_away", "Redis away", redis_away.run, {"away_s": 30.0}, {"away_s": 2.0}),
     Scenario(

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from jobs.settings import JobsSettings
 from service.processes.ports import free_port
-from tests.faults.client import Client
+from tests.faults.client import Client, until
 from tests.faults.processes import Door, RedisProcess, Worker
 from tests.faults.relay import Relay
 
@@ -134,6 +134,15 @@ class Stage:
         redis = Redis.from_url(server.url)
         self._closing.push_async_callback(redis.aclose)
         return redis
+
+    async def written(self, server: RedisProcess) -> None:
+        """Wait until what a server has acknowledged so far is in its append-only file."""
+        redis = self.connect(server)
+
+        async def nothing_held_back() -> bool:
+            return int((await redis.info("persistence"))["aof_buffer_length"]) == 0
+
+        await until("the append-only file", nothing_held_back)
 
     async def relay(self, target: int) -> Relay:
         """Open an address that leads to a port for now."""

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 FULL = {
     "clock_jump", "device_fleet", "device_hang", "device_weak", "failover_strict", "full_disk",
-    "out_of_memory", "redis_kill", "rolling_stop", "upgrade",
+    "out_of_memory", "redis_behind", "redis_kill", "rolling_stop", "upgrade",
 }  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from jobs.errors import JobNotFound
-from jobs.schema import Durable, JobStatus
+from jobs.schema import Durable
 from jobs.settings import JobsSettings
-from tests.faults.client import Client, until
+from tests.faults.client import until
 from tests.faults.outcome import Outcome
+from tests.faults.scenarios.lost import count_lost
 from tests.faults.scenarios.submitter import submitting
 from tests.faults.stage import Stage
 
@@ -46,7 +46,7 @@ async def run(stage: Stage, *, durable: Durable, calm_s: float, behind_s: float)
         await asyncio.sleep(1.0)
     outcome.note("acknowledged", acknowledged)
     outcome.note("while_behind", acknowledged - safe)
-    lost = await _lost(client, submitter.accepted, outcome)
+    lost = await count_lost(client, submitter.accepted, outcome)
     outcome.note("lost", lost)
     outcome.note("refused", submitter.answers[503])
     wrong = {k: v for k, v in submitter.answers.items() if k not in (202, 503)}
@@ -56,17 +56,3 @@ async def run(stage: Stage, *, durable: Durable, calm_s: float, behind_s: float)
         outcome.expect(lost == 0, f"nothing acknowledged is lost, {lost} were")
         outcome.expect(submitter.answers[503] > 0, "what cannot be confirmed is refused")
     return outcome
-
-
-async def _lost(client: Client, names: list[str], outcome: Outcome) -> int:
-    """Return how many jobs are gone; those that are there have to succeed."""
-    lost = 0
-    for name in names:
-        try:
-            record = await client.ended(name, 120)
-        except JobNotFound:
-            lost += 1
-        else:
-            done = record.status is JobStatus.SUCCEEDED
-            outcome.expect(done, f"{name} succeeds, not {record.status}")
-    return lost

@@ -25,6 +25,7 @@ async def run(stage: Stage, *, full_s: float) -> Outcome:
         await load.begins(full_s)
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (hard, hard))
         await load.ends(outcome)
+    await stage.written(server)  # Redis holds writes back while the disk is busy
     server.kill()
     server.start()
     again = Outcome()

@@ -2,6 +2,7 @@
 
 from jobs.settings import JobsSettings
 from tests.faults.outcome import Outcome
+from tests.faults.processes import ON_DISK
 from tests.faults.scenarios.redis.outage import outage
 from tests.faults.stage import Stage
 
@@ -9,7 +10,7 @@ from tests.faults.stage import Stage
 async def run(stage: Stage, *, away_s: float) -> Outcome:
     """A submission is accepted and kept, or refused with 503 and a time to come back."""
     outcome = Outcome()
-    redis = stage.redis()
+    redis = stage.redis(*ON_DISK)
     async with outage(stage, JobsSettings(redis_url=redis.url), outcome) as load:
         redis.kill()
         await load.begins(away_s)

@@ -4,14 +4,15 @@ import asyncio
 
 from jobs.settings import JobsSettings
 from tests.faults.outcome import Outcome
+from tests.faults.processes import ON_DISK
 from tests.faults.scenarios.audit import audit
 from tests.faults.stage import Stage
 
 
 async def run(stage: Stage, *, jobs: int, kills: int) -> Outcome:
-    """What Redis acknowledged is in its AOF: nothing is lost, and no worker is restarted."""
+    """What Redis acknowledged is on disk: nothing is lost, and no worker is restarted."""
     outcome = Outcome()
-    redis = stage.redis()
+    redis = stage.redis(*ON_DISK)
     settings = JobsSettings(redis_url=redis.url)
     fleet = await stage.fleet(settings, 2)
     client = stage.client(settings)
