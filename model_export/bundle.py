@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,13 @@ from model_export.fresh_folder import fresh_folder
 from model_export.training.checkpoint import load_checkpoint
 from model_export.training.codec import save_codec
 from model_export.training.network import NETWORKS, Networks
-from model_export.training.origin import TRAINING, open_parts, run_record
+from model_export.training.origin import (
+    TRAINING,
+    load_origin,
+    mean_of_lineage,
+    open_parts,
+    run_record,
+)
 from model_export.training.settings import Process, settings_of
 
 EVALUATION = "evaluation.json"
@@ -42,11 +49,13 @@ class Defaults:
     examples: tuple[str, ...] = EXAMPLES
 
 
-def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
+def bundle_run(run: Path, folder: Path, defaults: Defaults, *, mean: Sequence[Path] = ()) -> Path:
     """Write the averaged weights of a training run as a bundle, in float16; return its folder.
 
-    It is written beside the folder and replaces it once complete. The figures of an evaluation are
-    kept if the weights are the same; the model card has to be written again.
+    With ``mean``, runs or bundles that it started from, it is the mean of all their weights.
+
+    The bundle is written beside the folder and replaces it once complete. The figures of an
+    evaluation are kept if the weights are the same; the model card has to be written again.
 
     Raises:
         CheckpointError: there is no run, or it is broken.
@@ -55,8 +64,12 @@ def bundle_run(run: Path, folder: Path, defaults: Defaults) -> Path:
     checkpoint = load_checkpoint(run)
     settings = settings_of(checkpoint.settings)
     networks = Networks(settings.network)
-    networks.load_state_dict(checkpoint.part("ema"))
-    training = run_record(run, checkpoint) | {
+    weights, training = checkpoint.part("ema"), run_record(run, checkpoint)
+    if mean:
+        origins = [load_origin(path, settings) for path in mean]
+        weights, training["mean_of"] = mean_of_lineage(weights, training, origins)
+    networks.load_state_dict(weights)
+    training |= {
         "elapsed_s": round(checkpoint.elapsed_s),
         "parameters": {name: _count(getattr(networks, name)) for name in NETWORKS},
     }

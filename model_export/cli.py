@@ -107,9 +107,13 @@ def bundle_command(
     guidance: Annotated[float, typer.Option(help="The default guidance scale.")] = (
         Defaults.default_guidance_scale
     ),
+    mean: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run or bundle it started from, to average with; repeatable."),
+    ] = None,
 ) -> None:
     """Write a run's averaged weights as a bundle that the service loads."""
-    bundle_run(run, out, Defaults(default_guidance_scale=guidance))
+    bundle_run(run, out, Defaults(default_guidance_scale=guidance), mean=mean or ())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     console.print(f"{size / 1e6:.1f} MB → {out}")
 

@@ -15,7 +15,7 @@ from model_export.evaluation.held_out import SECTION
 from model_export.evaluation.sampling import SamplingSettings
 from model_export.evaluation.sheet import ASKED, ASKED_COLUMNS
 from model_export.evaluation.template import render
-from model_export.training.origin import TRAINING
+from model_export.training.origin import TRAINING, lineage
 from model_export.training.settings import TrainingSettings, settings_of
 
 SHEET = "sheet.png"
@@ -38,6 +38,7 @@ class Stage:
     custom: bool
     folder: str  # of the data set
     note: str | None
+    mean_of: Sequence[int]  # the numbers of the runs whose weights' mean it is; empty: its own
 
     @property
     def seen(self) -> int:
@@ -101,17 +102,17 @@ def _existing(folder: Path, name: str) -> str | None:
 
 def _stages(training: dict[str, Any]) -> Iterator[Stage]:
     """Yield the runs that led to a model, the first one first."""
-    if "origin" in training:
-        yield from _stages(training["origin"])
-    custom = "data" in training
-    yield Stage(
-        settings=settings_of(training["settings"]),
-        step=training["step"],
-        elapsed_s=training.get("elapsed_s"),
-        custom=custom,
-        folder="custom" if custom and has_emoji(training) else "data",  # emoji are in "data"
-        note=training.get("note"),
-    )
+    for record in lineage(training):
+        custom = "data" in record
+        yield Stage(
+            settings=settings_of(record["settings"]),
+            step=record["step"],
+            elapsed_s=record.get("elapsed_s"),
+            custom=custom,
+            folder="custom" if custom and has_emoji(record) else "data",  # emoji are in "data"
+            note=record.get("note"),
+            mean_of=record.get("mean_of", ()),
+        )
 
 
 def _commands(
@@ -124,9 +125,16 @@ def _commands(
         else "data --labels emojibase-data-17.0.0.tgz --out data"
         for stage in stages
     )
+    origin = None
     for number, stage in enumerate(stages, 1):
-        yield _train(stage, number)
-    yield f"bundle run{len(stages)} <bundle>"
+        yield _train(stage, number, origin)
+        origin = f"run{number}"
+        mean = "".join(f" --mean run{other}" for other in stage.mean_of if other != number)
+        if stage is stages[-1]:
+            yield f"bundle {origin} <bundle>{mean}"
+        elif mean:
+            yield f"bundle {origin} mean{number}{mean}"
+            origin = f"mean{number}"
     last, gallery = stages[-1], ""
     if last.custom:
         yield f"gallery {last.folder} --out gallery"
@@ -139,7 +147,7 @@ def _commands(
     yield f"sheet <bundle>{gallery}"
 
 
-def _train(stage: Stage, number: int) -> str:
+def _train(stage: Stage, number: int, origin: str | None) -> str:
     settings, usual = stage.settings, TrainingSettings()
     return (
         f"train {stage.folder} --run run{number} --emoji {settings.emoji} --steps {stage.step} "
@@ -148,7 +156,7 @@ def _train(stage: Stage, number: int) -> str:
         + _option("--precision", settings.precision, usual.precision)
         + _option("--mix", _shares(settings.mix), _shares(usual.mix))
         + (" --one-step" if settings.one_step else "")
-        + (f" --origin run{number - 1}" if number > 1 else "")
+        + (f" --origin {origin}" if origin else "")
     )
 
 

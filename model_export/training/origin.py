@@ -1,9 +1,11 @@
 """What a training run starts from: the weights of another run, or of a bundle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -62,6 +64,41 @@ def run_record(run: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         if (run / name).exists():
             record[key] = read_json(run / name)
     return record
+
+
+def lineage(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the records of the runs that led to a model, the first one first."""
+    return [*(lineage(record["origin"]) if "origin" in record else []), record]
+
+
+def mean_of_lineage(
+    weights: dict[str, Tensor], record: dict[str, Any], others: Sequence[Origin]
+) -> tuple[dict[str, Tensor], list[int]]:
+    """Return the mean of a run's weights and its ancestors', and the numbers of all these runs.
+
+    Fine-tuned weights lie in one basin of the loss with those they started from: between the two
+    is what is good at both data (Wortsman et al. 2022, *Robust fine-tuning of zero-shot models*).
+
+    Raises:
+        CheckpointError: one of the others is no run that led to this one, or is given twice.
+    """
+    runs = [_identity(each) for each in lineage(record)]
+    numbers = [len(runs)]
+    for other in others:
+        if _identity(other.record) not in runs[:-1]:
+            raise CheckpointError(
+                "weights have a mean only with those of runs that led to them, see origin.json"
+            )
+        numbers.append(1 + runs.index(_identity(other.record)))
+    if len(set(numbers)) < len(numbers):
+        raise CheckpointError("the mean takes each run once")
+    parts = [weights, *(other.weights for other in others)]
+    mean = {name: torch.stack([part[name] for part in parts]).mean(0) for name in weights}
+    return mean, sorted(numbers)
+
+
+def _identity(record: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
+    return record["step"], record["dataset"], record["settings"]
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

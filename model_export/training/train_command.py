@@ -47,9 +47,12 @@ def command(
     weighting: Annotated[Weighting, typer.Option()] = "uniform",
     precision: Annotated[Precision, typer.Option(help="Of products.")] = "float32",
     beta_end: Annotated[float, typer.Option(help="Of scaled-linear noise.")] = Process.beta_end,
-    mix: Annotated[Mix, typer.Option(help=f"Shares of an emoji's prompts: {', '.join(KINDS)}.")] = (
-        MIX
-    ),
+    mix: Annotated[
+        Mix,
+        typer.Option(
+            help=f"Shares of an emoji's prompts, with spaces between: {', '.join(KINDS)}."
+        ),
+    ] = MIX,
     one_step: Annotated[
         bool, typer.Option("--one-step", help="Train a regression from noise, for comparison.")
     ] = False,

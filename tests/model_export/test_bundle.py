@@ -20,6 +20,7 @@ from model_export.evaluation.evaluate import Run, bounds, evaluate, read_evaluat
 from model_export.evaluation.gallery import Gallery, make_gallery
 from model_export.evaluation.sampling import SamplingSettings, draw
 from model_export.evaluation.sheet import ASKED, write_asked, write_seeds, write_sheet
+from model_export.training.checkpoint import load_checkpoint
 from tests.model_export.examples import NETWORK, SETTINGS, SIDE, toy_dataset
 from tests.model_export.training.test_training import run
 
@@ -67,6 +68,43 @@ def test_equal_runs_give_equal_bundles(run_folder: Path, bundle: Path, tmp_path:
     assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
     for name in files:
         assert (bundle / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_weights_may_be_the_mean_with_those_of_earlier_runs(
+    run_folder: Path, bundle: Path, tmp_path: Path
+) -> None:
+    first = load_checkpoint(run_folder)
+    second = run(tmp_path / "run2", 3, origin=run_folder).checkpoint(0)
+    third = run(tmp_path / "run3", 4, origin=tmp_path / "run2").checkpoint(0)
+    mean = bundle_run(
+        tmp_path / "run3", tmp_path / "mean", Defaults(), mean=[bundle, tmp_path / "run2"]
+    )
+    assert read_json(mean / "training.json")["mean_of"] == [1, 2, 3]
+    for name, tensor in load_file(mean / "text_encoder" / "model.safetensors").items():
+        parts = [each.part("ema")[f"text_encoder.{name}"] for each in (first, second, third)]
+        assert torch.allclose(tensor.float(), torch.stack(parts).mean(0), atol=1e-3), name
+    run(tmp_path / "run4", 1, origin=mean)
+    measured(mean)
+    text = write_card(mean).read_text("utf-8")
+    assert "the mean of those of runs 1, 2, 3" in text
+    assert "bundle run3 <bundle> --mean run1 --mean run2\n" in text
+    training = read_json(mean / "training.json")
+    (mean / "training.json").write_text(json.dumps({**training, "mean_of": [], "origin": training}))
+    text = write_card(mean).read_text("utf-8")
+    assert "bundle run3 mean3 --mean run1 --mean run2\n" in text
+    assert "--origin mean3\n" in text
+
+
+def test_weights_of_other_runs_have_no_mean(run_folder: Path, tmp_path: Path) -> None:
+    run(tmp_path / "other", 3)
+    run(tmp_path / "run2", 4, origin=run_folder)
+    for mean, why in (
+        ([tmp_path / "other"], "led to them"),
+        ([tmp_path / "run2"], "led to them"),
+        ([run_folder, run_folder], "once"),
+    ):
+        with pytest.raises(CheckpointError, match=why):
+            bundle_run(tmp_path / "run2", tmp_path / "mean", Defaults(), mean=mean)
 
 
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def run(
     dataset: Dataset | None = None,
     stop: threading.Event | None = None,
     reports: list[Progress] | None = None,
+    origin: Path | None = None,
 ) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     return train(
@@ -37,6 +38,7 @@ def run(
         device=CPU,
         report=(reports if reports is not None else []).append,
         stop=stop or threading.Event(),
+        origin=origin,
     )
 
 
