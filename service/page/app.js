@@ -1,5 +1,6 @@
 // The router: shows the view that the address names, #/NAME/rest/of/it.
 
+import "./lib/codes.js";
 import { button, el } from "./lib/el.js";
 import { register, t } from "./lib/words.js";
 import { ready } from "./jobs/jobs.js";

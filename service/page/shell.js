@@ -2,7 +2,7 @@
 
 import { button, el, set } from "./lib/el.js";
 import { key } from "./lib/key.js";
-import { language, t } from "./lib/words.js";
+import { language, spoken, t } from "./lib/words.js";
 import { connection, on } from "./jobs/jobs.js";
 import { VIEWS } from "./views.js";
 
@@ -27,7 +27,7 @@ export function drawHeader(header) {
   const showState = () => {
     const { state, problem } = connection;
     const text = state === "away" ? t("shell.away")
-      : state === "refused" ? t("shell.refused", { detail: problem.message }) : "";
+      : state === "refused" ? t("shell.refused", { detail: spoken(problem.code) ?? problem.message }) : "";
     if (status.textContent !== text) status.textContent = text;
     keyButton.hidden = !wanted && !key.current;
   };

@@ -3,7 +3,7 @@
 import { button, el } from "../lib/el.js";
 import { fit, picture } from "../lib/picture.js";
 import { duration } from "../lib/time.js";
-import { register, t } from "../lib/words.js";
+import { register, said, t } from "../lib/words.js";
 import { cancel, ended, finish } from "./jobs.js";
 import { fill } from "./draft.js";
 import { words } from "./words.js";
@@ -60,7 +60,7 @@ export function card(entry, urls) {
     bar.style.width = `${(100 * step) / total}%`;
     bar.parentNode.hidden = ended(entry);
     if (notes.childElementCount !== entry.warnings.length) {
-      notes.replaceChildren(...entry.warnings.map(({ detail }) => el("li", { text: detail })));
+      notes.replaceChildren(...entry.warnings.map((warning) => el("li", { text: said(warning) })));
     }
     const names = ended(entry) ? "again"
       : entry.status === "running" && step > 0 ? "cancel finish" : "cancel";
@@ -114,7 +114,7 @@ export function stateOf({ status, request, queue_position: place, progress, eta_
       return [t("job.succeeded", { seed: request.seed, steps }), early].filter(Boolean).join(" · ");
     }
     case "failed":
-      return t("job.failed", { detail: error?.detail ?? "" });
+      return t("job.failed", { detail: error ? said(error) : "" });
     default:
       return t(`job.${status}`);
   }

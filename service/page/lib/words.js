@@ -28,6 +28,15 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+/** Return the page's words for a code of the service, null in the service's own language. */
+export const spoken = (code) => all[language.current][`code.${code}`] ?? null;
+
+/** Return what the service says of a job, after the page's words for it if it has any. */
+export function said({ code, detail }) {
+  const own = spoken(code);
+  return own === null ? detail : `${own}（${detail}）`;
+}
+
 export const language = {
   current: preferred(),
   all: LANGUAGES,

@@ -152,6 +152,26 @@ def test_a_full_queue_is_counted_down(visit: Visit) -> None:
     visit.expect_errors("429")
 
 
+def test_a_full_queue_is_told_in_chinese(visits: Visits) -> None:
+    visit = visits(locale="zh-CN")
+    page = visit.go()
+    problem = {"status": 429, "code": "backlog_full", "detail": "the queue is full"}
+    page.route("**/v1/jobs", lambda route: route.fulfill(status=429, json=problem))
+    page.get_by_label("提示词", exact=True).fill("pizza")
+    page.get_by_role("button", name="绘制", exact=True).click()
+    expect(page.get_by_text("“pizza”在等待：队列已满。")).to_be_visible()
+    visit.expect_errors("429")
+
+
+def test_what_is_said_of_a_job_is_told_in_chinese(visits: Visits) -> None:
+    page = visits(locale="zh-CN").go()
+    text = page.evaluate(
+        "async () => (await import('./page/lib/words.js')).said({"
+        " code: 'worker_died', detail: 'its worker died 3 times' })"
+    )
+    assert text == "处理它的进程多次中断（its worker died 3 times）"
+
+
 def test_a_submission_can_be_given_up(visit: Visit) -> None:
     page = visit.go()
     page.route("**/v1/jobs", lambda route: route.abort())

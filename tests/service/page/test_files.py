@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 import pytest
 from httpx import AsyncClient
 
+from jobs.schema import FAILURE_CODES, WarningCode
 from jobs.settings import JobsSettings
 from service.application import create_app
 from service.page import files
@@ -22,6 +23,7 @@ NAMES = sorted(
     for path in FOLDER.rglob("*")
     if path.is_file() and path.suffix not in (".py", ".pyc")
 )
+DOCS = Path(__file__).parents[3] / "docs"
 MOST_BYTES = 190_000
 MOST_SENT_BYTES = 100_000
 
@@ -29,6 +31,13 @@ MOST_SENT_BYTES = 100_000
 def test_all_files_together_are_small() -> None:
     assert sum((FOLDER / name).stat().st_size for name in NAMES) < MOST_BYTES
     assert sum(len(files.read(name).zipped) for name in NAMES) < MOST_SENT_BYTES
+
+
+def test_the_page_has_chinese_words_for_what_the_service_may_say_of_a_job() -> None:
+    said = set(re.findall(r'"code\.(\w+)"', (FOLDER / "lib" / "codes.js").read_text("utf-8")))
+    listed = (DOCS / "errors.md").read_text("utf-8")
+    passing = set(re.findall(r"^\| `(\w+)` \| (?:429|503)", listed, re.MULTILINE))
+    assert said == set(FAILURE_CODES) | set(WarningCode) | passing
 
 
 @pytest.mark.parametrize("prefix", ["", "/draw", "/a/b"])

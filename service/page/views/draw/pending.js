@@ -1,7 +1,7 @@
 // Submissions that wait because the service cannot take them now, with a countdown.
 
 import { button, el } from "../../lib/el.js";
-import { t } from "../../lib/words.js";
+import { spoken, t } from "../../lib/words.js";
 import { submit } from "../../jobs/jobs.js";
 
 const waiting = new Map(); // it outlives the view: a submission goes on when another view is shown
@@ -42,7 +42,8 @@ export function pendingList() {
           button(t("draw.give_up"), give_up, { class: "chip" })));
         node.append(shown.get(request));
       }
-      const detail = problem.code === "unreachable" ? t("job.unreachable") : `${problem.message}.`;
+      const detail = problem.code === "unreachable" ? t("job.unreachable")
+        : spoken(problem.code) ?? `${problem.message}.`;
       const n = Math.max(0, Math.ceil((until - Date.now()) / 1000));
       const text = t("draw.wait", { prompt: request.prompt, detail, n });
       const place = shown.get(request).firstChild;

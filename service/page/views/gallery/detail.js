@@ -4,7 +4,7 @@ import { asCurl, asPython, essential } from "../../lib/as_code.js";
 import { button, el } from "../../lib/el.js";
 import { picture } from "../../lib/picture.js";
 import { moment } from "../../lib/time.js";
-import { t } from "../../lib/words.js";
+import { said, t } from "../../lib/words.js";
 import { fill } from "../../jobs/draft.js";
 import { ended, get, on, remove } from "../../jobs/jobs.js";
 import { stateOf, why } from "../../jobs/card.js";
@@ -53,7 +53,7 @@ function facts(entry) {
     el("h2", { text: request.prompt, dir: "auto" }),
     el("p", { class: entry.status === "failed" ? "error" : "hint", text: stateOf(entry) }),
     entry.warnings.length > 0
-      && el("ul", { class: "hint" }, entry.warnings.map(({ detail: text }) => el("li", { text }))),
+      && el("ul", { class: "hint" }, entry.warnings.map((warning) => el("li", { text: said(warning) }))),
     el("dl", { class: "gallery-facts" },
       Object.entries({ ...shown, [t("gallery.created")]: moment(entry.created_at) })
         .map(([name, value]) => [el("dt", { text: name }), el("dd", { text: String(value) })])),

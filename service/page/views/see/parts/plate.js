@@ -2,7 +2,7 @@
 
 import { el } from "../../../lib/el.js";
 import { duration } from "../../../lib/time.js";
-import { t } from "../../../lib/words.js";
+import { said, t } from "../../../lib/words.js";
 import { finish } from "../../../jobs/jobs.js";
 
 const LONG = 100; // steps from which on a job can be finished early
@@ -33,7 +33,7 @@ export function plate({ label, timed = false }, prompt, urls) {
 function state({ status, progress, error, timings, finished_early: step }, timed) {
   if (status === "running") return t("see.step", progress);
   if (status !== "succeeded") {
-    return error?.detail ?? t(status === "queued" ? "see.queued" : "see.stopped");
+    return error ? said(error) : t(status === "queued" ? "see.queued" : "see.stopped");
   }
   const time = duration(timings.running_s);
   return step ? t("see.early", { step, time }) : timed ? time : "";

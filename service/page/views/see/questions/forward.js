@@ -1,7 +1,7 @@
 // What does noise do to a picture?
 
 import { el, svg } from "../../../lib/el.js";
-import { t } from "../../../lib/words.js";
+import { said, t } from "../../../lib/words.js";
 import { form, kept } from "../parts/form.js";
 import { gaussian, noised } from "../parts/noise.js";
 import { SIDE, canvas, heart, read } from "../parts/picture.js";
@@ -77,7 +77,7 @@ export function show(root, model) {
     begin: () => {},
     onChange(_, entry, whole) {
       if (whole) take(entry.images[0]?.blob);
-      wrong.textContent = entry.error?.detail ?? "";
+      wrong.textContent = entry.error ? said(entry.error) : "";
     },
   });
   root.append(
