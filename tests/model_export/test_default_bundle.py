@@ -62,17 +62,18 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
         and (run["steps"], run["emoji"]) == (15, 640)
         and run["seeds"] > 1
     }
-    assert figures["en"]["top1"] >= 0.95
-    assert figures["zh"]["top1"] >= 0.92
+    assert figures["en"]["top1"] >= 0.96
+    assert figures["zh"]["top1"] >= 0.95
     assert figures["tags"]["top1"] > 0.401  # the prototype's
 
 
 @pytest.mark.parametrize(
     ("kind", "measure", "least"),
     [
-        ("reworded en", "top1", 0.7),
-        ("reworded zh", "top1", 0.7),
+        ("reworded en", "top1", 0.8),
+        ("reworded zh", "top1", 0.8),
         ("framed en", "top1", 0.7),
+        ("framed zh", "top1", 0.7),
         ("coloured pairs en", "both", 0.5),
         ("coloured pairs zh", "both", 0.5),
     ],
