@@ -5,7 +5,7 @@ import { t } from "../../../lib/words.js";
 export const words = {
   en: {
     "ancestral.text": "After each estimate, the sample must carry just the noise that the network expects at the next level. A sampler can keep the noise it has (η = 0: DDIM, Euler), or take more away and put fresh noise in its place (η = 1: DDPM, Euler a). Theory allows both.",
-    "ancestral.notice": "Without fresh noise, any number of steps leads to the same picture. With it each is another draw, and early mistakes can still be painted over: measured with 50 steps, Euler a got {ancestral} of 40 labels right, Euler {euler}. That is no difference to speak of.",
+    "ancestral.notice": "Without fresh noise, any number of steps leads to the same picture. With it each is another draw, and early mistakes can still be painted over: measured with 50 steps, Euler a got {ancestral} of 40 labels right and Euler {euler}, which is no difference to speak of.",
   },
   zh: {
     "ancestral.text": "每次估计之后，样本必须带有网络在下一级所期望的噪声量。采样器可以保留原有的噪声（η = 0：DDIM、Euler），也可以多去掉一些，再补上新的（η = 1：DDPM、Euler a）。理论上两者皆可。",
@@ -14,7 +14,9 @@ export const words = {
 };
 
 /** Of docs/figures/quality.json, at 50 steps. */
-export const values = { ancestral: 38, euler: 39 };
+export const values = { ancestral: 38, euler: 38 };
+
+export const options = { seed: 4 };
 
 /** Return the groups of pictures. */
 export const groups = () => [0, 0.5, 1].map((eta) => ({

@@ -10,7 +10,7 @@ import { slider } from "../parts/slider.js";
 export const words = {
   en: {
     "steps.text": "At each step the network is shown the noisy sample and says what the finished picture would be. The sampler takes only a little of this advice: it moves the sample some way towards the estimate, and asks again. Looks at one drawing, by DDIM without guidance:",
-    "steps.notice": "“Fruit” fits many pictures, so the first estimate is a blur, the mean of them all. As the noise clears, it settles on one. For “a tiger” the first estimate is nearly the picture.",
+    "steps.notice": "“Vehicle” fits many pictures, so the first estimate is a blur, the mean of them all. As the noise clears, it settles on one. For “a tiger” the first estimate is nearly the picture.",
     "steps.slider": "Step",
     "steps.value": "{n} of {all}",
     "steps.sees": "What it sees",
@@ -18,7 +18,7 @@ export const words = {
   },
   zh: {
     "steps.text": "每一步，网络看到带噪的样本，说出它认为成图的样子。采样器只采纳一点点：让样本朝这个估计挪一小段，再问一次。下面是同一次绘制（DDIM，不加引导）途中的几个瞬间：",
-    "steps.notice": "“水果”可以是很多张图，所以最初的估计是一团模糊，即它们的平均。噪声渐渐散去，估计落定在其中一张。换成“老虎”，第一次估计就几乎是成图。",
+    "steps.notice": "“车辆”可以是很多张图，所以最初的估计是一团模糊，即它们的平均。噪声渐渐散去，估计落定在其中一张。换成“老虎”，第一次估计就几乎是成图。",
     "steps.slider": "步",
     "steps.value": "第 {n} 步，共 {all} 步",
     "steps.sees": "它看见的",
