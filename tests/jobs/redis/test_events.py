@@ -33,7 +33,7 @@ async def test_streams_are_read_together_and_one_that_fails_harms_no_other(
     assert [i for i, first in enumerate(firsts) if isinstance(first, StoreUnavailable)] == [7]
     assert "WRONGTYPE" in str(firsts[7])
     assert sum(isinstance(first, Event) and first.kind == "status" for first in firsts) == 39
-    assert trips <= 4  # 32 at most in one
+    assert trips <= len(names) / 4  # by when they begin to listen; 2 if all do at once
 
 
 async def test_a_cancelled_read_leaves_the_others_alone(store: RedisStore) -> None:
