@@ -2,6 +2,7 @@
 
 from redis.exceptions import (
     MasterDownError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -22,6 +23,8 @@ def transient_error(error: RedisError | OSError) -> TransientStoreError | None:
         return StoreFull("Redis is out of memory")
     if isinstance(error, ReadOnlyError | MasterDownError):
         return StoreUnavailable(f"Redis takes no writes: {error}")
+    if isinstance(error, NoScriptError):  # again, just after it was given the script
+        return StoreUnavailable("Redis was restarted meanwhile")
     if isinstance(error, ResponseError):
         if str(error).startswith(TRANSIENT):
             return StoreUnavailable(f"Redis does not answer yet: {error}")

@@ -71,12 +71,15 @@ class Scripts:
         Raises:
             TransientStoreError: Redis does not answer, or accepts no writes.
         """
+        return await ask(self._execute(fill))
+
+    async def _execute(self, fill: Callable[[Any], None]) -> Any:
         try:
-            return await ask(self._filled(fill).execute())
+            return await self._filled(fill).execute()
         except NoScriptError:
             for script in self._scripts.values():
-                await ask(self._redis.script_load(script.script))
-            return await ask(self._filled(fill).execute())
+                await self._redis.script_load(script.script)
+            return await self._filled(fill).execute()
 
     def _filled(self, fill: Callable[[Any], None]) -> Any:
         pipe = self._redis.pipeline(transaction=False)

@@ -12,6 +12,7 @@ from jobs.errors import (
     NewerSchema,
     NotBegun,
     ResultExpired,
+    StoreUnavailable,
     UnreadableRecord,
 )
 from jobs.latency import Latency, latencies
@@ -93,7 +94,10 @@ class RedisStore:
     ) -> Created:
         """Store a new job as ``queued``."""
         kept, replayed = await self._creator.create(job_id, spec, units, options)
-        return Created(await self.get(kept), replayed)
+        try:
+            return Created(await self.get(kept), replayed)
+        except JobNotFound as error:  # forgotten by a Redis that was killed, or deleted meanwhile
+            raise StoreUnavailable(f"job {kept} has vanished since it was stored") from error
 
     async def get(self, job_id: str) -> JobRecord:
         """Return the job."""

@@ -4,10 +4,11 @@ import asyncio
 import os
 
 from jobs.settings import JobsSettings
+from tests.faults.client import until
 from tests.faults.outcome import Outcome
 from tests.faults.processes import ON_DISK
 from tests.faults.scenarios.lost import count_lost
-from tests.faults.scenarios.submitter import submitting
+from tests.faults.scenarios.submitter import Submitter, submitting
 from tests.faults.stage import Stage
 
 
@@ -19,18 +20,16 @@ async def run(stage: Stage, *, calm_s: float, behind_s: float) -> Outcome:
     fleet = await stage.fleet(settings, 2)
     client = stage.client(settings)
     async with submitting(stage.door(settings), 4, pause_s=0.1) as submitter:
-        await asyncio.sleep(calm_s)
+        await _more(submitter, 0, calm_s)
         safe = list(submitter.accepted)
         aof = next((redis.folder / "appendonlydir").glob("*.incr.aof"))
         written = aof.stat().st_size
-        await asyncio.sleep(behind_s)
+        await _more(submitter, len(safe), behind_s)
         redis.kill()
         os.truncate(aof, written)
         acknowledged = len(submitter.accepted)
         redis.start()
-        while len(submitter.accepted) == acknowledged:
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(1.0)
+        await _more(submitter, acknowledged, 1.0)
     outcome.note("acknowledged", acknowledged)
     lost = await count_lost(client, submitter.accepted, outcome)
     outcome.note("forgotten", lost)
@@ -42,3 +41,13 @@ async def run(stage: Stage, *, calm_s: float, behind_s: float) -> Outcome:
     outcome.expect(not wrong, f"an answer is 202 or 503, not {wrong}")
     outcome.expect(all(worker.alive for worker in fleet), "every worker lives on")
     return outcome
+
+
+async def _more(submitter: Submitter, than: int, for_s: float) -> None:
+    """Wait so many seconds, and until more jobs than these have been accepted."""
+    await asyncio.sleep(for_s)
+
+    async def accepted() -> bool:
+        return len(submitter.accepted) > than
+
+    await until("a job to be taken on", accepted)
