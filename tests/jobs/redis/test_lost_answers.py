@@ -1,4 +1,4 @@
-"""A write whose answer was lost comes again, and Redis restarts in mid-call: nothing goes by it."""
+"""Answers that are lost, and restarts of Redis in mid-call: a retry makes good what they broke."""
 
 from collections.abc import Callable
 from typing import Any
@@ -137,7 +137,7 @@ def restarting(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return left
 
 
-async def test_scripts_that_a_restart_took_again_are_given_again(
+async def test_scripts_lost_twice_are_an_outage_and_are_given_again(
     store: RedisStore, restarting: list[str]
 ) -> None:
     await submit(store, "job")
