@@ -52,7 +52,7 @@ class Defaults:
 def bundle_run(run: Path, folder: Path, defaults: Defaults, *, mean: Sequence[Path] = ()) -> Path:
     """Write the averaged weights of a training run as a bundle, in float16; return its folder.
 
-    With ``mean``, runs or bundles that it started from, it is the mean of all their weights.
+    With ``mean``, runs or bundles that the run started from, average their weights with its own.
 
     The bundle is written beside the folder and replaces it once complete. The figures of an
     evaluation are kept if the weights are the same; the model card has to be written again.

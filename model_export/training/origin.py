@@ -76,8 +76,9 @@ def mean_of_lineage(
 ) -> tuple[dict[str, Tensor], list[int]]:
     """Return the mean of a run's weights and its ancestors', and the numbers of all these runs.
 
-    Fine-tuned weights lie in one basin of the loss with those they started from: between the two
-    is what is good at both data (Wortsman et al. 2022, *Robust fine-tuning of zero-shot models*).
+    Fine-tuned weights share a basin of the loss with those they started from, and a point between
+    the two is often good at what each was trained on (Wortsman et al. 2022, *Robust fine-tuning of
+    zero-shot models*).
 
     Raises:
         CheckpointError: one of the others is no run that led to this one, or is given twice.
