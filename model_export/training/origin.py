@@ -81,7 +81,8 @@ def mean_of_lineage(
     zero-shot models*).
 
     Raises:
-        CheckpointError: one of the others is no run that led to this one, or is given twice.
+        CheckpointError: one of the others is no run that led to this one, is a mean of several
+            itself, or is given twice.
     """
     runs = [_identity(each) for each in lineage(record)]
     numbers = [len(runs)]
@@ -90,6 +91,8 @@ def mean_of_lineage(
             raise CheckpointError(
                 "weights have a mean only with those of runs that led to them, see origin.json"
             )
+        if "mean_of" in other.record:
+            raise CheckpointError("weights that are a mean themselves are of no single run")
         numbers.append(1 + runs.index(_identity(other.record)))
     if len(set(numbers)) < len(numbers):
         raise CheckpointError("the mean takes each run once")

@@ -107,6 +107,14 @@ def test_weights_of_other_runs_have_no_mean(run_folder: Path, tmp_path: Path) ->
             bundle_run(tmp_path / "run2", tmp_path / "mean", Defaults(), mean=mean)
 
 
+def test_a_mean_is_no_part_of_another_mean(run_folder: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run2", 3, origin=run_folder)
+    mean = bundle_run(tmp_path / "run2", tmp_path / "mean", Defaults(), mean=[run_folder])
+    run(tmp_path / "run3", 4, origin=mean)
+    with pytest.raises(CheckpointError, match="a mean themselves"):
+        bundle_run(tmp_path / "run3", tmp_path / "out", Defaults(), mean=[mean])
+
+
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         bundle_run(tmp_path, tmp_path / "out", Defaults())
