@@ -66,15 +66,14 @@ class RedisClaims:
 
         If the reply is lost, the worker's next call repeats the claim and gets what was claimed.
         """
-        unsure = self._unsure.pop((model, worker), None)
-        token = unsure or secrets.token_hex(8)
+        token = self._unsure.pop((model, worker), None) or secrets.token_hex(8)
         arguments: dict[str, Any] = {"model": model, "worker": worker, "idle": idle, "token": token}
         if above is not None:
             arguments["above"] = above
         if tenant is not None:
             arguments["tenant"] = tenant
         try:
-            return await self._claim(arguments | {"again": unsure is not None})
+            return await self._claim(arguments)
         except TransientStoreError:
             self._unsure[model, worker] = token
             raise

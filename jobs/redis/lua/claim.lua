@@ -21,12 +21,14 @@ local function job(id)
   return answer
 end
 
--- The answer to an earlier try of this claim was lost. If it had claimed a job, return that one.
-for _, id in ipairs(a.again and redis.call('SMEMBERS', key('running', a.model)) or {}) do
-  if string.sub(get(id, 'fence') or '', -#a.token) == a.token then
-    redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
-    return job(id)
-  end
+-- The answer to an earlier try of this claim was lost: return the job that it claimed, if any.
+local lease_ms = math.ceil(S.lease_s * 1000)
+local latest = brief(key('claimed', a.model, a.worker), lease_ms)
+local earlier = redis.call('GET', latest)
+local is_claimed = earlier and get(earlier, 'status') == 'running'
+if is_claimed and string.sub(get(earlier, 'fence') or '', -#a.token) == a.token then
+  redis.call('ZADD', key('leases'), stamp(t + S.lease_s), earlier)
+  return job(earlier)
 end
 
 -- Whether this worker must become idle for a suspect job that has waited too long. Only one must.
@@ -63,6 +65,7 @@ set(id, 'attempts', num(id, 'attempts') + 1, 'worker', a.worker, 'claimed_at', s
 redis.call('HSETNX', key('job', id), 'started_at', stamp(t))
 redis.call('ZADD', key('leases'), stamp(t + S.lease_s), id)
 redis.call('SADD', key('running', a.model), id)
+redis.call('SET', latest, id, 'PX', lease_ms)
 add_work(a.model, 'running_units', remaining(id))
 emit(id, 'status')
 return job(id)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobs.errors import StaleFence, StoreUnavailable
 from jobs.redis.store import RedisStore
 from jobs.store import Claim
-from tests.faults.client import until
-from tests.jobs.conftest import OpenStore
+from tests.jobs.conftest import RunOut
 from tests.jobs.examples import checkpoint, claim, picture, submit
 
 Ends = Callable[[str], list[int]]
@@ -68,6 +69,27 @@ async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
     assert (await claimed(store)).record.attempts == 1
 
 
+async def test_a_claim_that_the_client_sends_again_by_itself_is_made_once(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in ("first", "second"):
+        await submit(store, job_id)
+    read, lost = AbstractConnection.read_response, list[bytes]()
+
+    async def reading(self: AbstractConnection, *given: Any, **named: Any) -> Any:
+        answer = await read(self, *given, **named)
+        if not lost and isinstance(answer, list) and answer[:1] == [b"first"]:
+            lost.append(answer[0])
+            raise RedisConnectionError("cut off")
+        return answer
+
+    monkeypatch.setattr(AbstractConnection, "read_response", reading)
+    held = await claim(store)
+    assert lost == [b"first"]
+    assert (held.record.id, held.record.attempts) == ("first", 1)
+    assert (await claim(store)).record.id == "second"
+
+
 async def test_an_image_sent_again_stays(store: RedisStore, ends: Ends) -> None:
     held = await claimed(store)
     for _ in range(2):
@@ -76,17 +98,13 @@ async def test_an_image_sent_again_stays(store: RedisStore, ends: Ends) -> None:
 
 
 async def test_what_comes_again_after_the_lease_takes_nothing_away(
-    open_store: OpenStore, ends: Ends
+    store: RedisStore, run_out: RunOut, ends: Ends
 ) -> None:
-    store = open_store(lease_s=0.2)
     held = await claimed(store)
     await store.checkpoint(held.lease, [checkpoint(3, image=1)])
     await store.add_image(held.lease, picture())
-
-    async def requeued() -> bool:
-        return bool((await store.sweep()).requeued)
-
-    await until("the lease's end", requeued)
+    run_out()
+    assert (await store.sweep()).requeued == (("job", "toy"),)
     with pytest.raises(StaleFence):
         await store.add_image(held.lease, picture())
     with pytest.raises(StaleFence):
