@@ -47,14 +47,17 @@ export function on(listener) {
 const tell = (entry, event) => listeners.forEach((listener) => listener(entry, event));
 
 /** Submit a job, wait while the service cannot take it, follow it. `onWait(problem, seconds)` is
- *  called before each further try. Throws: Problem that will not pass; AbortError. */
+ *  called before each further try. Throws: Problem that will not pass; AbortError, with the job
+ *  canceled if it was on its way. */
 export async function submit(request, { signal, onWait = () => {}, origin, fleeting } = {}) {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const once = [...bytes].map((each) => each.toString(16).padStart(2, "0")).join("");
   for (let failures = 0; ; failures++) {
     try {
       const headers = { "idempotency-key": `"${once}"` };
-      const view = await call("v1/jobs", { method: "POST", json: request, headers, signal });
+      const view = await call("v1/jobs", { method: "POST", json: request, headers });
+      if (signal?.aborted) await call(`v1/jobs/${view.id}/cancel`, { method: "POST" });
+      signal?.throwIfAborted();
       const entry = update(view, undefined, { origin, fleeting });
       refollow();
       if (!origin) tabs?.postMessage({ came: entry.id });

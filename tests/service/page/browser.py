@@ -19,6 +19,10 @@ ARGS = (
 
 WAIT_MS = 60_000
 """The longest wait for something to appear, on a machine that is busy with other tests."""
+START_MS = 180_000
+FORMER = (
+    """() => document.querySelectorAll(".view").forEach((each) => { each.dataset.former = ""; })"""
+)
 
 
 @contextmanager
@@ -30,7 +34,10 @@ def chromium(**variables: str) -> Iterator[Browser]:
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path_of("chromium"), args=[*ARGS], env={**os.environ, **variables}
+            executable_path=path_of("chromium"),
+            args=[*ARGS],
+            env={**os.environ, **variables},
+            timeout=START_MS,
         )
         try:
             yield browser
@@ -65,8 +72,12 @@ class Visit:
 
     def go(self, view: str = "draw") -> Page:
         """Open a view; return the page once it is there."""
-        self.page.goto(f"{self.url}#/{view}")
-        self.page.locator(f".view.{view.partition('/')[0]}").wait_for(state="attached")
+        address = f"{self.url}#/{view}"
+        if self.page.url != address:
+            self.page.evaluate(FORMER)  # a change of the part after # leaves them for a moment
+        self.page.goto(address)
+        shown = f".view.{view.partition('/')[0]}:not([data-former])"
+        self.page.locator(shown).wait_for(state="attached")
         return self.page
 
     def expect_errors(self, pattern: str) -> None:

@@ -27,7 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 @pytest.fixture(scope="session")
 def url(stack: Up) -> str:
     """Return the service's address once it serves jobs."""
-    return stack.ready()
+    return stack.ready(timeout_s=240)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
     data = tmp_path_factory.mktemp("keyed") / "data"
     stack = Up(data, EMOJI, "--door", "uvicorn", auth="keys")
     try:
-        url = stack.ready()
+        url = stack.ready(timeout_s=240)
         yield url, (data / OPERATOR_KEY).read_text().strip()
     finally:
         stack.end()
@@ -86,4 +86,4 @@ def test_the_page_works_below_a_path_prefix(visits: Visits, url: str) -> None:
         assert all("/a/draw/" in each for each in visit.requests if not each.startswith("blob:")
                    and not each.startswith("data:"))  # fmt: skip
         visit.context.close()
-        assert httpx.get(address.replace("/a/draw", "/")).status_code == 404
+        assert httpx.get(address.replace("/a/draw", "/"), timeout=60).status_code == 404

@@ -83,11 +83,12 @@ def commented(text: str, encoding: str = "utf-16-be") -> Image.Exif:
 
 def test_pictures_outlive_a_reload_and_the_server(visit: Visit, url: str) -> None:
     page = visit.go()
-    finished(submit(page, "panda"))
-    with httpx.Client(base_url=url) as http:
-        (job,) = (
-            j for j in http.get("/v1/jobs").json()["jobs"] if j["request"]["prompt"] == "panda"
-        )
+    card = submit(page, "panda")
+    finished(card)
+    kept = page.evaluate("async () => (await import('./page/jobs/store.js')).load()")
+    assert [entry["id"] for entry in kept] == [card.get_attribute("data-id")]
+    with httpx.Client(base_url=url, timeout=60) as http:
+        job = http.get(f"/v1/jobs/{kept[0]['id']}").json()
         assert http.delete(f"/v1/jobs/{job['id']}").status_code == 204
     page.reload()
     page.get_by_role("link", name="Gallery").click()
@@ -127,7 +128,7 @@ def test_code_to_copy_runs(visits: Visits, url: str, tmp_path: Path) -> None:
     expect(page.get_by_text("Copied.")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
     outcome = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True
+        ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True
     )
     job = json.loads(outcome.stdout)
     assert job["request"]["prompt"] == 'it\'s a "tiger"'
@@ -147,7 +148,7 @@ def test_deleting_is_asked_about_and_deletes_in_both_places(visit: Visit, url: s
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete here and on the server").click()
     expect(page.get_by_text("Nothing has been drawn")).to_be_visible()
-    assert httpx.get(f"{url}/v1/jobs/{job_id}").status_code == 404
+    assert httpx.get(f"{url}/v1/jobs/{job_id}", timeout=60).status_code == 404
     page.reload()
     expect(page.get_by_text("Nothing has been drawn")).to_be_visible()
 
@@ -171,7 +172,7 @@ def test_our_own_files_restore_what_made_them(visit: Visit, url: str) -> None:
             "sampler": "euler_ancestral", "eta": 0.5, "schedule": "sgm_uniform", "width": 80,
             "guidance_scale": 1.5, "output_format": format_,
         }  # fmt: skip
-        with httpx.Client(base_url=url, timeout=60) as http:
+        with httpx.Client(base_url=url, timeout=120) as http:
             job = http.post("/v1/jobs", json=request, headers={"prefer": "wait=60"}).json()
             data = http.get(f"/v1/jobs/{job['id']}/images/0").content
         page.get_by_label("Restore settings").set_input_files(sent(data, f"a.{format_}"))

@@ -36,7 +36,7 @@ def draw(page: Page, cells: int) -> None:
 
 def requests(url: str, count: int) -> list[dict[str, Any]]:
     """Return the requests of the newest jobs, in their order."""
-    listed = httpx.get(f"{url}/v1/jobs", params={"limit": count}).json()["jobs"]
+    listed = httpx.get(f"{url}/v1/jobs", params={"limit": count}, timeout=60).json()["jobs"]
     return [job["request"] for job in reversed(listed)]
 
 

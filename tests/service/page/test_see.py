@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Request, Response, Route, expect
 
 from diffusion.schedules.vp import VPSchedule
+from tests.processes import wait
 from tests.service.page.browser import Visit
 from tests.service.page.conftest import EMOJI, Visits
 
@@ -30,7 +31,8 @@ def draw(page: Page, prompt: str) -> None:
     """Ask for the pictures of a question."""
     page.get_by_label("Prompt", exact=True).fill(prompt)
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Stop").wait_for()
+    status = page.locator(".see-form [role=status]")
+    expect(status).to_have_text(re.compile(r"^(Drawing…|Drawn\.)$"))
 
 
 def drawn(page: Page) -> None:
@@ -132,7 +134,7 @@ def test_noise_comes_with_the_timestep_by_keyboard(visit: Visit) -> None:
     expect(page.get_by_text("x = 1.000 · x₀ + 0.000 · ε")).to_be_visible()
     expect(timestep).to_have_attribute("aria-valuetext", "0: ᾱ = 1.0000, signal to noise ∞ dB")
     expect(page.locator(".see-forward canvas")).to_be_visible()
-    assert middle(page) == [0x20, 0x40, 0xC0]
+    wait("the file's picture", lambda: middle(page) == [0x20, 0x40, 0xC0])
     page.keyboard.press("End")
     expect(timestep).to_have_attribute(
         "aria-valuetext", "1000: ᾱ = 0.0047, signal to noise −23.3 dB"
@@ -158,7 +160,7 @@ def test_noise_is_put_on_a_picture_that_is_drawn(visit: Visit) -> None:
     before = middle(page)
     draw(page, "a tiger")
     drawn(page)
-    assert middle(page) != before
+    wait("the picture", lambda: middle(page) != before)
 
 
 def test_each_step_shows_what_the_network_sees_and_says(visit: Visit) -> None:
@@ -218,19 +220,47 @@ def test_a_long_drawing_is_finished_early_or_stopped(visit: Visit) -> None:
     expect(page.get_by_text("Stopped.", exact=True)).to_be_visible()
 
 
+def is_longest(request: Request) -> bool:
+    """Return whether a request submits the job of a thousand steps."""
+    sent = request.post_data_json if request.url.endswith("/v1/jobs") else None
+    return sent is not None and sent["num_inference_steps"] == 1000
+
+
+def cancels_longest(response: Response) -> bool:
+    """Return whether it is the answer to a cancellation of that job."""
+    asked = response.url.endswith("/cancel")
+    return asked and response.json()["request"]["num_inference_steps"] == 1000
+
+
 def test_leaving_a_question_cancels_its_jobs(visit: Visit) -> None:
     page = ask(visit, "thousand")
-    with page.expect_response(lambda response: response.url.endswith("/v1/jobs")) as submitted:
+    with page.expect_response(lambda response: is_longest(response.request)) as submitted:
         draw(page, "panda")
     job = submitted.value.json()["id"]
+    page.get_by_text(re.compile("step [0-9]+ of 1000")).wait_for()
     page.get_by_role("link", name="All questions").click()
     page.get_by_role("heading", name="See the diffusion").wait_for()
     status = "async (id) => (await (await fetch(`v1/jobs/${id}`)).json()).status"
-    for _ in range(100):
-        if page.evaluate(status, job) != "running":
-            break
-        page.wait_for_timeout(100)
+    wait("the job's end", lambda: page.evaluate(status, job) not in ("queued", "running"))
     assert page.evaluate(status, job) == "canceled"
+
+
+def test_leaving_a_question_cancels_what_is_on_its_way(visit: Visit) -> None:
+    page = ask(visit, "thousand")
+    held: list[Route] = []
+    page.route(
+        "**/v1/jobs",
+        lambda route: held.append(route) if is_longest(route.request) else route.continue_(),
+    )
+    draw(page, "panda")
+    while not held:
+        page.wait_for_timeout(50)
+    page.get_by_role("link", name="All questions").click()
+    page.get_by_role("heading", name="See the diffusion").wait_for()
+    with page.expect_response(cancels_longest) as canceled:
+        for route in held:
+            route.continue_()
+    assert canceled.value.json()["status"] == "canceled"
 
 
 def test_a_service_without_a_model_is_said(visit: Visit) -> None:

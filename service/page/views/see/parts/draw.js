@@ -31,14 +31,12 @@ export function draw(requests, onChange) {
       const index = waiting.shift();
       const entry = await submit(requests[index], { signal, origin: "see", fleeting: true });
       places.set(entry.id, index);
-      if (signal.aborted) drop(entry.id);
-      else look(entry);
+      look(entry);
     }
   }
-  const drop = (id) => cancel(id).catch(() => {}); // it has ended meanwhile
   function stop() {
     stopping.abort();
-    [...places.keys()].forEach(drop);
+    for (const id of places.keys()) cancel(id).catch(() => {}); // it has ended meanwhile
     settle.resolve();
   }
   for (let n = 0; n < AT_ONCE; n++) {

@@ -30,6 +30,7 @@ const KINDS = { sees: "sample", says: "estimate" };
 const LOOKS = 8; // and one at the end
 const BETWEEN = 5; // steps from one look to the next
 const LONGER = 20;
+const TRIES = 5;
 const steps = (between) => (LOOKS + 2) * between;
 
 /** Return {at, step, request} for each picture: a job's first preview comes at the step that it asks
@@ -105,8 +106,9 @@ export function show(root, model) {
     },
     async onDone() {
       for (const job of jobs(own.prompt, own.seed, LONGER)) {
-        if (own.pictures[job.at] || gone) continue;
-        await draw([job.request], (_, entry) => take(job, entry)).done;
+        for (let n = 0; n < TRIES && !own.pictures[job.at] && !gone; n++) {
+          await draw([job.request], (_, entry) => take(job, entry)).done;
+        }
       }
       paint(control.value);
       if (!matchMedia("(prefers-reduced-motion: reduce)").matches) control.play();
