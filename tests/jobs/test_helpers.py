@@ -1,15 +1,12 @@
 """Images that a job's worker offers: who has them, and what becomes of them whoever goes."""
 
-import asyncio
-
 import pytest
 
 from jobs.errors import StaleFence
 from jobs.redis.store import RedisStore
 from jobs.schema import JobError, JobStatus
-from jobs.settings import JobsSettings
 from jobs.store import Claim, Retaken
-from tests.jobs.conftest import OpenStore
+from tests.jobs.conftest import OpenStore, RunOut
 from tests.jobs.examples import checkpoint, claim, picture, submit, worker
 
 IMAGES = 6
@@ -86,16 +83,13 @@ async def test_what_a_helper_gives_back_goes_on_from_its_state(store: RedisStore
     assert [(each.image, each.row) for each in await store.checkpoints("a")] == [(5, 3)]
 
 
-async def test_what_a_dead_helper_had_comes_back(
-    open_store: OpenStore, jobs_settings: JobsSettings
-) -> None:
-    store = open_store(lease_s=0.3)
+async def test_what_a_dead_helper_had_comes_back(open_store: OpenStore, run_out: RunOut) -> None:
+    store = open_store(lease_s=600.0)
     held = await offered(store, [4, 5])
     helping = await helper(store)
-    for _ in range(12):
-        await asyncio.sleep(0.05)  # a longer silence counts as an outage
-        assert (await store.renew([held.lease])).lost == frozenset()
-        await store.sweep()
+    run_out("helpers")
+    assert (await store.sweep()).requeued == ()
+    assert (await store.renew([held.lease])).lost == frozenset()
     assert (await store.renew([helping.lease])).lost == {"a"}
     assert await store.retake(held.lease) == Retaken(frozenset(), frozenset())
     assert (await store.get("a")).deaths == 0

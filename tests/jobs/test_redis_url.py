@@ -1,6 +1,7 @@
 """Every form of Redis' URL means the same to the store and to the queue, or stops the start."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 from redis.connection import parse_url
+from redis.exceptions import RedisError
 
 from jobs.errors import StartError
 from jobs.queue import Doorbell, queue_name
@@ -107,7 +109,13 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command = [*redis_command(folder, 0), "--unixsocket", str(path), "--requirepass", "p@ss;/"]
     with process(command, folder / "log"):
         with Redis(unix_socket_path=str(path), password="p@ss;/") as client:
-            wait("Redis", lambda: path.exists() and client.ping())
+
+            def answers() -> bool:
+                with suppress(RedisError):  # the socket is there before anybody listens
+                    return bool(client.ping())
+                return False
+
+            wait("Redis", answers)
         yield path
 
 

@@ -21,6 +21,19 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
+def jobs_settings(jobs_settings: JobsSettings) -> JobsSettings:
+    """Give each test its own keys, and leases that last: a test that plays a worker renews none."""
+    return jobs_settings.model_copy(update={"lease_s": 120.0})
+
+
+@pytest.fixture(autouse=True)
+def announcements_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time: what a test announces, it announces once."""
+    for name in ("WORKER", "WATCHED", "BATCH"):
+        monkeypatch.setattr(f"jobs.redis.fleet.{name}_TTL_S", 600)
+
+
+@pytest.fixture
 def settings(jobs_settings: JobsSettings) -> ServiceSettings:
     """Return a door's settings; tests that need others make a copy."""
     return ServiceSettings(**jobs_settings.model_dump(), disconnect_grace_s=0.05, max_stream_s=0.2)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from service.application import create_app
 from service.http.connection import ConnectionLimits
-from service.processes.ports import free_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import DoorServer, server
+
+PATIENCE_S = 60
+"""For a door to start, and for its requests in flight to end when it stops, on a busy machine."""
 
 
 def ipv6_hosts() -> tuple[str, ...]:
@@ -32,21 +34,25 @@ def served(
 
     With a ``certificate`` (PEM, with its key) it speaks TLS, as a proxy before it would.
     """
-    port = port or free_port()
+    listening = socket.create_server(("127.0.0.1", port or 0))  # from now on nobody else's
+    port = listening.getsockname()[1]
     made = server(create_app(settings), "127.0.0.1", port, limits)
     made.config.ssl_certfile = certificate
+    made.config.timeout_graceful_shutdown = PATIENCE_S
     scheme = "http" if certificate is None else "https"
-    with running_door(made) as running:
+    with running_door(made, [listening]) as running:
         yield f"{scheme}://127.0.0.1:{port}", running
 
 
 @contextlib.contextmanager
-def running_door(running: DoorServer) -> Iterator[DoorServer]:
-    """Run a server in a thread for the length of the block."""
-    thread = threading.Thread(target=running.run, name="door")
+def running_door(
+    running: DoorServer, listening: list[socket.socket] | None = None
+) -> Iterator[DoorServer]:
+    """Run a server in a thread for the length of the block, on these sockets or its own."""
+    thread = threading.Thread(target=running.run, args=(listening,), name="door")
     thread.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while not running.started:
             assert thread.is_alive()
             assert time.monotonic() < deadline
@@ -54,5 +60,5 @@ def running_door(running: DoorServer) -> Iterator[DoorServer]:
         yield running
     finally:
         running.handle_exit(0, None)
-        thread.join(20)
+        thread.join(2 * PATIENCE_S)
         assert not thread.is_alive()

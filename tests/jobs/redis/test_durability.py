@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from httpx import Response
 
 from jobs.errors import JobNotFound, NotDurable
 from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
-from jobs.store import Idempotency
+from jobs.store import Created, Idempotency
 from service.processes.ports import free_port
 from service.processes.redis_server import wheel_binary
 from tests.conftest import Opened
@@ -38,11 +39,24 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         server.kill()
 
 
+async def acknowledged(store: RedisStore, job_id: str) -> Created:
+    """Store a job with the key, however slow the disk is."""
+
+    async def created() -> Created | None:
+        try:
+            return await store.create(
+                job_id, spec(), work(spec()), idempotency=KEY, durable="strict"
+            )
+        except NotDurable:
+            return None
+
+    return await until(f"the disk to have {job_id}", created)
+
+
 async def test_job_is_acknowledged_once_on_disk(serve: Serve, opened: Opened[RedisStore]) -> None:
     store = opened(RedisStore(JobsSettings(redis_url=serve().url, durable="strict")))
     for job_id in ("a", "again"):
-        created = await store.create(job_id, spec(), work(spec()), idempotency=KEY)
-        assert created.record.id == "a"
+        assert (await acknowledged(store, job_id)).record.id == "a"
     relaxed = await store.create("b", spec(), work(spec()), durable="relaxed")
     assert relaxed.record.id == "b"
 
@@ -59,11 +73,11 @@ async def test_wait_that_runs_out_keeps_the_job(serve: Serve, opened: Opened[Red
         await hasty.delete("a")
         return None
 
-    error = await until("a wait that runs out", refused, 20)
+    error = await until("a wait that runs out", refused)
     assert error.kept
     assert "job a is kept" in str(error)
     patient = opened(RedisStore(settings.model_copy(update={"durable_timeout_s": 9.0})))
-    again = await patient.create("b", spec(), 10, idempotency=KEY, durable="strict")
+    again = await acknowledged(patient, "b")
     assert (again.record.id, again.replayed) == ("a", True)
 
 
@@ -92,8 +106,12 @@ async def test_door_says_that_the_job_is_kept(serve: Serve) -> None:
     settings = JobsSettings(redis_url=serve().url, durable_timeout_s=0.001)
     async with open_door(settings) as (app, http):
         await app.state.door.store.announce_model(MODEL)
-        answers = [await http.post("/v1/jobs", json=STRICT) for _ in range(5)]
-        refused = next(answer for answer in answers if answer.status_code == 503)
+
+        async def unconfirmed() -> Response | None:
+            answer = await http.post("/v1/jobs", json=STRICT)
+            return answer if answer.status_code == 503 else None
+
+        refused = await until("a wait that runs out", unconfirmed)
         assert refused.json()["code"] == "not_durable"
         kept = await http.get(refused.headers["location"])
         assert (kept.status_code, kept.json()["status"]) == (200, "queued")

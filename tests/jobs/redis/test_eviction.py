@@ -76,6 +76,7 @@ async def test_no_job_is_accepted_close_to_maxmemory(
     own.config_set("maxmemory", 100 * MIB)
     store = opened(RedisStore(JobsSettings(redis_url=own_url)))
     assert (await store.totals()).memory_limit_bytes == 90 * MIB
+    own.set("ballast", bytes(8 * MIB))  # what clients come and go with is little beside it
     own.config_set("maxmemory", int(own.info("memory")["used_memory"] * 1.05))
     store = opened(RedisStore(JobsSettings(redis_url=own_url)))
     with pytest.raises(StoreFull):
@@ -230,7 +231,7 @@ async def test_a_backlog_of_any_size_is_mended_a_part_at_a_time(
     ghosts = {f"ghost{number}": 3e12 + number for number in range(5000)}
     redis.zadd(f"{prefix}:pending:toy", ghosts)
     assert 500 <= await mended(crowd, 1) < 5000
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await mended(crowd, 1):
             pass
     assert (await crowd.backlog("toy")).pending_jobs == 26

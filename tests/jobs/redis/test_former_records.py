@@ -13,7 +13,7 @@ from jobs.redis.store import RedisStore
 from jobs.schema import SCHEMA_VERSION, JobSpec, JobStatus
 from jobs.store import Idempotency
 from jobs.webhook import Webhook
-from tests.jobs.conftest import OpenStore
+from tests.jobs.conftest import OpenStore, RunOut
 from tests.jobs.examples import MODEL, checkpoint, claim, picture, spec, submit, work
 from tests.jobs.redis.former_records import FOLDER, load
 
@@ -27,7 +27,7 @@ async def former(
 ) -> RedisStore:
     """Open a store that holds what a former version left."""
     load(redis, prefix, request.param)
-    kept = {"lease_s": 0.2, "result_ttl_s": 1e9, "record_ttl_s": 1e9}  # it is years old by now
+    kept = {"result_ttl_s": 1e9, "record_ttl_s": 1e9}  # it is years old by now
     return open_store(**kept)
 
 
@@ -59,15 +59,18 @@ async def test_every_state_is_read(former: RedisStore) -> None:
     assert await former.outbox.settle(delivery, "delivered")
 
 
-async def test_every_job_that_waits_is_claimed_and_finished(former: RedisStore) -> None:
+async def test_every_job_that_waits_is_claimed_and_finished(
+    former: RedisStore, run_out: RunOut
+) -> None:
     backlog = await former.backlog("toy")
     assert (backlog.pending_jobs, backlog.running_jobs) == (4, 1)
     assert (backlog.pending_units, backlog.running_units) == (33, 7)
     resumed, order = {}, []
     while (await former.totals()).ended["succeeded"] < 6:
-        await former.sweep()  # the job that ran has lost its worker
         held = await former.claim("toy", "w2", idle=True)
         if held is None:
+            run_out()  # the job that ran has lost its worker
+            await former.sweep()
             continue
         order.append(held.record.id)
         resumed[held.record.id] = held.checkpoints
@@ -106,8 +109,10 @@ def test_a_new_field_of_a_spec_takes_a_new_schema_version() -> None:
     assert set(waiting) == set(JobSpec.model_fields)
 
 
-async def test_a_newer_job_is_left_alone(redis: Any, prefix: str, open_store: OpenStore) -> None:
-    store = open_store(lease_s=0.1, record_ttl_s=0.01, park_after_s=0.0)
+async def test_a_newer_job_is_left_alone(
+    redis: Any, prefix: str, open_store: OpenStore, run_out: RunOut
+) -> None:
+    store = open_store(record_ttl_s=0.01, park_after_s=0.0)
     for name in ("runs", "waits", "ended", "ours"):
         await submit(store, name, webhook=Webhook(url="https://shop.example/hook"))
     assert (await claim(store, "newer-worker")).record.id == "runs"
@@ -117,8 +122,9 @@ async def test_a_newer_job_is_left_alone(redis: Any, prefix: str, open_store: Op
     for name in newer:
         redis.hset(f"{prefix}:job:{name}", "schema_version", SCHEMA_VERSION + 1)
     before = {name: redis.hgetall(f"{prefix}:job:{name}") for name in newer}
-    await asyncio.sleep(0.15)  # a lease, a deadline and a record's time run out
+    await asyncio.sleep(0.15)  # a deadline and a record's time run out
     for _ in range(3):
+        run_out()
         swept = await store.sweep()
         assert (swept.requeued, swept.expired, swept.failed) == ((), (), ())
     held = await claim(store, "our-worker")

@@ -26,7 +26,7 @@ def door(settings: ServiceSettings) -> Iterator[tuple[str, DoorServer]]:
 @pytest.fixture
 async def http(door: tuple[str, DoorServer], store: RedisStore) -> AsyncIterator[AsyncClient]:
     await store.announce_model(MODEL)
-    async with AsyncClient(base_url=door[0], timeout=20, trust_env=False) as client:
+    async with AsyncClient(base_url=door[0], timeout=60, trust_env=False) as client:
         yield client
 
 
@@ -54,13 +54,13 @@ async def opened(http: AsyncClient, job_id: str) -> asyncio.Task[list[Frame]]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def is_canceled(store: RedisStore, job_id: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await status(store, job_id) != "canceled":
             await asyncio.sleep(0.02)
 
@@ -130,7 +130,7 @@ async def test_malformed_event_id_is_400(http: AsyncClient, after: str) -> None:
 
 async def test_silent_stream_carries_comments(http: AsyncClient) -> None:
     job_id = await submit(http)
-    async with http.stream("GET", f"/v1/jobs/{job_id}/events") as answer, asyncio.timeout(30):
+    async with http.stream("GET", f"/v1/jobs/{job_id}/events") as answer, asyncio.timeout(60):
         comments = 0
         async for frame in frames(answer):
             comments += not frame.kind
@@ -142,7 +142,7 @@ async def test_stream_of_a_deleted_job_ends(http: AsyncClient, store: RedisStore
     job_id = await submit(http)
     following = await opened(http, job_id)
     await store.delete(job_id)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await following
 
 
@@ -179,7 +179,7 @@ async def test_waiting_client_that_leaves_cancels(
         waiting = asyncio.create_task(
             impatient.post("/v1/jobs", json=body, headers={"prefer": "wait=50"})
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (found := (await http.get("/v1/jobs")).json()["jobs"]):
                 await asyncio.sleep(0.02)
         waiting.cancel()
@@ -194,13 +194,13 @@ async def test_stopping_door_ends_streams_and_waits_and_cancels_nothing(
     job_id = await submit(http, on_disconnect="cancel")
     following = await opened(http, job_id)
     waiting = asyncio.create_task(
-        http.post("/v1/jobs", json={"prompt": "a pear"}, headers={"prefer": "wait=30"})
+        http.post("/v1/jobs", json={"prompt": "a pear"}, headers={"prefer": "wait=60"})
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await store.backlog("toy")).pending_jobs < 2:
             await asyncio.sleep(0.02)
     door[1].handle_exit(0, None)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         seen = await following
         answer = await waiting
     assert seen[0].kind == "status"

@@ -142,7 +142,7 @@ async def test_refusals_are_counted_and_waits_not_timed(app: FastAPI, http: Asyn
     await http.post("/v1/jobs", json={"prompt": "a", "unheard": "of"})
     await http.get("/v1/jobs/x")
     body = {"prompt": "a", "deadline_s": 0.05}
-    expired = await http.post("/v1/jobs", json=body, headers={"prefer": "wait=10"})
+    expired = await http.post("/v1/jobs", json=body, headers={"prefer": "wait=60"})
     assert (expired.status_code, expired.json()["status"]) == (200, "expired")
     assert value("sfumato_http_problems_total", {"code": "invalid_request"}) == 1
     assert value("sfumato_http_problems_total", {"code": "not_found"}) == 1
@@ -178,7 +178,7 @@ async def test_counters_are_served_on_a_port_of_their_own(jobs_settings: JobsSet
     port = free_port()
     async with open_door(jobs_settings, door_metrics_port=port) as (_, http):
         await http.get("/healthz")
-        async with AsyncClient(trust_env=False) as outside:
+        async with AsyncClient(trust_env=False, timeout=60) as outside:
             figures = (await outside.get(f"http://127.0.0.1:{port}/metrics")).text
     assert 'sfumato_http_requests_total{method="GET",route="/healthz",status="200"} 1.0' in figures
     with pytest.raises(httpx.ConnectError):
@@ -201,7 +201,7 @@ async def test_a_redis_that_begins_to_evict_makes_the_door_unready(
     await submit(http)
     redis.config_set("maxmemory-policy", "volatile-lru")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (ready := await http.get("/readyz")).status_code == 200:
                 await asyncio.sleep(0.05)
         assert (ready.status_code, ready.json()["code"]) == (503, "store_evicts")
@@ -213,7 +213,7 @@ async def test_a_redis_that_begins_to_evict_makes_the_door_unready(
         assert len((await http.get("/v1/jobs")).json()["jobs"]) == 1
     finally:
         redis.config_set("maxmemory-policy", "noeviction")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await http.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.05)
     await submit(http)

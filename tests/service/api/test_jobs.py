@@ -62,10 +62,10 @@ async def test_prefer_wait_answers_200_at_the_end(http: AsyncClient, store: Redi
         await draw(store)
 
     playing = asyncio.create_task(worker())
-    answer = await http.post("/v1/jobs", json=APPLE, headers={"prefer": "wait=10"})
+    answer = await http.post("/v1/jobs", json=APPLE, headers={"prefer": "wait=60"})
     await playing
     assert answer.status_code == 200
-    assert answer.headers["preference-applied"] == "wait=10"
+    assert answer.headers["preference-applied"] == "wait=60"
     assert answer.json()["status"] == "succeeded"
 
 

@@ -25,13 +25,13 @@ MANY = 60
 @asynccontextmanager
 async def opened(settings: ServiceSettings) -> AsyncIterator[AsyncClient]:
     with served(settings) as (url, _):
-        async with AsyncClient(base_url=url, timeout=20) as http:
+        async with AsyncClient(base_url=url, timeout=60) as http:
             yield http
 
 
 @asynccontextmanager
 async def stream(
-    http: AsyncClient, timeout_s: float = 30, **options: Any
+    http: AsyncClient, timeout_s: float = 90, **options: Any
 ) -> AsyncIterator[AsyncIterator[Frame]]:
     async with (
         http.stream("GET", "/v1/events", **options) as answer,
@@ -72,12 +72,11 @@ async def test_many_jobs_are_followed_to_their_ends_over_one_stream(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(120)
 async def test_five_hundred_jobs_are_followed_over_one_stream(
     settings: ServiceSettings, announced: None, store: RedisStore
 ) -> None:
     """All of the caller's: those that wait when it begins, one of them behind many that ended."""
-    settings = settings.model_copy(update={"max_stream_s": 90.0})
+    settings = settings.model_copy(update={"max_stream_s": 240.0})
     ended: set[str] = set()
     async with opened(settings) as http:
         jobs = [await submit(http) for _ in range(150)]
@@ -85,7 +84,7 @@ async def test_five_hundred_jobs_are_followed_over_one_stream(
             await draw(store)
         jobs += [await submit(http) for _ in range(499)]
         there = {job for job in jobs if not (await store.get(job)).status.ended}
-        async with stream(http, timeout_s=80) as read:
+        async with stream(http, timeout_s=240) as read:
             followed: set[str] = set()
             drawing = None
             async for event in read:
@@ -110,7 +109,7 @@ async def draw_all(store: RedisStore) -> None:
 async def test_without_ids_the_jobs_to_come_are_followed(
     settings: ServiceSettings, announced: None, store: RedisStore
 ) -> None:
-    async with opened(settings.model_copy(update={"max_stream_s": 60.0})) as http:
+    async with opened(settings.model_copy(update={"max_stream_s": 300.0})) as http:
         await submit(http)
         await draw(store)  # ended before
         async with stream(http) as read:
@@ -159,7 +158,7 @@ async def test_it_goes_on_where_it_was(
 async def test_all_of_the_caller_s_go_on_where_they_were(
     settings: ServiceSettings, announced: None, store: RedisStore
 ) -> None:
-    async with opened(settings.model_copy(update={"max_stream_s": 60.0})) as http:
+    async with opened(settings.model_copy(update={"max_stream_s": 300.0})) as http:
         job = await submit(http)
         held = await claim(store)
         async with stream(http) as read:

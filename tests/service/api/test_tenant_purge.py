@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
 from redis import Redis
 
 from jobs.redis.store import RedisStore
@@ -62,7 +61,6 @@ async def furnish(
     return jobs
 
 
-@pytest.mark.timeout(60)
 async def test_nothing_of_a_purged_tenant_is_left(
     jobs_settings: JobsSettings, store: RedisStore, command: Command, opened: Opened[Any]
 ) -> None:

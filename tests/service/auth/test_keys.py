@@ -181,7 +181,7 @@ async def test_a_revoked_key_opens_nothing_within_seconds(keyed: Keyed) -> None:
     async with keyed.client(text) as http:
         assert (await http.get("/v1/jobs")).status_code == 200
         await keyed.keys.revoke(made.id)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await http.get("/v1/jobs")).status_code != 401:
                 await asyncio.sleep(0.05)
     with pytest.raises(UnknownKey):
@@ -194,10 +194,11 @@ async def test_last_use_is_noted(
     made, text = await keys.create("a", frozenset({Scope.JOBS}))
     assert made.last_used_at is None
     ring = opened(Keyring(KeyStore(jobs_settings)))
+    began = time.time()
     assert await ring.find(text) is not None
     (kept,) = await keys.all("a")
     assert kept.last_used_at is not None
-    assert abs(time.time() - kept.last_used_at) < 10
+    assert began - 1 <= kept.last_used_at <= time.time() + 1
     assert await keys.all("b") == ()
 
 

@@ -41,7 +41,7 @@ async def test_a_bucket_gives_its_number_at_once(limiter: RateLimiter) -> None:
 async def test_a_bucket_refills_evenly(limiter: RateLimiter) -> None:
     bucket = Bucket("key", "a", 10, 1.0)
     began, taken = monotonic(), 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while taken < 13:
             taken += (await limiter.take([bucket]))[0]
             assert taken <= 10 + (monotonic() - began) / 0.1 + 0.1
@@ -50,12 +50,12 @@ async def test_a_bucket_refills_evenly(limiter: RateLimiter) -> None:
 async def test_a_clock_that_is_set_back_keeps_nobody_out(
     limiter: RateLimiter, redis: Any, jobs_settings: JobsSettings
 ) -> None:
-    bucket = Bucket("key", "a", 1, 1.0)
+    bucket = Bucket("key", "a", 1, 600.0)
     assert (await limiter.take([bucket]))[0]
     (name,) = redis.keys(f"*{jobs_settings.key_prefix}*:rate:*")
     redis.set(name, time() + 3600)  # what an hour back makes of it
     _, (level,) = await limiter.take([bucket])
-    assert level.wait_s <= 1.0
+    assert level.wait_s <= 600.0
 
 
 async def test_a_request_is_taken_from_all_buckets_or_from_none(limiter: RateLimiter) -> None:
@@ -103,14 +103,14 @@ async def test_links_are_counted_by_job_and_strangers_by_address(
     jobs_settings: JobsSettings, announced: None
 ) -> None:
     async with (
-        keyed_door(jobs_settings, rate_limit=2) as door,
+        keyed_door(jobs_settings, rate_limit=2, rate_window_s=600) as door,
         await door.caller("a") as owner,
         door.client(None) as anyone,
     ):
         link = (await owner.post("/v1/jobs", json={"prompt": "a"})).json()["events_url"]
         await owner.delete(link.rpartition("/events")[0])
         assert await statuses(anyone, link) == [404, 404, 429]
-    async with open_door(jobs_settings, rate_limit=2) as (app, _):
+    async with open_door(jobs_settings, rate_limit=2, rate_window_s=600) as (app, _):
         for address in ("192.0.2.1", "192.0.2.2"):
             async with client(app, address=address) as http:
                 assert await statuses(http, "/v1/models") == [200, 200, 429]
@@ -119,7 +119,7 @@ async def test_links_are_counted_by_job_and_strangers_by_address(
 
 async def test_calls_without_a_key_are_counted_by_address(jobs_settings: JobsSettings) -> None:
     async with (
-        keyed_door(jobs_settings, rate_limit=2) as door,
+        keyed_door(jobs_settings, rate_limit=2, rate_window_s=600) as door,
         await door.caller("a") as good,
         door.client(api_key.text_of(api_key.new_id(), api_key.new_secret())) as unknown,
         door.client(None) as keyless,
@@ -157,7 +157,7 @@ async def test_a_reader_of_figures_is_never_counted(
 async def test_figures_are_not_counted_where_no_keys_are_asked_for(
     jobs_settings: JobsSettings, announced: None
 ) -> None:
-    async with open_door(jobs_settings, rate_limit=2) as (_, http):
+    async with open_door(jobs_settings, rate_limit=2, rate_window_s=600) as (_, http):
         for _ in range(2):  # before and after the address has used up what it has
             for path in FIGURES:
                 assert await statuses(http, path) == [200, 200, 200]

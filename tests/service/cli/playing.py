@@ -14,7 +14,7 @@ from service.cli.main import app
 from tests.service.dialects.playing import png
 from tests.service.worker import advance, finish
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 Act = Callable[[Claim], Awaitable[object]]
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from itertools import pairwise
 from statistics import fmean
+from time import monotonic
 
 import pytest
 
@@ -62,9 +63,11 @@ async def test_a_service_is_measured(
     with served(settings) as (url, _):
         async with worker(store, drawing(store)):
             words = ("bench", url, "--rate", "50", "--jobs", "6", "--steps", "4")
+            began = monotonic()
             found = json.loads((await command(*words, "--json")).stdout)
+            took_s = monotonic() - began
             assert (found["due"], found["succeeded"]) == (6, 6)
-            assert 0 < found["first_preview_s"]["p50"] <= found["latency_s"]["p50"] < 10
+            assert 0 < found["first_preview_s"]["p50"] <= found["latency_s"]["p50"] < took_s
         refused = await command(*words, "--guidance", "99", code=4)
     assert refused.stderr == "sfumato: 6 refused: invalid_request\n"
     assert refused.stdout.splitlines()[1:] == [
@@ -75,7 +78,11 @@ async def test_a_service_is_measured(
     ]
 
 
-def test_a_ctrl_c_cancels_the_jobs_in_flight(settings: ServiceSettings, announced: None) -> None:
+def test_a_ctrl_c_cancels_the_jobs_in_flight(
+    settings: ServiceSettings, announced: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "LAST_CALLS_S", 60.0)  # on a busy machine
+
     def times() -> Iterator[float]:
         yield from (0.0, 0.0, 0.1)
         while running.in_flight and len(client.jobs().jobs) < 3:

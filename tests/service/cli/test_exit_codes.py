@@ -75,19 +75,19 @@ def test_a_ctrl_c_cancels_what_was_asked_for(
 ) -> None:
     python = [sys.executable, "-W", "ignore", "-m", "service.cli.main"]
     root = str(Path(__file__).parents[3])
-    with served(settings) as (url, _), Sfumato(url) as client:
-        for words in (
-            ["draw", "a"], ["grid", "a", "--x", "steps=4,8"],
+    with served(settings) as (url, server), Sfumato(url) as client:
+        followers = server._app.state.door.followers
+        for jobs, words in (
+            (1, ["draw", "a"]), (2, ["grid", "a", "--x", "steps=4,8"]),
         ):  # fmt: skip
             with subprocess.Popen(
                 [*python, *words, "--url", url, "--out", str(tmp_path)],
                 env=os.environ | {"PYTHONPATH": root}, stderr=subprocess.PIPE, text=True,
             ) as process:  # fmt: skip
                 try:
-                    while not client.jobs(status="queued").jobs:
+                    while len(followers) < jobs:  # by then the ids have reached the command
                         assert process.poll() is None
                         time.sleep(0.02)
-                    time.sleep(1.0)  # until the ids have reached the command
                     process.send_signal(signal.SIGINT)
                     _, said = process.communicate(timeout=60)
                 finally:

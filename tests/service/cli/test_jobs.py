@@ -35,7 +35,7 @@ async def door(
             assert outcome.exit_code == code, outcome.output
             return outcome.output
 
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
             yield http, run
 
 

@@ -44,7 +44,7 @@ async def test_jobs_are_watched_and_ended_in_json(
     settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
 ) -> None:
     with served(settings) as (url, _):
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
             ids = [await submit(http) for _ in range(3)]
         end = ("--json", "--url", url)
         lines = (await command("jobs", "cancel", *ids[:2], *end)).stdout.splitlines()

@@ -89,8 +89,8 @@ def test_without_the_workers_libraries_the_extra_is_named(
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_MODELS", str(tmp_path / "models"))
     words = [sys.executable, "-m", "service.cli.main", "models"]
-    listed = subprocess.run([*words, "installed"], capture_output=True, text=True, timeout=100)
+    listed = subprocess.run([*words, "installed"], capture_output=True, text=True, timeout=140)
     assert listed.stdout.split() == ["model", "size", "kind", "source"]
-    gone = subprocess.run([*words, "show", "gone"], capture_output=True, text=True, timeout=100)
+    gone = subprocess.run([*words, "show", "gone"], capture_output=True, text=True, timeout=140)
     assert gone.returncode == 1
     assert gone.stderr.startswith("sfumato: gone is neither a folder nor an installed model")

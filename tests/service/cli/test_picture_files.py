@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 
 from service.cli.drawing import Drawing, draw
@@ -74,6 +75,7 @@ def test_a_disk_that_is_full_leaves_no_half_file_and_says_where_the_picture_is(
     assert unlinked == [tmp_path / "a.png"]
 
 
+@run_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=400), st.integers(0, 2**63 - 1))
 def test_any_prompt_is_a_possible_name(prompt: str, seed: int) -> None:
     made = slug(prompt, 60)

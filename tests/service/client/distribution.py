@@ -64,7 +64,7 @@ def isolated(made: Path, libraries: Path) -> list[str]:
 def run(command: list[str], folder: Path) -> str:
     """Run a command to its end; return what it printed."""
     outcome = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     assert outcome.returncode == 0, outcome.stderr
     return outcome.stdout

@@ -40,7 +40,7 @@ async def test_images_are_drawn_and_saved(
     sfumato: AsyncSfumato, store: RedisStore, tmp_path: Path
 ) -> None:
     async with drawing(store, lambda held: finish(store, held, png())):
-        result = await sfumato.generate("a red apple", num_images=2, seed=7, timeout_s=20)
+        result = await sfumato.generate("a red apple", num_images=2, seed=7, timeout_s=60)
     assert (result.job.status, result.job.request.num_images) == ("succeeded", 2)
     first, second = result.images
     assert first.save(tmp_path / "apple.png").read_bytes() == png()
@@ -94,7 +94,7 @@ async def test_why_a_job_failed_is_said(sfumato: AsyncSfumato, store: RedisStore
 
     async with drawing(store, work):
         with pytest.raises(JobFailed, match="the network gave NaN") as failed:
-            await sfumato.generate("a red apple", timeout_s=20)
+            await sfumato.generate("a red apple", timeout_s=60)
     assert failed.value.job.error is not None
     assert failed.value.job.error.code == "non_finite"
 

@@ -194,7 +194,9 @@ def test_an_unreachable_door_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_client_follows_a_job_through_an_outage_of_redis(tmp_path: Path) -> None:
     port = free_port()
-    settings = ServiceSettings(redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="outage")
+    settings = ServiceSettings(
+        redis_url=f"redis://127.0.0.1:{port}/0", key_prefix="outage", lease_s=120
+    )
     with contextlib.ExitStack() as stack:
         with redis_server(tmp_path, port):
             client = stack.enter_context(client_of(settings))

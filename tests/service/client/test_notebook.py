@@ -14,7 +14,7 @@ from tests.service.worker import advance, finish
 PROGRAM = """
 from service.client import Sfumato
 sfumato = Sfumato({url!r})
-result = sfumato.generate("a <red> apple", timeout_s=30)
+result = sfumato.generate("a <red> apple", timeout_s=60)
 result
 """
 

@@ -24,7 +24,7 @@ def png() -> bytes:
 
 @asynccontextmanager
 async def drawing(
-    store: RedisStore, act: Act, timeout_s: float = 20
+    store: RedisStore, act: Act, timeout_s: float = 90
 ) -> AsyncIterator[list[JobRecord]]:
     """Play a worker beside the block: claim the next job and act on it."""
     claimed: list[JobRecord] = []

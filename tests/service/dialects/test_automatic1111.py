@@ -123,7 +123,7 @@ def refusal(api: WebUIApi, fields: dict[str, Any]) -> tuple[int, str]:
 
 
 async def test_an_unknown_key_is_refused(webui: Called) -> None:
-    async with httpx.AsyncClient(base_url=webui.url + BASE) as http:
+    async with httpx.AsyncClient(base_url=webui.url + BASE, timeout=60) as http:
         answer = await http.post("/txt2img", json={"prompt": "a", "controlnet_units": []})
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
         assert "controlnet_units: unknown field" in answer.json()["detail"]
@@ -171,7 +171,7 @@ async def test_an_interrupted_job_that_has_not_begun_has_no_image(
     webui: Called, store: RedisStore
 ) -> None:
     asked = asyncio.create_task(webui(lambda api: api.txt2img(prompt="a", width=64, height=64)))
-    async with httpx.AsyncClient(base_url=webui.url) as http:
+    async with httpx.AsyncClient(base_url=webui.url, timeout=60) as http:
         other = (await http.post("/v1/jobs", json={"prompt": "another's"})).json()["id"]
         while (await store.backlog("toy")).pending_jobs < 2:
             await asyncio.sleep(0.01)
@@ -181,7 +181,7 @@ async def test_an_interrupted_job_that_has_not_begun_has_no_image(
 
 
 async def test_another_site_s_page_interrupts_nothing(webui: Called) -> None:
-    async with httpx.AsyncClient(base_url=webui.url + BASE) as http:
+    async with httpx.AsyncClient(base_url=webui.url + BASE, timeout=60) as http:
         for route in ("/interrupt", "/skip"):
             answer = await http.post(route, headers={"origin": "https://shop.example"})
             assert (answer.status_code, answer.json()["error"]) == (403, "forbidden_origin")
@@ -193,7 +193,7 @@ async def test_what_was_not_looked_at_is_not_sent_back(webui: Called, store: Red
         deep = [deep]
     fields = {"prompt": "a", "width": 64, "height": 64, "hr_prompt": deep, "infotext": "\ud800"}
     async with (
-        httpx.AsyncClient(base_url=webui.url + BASE, timeout=20) as http,
+        httpx.AsyncClient(base_url=webui.url + BASE, timeout=60) as http,
         drawing(store, lambda held: finish(store, held, png())),
     ):
         headers = {"content-type": "application/json"}
@@ -241,7 +241,7 @@ BROKEN = (
 async def test_the_text_of_an_image_is_read(webui: Called, output_format: str) -> None:
     values = json.loads(Image.open(BytesIO(encode_with_text())).info["sfumato"])
     data = encode(np.zeros((64, 64, 3), np.uint8), output_format, values)
-    async with httpx.AsyncClient(base_url=webui.url + BASE) as http:
+    async with httpx.AsyncClient(base_url=webui.url + BASE, timeout=60) as http:
         for prefix in ("", "data:image/png;base64,"):
             body = {"image": prefix + base64.b64encode(data).decode()}
             answer = await http.post("/png-info", json=body)

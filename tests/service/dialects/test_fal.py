@@ -60,7 +60,7 @@ def host(
 ) -> Iterator[str]:
     """Return the host and port of a door that fal's client calls."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
-    bounded = settings.model_copy(update={"dialect_wait_s": 20.0})
+    bounded = settings.model_copy(update={"dialect_wait_s": 60.0})
     with served(bounded, certificate=authority / "door.pem") as (url, _):
         name = url.removeprefix("https://")
         with pointed(name):
@@ -71,7 +71,7 @@ def host(
 async def calling() -> AsyncIterator[fal_client.AsyncClient]:
     """Yield fal's client, which leaves no connection open."""
     client = fal_client.AsyncClient(key="none")
-    async with asyncio.timeout(30), contextlib.aclosing(await client._client):
+    async with asyncio.timeout(90), contextlib.aclosing(await client._client):
         yield client
 
 
@@ -83,7 +83,7 @@ async def in_thread(call: Callable[[fal_client.SyncClient], T]) -> T:
         with contextlib.closing(client._client):
             return call(client)
 
-    return await asyncio.wait_for(asyncio.to_thread(work), 30)
+    return await asyncio.wait_for(asyncio.to_thread(work), 90)
 
 
 def messages(status: fal_client.Status) -> list[str]:
@@ -113,7 +113,7 @@ async def test_a_subscriber_follows_a_request_from_the_queue_to_its_image(
                     "enable_safety_checker": False,
                 },
                 with_logs=True, on_queue_update=seen.append, interval=0.01, priority="low",
-                start_timeout=30,
+                start_timeout=120,
             )
         )  # fmt: skip
         while not seen:
@@ -124,7 +124,7 @@ async def test_a_subscriber_follows_a_request_from_the_queue_to_its_image(
     assert (spec.prompt, spec.negative_prompt, spec.seed) == ("a red apple", "blurry", 5)
     assert (spec.num_inference_steps, spec.guidance_scale, spec.sampler) == (7, 2.5, "heun")
     assert (spec.width, spec.height, spec.num_images, spec.priority) == (64, 32, 2, "low")
-    assert spec.deadline_s == 30
+    assert spec.deadline_s == 120
     assert seen[0] == fal_client.Queued(position=0)
     assert ["started, 14 steps", "step 3 of 14"] in [messages(each) for each in seen]
     last = seen[-1]
@@ -136,7 +136,7 @@ async def test_a_subscriber_follows_a_request_from_the_queue_to_its_image(
     assert image["url"].startswith(f"https://{host}/")
     assert (image["width"], image["height"], image["content_type"]) == (64, 64, "image/png")
     trusted = ssl.create_default_context(cafile=authority / "ca.pem")
-    async with httpx.AsyncClient(verify=trusted) as http:
+    async with httpx.AsyncClient(verify=trusted, timeout=60) as http:
         assert (await http.get(image["url"])).content == PNG
 
 
@@ -173,7 +173,7 @@ async def test_a_stream_shows_estimates_and_ends_with_the_image(
 
     async def act(held: Claim) -> None:
         await advance(store, held, 3, preview=True)
-        await asyncio.wait_for(shown.wait(), 20)
+        await asyncio.wait_for(shown.wait(), 60)
         await finish(store, held)
 
     events = []
@@ -297,9 +297,10 @@ async def test_a_client_s_own_retry_leaves_one_job(
 
 
 async def test_a_request_without_an_answer_is_taken_up_by_the_next_equal_one(
-    app: FastAPI, store: RedisStore
+    app: FastAPI, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray Serve cancels what its client has left; a wait that ran out is tried again, too."""
+    monkeypatch.setattr("service.dialects.retries.NOTICE_S", 60.0)  # the machine may be busy
     arguments = {"prompt": "a"}
     async with open_door(app.state.door.settings, dialect_wait_s=0.2) as (_, http):
         asked = asyncio.create_task(http.post(f"{RUN}/{APP}", json=arguments))

@@ -36,7 +36,7 @@ async def called(
     picture = png()
     with served(settings) as (url, _):
         async with drawing(store, lambda held: finish(store, held, picture)) as claimed:
-            client = InferenceClient(model=f"{url}/{path}", timeout=20)
+            client = InferenceClient(model=f"{url}/{path}", timeout=60)
             answer = await asyncio.to_thread(call, client)
     return answer, claimed[0]
 
@@ -73,7 +73,7 @@ async def test_what_is_wrong_reaches_the_user(
     settings: ServiceSettings, announced: None, fields: dict[str, Any], said: str
 ) -> None:
     with served(settings) as (url, _):
-        client = InferenceClient(model=f"{url}/models/toy", timeout=20)
+        client = InferenceClient(model=f"{url}/models/toy", timeout=60)
         with pytest.raises(HfHubHTTPError) as raised:
             await asyncio.to_thread(lambda: client.text_to_image("a", **fields))
     assert raised.value.response is not None
@@ -85,7 +85,7 @@ async def test_an_unknown_model_and_a_format_that_is_not_served_are_refused(
     settings: ServiceSettings, announced: None
 ) -> None:
     with served(settings) as (url, _):
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
             answer = await http.post("/models/owner/name", json={"inputs": "a"})
             assert answer.status_code == 422
             assert answer.json()["error"].startswith("unknown model 'owner/name'")

@@ -80,7 +80,7 @@ async def test_images_come_back_after_progress(
 
     async def act(held: Claim) -> None:
         await advance(store, held, 4)
-        await asyncio.wait_for(stepped.wait(), 20)
+        await asyncio.wait_for(stepped.wait(), 60)
         await finish(store, held)
 
     with served(settings) as (url, _):
@@ -89,10 +89,10 @@ async def test_images_come_back_after_progress(
             call = asyncio.create_task(
                 api.call_tool("draw", arguments | {"seed": 7}, progress_callback=hear)
             )
-            await asyncio.wait_for(queued.wait(), 20)
+            await asyncio.wait_for(queued.wait(), 60)
             async with drawing(store, act) as claimed:
-                answer = await asyncio.wait_for(call, 20)
-        async with httpx2.AsyncClient() as http:
+                answer = await asyncio.wait_for(call, 60)
+        async with httpx2.AsyncClient(timeout=60) as http:
             links = re.findall(r"image \d: seed \d+, (\S+)", text_of(answer))
             assert [(await http.get(link)).content for link in links] == [PNG, PNG]
     assert not answer.is_error
@@ -139,7 +139,7 @@ async def test_a_call_that_is_given_up_cancels_its_job_where_the_protocol_says_s
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
         door = app_of(server).state.door
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while door.followers or (mode == "auto" and not await ended(store, held)):
                 await asyncio.sleep(0.01)
         assert mode == "auto" or not door.tasks, "nothing is about to cancel it"
@@ -168,7 +168,7 @@ async def test_a_door_that_closes_says_that_the_job_goes_on(
                 await asyncio.sleep(0.01)
             held = await claim(store)
             server.handle_exit(0, None)
-            answer = await asyncio.wait_for(call, 20)
+            answer = await asyncio.wait_for(call, 60)
     assert text_of(answer).startswith(f"job {held.record.id} is ")
     assert "Call the tool `job`" in text_of(answer)
     assert (await store.get(held.record.id)).status is JobStatus.RUNNING

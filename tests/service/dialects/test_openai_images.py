@@ -78,7 +78,7 @@ async def test_estimates_come_before_the_image_and_differ(
         for step in range(1, held.record.total_steps):
             await advance(store, held, step, preview=True)
         if partials:
-            await asyncio.wait_for(shown.wait(), 20)
+            await asyncio.wait_for(shown.wait(), 60)
         await finish(store, held)
 
     events: list[Any] = []
@@ -222,7 +222,7 @@ async def test_a_client_s_own_retry_leaves_one_job(app: FastAPI, store: RedisSto
         while len(broken) < 2:
             await asyncio.sleep(0.01)
         await finish(store, await claim(store))
-        first = await asyncio.wait_for(asked, 20)
+        first = await asyncio.wait_for(asked, 60)
         assert broken == ["0", "1"]
         assert first.data is not None
         async with drawing(store, lambda held: finish(store, held)):

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trustme
 from PIL import Image
 
 from jobs.redis.store import RedisStore
 from jobs.store import Claim, FinishedImage
+from service.dialects import openai_images
 from service.settings import ServiceSettings
 from tests.jobs.examples import claim, picture
 from tests.service.dialects.playing import Act, drawing, png
@@ -33,7 +36,7 @@ async def ran(program: str, folder: Path, **variables: str) -> subprocess.Comple
     """Return how a program ended that was run in a folder."""
     return await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", program], env=os.environ | variables,
-        cwd=folder, capture_output=True, text=True, timeout=60,
+        cwd=folder, capture_output=True, text=True, timeout=150,
     )  # fmt: skip
 
 
@@ -51,15 +54,28 @@ async def drawn_twice(
 
 
 async def test_openai_s_example_draws(
-    settings: ServiceSettings, announced: None, store: RedisStore, tmp_path: Path
+    settings: ServiceSettings,
+    announced: None,
+    store: RedisStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (example,) = examples(PAGES / "openai.md")
     assert ADDRESS in example
+    made: list[str] = []
+    frame = openai_images._frame
+
+    def noted(kind: str, data: dict[str, Any]) -> bytes:
+        made.append(kind)
+        return frame(kind, data)
+
+    monkeypatch.setattr(openai_images, "_frame", noted)
 
     async def work(held: Claim) -> None:
         for step in range(1, held.record.total_steps):
             await advance(store, held, step, preview=True)
-        await asyncio.sleep(1)  # until the door has read them: a job that has ended keeps one
+        while held.record.spec.preview.every and len(made) < 3:
+            await asyncio.sleep(0.01)  # until the door has read them: an ended job keeps one
         await finish(store, held)
 
     with served(settings) as (url, _):

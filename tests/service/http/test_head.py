@@ -35,9 +35,8 @@ def test_every_route_of_get_is_tried() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_head_is_get_without_the_body(
-    http: AsyncClient, store: RedisStore, path: str, monkeypatch: pytest.MonkeyPatch
+    http: AsyncClient, store: RedisStore, path: str
 ) -> None:
-    monkeypatch.setattr("jobs.redis.fleet.BATCH_TTL_S", 60)
     job_id = await submit(http, on_disconnect="cancel")
     held = await claim(store)
     await advance(store, held, 3, preview=True)

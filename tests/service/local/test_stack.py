@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -37,6 +38,9 @@ def test_what_is_not_ready_is_said_while_waiting_and_at_the_end(
 ) -> None:
     monkeypatch.setattr(stacks, "START_LIMIT_S", 2.0)
     monkeypatch.setattr(stacks, "TELL_EVERY_S", 0.1)
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr(stacks, "time", clock)
     with pytest.raises(TimeoutError, match=f"the door at {stack.url} is not ready"):
         wait_until_ready(stack, StackOptions(tmp_path), since=0.0)
     assert 2 <= len(said) <= 21

@@ -13,6 +13,7 @@ from service.processes.ports import free_port
 from service.processes.worker_process import own_metrics_port
 from service.settings import ServiceSettings
 from service.uvicorn_door import server
+from tests.processes import wait
 from tests.service.served import ipv6_hosts, running_door
 from workers.ops.probes import Probes
 
@@ -69,12 +70,20 @@ def test_the_door_serves_on_both_families(
     port = free_port()
     app = create_app(ServiceSettings(**jobs_settings.model_dump()))
     with running_door(server(app, host, port)):
-        assert f"ready http://{url_host(host)}:{port}\n" in capsys.readouterr().out
+        said: list[str] = []  # it says so once it has started
+
+        def ready() -> bool:
+            said.append(capsys.readouterr().out)
+            return f"ready http://{url_host(host)}:{port}\n" in "".join(said)
+
+        wait("the line that says so", ready)
         with Sfumato(f"http://{reachable(host)}:{port}") as client:
             assert client.ready()
         if host in ("*", "::"):
             for other in ("127.0.0.1", *map(url_host, ipv6_hosts())):
-                assert httpx.get(f"http://{other}:{port}/healthz", trust_env=False).is_success
+                assert httpx.get(
+                    f"http://{other}:{port}/healthz", trust_env=False, timeout=60
+                ).is_success
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "*", *BOTH])
@@ -85,7 +94,9 @@ def test_a_worker_s_probes_and_metrics_are_on_both_families(host: str) -> None:
     probes = Probes(CollectorRegistry(), list, list, host, port)
     try:
         for path in ("livez", "readyz", "metrics"):
-            answer = httpx.get(f"http://{reachable(host)}:{port}/{path}", trust_env=False)
+            answer = httpx.get(
+                f"http://{reachable(host)}:{port}/{path}", trust_env=False, timeout=60
+            )
             assert answer.status_code == 200
     finally:
         probes.close()

@@ -17,7 +17,7 @@ def failure(tmp_path: Path, program: str) -> ChildFailed:
     child.log.write_text("an older run said this\n")
     supervisor.start(child)
     try:
-        child.process.wait(30)
+        child.process.wait(60)
         with pytest.raises(ChildFailed) as failed:
             supervisor.check_starting()
         return failed.value

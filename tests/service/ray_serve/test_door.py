@@ -20,12 +20,13 @@ from jobs.redis.store import RedisStore
 from jobs.settings import JobsSettings
 from service.processes.ports import free_port
 from tests.jobs.examples import MODEL, claim
+from tests.processes import wait
 from tests.service.api.stream import frames
 from tests.service.worker import PNG, advance, draw, finish
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-START_S = 120
+START_S = 240
 STOP_S = 20
 
 
@@ -47,6 +48,7 @@ def serve_door(settings: JobsSettings, folder: Path) -> Iterator[Running]:
     env = os.environ | {
         "SFUMATO_REDIS_URL": settings.redis_url,
         "SFUMATO_KEY_PREFIX": settings.key_prefix,
+        "SFUMATO_LEASE_S": str(settings.lease_s),
         "SFUMATO_DISCONNECT_GRACE_S": "0.1",
         "SFUMATO_LOG_FORMAT": "json",
     }
@@ -89,7 +91,7 @@ async def test_job_goes_through_the_real_door(
 ) -> None:
     await store.announce_model(MODEL)
     with serve_door(jobs_settings, tmp_path / "a") as door:
-        async with AsyncClient(base_url=door.url, timeout=30, trust_env=False) as http:
+        async with AsyncClient(base_url=door.url, timeout=60, trust_env=False) as http:
             await follows_a_job(http, store)
             await waits_for_a_job(http, store)
             await refuses_what_is_too_large(http)
@@ -121,9 +123,9 @@ async def follows_a_job(http: AsyncClient, store: RedisStore) -> None:
 
 async def waits_for_a_job(http: AsyncClient, store: RedisStore) -> None:
     waiting = asyncio.create_task(
-        http.post("/v1/jobs", json={"prompt": "a pear"}, headers={"prefer": "wait=20"})
+        http.post("/v1/jobs", json={"prompt": "a pear"}, headers={"prefer": "wait=60"})
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (await store.backlog("toy")).pending_jobs:
             await asyncio.sleep(0.02)
     await draw(store)
@@ -144,7 +146,7 @@ async def refuses_what_is_too_large(http: AsyncClient) -> None:
 
 async def refuses_what_is_no_request(door: Running) -> None:
     for sent in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nx-long: " + b"a" * 1_000_000):
-        async with held_open(door, sent) as (reader, _), asyncio.timeout(10):
+        async with held_open(door, sent) as (reader, _), asyncio.timeout(60):
             try:
                 head = await reader.read()
             except ConnectionError:  # closed with data unread
@@ -179,7 +181,7 @@ async def cancels_when_the_client_leaves(http: AsyncClient, store: RedisStore) -
     async with http.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
         async for _ in frames(stream):
             break
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await store.get(job_id)).status != "canceled":
             await asyncio.sleep(0.05)
 
@@ -201,10 +203,10 @@ async def feeds_hundreds_of_streams(http: AsyncClient, store: RedisStore) -> Non
     count = 300
     limits = httpx.Limits(max_connections=count)
     async with AsyncClient(
-        base_url=str(http.base_url), timeout=60, trust_env=False, limits=limits
+        base_url=str(http.base_url), timeout=120, trust_env=False, limits=limits
     ) as many:
         following = [asyncio.create_task(follow(many)) for _ in range(count)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             for _ in range(count):
                 await opened.acquire()
         assert (await http.get(f"/v1/jobs/{job_id}")).status_code == 200
@@ -239,7 +241,7 @@ async def stops_while_clients_wait(http: AsyncClient, store: RedisStore, door: R
                 await asyncio.sleep(0.05)
             await following
     assert door.process.returncode == 0
-    assert mentions(note) == []
+    wait("the end of all of Ray", lambda: not mentions(note))
     assert not Path(note).exists()
     check_free("127.0.0.1", int(door.url.rpartition(":")[2]))
     assert (await store.get(job_id)).status == "queued"  # a door that stops cancels nothing

@@ -101,11 +101,11 @@ def test_haproxy_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    wait("the program", lambda: command_line(pid).startswith(b"/bin/sleep"), 10)
+    wait("the program", lambda: command_line(pid).startswith(b"/bin/sleep"))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    wait("its end", lambda: not command_line(pid), 10)
+    wait("its end", lambda: not command_line(pid))
 
 
 def command_line(pid: int) -> bytes:

@@ -156,7 +156,10 @@ async def test_a_tenant_learns_one_text_whatever_is_inside(
         answers = []
         for addresses, url, answering in cases:
             received.answering = answering
-            async with calling(jobs_settings, Names(addresses), webhook_timeout_s=0.5) as client:
+            timeout_s = 0.5 if answering is drip else 30.0
+            async with calling(
+                jobs_settings, Names(addresses), webhook_timeout_s=timeout_s
+            ) as client:
                 answers.append(await client.post(url, {}, b"{}"))
     assert {(answer.delivered, answer.note) for answer in answers} == {(False, NO_RESPONSE)}
     assert len({answer.reason for answer in answers}) >= 7

@@ -13,7 +13,7 @@ INTERPRETERS = {"js": ("node", "--input-type=module", "-"), "python": ("python",
 ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONWARNINGS": "ignore"}
 """All that a program is given: no key of this machine's user, and no proxy; litellm loads its
 table of prices from its own files."""
-TIMEOUT_S = 90
+TIMEOUT_S = 150
 """For one program: litellm takes seconds to be imported, and longer on a busy machine."""
 
 

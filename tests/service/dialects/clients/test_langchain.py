@@ -20,7 +20,7 @@ PROGRAM = """
 import json
 from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper
 
-toy = {{"model": "toy", "base_url": "ADDRESS/v1", "api_key": {key!r}, "timeout": 20}}
+toy = {{"model": "toy", "base_url": "ADDRESS/v1", "api_key": {key!r}, "timeout": 60}}
 try:
     said = DallEAPIWrapper(**toy, **{fields}).run("a red apple")
 except Exception as error:
@@ -39,7 +39,7 @@ async def test_links_open_without_a_key(
         async with drawing(store, lambda held: finish(store, held), TIMEOUT_S) as claimed:
             program = PROGRAM.format(key=key, fields={"size": "auto", "quality": "hd", "n": 2})
             links = await printed("python", program, url)
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             for link in links.split("\n"):
                 assert (await http.get(link)).content == PNG
                 unsigned = link.partition("?")[0]

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.needs("clients")]
 CLIENT = """
 import asyncio, json, litellm
 
-toy = {"model": "openai/toy", "api_base": "ADDRESS/v1", "api_key": "none", "timeout": 20}
+toy = {"model": "openai/toy", "api_base": "ADDRESS/v1", "api_key": "none", "timeout": 60}
 """
 WRONG = """
 def caught(call, **options):

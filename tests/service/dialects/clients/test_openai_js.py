@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.needs("clients")]
 
 CLIENT = """
 import OpenAI, { toFile } from "openai"
-const client = new OpenAI({ baseURL: "ADDRESS/v1", apiKey: "none", timeout: 20_000 })
+const client = new OpenAI({ baseURL: "ADDRESS/v1", apiKey: "none", timeout: 60_000 })
 const print = (value) => console.log(JSON.stringify(value))
 """
 CAUGHT = """
@@ -43,7 +43,7 @@ async def drawn(
     with served(settings) as (url, _):
         async with drawing(store, act or (lambda held: finish(store, held))) as claimed:
             answer = await printed("js", CLIENT + calls, url)
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
             assert len((await http.get("/v1/jobs")).json()["jobs"]) == 1
     return answer, claimed[0].spec
 

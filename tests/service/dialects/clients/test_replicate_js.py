@@ -110,7 +110,7 @@ async def test_its_own_retry_goes_on_with_the_job(
 
     The job ends once the second request has been answered, too.
     """
-    monkeypatch.setattr("service.dialects.retries.NOTICE_S", 10.0)  # on a busy machine
+    monkeypatch.setattr("service.dialects.retries.NOTICE_S", 60.0)  # on a busy machine
     answered = tmp_path / "answered"
 
     async def act(held: Claim) -> None:
@@ -139,6 +139,6 @@ async def test_its_own_retry_goes_on_with_the_job(
     with served(settings) as (url, _):
         async with drawing(store, act) as claimed:
             file, tries = await printed("js", CLIENT + calls, url)
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
             (job,) = (await http.get("/v1/jobs")).json()["jobs"]
     assert (base64.b64decode(file), tries, job["id"]) == (PNG, 2, claimed[0].id)
