@@ -10,9 +10,11 @@ from time import monotonic, sleep
 import httpx
 
 STOP_S = 30.0
+PATIENCE_S = 240.0
+"""After a wait of this length, what was waited for does not happen on any machine."""
 
 
-def wait(what: str, probe: Callable[[], object], timeout_s: float = 60.0) -> None:
+def wait(what: str, probe: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait until the probe is true."""
     deadline = monotonic() + timeout_s
     while not probe():
@@ -43,7 +45,7 @@ def process(command: list[str], log: Path, **env: object) -> Iterator["subproces
 def door_answers(url: str, workers: int = 0) -> bool:
     """Return whether the door is ready and knows so many workers."""
     try:
-        ready = httpx.get(f"{url}/readyz", trust_env=False, timeout=2)
+        ready = httpx.get(f"{url}/readyz", trust_env=False, timeout=20)
     except httpx.HTTPError:
         return False
     return ready.status_code == 200 and ready.json()["workers"] >= workers

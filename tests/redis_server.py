@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.processes.ports import free_port
 from service.processes.redis_server import redis_command, wait_ready
-from tests.processes import process
+from tests.processes import PATIENCE_S, process
 
 
 @contextlib.contextmanager
@@ -15,5 +15,5 @@ def redis_server(data: Path, port: int | None = None) -> Iterator[str]:
     port = port or free_port()
     data.mkdir(parents=True, exist_ok=True)
     with process(redis_command(data, port), data / "redis.log"):
-        wait_ready(port)
+        wait_ready(port, PATIENCE_S)
         yield f"redis://127.0.0.1:{port}/0"

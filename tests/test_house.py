@@ -81,7 +81,7 @@ def test_a_fresh_interpreter_loads_nothing_forbidden(package: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert outcome.returncode == 0, outcome.stderr
@@ -102,7 +102,7 @@ def test_importing_reads_no_settings_and_starts_nothing() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert outcome.returncode == 0, outcome.stderr

@@ -33,11 +33,11 @@ def test_what_is_left_open_is_named() -> None:
 
     def forgetful() -> None:
         with watched(grace_s=0):
-            thread = threading.Thread(target=end.wait, args=(60,), name="forgotten")
+            thread = threading.Thread(target=end.wait, args=(600,), name="forgotten")
             thread.start()
             opened.callback(thread.join)
             opened.callback(end.set)
-            child = opened.enter_context(subprocess.Popen(["sleep", "60"]))
+            child = opened.enter_context(subprocess.Popen(["sleep", "600"]))
             opened.callback(child.kill)
             opened.enter_context(socket.create_server(("127.0.0.1", 0)))
 
@@ -48,7 +48,7 @@ def test_what_is_left_open_is_named() -> None:
 
 
 def test_what_ends_within_the_grace_is_no_leak() -> None:
-    with watched(grace_s=10):
+    with watched(grace_s=60):
         threading.Timer(0.2, lambda: None).start()
 
 
@@ -63,7 +63,7 @@ def test_a_test_is_skipped_before_its_fixtures_and_the_last_lines_say_what_for(
         env=os.environ | {"SFUMATO_TEST_HIDE": "helm,promtool", "SFUMATO_TEST_SKIP": "never"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     *_, counts, missing, last = outcome.stdout.splitlines()

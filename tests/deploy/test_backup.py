@@ -22,7 +22,7 @@ from tests.faults.processes import RedisProcess
 from tests.jobs.examples import MODEL, spec
 from tests.needs import path_of
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.needs("redis-cli")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.needs("redis-cli")]
 FILES = CHART / "files"
 MIB = 1 << 20
 DISK_BYTES = 4 * MIB
@@ -32,7 +32,9 @@ def script(name: str, *words: object, **variables: str) -> subprocess.CompletedP
     """Run one of the chart's scripts."""
     env: Mapping[str, str] = os.environ | variables
     command = ["sh", str(FILES / name), *map(str, words)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 def tried(url: str, folder: Path, keep: int = 2) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,8 @@ from service.application import create_app
 from service.settings import ServiceSettings
 from tests.deploy.tools import ROOT
 
+pytestmark = pytest.mark.timeout(900)
+
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\ssrc="([^"]*)"|<link\b[^>]*\shref="([^"]*)\""""
 )
@@ -25,7 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     outcome = subprocess.run(
         [sys.executable, "-m", "deploy.docs", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=880, check=False,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr  # a link to nothing is a warning, hence an error
     assert outcome.stdout == f"{folder}/html/index.html\n"

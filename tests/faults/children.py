@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from celery.__main__ import main as celery
 
@@ -39,8 +40,11 @@ def poisoned_worker(words: list[str]) -> None:
 
 
 def faulty_worker(words: list[str]) -> None:
-    """Run a worker whose device has a fault for as long as a file exists."""
-    broken = switched(FAULTS[os.environ["DEVICE_FAULT"]], Path(os.environ["DEVICE_SWITCH"]))
+    """Run a worker whose device has a fault for as long as a file exists, and may be slow."""
+    broken = switched(
+        FAULTS[os.environ.get("DEVICE_FAULT", "slow")],
+        Path(os.environ.get("DEVICE_SWITCH", "/nonexistent")),
+    )
     pace_s, row_s = (float(os.environ.get(f"DEVICE_{n}_S", "0")) for n in ("PACE", "ROW"))
     fault = paced(broken, pace_s, row_s)
 
@@ -51,6 +55,21 @@ def faulty_worker(words: list[str]) -> None:
 
     vars(app)["load"] = loading
     worker(words)
+
+
+def slow_while(switch: Path) -> dict[str, Any]:
+    """Return what a worker is started with to take its time while a file exists.
+
+    Its jobs are then still under way however late a busy machine looks at them.
+    """
+    variables = {"DEVICE_FAULT": "slow", "DEVICE_SWITCH": str(switch)}
+    return {"target": faulty_worker, "variables": variables}
+
+
+def slow(pass_s: float = 0.0, row_s: float = 0.0) -> dict[str, Any]:
+    """Return what a worker is started with to take so long for each pass and each of its rows."""
+    variables = {"DEVICE_PACE_S": str(pass_s), "DEVICE_ROW_S": str(row_s)}
+    return {"target": faulty_worker, "variables": variables}
 
 
 def door(_words: list[str]) -> None:

@@ -12,6 +12,7 @@ from jobs.redis.store import RedisStore
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.settings import JobsSettings
 from jobs.store import JobStore
+from tests.processes import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ T = TypeVar("T")
 async def until(
     what: str,
     probe: Callable[[], Awaitable[T | None]],
-    timeout_s: float = 60.0,
+    timeout_s: float = PATIENCE_S,
     seen: Callable[[], object] | None = None,
 ) -> T:
     """Return the probe's first truthy answer; an outage of the store is waited out.
@@ -43,7 +44,7 @@ async def until_record(
     what: str,
     job_id: str,
     wanted: Callable[[JobRecord], bool],
-    timeout_s: float = 60.0,
+    timeout_s: float = PATIENCE_S,
 ) -> JobRecord:
     """Return the job's record once it is as wanted."""
     last: list[JobRecord] = []
@@ -100,7 +101,7 @@ class Client:
             )
         return names
 
-    async def ended(self, job_id: str, timeout_s: float = 60.0) -> JobRecord:
+    async def ended(self, job_id: str, timeout_s: float = PATIENCE_S) -> JobRecord:
         """Return the job once it has ended."""
         return await self.seen(
             f"the end of {job_id}", job_id, lambda record: record.status.ended, timeout_s
@@ -111,7 +112,7 @@ class Client:
         what: str,
         job_id: str,
         wanted: Callable[[JobRecord], bool],
-        timeout_s: float = 60.0,
+        timeout_s: float = PATIENCE_S,
     ) -> JobRecord:
         """Return the job's record once it is as wanted."""
         return await until_record(self.store, what, job_id, wanted, timeout_s)

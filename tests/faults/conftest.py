@@ -13,6 +13,11 @@ from tests.faults.processes import Worker
 Start = Callable[..., Worker]
 
 
+def with_long_leases(settings: JobsSettings) -> JobsSettings:
+    """Return settings of tests that wait for no lease's end: a busy machine ends none either."""
+    return settings.model_copy(update={"lease_s": 60.0})
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("tiny"))

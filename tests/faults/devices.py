@@ -113,5 +113,7 @@ def switched(fault: Fault, switch: Path) -> Fault:
     return now
 
 
-FAULTS: Mapping[str, Fault] = {"illegal_access": illegal_access(0), "hang": hang(0), "weak": weak}
+FAULTS: Mapping[str, Fault] = {
+    "illegal_access": illegal_access(0), "hang": hang(0), "weak": weak, "slow": slow(1, 0.1),
+}  # fmt: skip
 """Of workers in processes of their own, by name."""

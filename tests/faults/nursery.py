@@ -4,6 +4,7 @@ What a fault does to a process does not depend on how it was started, and import
 seconds. The fork server is the standard library's; it is started with the first child.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -66,7 +67,8 @@ class Forked:
     def send_signal(self, signum: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, signum)
+            with contextlib.suppress(ProcessLookupError):  # the fork server is about to say so
+                os.kill(self.pid, signum)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -11,6 +11,7 @@ from jobs.settings import JobsSettings
 from service.processes.redis_server import redis_command, wait_ready
 from tests.faults import children
 from tests.faults.nursery import Forked
+from tests.processes import PATIENCE_S
 
 
 class Worker:
@@ -76,7 +77,7 @@ class Worker:
         """Let it go on."""
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """Send SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
@@ -158,7 +159,7 @@ class RedisProcess:
             self.process = subprocess.Popen(
                 self._command, env=self._env, preexec_fn=self._prepare, stdout=log, stderr=log
             )
-        wait_ready(self.port)
+        wait_ready(self.port, PATIENCE_S)
 
     def kill(self) -> None:
         """Kill it with -9."""

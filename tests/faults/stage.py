@@ -4,16 +4,43 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
 from redis.asyncio import Redis
 
+from jobs.cancelling import end
 from jobs.settings import JobsSettings
 from service.processes.ports import free_port
 from tests.faults.client import Client, until
 from tests.faults.processes import Door, RedisProcess, Worker
 from tests.faults.relay import Relay
+
+
+class Clock:
+    """Seconds in which this process could look: a stall of it, or of the machine, counts little."""
+
+    STEP_S = 0.02
+    LATE_S = 0.1
+    """The most that one step counts."""
+
+    def __init__(self) -> None:
+        self._passed_s = 0.0
+        self._at = monotonic()
+
+    def __call__(self) -> float:
+        """Return the seconds since the start."""
+        now = monotonic()
+        self._passed_s += min(now - self._at, self.LATE_S)
+        self._at = now
+        return self._passed_s
+
+    async def run(self) -> None:
+        """Look again and again, forever."""
+        while True:
+            self()
+            await asyncio.sleep(self.STEP_S)
 
 
 class Fleet:
@@ -75,10 +102,13 @@ class Stage:
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
         self.model = model
+        self.clock = Clock()
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> "Stage":
         self.folder.mkdir(parents=True, exist_ok=True)
+        looking = asyncio.create_task(self.clock.run())
+        self._closing.push_async_callback(end, looking)
         return self
 
     async def __aexit__(

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.registry import SCENARIOS, Scenario
 from tests.faults.stage import Stage
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FULL = {
     "clock_jump", "device_fleet", "device_hang", "device_weak", "failover_strict", "full_disk",

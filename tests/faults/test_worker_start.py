@@ -11,8 +11,9 @@ import pytest
 from tests.faults import children
 from tests.faults.client import Client
 from tests.faults.conftest import Start
+from tests.processes import PATIENCE_S
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 OURS = {"engine", "publisher", "probes", "watchdog"}
 
 
@@ -37,7 +38,7 @@ async def test_the_environment_is_not_written_beside_threads(
     worker = start("watched", target=watched_worker)
     await client.workers({"watched"})
     await client.submit("job")
-    await client.all_ended(1, 60)
+    await client.all_ended(1, PATIENCE_S)
     assert worker.stop() == 0
     assert "WRITTEN" not in (tmp_path / "watched.log").read_text()
 
@@ -46,6 +47,6 @@ def test_a_taken_port_ends_the_worker(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         worker = start("deaf", metrics_host="127.0.0.1", metrics_port=port)
-        assert worker.process.wait(60) not in (0, None)
+        assert worker.process.wait(PATIENCE_S) not in (0, None)
     log = (tmp_path / "deaf.log").read_text()
     assert f"SFUMATO_METRICS_PORT {port}: Address already in use" in log

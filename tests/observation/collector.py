@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -32,6 +32,13 @@ class Collector:
 
     url: str
     spans: list[KeptSpan] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def keep(self, request: ExportTraceServiceRequest) -> None:
+        """Keep a request's spans; who was not answered in time sends them again."""
+        with self._lock:
+            known = {span.span_id for span in self.spans}
+            self.spans += [span for span in kept(request) if span.span_id not in known]
 
     def of(self, trace_id: str) -> list[KeptSpan]:
         """Return a trace's spans, in order of their beginning."""
@@ -72,7 +79,7 @@ def collecting() -> Iterator[Collector]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.path == "/v1/traces":
-                collector.spans += kept(ExportTraceServiceRequest.FromString(body))
+                collector.keep(ExportTraceServiceRequest.FromString(body))
             self.send_response(200 if self.path == "/v1/traces" else 404)
             self.end_headers()
 

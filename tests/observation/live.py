@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -20,10 +21,11 @@ from jobs.schema import JobRequest
 from jobs.settings import JobsSettings
 from service.client.client import Sfumato
 from service.processes.ports import free_port
+from tests.faults.children import slow
 from tests.faults.processes import Worker
 from tests.needs import find, path_of
 from tests.observation.collector import Collector, collecting
-from tests.processes import door_answers, process, wait
+from tests.processes import PATIENCE_S, door_answers, process, wait
 from workers.runtime.catalogue import model_entry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -55,6 +57,7 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         env = {
             "sfumato_redis_url": settings.redis_url,
             "sfumato_key_prefix": settings.key_prefix,
+            "sfumato_lease_s": settings.lease_s,
             "sfumato_door_metrics_port": own,
             "sfumato_otlp_endpoint": collector.url,
             "otel_bsp_schedule_delay": 300,
@@ -72,7 +75,7 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         os.environ["HTTP_PROXY"] = "http://127.0.0.1:1"  # the collector is on this machine
         worker = Worker(
             settings, model, "observed", logs["worker"], metrics_port=worker_port,
-            otlp_endpoint=collector.url, preview_s=0,
+            otlp_endpoint=collector.url, preview_s=0, **slow(pass_s=0.05),
         )  # fmt: skip
         del os.environ["OTEL_BSP_SCHEDULE_DELAY"], os.environ["HTTP_PROXY"]
         stack.callback(worker.end)
@@ -115,7 +118,8 @@ async def submit_broken(settings: JobsSettings, job_id: str) -> None:
 
 def draw(live: Live, settings: JobsSettings) -> None:
     """Send jobs with every outcome through, and wait until all have ended."""
-    with Sfumato(live.url) as client, httpx.Client(base_url=live.url, trust_env=False) as http:
+    options: dict[str, Any] = {"base_url": live.url, "trust_env": False, "timeout": PATIENCE_S}
+    with Sfumato(live.url) as client, httpx.Client(**options) as http:
         body = {"prompt": "a red apple", "num_inference_steps": 60, "num_images": 2}
         traced = http.post("/v1/jobs", json=body, headers={"traceparent": TRACEPARENT}).json()
         live.jobs["succeeded"] = traced["id"]

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from time import monotonic
 
 import pytest
@@ -29,13 +29,18 @@ SPANS = {
     *(("sfumato-worker", name) for name in ("encode", "store picture", "finish")),
 }
 
+BUSY_S = 30.0
+"""For what takes no time, on a machine that does much else."""
+
 
 @pytest.fixture(scope="module")
 def spans(live: Live) -> list[KeptSpan]:
-    def sent() -> set[tuple[str, str]]:
-        return {(span.service, span.name) for span in live.collector.of(TRACE)}
+    def all_sent() -> bool:
+        spans = live.collector.of(TRACE)
+        images = {span.attributes.get("sfumato.image") for span in spans}
+        return {(span.service, span.name) for span in spans} >= SPANS and images >= {0, 1}
 
-    wait("spans of both processes", lambda: sent() >= SPANS)
+    wait("spans of both processes", all_sent)
     return live.collector.of(TRACE)
 
 
@@ -91,16 +96,15 @@ def test_no_span_holds_a_prompt(live: Live) -> None:
 
 
 def test_log_lines_of_both_processes_carry_the_trace(live: Live) -> None:
-    def lines(log: Path) -> list[dict[str, object]]:
-        texts = [text for text in log.read_text().splitlines() if text.startswith("{")]
-        return [json.loads(text) for text in texts]
+    def lines(name: str, event: str) -> list[dict[str, object]]:
+        texts = live.logs[name].read_text().splitlines(keepends=True)
+        written = [json.loads(text) for text in texts if text[0] == "{" and text[-1] == "\n"]
+        job_id = live.jobs["succeeded"]
+        return [x for x in written if x["event"] == event and x.get("job_id") == job_id]
 
     for name, event in (("door", "job accepted"), ("worker", "job ended")):
-        (line,) = [
-            line
-            for line in lines(live.logs[name])
-            if line["event"] == event and line.get("job_id") == live.jobs["succeeded"]
-        ]
+        wait(f"the {name}'s line", partial(lines, name, event))  # a worker may write it later
+        (line,) = lines(name, event)
         assert line["trace_id"] == TRACE
 
 
@@ -169,4 +173,4 @@ def test_a_collector_that_is_away_does_not_hold_up_a_stop(nowhere: str) -> None:
         made.get_tracer("test").start_span("x").end()
     began = monotonic()
     close_provider(made)
-    assert monotonic() - began < CLOSE_S + 10
+    assert monotonic() - began < CLOSE_S + BUSY_S

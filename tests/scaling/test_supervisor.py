@@ -21,16 +21,22 @@ from tests.bundles import tiny_bundle
 from tests.conftest import Opened
 from tests.faults.client import Client
 from tests.faults.processes import Worker
+from tests.processes import PATIENCE_S
 from tests.scaling.examples import worker
 from tests.scaling.kubernetes.autoscaler import Autoscaler
 from tests.scaling.kubernetes.scaled_object import compressed
 from tests.scaling.paced_worker import paced_worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(900)]
 Start = Callable[[str], Worker]
 COMPRESSION = 60  # a minute in a second
 SYNC_S = 0.25
 STEPS, JOBS = 40, 10
+
+
+@pytest.fixture
+def jobs_settings(jobs_settings: JobsSettings) -> JobsSettings:
+    return jobs_settings.model_copy(update={"lease_s": 60.0})  # nobody's end is awaited
 
 
 @pytest.fixture
@@ -79,7 +85,7 @@ class Replicas:
     async def ended(self) -> None:
         """Wait until those that were to stop have stopped by themselves."""
         for each in self.leaving:
-            code = await asyncio.to_thread(each.process.wait, 15)
+            code = await asyncio.to_thread(each.process.wait, PATIENCE_S)
             # A worker that gets the signal before it listens is ended by it and holds no job.
             assert code in (0, -signal.SIGTERM), f"{each.name} ended with {code}"
 

@@ -18,10 +18,11 @@ from service.application import create_app
 from service.settings import ServiceSettings
 from tests.faults.client import Client
 from tests.faults.processes import Worker
+from tests.processes import PATIENCE_S
 from tests.service.doors import client
 from tests.stack.extremes import bodies, plain, values
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DRAWN_STEPS = 12
 """A job of more is canceled, not waited for."""
@@ -45,6 +46,7 @@ class Stack:
 
 @pytest.fixture
 async def stack(jobs_settings: JobsSettings, tiny: Path, tmp_path: Path) -> AsyncIterator[Stack]:
+    jobs_settings = jobs_settings.model_copy(update={"lease_s": 60.0})  # nobody's end is awaited
     settings = ServiceSettings(
         **jobs_settings.model_dump(),
         webhook_networks=("127.0.0.0/8",),
@@ -114,7 +116,7 @@ async def lives(http: AsyncClient, job_id: str, name: str, text: str) -> None:
     request = job["request"]
     if request["num_inference_steps"] > DRAWN_STEPS or request["width"] * request["height"] > 2**16:
         await http.post(f"/v1/jobs/{job_id}/cancel")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         events = await http.get(f"/v1/jobs/{job_id}/events")
     assert events.status_code == 200, explain(name, text, events)
     assert same(json.loads(text)[name], (await http.get(f"/v1/jobs/{job_id}")).json(), name)

@@ -16,9 +16,10 @@ from PIL import Image
 from diffusion.samplers.registry import SAMPLERS
 from service.cli.shared.exit_codes import ExitCode
 from service.client.client import Sfumato
-from tests.stack.up import Up, sfumato
+from tests.processes import PATIENCE_S
+from tests.stack.up import Up, only_worker, sfumato
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def requests(count: int) -> list[dict[str, Any]]:
@@ -55,7 +56,7 @@ def stack(
     running = Up(folder, model, "--door", "uvicorn", **env)
     url = running.ready()
     with Sfumato(url) as client:
-        (worker,) = client.workers()
+        worker = only_worker(client)
         assert worker.backend == ("onnx-fp32" if request.param == "onnx" else "torch")
     yield url, request.param != "torch"
     running.end()
@@ -72,7 +73,7 @@ def test_mixed_equals_solo(stack: tuple[str, bool]) -> None:
     url, byte_identical = stack
     chooser = random.Random(2)
     wanted = requests(40)
-    with Sfumato(url) as client:
+    with Sfumato(url, timeout_s=PATIENCE_S, retry_s=PATIENCE_S) as client:
         alone = [draw(client, request) for request in wanted]
         with ThreadPoolExecutor(40) as threads:
             futures = []

@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,9 @@ from service.processes.ports import free_port
 from tests.conftest import Opened
 from tests.faults.client import Client, until
 from tests.faults.processes import Worker
+from tests.processes import PATIENCE_S
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Touch:
@@ -44,7 +46,8 @@ class Served:
     async def dropped(self) -> float:
         """Return how many messages the worker says it has dropped."""
         url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        text = (await asyncio.to_thread(httpx.get, url)).text
+        get = partial(httpx.get, url, timeout=PATIENCE_S, trust_env=False)
+        text = (await asyncio.to_thread(get)).text
         figure = re.search(r"^sfumato_worker_dropped_messages_total{.*} (.*)$", text, re.M)
         assert figure is not None
         return float(figure[1])
@@ -98,6 +101,8 @@ async def test_messages_that_are_no_rings_are_dropped_and_counted(
     client = opened(Client(served.settings))
     await client.workers({"w"})
     before = await served.dropped()
+    with Redis.from_url(served.settings.redis_url) as redis:
+        unread = int(redis.hlen("unacked"))
     queue_key = queue_name(served.settings, "tiny")
     foreign: list[tuple[bytes, dict[str, str]]] = [
         (b"[[], {}, {}]", {"task": "another.task", "id": "x"}),
@@ -115,7 +120,6 @@ async def test_messages_that_are_no_rings_are_dropped_and_counted(
     raw = [b"\xff", b"{"]
     with Redis.from_url(served.settings.redis_url) as redis:
         redis.lpush(queue_key, *raw)
-        unread = int(redis.hlen("unacked"))
     await client.submit("behind-others")
     assert await client.picture("behind-others")
 
@@ -123,6 +127,10 @@ async def test_messages_that_are_no_rings_are_dropped_and_counted(
         return await served.dropped() == before + len(foreign) + len(raw)
 
     await until("every message to be counted", all_counted)
-    with Redis.from_url(served.settings.redis_url) as redis:
-        assert redis.hlen("unacked") <= unread  # none will come back
+
+    async def none_unread() -> bool:
+        with Redis.from_url(served.settings.redis_url) as redis:
+            return int(redis.hlen("unacked")) <= unread  # none will come back
+
+    await until("every message to be acknowledged", none_unread)
     assert served.worker.alive

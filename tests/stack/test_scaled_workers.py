@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from jobs.settings import JobsSettings
 from tests.faults.client import Client
 from tests.processes import process, wait
 from tests.stack.scaled import Watch, all_succeeded, give_load, scaled_up
-from tests.stack.up import MARK, marked
+from tests.stack.up import MARK, end_marked, marked
 from workers.engine.calibrate import measure
 from workers.runtime.catalogue import model_entry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.full
@@ -79,13 +78,12 @@ async def test_a_worker_gives_its_jobs_back_and_ends_when_who_started_it_is_kill
     try:
         with process([sys.executable, "-c", HOLDER], tmp_path / "held.log", **env) as holder:
             await client.workers({"held"})
-            await client.submit("job", num_inference_steps=1000, sampler="heun")
+            await client.submit("job", num_inference_steps=1000, sampler="heun", num_images=8)
             await client.at_step("job", 5)
             holder.kill()
         record = await client.seen("given back", "job", lambda job: job.status == "queued")
         assert (record.deaths, record.step > 0) == (0, True)  # drained, not reaped
         await asyncio.to_thread(wait, "the worker's end", lambda: not marked(mark))
     finally:
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
+        end_marked(mark)
         await client.close()

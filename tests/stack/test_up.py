@@ -14,17 +14,23 @@ import pytest
 from service.cli.shared.exit_codes import ExitCode
 from service.client.client import Sfumato
 from service.client.errors import ServiceUnavailable
+from tests.processes import PATIENCE_S, wait
 from tests.service.served import ipv6_hosts
-from tests.stack.up import Up, sfumato
+from tests.stack.up import Up, only_worker, sfumato
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Start = Callable[..., Up]
+BUSY_S = 30.0  # for a stop, on a machine that does much else
 IMAGES = 8  # one by itself is drawn on a fast machine before it is asked to stop
+
+
+def pids(client: Sfumato) -> set[int]:
+    return {worker.pid for worker in client.workers()}
 
 
 def submit_patiently(client: Sfumato, prompt: str, **fields: Any) -> str:
     """Submit a job as a client does that knows 503: again, with the same key."""
-    key, deadline = uuid.uuid4().hex, monotonic() + 30
+    key, deadline = uuid.uuid4().hex, monotonic() + PATIENCE_S
     while True:
         try:
             return client.submit(prompt, key=key, **fields).id
@@ -54,12 +60,12 @@ def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) ->
         job = client.wait(client.submit("a red apple", seed=3).id)
         assert job.status == "succeeded"
         expected = client.image(job.id)
-        (worker,) = client.workers()
+        worker = only_worker(client)
         os.kill(worker.pid, signal.SIGKILL)
         again = client.wait(client.submit("a red apple", seed=3).id)
         assert again.status == "succeeded"
         assert client.image(again.id) == expected
-        assert client.workers()[0].pid != worker.pid
+        wait("the dead worker to be forgotten", lambda: worker.pid not in pids(client))
         os.kill(stack.pid_of("appendonly"), signal.SIGKILL)
         after = client.wait(submit_patiently(client, "a red apple", seed=3))
         assert client.image(after.id) == client.image(job.id) == expected
@@ -70,7 +76,7 @@ def test_serve_stack_draws_restarts_drains_and_takes_jobs_up_again(up: Start) ->
             sleep(0.05)
     began = monotonic()
     assert stack.stop() == 0
-    assert (took_s := monotonic() - began) < 20, took_s
+    assert (took_s := monotonic() - began) < 20 + BUSY_S, took_s
     assert stack.gone(0) == {}
     second = up("data", "--door", "uvicorn")
     with Sfumato(second.ready()) as client:
@@ -100,7 +106,7 @@ def test_a_part_that_dies_while_starting_ends_the_stack_with_its_reason(
     up: Start, tmp_path: Path
 ) -> None:
     stack = up("data", "--door", "uvicorn", model=tmp_path / "nowhere")
-    assert stack.process.wait(60) == 1
+    assert stack.process.wait(PATIENCE_S) == 1
     assert "nowhere" in stack.log.read_text()
     assert stack.gone(0) == {}
 
@@ -119,7 +125,7 @@ def test_a_data_folder_in_use_is_refused(up: Start) -> None:
     first = up("data", "--door", "uvicorn", "--workers", "0")
     first.ready()
     second = up("data", "--door", "uvicorn", "--workers", "0")
-    assert second.process.wait(30) == 1
+    assert second.process.wait(PATIENCE_S) == 1
     assert "another stack uses" in second.log.read_text()
     assert first.process.poll() is None
 

@@ -1,5 +1,6 @@
 """``sfumato up`` in a process of its own, with every process it starts marked."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,6 +9,10 @@ import sys
 import uuid
 from pathlib import Path
 from time import monotonic, sleep
+
+from service.client.client import Sfumato
+from service.client.views import WorkerView
+from tests.processes import PATIENCE_S, wait
 
 MARK = "SFUMATO_TEST_MARK"
 
@@ -26,12 +31,32 @@ def marked(mark: str) -> dict[int, str]:
     return found
 
 
+def end_marked(mark: str) -> None:
+    """Kill all live processes that carry this mark."""
+    for pid in marked(mark):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, signal.SIGKILL)
+
+
 def sfumato(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "service.cli.main", *words]
+    variables = os.environ | env
     return subprocess.run(
-        command, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False
+        command, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
+
+
+def only_worker(client: Sfumato) -> WorkerView:
+    """Return the one worker once it is announced, which it is not while a machine stands still."""
+    found: list[WorkerView] = []
+
+    def one() -> bool:
+        found[:] = client.workers()
+        return len(found) == 1
+
+    wait("one worker", one)
+    return found[0]
 
 
 class Up:
@@ -62,7 +87,7 @@ class Up:
                 [*command, *options], env=environment, stdout=log, stderr=log
             )
 
-    def ready(self, timeout_s: float = 120.0) -> str:
+    def ready(self, timeout_s: float = 2 * PATIENCE_S) -> str:
         """Return the door's URL once a job would succeed."""
         deadline = monotonic() + timeout_s
         while not (found := re.search("^ready (.*)$", self.log.read_text(), re.MULTILINE)):
@@ -71,7 +96,7 @@ class Up:
             sleep(0.1)
         return found[1]
 
-    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
+    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(signum)
         return self.process.wait(timeout_s)
@@ -89,7 +114,7 @@ class Up:
         )
         return pid
 
-    def gone(self, timeout_s: float = 20.0) -> dict[int, str]:
+    def gone(self, timeout_s: float = PATIENCE_S) -> dict[int, str]:
         """Return what is left of the stack once nothing is, or after the time."""
         deadline = monotonic() + timeout_s
         while (left := self.processes()) and monotonic() < deadline:
@@ -101,9 +126,8 @@ class Up:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.gone()
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+        self.gone(30.0)
+        end_marked(self.mark)
 
     def story(self) -> str:
         """Return all logs."""

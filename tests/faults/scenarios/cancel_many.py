@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import monotonic
 
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
+from tests.faults.children import slow
 from tests.faults.client import Client, until
 from tests.faults.outcome import Outcome
 from tests.faults.stage import Stage
@@ -19,21 +19,21 @@ async def run(stage: Stage, *, jobs: int) -> Outcome:
     outcome = Outcome()
     server = stage.redis()
     settings = JobsSettings(redis_url=server.url)
-    await stage.fleet(settings, 2)
+    await stage.fleet(settings, 2, **slow(pass_s=0.05))  # no job ends before it is canceled
     client = stage.client(settings)
     names = await client.submit_many(jobs, steps=1000)
     await client.at_step(names[0], 5)
     running = len((await client.store.list(status=JobStatus.RUNNING, limit=100)).records)
-    began = monotonic()
+    began = stage.clock()
     await asyncio.gather(*(_cancel(client, names[place::CLIENTS]) for place in range(CLIENTS)))
-    outcome.note("canceled_s", monotonic() - began)
+    outcome.note("canceled_s", stage.clock() - began)
     ends = [[e.id async for e in client.store.events(name)][-1] for name in names]
 
     async def empty() -> bool:
         return not any(worker.jobs for worker in await client.store.workers())
 
     await until("empty workers", empty)
-    outcome.note("workers_empty_s", monotonic() - began)  # workers report once a second
+    outcome.note("workers_empty_s", stage.clock() - began)  # workers report once a second
     await asyncio.sleep(1.0)
     records = [await client.store.get(name) for name in names]
     redis = stage.connect(server)

@@ -8,7 +8,7 @@ from tests.faults import children
 from tests.faults.client import Client
 from tests.faults.outcome import Outcome
 from tests.faults.processes import Worker
-from tests.faults.scenarios.device import Supervised, end_of, judge, supervising
+from tests.faults.scenarios.device import Supervised, end_of, judge, supervising, supplied
 from tests.faults.stage import Stage
 
 HEALTHY = 3
@@ -36,10 +36,12 @@ async def run(stage: Stage, *, window_s: float, settle_s: float, least: float) -
     async with supervising(Supervised(start)) as child:
         await client.workers({"faulty0"})
         jobs = round(JOBS_A_SECOND * (2 * window_s + settle_s + 2))
-        names = await client.submit_many(jobs, STEPS)
-        before = await rate(client, window_s)
-        switch.touch()
-        code, ended_s = await end_of(child.ever[0])
+        async with supplied(client, jobs, STEPS) as names:
+            await client.all_ended(1, 300)
+            while not (before := await rate(client, window_s)):
+                pass  # the machine stood still
+            switch.touch()
+            code, ended_s = await end_of(child.ever[0], stage.clock)
         outcome.expect(code == os.EX_SOFTWARE, f"it exits with {os.EX_SOFTWARE}, not {code}")
         await asyncio.sleep(max(0.0, settle_s - ended_s))
         after = await rate(client, window_s)
@@ -47,7 +49,7 @@ async def run(stage: Stage, *, window_s: float, settle_s: float, least: float) -
     outcome.note("jobs_per_s_before", round(before, 1))
     outcome.note("throughput_left", round(after / before, 3))
     outcome.expect(after >= least * before, f"{least:.0%} of the throughput is left")
-    await client.all_ended(jobs, 300)
+    await client.all_ended(len(names), 300)
     judge(outcome, [await client.store.get(name) for name in names])
     return outcome
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+from functools import partial
 
 from jobs.settings import JobsSettings
+from tests.faults.client import until
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
-from tests.faults.scenarios.submitter import door_ready, submitting
+from tests.faults.scenarios.submitter import Submitter, door_ready, submitting
 from tests.faults.stage import Stage
 
 
@@ -20,7 +22,9 @@ async def run(stage: Stage, *, kills: int) -> Outcome:
     async with submitting(door, 8, pause_s=0.05) as submitter:
         for _ in range(kills):
             await asyncio.sleep(chooser.uniform(0.5, 1.5))
+            cut_off = submitter.answers[0]
             door.kill()
+            await until("a submission to be cut off", partial(_more_cut_off, submitter, cut_off))
             door.start()
             await door_ready(submitter.http)
     stored = (await client.store.totals()).created
@@ -36,3 +40,7 @@ async def run(stage: Stage, *, kills: int) -> Outcome:
     )
     outcome.expect(submitter.answers[0] > 0, "a kill meets a submission")
     return outcome
+
+
+async def _more_cut_off(submitter: Submitter, than: int) -> bool:
+    return submitter.answers[0] > than

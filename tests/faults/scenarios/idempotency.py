@@ -10,6 +10,7 @@ from tests.faults.outcome import Outcome
 from tests.faults.scenarios.submitter import BODY, door_ready
 from tests.faults.stage import Stage
 from tests.jobs.examples import MODEL
+from tests.processes import PATIENCE_S
 
 
 async def run(stage: Stage, *, keys: int) -> Outcome:
@@ -20,7 +21,7 @@ async def run(stage: Stage, *, keys: int) -> Outcome:
     await client.store.announce_model(MODEL)
     door = stage.door(settings)
     limits = httpx.Limits(max_connections=32)
-    async with httpx.AsyncClient(base_url=door.url, timeout=60, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=door.url, timeout=PATIENCE_S, limits=limits) as http:
         await door_ready(http)
 
         async def send(key: str) -> str:

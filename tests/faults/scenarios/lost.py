@@ -11,7 +11,7 @@ async def count_lost(client: Client, names: list[str], outcome: Outcome) -> int:
     lost = 0
     for name in names:
         try:
-            record = await client.ended(name, 120)
+            record = await client.ended(name, 300)
         except JobNotFound:
             lost += 1
         else:

@@ -1,7 +1,6 @@
 """A worker dies between taking a ring off the queue and answering it."""
 
 import asyncio
-from time import monotonic
 
 from jobs.queue import queue_name
 from jobs.schema import JobStatus
@@ -36,13 +35,13 @@ async def run(stage: Stage, *, rounds: int) -> Outcome:
         taken = await redis.llen(queue) == 0
         if taken:  # each worker was waiting just then and has a ring in its socket
             fleet.workers[0].kill()
-        began = monotonic()
+        began = stage.clock()
         for worker in fleet:
             worker.thaw()
         for name in pair:
             await client.ended(name)
         if taken:
-            waits.append(monotonic() - began)
+            waits.append(stage.clock() - began)
         fleet.restart()
     records = await audit(client, names, outcome)
     outcome.note("rounds", rounds)

@@ -2,20 +2,20 @@
 
 import asyncio
 import random
-from time import monotonic
 
 from jobs.settings import JobsSettings
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
 from tests.faults.stage import Stage
+from tests.processes import PATIENCE_S
 
 DRAIN_S = 5.0
 
 
-async def run(stage: Stage, *, jobs: int, restarts: int) -> Outcome:
+async def run(stage: Stage, *, jobs: int, restarts: int, lease_s: float) -> Outcome:
     """Every job goes on where it was, no step is repeated, a worker is empty within 5 s."""
     outcome, chooser = Outcome(), random.Random(2)
-    settings = JobsSettings(redis_url=stage.redis().url)
+    settings = JobsSettings(redis_url=stage.redis().url, lease_s=lease_s)
     fleet = await stage.fleet(settings, 2, checkpoint_s=60.0)
     client = stage.client(settings)
     names = await client.submit_many(jobs, lambda: chooser.randint(30, 90))
@@ -23,12 +23,12 @@ async def run(stage: Stage, *, jobs: int, restarts: int) -> Outcome:
     async for restart in client.while_running(jobs, restarts):
         victim = fleet.workers[restart % 2]
         held = len(await client.held_by(victim.name))
-        began = monotonic()
+        began = stage.clock()
         victim.process.terminate()
         await client.emptied(victim.name)
-        drains.append(monotonic() - began)
-        code = await asyncio.to_thread(victim.process.wait, 30)
-        exits.append(monotonic() - began)
+        drains.append(stage.clock() - began)
+        code = await asyncio.to_thread(victim.process.wait, PATIENCE_S)
+        exits.append(stage.clock() - began)
         outcome.expect(code == 0, f"{victim.name} ends with 0, not {code}")
         outcome.note("held_max", max(held, outcome.figures.get("held_max", 0)))
         fleet.restart()

@@ -9,6 +9,7 @@ import httpx
 
 from tests.faults.client import until
 from tests.faults.processes import Door
+from tests.processes import PATIENCE_S
 
 BODY = {"prompt": "a red apple", "seed": 5, "num_inference_steps": 20, "preview": 0}
 
@@ -47,7 +48,7 @@ class Submitter:
 @asynccontextmanager
 async def submitting(door: Door, clients: int, pause_s: float) -> AsyncIterator[Submitter]:
     """Submit at a door from several clients for the length of the block."""
-    async with httpx.AsyncClient(base_url=door.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=door.url, timeout=PATIENCE_S) as http:
         await door_ready(http)
         submitter = Submitter(http, pause_s)
         async with asyncio.TaskGroup() as running:

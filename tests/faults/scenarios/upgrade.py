@@ -18,6 +18,7 @@ from tests.faults.outcome import Outcome
 from tests.faults.scenarios.audit import audit
 from tests.faults.scenarios.submitter import door_ready
 from tests.faults.stage import Fleet, Stage
+from tests.processes import PATIENCE_S
 
 FORMER = "HEAD~1"
 PACKAGES = ("service", "jobs", "workers", "diffusion", ":!diffusion/models")
@@ -45,7 +46,7 @@ def former_code(folder: Path) -> Path:
 async def run(stage: Stage, *, jobs: int, steps: int) -> Outcome:
     """Jobs of both are drawn by both; what one gives back or loses, the other goes on with."""
     outcome = Outcome()
-    settings = JobsSettings(redis_url=stage.redis().url, lease_s=3.0)
+    settings = JobsSettings(redis_url=stage.redis().url, lease_s=6.0)
     code = former_code(stage.folder / "former")
     former, ours = await asyncio.gather(
         stage.fleet(settings, 1, name="former", code=code, checkpoint_s=0.3),
@@ -102,7 +103,7 @@ async def _listed(client: Client) -> set[str]:
 async def _submit(url: str, count: int, steps: int) -> list[str]:
     """Submit jobs at the former version's door; return their ids."""
     body = {"prompt": "a red apple", "seed": 5, "preview": 0, "num_inference_steps": steps}
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as http:
         await door_ready(http)
         answers = [await http.post("/v1/jobs", json=body) for _ in range(count)]
     return [str(answer.raise_for_status().json()["id"]) for answer in answers]
@@ -113,11 +114,11 @@ async def _hand_over(client: Client, giver: Fleet, taker: Fleet, job: str, *, di
     giver.restart()
     await client.workers(giver.names)
     await asyncio.to_thread(taker.workers[0].stop)
-    await client.submit(job, num_inference_steps=600)
+    await client.submit(job, num_inference_steps=1000, sampler="heun")
     await client.at_step(job, 30)
     giving = giver.workers[0]
     taker.restart()
     await (asyncio.to_thread(giving.kill) if die else asyncio.to_thread(giving.stop))
-    record = await client.ended(job, 120)
+    record = await client.ended(job, 300)
     assert record.worker == taker.workers[0].name, f"{record.worker} drew {job}"
     return record.evaluations - record.units

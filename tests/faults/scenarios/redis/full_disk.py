@@ -14,11 +14,12 @@ def _endure() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails, as on a full disk
 
 
-async def run(stage: Stage, *, full_s: float) -> Outcome:
+async def run(stage: Stage, *, full_s: float, lease_s: float) -> Outcome:
     """Redis refuses writes, the door says so with 503, and all goes on once there is room."""
     outcome = Outcome()
     server = stage.redis(prepare=_endure)
-    async with outage(stage, JobsSettings(redis_url=server.url), outcome) as load:
+    settings = JobsSettings(redis_url=server.url, lease_s=lease_s)
+    async with outage(stage, settings, outcome) as load:
         _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
         written = max(path.stat().st_size for path in (server.folder / "appendonlydir").iterdir())
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (written, hard))

@@ -42,7 +42,7 @@ async def run(stage: Stage, *, jobs: int, ttl_s: float) -> Outcome:
         return await _used(redis) <= 1.05 * before
 
     try:
-        await until("memory to come back", back, timeout_s=5)  # tables shrink a little later
+        await until("memory to come back", back)  # tables shrink a little later
     except AssertionError as error:
         outcome.broken.append(str(error))
     after = await _used(redis)

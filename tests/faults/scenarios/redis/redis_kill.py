@@ -9,11 +9,11 @@ from tests.faults.scenarios.audit import audit
 from tests.faults.stage import Stage
 
 
-async def run(stage: Stage, *, jobs: int, kills: int) -> Outcome:
+async def run(stage: Stage, *, jobs: int, kills: int, lease_s: float) -> Outcome:
     """What Redis acknowledged is on disk: nothing is lost, and no worker is restarted."""
     outcome = Outcome()
     redis = stage.redis(*ON_DISK)
-    settings = JobsSettings(redis_url=redis.url)
+    settings = JobsSettings(redis_url=redis.url, lease_s=lease_s)
     fleet = await stage.fleet(settings, 2)
     client = stage.client(settings)
     names = await client.submit_many(jobs, steps=40)

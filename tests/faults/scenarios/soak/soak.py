@@ -1,8 +1,11 @@
 """A mixed load on the real stack, with workers that die: afterwards nothing is left of it."""
 
 import asyncio
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 
 from redis.asyncio import Redis
 
@@ -15,6 +18,7 @@ from tests.faults.processes import Door, Worker
 from tests.faults.scenarios.soak.load import Load
 from tests.faults.scenarios.soak.watch import Held, Watch, growth, held, over_time
 from tests.faults.stage import Fleet, Stage
+from tests.processes import PATIENCE_S
 
 PLACES = 2
 WARM_S = 4.0
@@ -23,6 +27,9 @@ GROWTH_MB = 24.0
 JUDGED_FROM_S = 120.0
 """A shorter life says nothing of growth."""
 MOST_MEMORY = 1.05
+SETTLE_S = 60.0
+"""For what a load took to be given back."""
+SPARE_DEATHS = 10
 OF_A_JOB = re.compile(":(job|events|images?|previews?|checkpoint|idempotency):")
 OF_THE_SERVICE = re.compile(r"^\{sfumato\}:\w+(:tiny)?$")
 """Its own keys and its model's: as many of them whatever jobs there were."""
@@ -53,7 +60,7 @@ async def run(stage: Stage, *, load_s: float, ttl_s: float, kills: int) -> Outco
     server = stage.redis()
     settings = JobsSettings(
         redis_url=server.url, lease_s=2.0, result_ttl_s=ttl_s, record_ttl_s=ttl_s,
-        idempotency_ttl_s=ttl_s,
+        idempotency_ttl_s=ttl_s, max_deaths=kills + SPARE_DEATHS,
     )  # fmt: skip
     watch = Watch({}, {"redis": server.pid})
     fleet, door = _fleet(stage, settings, watch), _door(stage, settings, watch)
@@ -61,17 +68,15 @@ async def run(stage: Stage, *, load_s: float, ttl_s: float, kills: int) -> Outco
     await client.workers(fleet.names)
     watching = asyncio.create_task(watch.run())
     try:
-        await _play(door, WARM_S, fleet, kills=0)
+        await _play(door, WARM_S, ttl_s, fleet, kills=0)
         before = await _rest(redis, watch, ttl_s)
-        load = await _play(door, load_s, fleet, kills)
+        load = await _play(door, load_s, ttl_s, fleet, kills)
         await client.workers(fleet.names)
-        after = await _rest(redis, watch, ttl_s)
+        after = await _settled(redis, watch, ttl_s, before, kills)
     finally:
         await end(watching)
     _judge_jobs(outcome, load)
-    _judge_rest(outcome, before, after)
-    untaken = after.unacked - before.unacked
-    outcome.expect(untaken <= UNTAKEN * kills, f"messages are taken: {untaken} are not")
+    _judge_rest(outcome, before, after, kills)
     _judge_processes(outcome, watch, load_s)
     backlog = await client.store.backlog("tiny")
     outcome.expect((backlog.units, backlog.pending_jobs) == (0, 0), f"no backlog, not {backlog}")
@@ -99,9 +104,9 @@ def _door(stage: Stage, settings: JobsSettings, watch: Watch) -> Door:
     return door
 
 
-async def _play(door: Door, load_s: float, fleet: Fleet, kills: int) -> Load:
+async def _play(door: Door, load_s: float, ttl_s: float, fleet: Fleet, kills: int) -> Load:
     """Give load for so long, with so many workers killed meanwhile."""
-    load = Load(door.url)
+    load = Load(door.url, ttl_s)
     giving = asyncio.create_task(load.run())
     for number in range(kills + 1):
         await asyncio.sleep(load_s / (kills + 1))
@@ -121,19 +126,36 @@ async def _rest(redis: Redis, watch: Watch, ttl_s: float) -> Rest:
         keys.update([key.decode() async for key in redis.scan_iter(count=1000)])
         return not any(OF_A_JOB.search(key) for key in keys)
 
-    await until("results to run out", quiet, ttl_s + 30, seen=lambda: sorted(keys)[:20])
+    await until("results to run out", quiet, ttl_s + PATIENCE_S, seen=lambda: sorted(keys)[:20])
     info = await redis.info("memory")
     memory = info["used_memory"] - info["mem_clients_normal"]
     kinds = {WORKER.sub("", key) for key in keys}
     unacked = int(await redis.hlen("unacked"))
-    return Rest(memory, kinds, unacked, {name: held(pid) for name, pid in watch.pids.items()})
+    return Rest(memory, kinds, unacked, dict(_living(watch)))
+
+
+def _living(watch: Watch) -> Iterator[tuple[str, Held]]:
+    for name, pid in watch.pids.items():
+        with contextlib.suppress(OSError):  # it has been killed
+            yield name, held(pid)
+
+
+async def _settled(redis: Redis, watch: Watch, ttl_s: float, before: Rest, kills: int) -> Rest:
+    """Return what is there once it is as little as before, or after a while."""
+    until_s = monotonic() + SETTLE_S
+    while True:
+        after, found = await _rest(redis, watch, ttl_s), Outcome()
+        _judge_rest(found, before, after, kills)
+        if not found.broken or monotonic() > until_s:
+            return after
+        await asyncio.sleep(0.5)
 
 
 def _judge_jobs(outcome: Outcome, load: Load) -> None:
     wrong = {
         job_id: load.ended.get(job_id)
         for job_id in load.accepted
-        if load.ended.get(job_id) != "succeeded" and job_id not in load.canceled
+        if load.ended.get(job_id) != "succeeded" and job_id not in load.canceled | load.late
     }
     outcome.note("jobs", len(set(load.accepted)))
     outcome.expect(not wrong, f"every job that nobody canceled succeeds: {list(wrong.items())[:5]}")
@@ -143,10 +165,12 @@ def _judge_jobs(outcome: Outcome, load: Load) -> None:
     outcome.spread("first_to_last_image_s", load.spreads)
 
 
-def _judge_rest(outcome: Outcome, before: Rest, after: Rest) -> None:
+def _judge_rest(outcome: Outcome, before: Rest, after: Rest, kills: int) -> None:
     ratio = after.memory_bytes / before.memory_bytes
     outcome.note("redis_memory_ratio", ratio)
     outcome.expect(ratio <= MOST_MEMORY, f"Redis' memory comes back, not to {ratio:.3f}")
+    untaken = after.unacked - before.unacked
+    outcome.expect(untaken <= UNTAKEN * kills, f"messages are taken: {untaken} are not")
     left = after.keys - before.keys - OF_THE_BROKER
     new = sorted(key for key in left if not OF_THE_SERVICE.match(key))
     outcome.expect(not new, f"no key is left: {new[:5]}")
