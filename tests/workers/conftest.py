@@ -17,6 +17,9 @@ from tests.workers.inside import Inside
 from workers.host import WorkerHost
 from workers.settings import WorkerSettings
 
+LONG_S = 240.0
+"""No process waits as long for a processor."""
+
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
@@ -56,15 +59,17 @@ async def inside(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Inside]:
-    monkeypatch.setattr("workers.host.FAREWELL_S", 20.0)  # beyond a wait for the processor
-    # A lease that outlasts the worst wait for the processor: other processes run tests, too.
-    options = {"slots": 2, "rows_per_tick": 4, "renew_s": 0.2, "lease_s": 20.0}
+    # All that outlasts the worst wait for the processor: other processes run tests, too.
+    monkeypatch.setattr("workers.host.FAREWELL_S", LONG_S)
+    monkeypatch.setattr("jobs.redis.fleet.WORKER_TTL_S", int(LONG_S))
+    options = {"slots": 2, "rows_per_tick": 4, "renew_s": 0.2}
+    options |= {"lease_s": 60.0, "stall_s": LONG_S, "hung_s": LONG_S}
     given = getattr(request, "param", {})
     options |= {key: v(tmp_path) if callable(v) else v for key, v in given.items()}
     settings = WorkerSettings.model_validate(jobs_settings.model_dump() | options)
     host = WorkerHost(bundle, settings)
     threads = ThreadPoolExecutor(32)
-    store = RedisStore(jobs_settings)
+    store = RedisStore(settings)
     try:
         await until("the model", store.models)
         yield Inside(host, store, threads)

@@ -59,7 +59,12 @@ class Bench:
         """Submit requests, tick until nothing is left and return the finished images."""
         for request in requests:
             self.engine.submit(request)
+        self.opened()
         return self.run()
+
+    def opened(self) -> None:
+        """Wait until what was submitted can take slots, so that it does in the next tick."""
+        vars(self.engine)["_overlap"].submit(lambda: None)()
 
     def run(self, limit: int = 5000) -> dict[tuple[str, int], Pixels]:
         """Tick until nothing is left; return the finished images."""

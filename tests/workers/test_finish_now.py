@@ -2,7 +2,6 @@
 
 import json
 from io import BytesIO
-from time import monotonic
 
 import numpy as np
 import pytest
@@ -53,17 +52,16 @@ def test_an_image_ends_with_the_estimate_of_its_next_evaluation(bundle: Bundle) 
 
 @pytest.mark.parametrize("images", [1, 3])
 async def test_a_running_job_ends_at_once(inside: Inside, images: int) -> None:
-    await inside.submit("job", num_inference_steps=1000, num_images=images)
-    await inside.moving("job", 10)
-    began = monotonic()
-    record = await inside.store.finish_now("job")
-    assert record.status is JobStatus.RUNNING
-    record = await inside.ended("job")
-    assert monotonic() - began < 5
+    with inside.held("job", pace_s=0.2):
+        await inside.submit("job", num_inference_steps=1000, num_images=images)
+        await inside.moving("job", 10)
+        record = await inside.store.finish_now("job")
+        assert record.status is JobStatus.RUNNING
+        record = await inside.ended("job")
     assert record.status is JobStatus.SUCCEEDED
     assert record.finished_early is not None
     assert len(record.images) == images
-    assert record.finished_early < 1000
+    assert record.finished_early < 200, "it went on for many rows"
     image = await inside.store.image("job", 0)
     said = json.loads(Image.open(BytesIO(image.data)).info["sfumato"])
     assert record.finished_early <= said["finished_early"] < 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import CLIPTextModel
@@ -75,10 +75,11 @@ def test_brackets_weight_a_prompt(prompt: str, runs: list[tuple[str | None, floa
 
 def test_spaces_take_no_time() -> None:
     started = time.thread_time()
-    weighted(" " * 4000 + "x")
-    assert time.thread_time() - started < 0.1
+    weighted(" " * 40_000 + "x")
+    assert time.thread_time() - started < 2.0  # it takes 2 ms, and the square of that far more
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text("ab()[]:1.2\\ ", max_size=60))
 def test_every_prompt_has_a_meaning(prompt: str) -> None:
     runs = weighted(prompt)

@@ -19,6 +19,7 @@ from tests.faults.devices import (
     out_of_memory,
     slow,
 )
+from tests.processes import PATIENCE_S
 from tests.workers.harness import Bench, image_request, solo
 from workers.engine.calibrate import calibrate
 from workers.engine.device_errors import failure_code, is_broken, is_out_of_memory
@@ -104,7 +105,7 @@ def test_a_device_that_breaks_ends_the_engine_and_fails_no_image(
     for i in range(4):
         bench.engine.submit(image_request(f"job{i}"))
     bench.engine.start()
-    assert ended.wait(30)
+    assert ended.wait(PATIENCE_S)
     assert "illegal memory access" in str(errors)
     assert not bench.of(Failed)
 

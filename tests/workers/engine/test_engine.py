@@ -15,6 +15,7 @@ from diffusion.bundle.bundle import Bundle
 from diffusion.samplers import table
 from diffusion.samplers.registry import SAMPLERS, compile_table
 from tests.backbones import Wrapped
+from tests.processes import PATIENCE_S
 from tests.workers.harness import Bench, image_request, solo
 from workers.engine.engine import EngineSettings
 from workers.engine.messages import (
@@ -267,7 +268,7 @@ def test_the_threaded_engine_serves_and_stops(bundle: Bundle) -> None:
     bench = Bench(bundle)
     bench.engine.start()
     bench.engine.submit(image_request())
-    deadline = monotonic() + 30
+    deadline = monotonic() + PATIENCE_S
     # It reports an image a moment before it is idle.
     while not (bench.of(Finished) and bench.engine.silent_s == 0.0):
         assert monotonic() < deadline, bench.reports

@@ -3,7 +3,6 @@
 import threading
 from copy import copy
 from functools import partial
-from time import sleep
 
 import pytest
 import torch
@@ -91,22 +90,26 @@ def test_an_image_whose_decoding_fails_fails_alone(bundle: Bundle) -> None:
 
 
 class SlowDecoder:
-    """Takes so long for an image."""
+    """Takes so long for an image, by a clock of its own."""
 
     def __init__(self, bundle: Bundle, seconds: float) -> None:
         self._inner = bundle.decoder
         self._seconds = seconds
+        self.now = 0.0
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Wait, then decode."""
-        sleep(self._seconds)
+        """Decode."""
+        self.now += self._seconds
         return self._inner.decode(latents)
 
 
-def test_many_that_end_at_once_do_not_hold_up_the_others(bundle: Bundle) -> None:
+def test_many_that_end_at_once_do_not_hold_up_the_others(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reports: list[Report] = []
-    slow = copy(bundle)
-    slow.decoder = SlowDecoder(bundle, 0.05)
+    slow, decoder = copy(bundle), SlowDecoder(bundle, 0.05)
+    slow.decoder = decoder
+    monkeypatch.setattr("workers.engine.postprocess.monotonic", lambda: decoder.now)
     postprocess = Postprocess(slow, reports.append, preview_s=0.0)
     slots = [moved_slot(bundle, job_id=f"job{n}", steps=1) for n in range(6)]
     states = torch.stack([slot.state for slot in slots])

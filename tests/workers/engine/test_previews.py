@@ -55,6 +55,7 @@ def drawn(
     bench = Bench(previewed, EngineSettings(slots=16, rows_per_tick=32, preview_s=preview_s))
     for i in range(images):
         bench.engine.submit(image_request(f"job{i}", preview=1, steps=8))
+    bench.opened()
     while bench.engine.tick():
         after_tick()
     return bench

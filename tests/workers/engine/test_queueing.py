@@ -6,18 +6,21 @@ from time import monotonic, sleep
 
 import pytest
 import torch
+from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from diffusion.model import Conditioning
+from tests.faults.devices import Faulty
+from tests.processes import PATIENCE_S
 from tests.workers.harness import Bench, image_request
 from workers.engine.engine import EngineSettings
 from workers.engine.forward import Overlap
 from workers.engine.messages import Admitted, Advanced, Failed, Finished
 
 
-def wait_for(bench: Bench, finished: int, timeout_s: float = 30.0) -> None:
+def wait_for(bench: Bench, finished: int) -> None:
     """Wait until so many images have been finished."""
-    deadline = monotonic() + timeout_s
+    deadline = monotonic() + PATIENCE_S
     while len(bench.of(Finished)) < finished:
         assert monotonic() < deadline, bench.reports
         sleep(0.005)
@@ -32,15 +35,28 @@ def test_the_engine_draws_more_images_than_it_has_slots(bundle: Bundle, slots: i
     wait_for(bench, 5)
 
 
-def test_images_that_wait_are_drawn_after_one_that_leaves_the_last_slot(bundle: Bundle) -> None:
+def test_images_that_wait_are_drawn_after_one_that_leaves_the_last_slot(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By release, by a request that cannot be drawn, and by its end."""
+    drawing, go_on = threading.Event(), threading.Event()
+
+    def held(_call: int, prediction: Tensor) -> Tensor:
+        drawing.set()
+        go_on.wait(PATIENCE_S)
+        return prediction
+
+    monkeypatch.setattr(bundle, "backbone", Faulty(bundle.backbone, held))
     bench = Bench(bundle, EngineSettings(slots=1))
     bench.engine.start()
     bench.engine.submit(image_request("released", steps=900))
     bench.engine.submit(image_request("bad", sampler="no_such"))
     bench.engine.submit(image_request("good", steps=2))
+    assert drawing.wait(PATIENCE_S)
     bench.engine.release("released")
+    go_on.set()
     wait_for(bench, 1)
+    assert [finished.job_id for finished in bench.of(Finished)] == ["good"]
     assert [failed.job_id for failed in bench.of(Failed)] == ["bad"]
 
 
@@ -50,12 +66,12 @@ def test_the_ticks_own_work_goes_before_prompts_that_wait() -> None:
 
     def prompt(name: str) -> None:
         running.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         done.append(name)
 
     overlap = Overlap(torch.device("cpu"))
     prompts = [overlap.submit(partial(prompt, name)) for name in "abc"]
-    running.wait(10)
+    assert running.wait(PATIENCE_S)
     overlap.submit(partial(done.append, "awaited"), first=True)()
     overlap.submit(partial(done.append, "tick"), first=True)
     go_on.set()
@@ -89,7 +105,7 @@ def test_a_slow_prompt_holds_up_no_image_that_is_being_drawn(
 
     def slowly(prompts: list[str]) -> list[Conditioning]:
         if "slow" in prompts:
-            assert go_on.wait(30)
+            assert go_on.wait(PATIENCE_S)
         return encode(prompts)
 
     bench = Bench(bundle, EngineSettings())

@@ -11,23 +11,21 @@ ROUNDS = 50
 
 def test_turns_alternate() -> None:
     turns, taken = Turns(), list[str]()
-    begin = threading.Barrier(2)
 
-    def work(name: str) -> None:
-        begin.wait()
+    def work(name: str, other: str) -> None:
         for _ in range(ROUNDS):
             with turns:
                 taken.append(name)
-                sleep(0.001)
+                while not vars(turns)["_waiting"] and taken.count(other) < ROUNDS:
+                    sleep(0.0005)  # the other one comes
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    threads = [threading.Thread(target=work, args=names) for names in ("ab", "ba")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    again = sum(one == other for one, other in pairwise(taken))
     assert len(taken) == 2 * ROUNDS
-    assert again <= ROUNDS // 5, "one engine held the device for itself"
+    assert all(one != other for one, other in pairwise(taken)), "one held the device for itself"
 
 
 def test_a_turn_ends_with_an_error() -> None:

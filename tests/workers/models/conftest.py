@@ -1,6 +1,8 @@
 """A models directory of a test's own, a tiny model to add, and the command that adds it."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ import huggingface_hub
 import pytest
 
 from tests.bundles import tiny_bundle
+from tests.processes import wait
 from tests.workers.models.server import Site, site_running
 from workers.models.cli import main
 from workers.models.sources import download
@@ -67,6 +70,23 @@ class Command:
             return []
         return sorted(path.name for path in self.models.iterdir())
 
+    def arrived(self) -> list[int]:
+        """Return how many bytes there are of each file that is being downloaded."""
+        try:
+            return [path.stat().st_size for path in self.models.rglob("*.part")]
+        except FileNotFoundError:  # it has just been given its name
+            return []
+
+    def killed_at(self, size: int, *words: str) -> None:
+        """Run it in a process of its own; kill that once so many bytes of a file have arrived."""
+        running = subprocess.Popen([sys.executable, "-m", "workers.models", *words])
+        try:
+            wait(f"{size} bytes", lambda: running.poll() is not None or self.arrived() == [size])
+            assert running.poll() is None
+        finally:
+            running.kill()
+            running.wait()
+
 
 @pytest.fixture
 def command(
@@ -79,6 +99,7 @@ def command(
     for name in ("SFUMATO_MODEL", "SFUMATO_MODEL_NAME", "HF_TOKEN", "HF_HUB_OFFLINE", *PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download, "WAIT_S", 0.01)
+    monkeypatch.setattr(download, "REPORT_S", float("inf"))
     return Command(models, capsys)
 
 

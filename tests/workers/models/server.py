@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.processes import PATIENCE_S
+
 COMMIT = "c0ffee" + "0" * 34
 LARGE = 600  # bytes from which a file is kept outside git
 
@@ -145,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self.site.holds:
             self.wfile.write(content[: self.site.holds.pop(path)])
             self.wfile.flush()
-            self.site.released.wait(60)
+            self.site.released.wait(PATIENCE_S)
             self.close_connection = True
             return
         self.wfile.write(content)

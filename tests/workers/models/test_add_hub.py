@@ -1,8 +1,6 @@
 """Repositories of the hub, against a server of ours that speaks as it does."""
 
 import json
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from diffusion.files import digest
 from tests.diffusion.checkpoints import models, original
 from tests.workers.models.conftest import Command
 from tests.workers.models.server import COMMIT, Repo, Site, files_of
-from tests.workers.models.test_add_web import waited_for
 from workers.models.directory.record import read_record
 
 REPO = "owner/tiny-model"
@@ -204,12 +201,7 @@ def test_a_kill_in_the_middle_is_resumed(
     monkeypatch.setenv("HF_ENDPOINT", site.url)
     site.holds[RESOLVED + UNET] = 50_000  # more than is written at once
     words = ["add", f"hf:{REPO}", "--no-check"]
-    adding = subprocess.Popen([sys.executable, "-m", "workers.models", *words])
-    try:
-        waited_for(lambda: [p.stat().st_size for p in command.models.rglob("*.part")] == [50_000])
-    finally:
-        adding.kill()
-        adding.wait()
+    command.killed_at(50_000, *words)
     site.released.set()
     assert command.names() == [".adding"]
     assert command(*words).code == 0

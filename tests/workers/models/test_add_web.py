@@ -1,11 +1,7 @@
 """Models at a URL: resumed, pinned, and refused before all of them is there."""
 
 import ssl
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
 from urllib.parse import urlsplit
 
 import pytest
@@ -211,23 +207,10 @@ def test_https_is_verified_and_does_not_lead_to_http(
 def test_a_download_that_was_killed_is_resumed(command: Command, site: Site, archive: str) -> None:
     site.holds[PATH] = 5000
     words = ["add", site.url + PATH, "--sha256", archive, "--no-check"]
-    adding = subprocess.Popen([sys.executable, "-m", "workers.models", *words])
-    try:
-        waited_for(lambda: [p.stat().st_size for p in command.models.rglob("*.part")] == [5000])
-    finally:
-        adding.kill()
-        adding.wait()
+    command.killed_at(5000, *words)
     site.released.set()
     assert "unfinished" in command("installed").out
     assert "neither a folder nor an installed model" in command("check", "tiny").refusal
     assert command(*words).code == 0
     assert site.requests(PATH)[1]["range"] == "bytes=5000-"
     assert command.names() == ["tiny"]
-
-
-def waited_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    end = monotonic() + 60
-    while not condition():
-        assert monotonic() < end
-        sleep(0.02)

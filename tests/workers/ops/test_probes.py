@@ -22,6 +22,7 @@ from service.processes.ports import free_port
 from tests.backbones import Wrapped
 from tests.faults.client import until
 from tests.faults.processes import RedisProcess
+from tests.processes import PATIENCE_S
 from tests.workers.harness import Bench
 from workers.host import WorkerHost
 from workers.ops.health import Pulse, why_not_live, why_not_ready
@@ -34,7 +35,7 @@ stalling = pytest.mark.parametrize("stall_s", [STALL_S])
 @pytest.fixture
 def stall_s() -> float:
     """A stall that no busy machine makes; :data:`stalling` is for tests that make one."""
-    return 30.0
+    return 240.0
 
 
 class Probed:
@@ -45,13 +46,14 @@ class Probed:
         self.jobs = JobsSettings(redis_url=redis.url)
         port = free_port()
         options = {"slots": 2, "rows_per_tick": 4, "stall_s": stall_s, "metrics_port": port}
+        options |= {"hung_s": 600.0}
         settings = WorkerSettings.model_validate(self.jobs.model_dump() | options)
         self.host = WorkerHost(bundle, settings)
         self.url = f"http://127.0.0.1:{port}"
 
     async def get(self, path: str) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.get(f"{self.url}{path}", timeout=30)
+            return await client.get(f"{self.url}{path}", timeout=PATIENCE_S)
 
     async def says(self, path: str, status: int, word: str) -> None:
         last: list[str] = []
@@ -102,7 +104,7 @@ class Hanging(Wrapped):
         self.go_on = threading.Event()
 
     def spoil(self, prediction: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        self.go_on.wait(30)
+        self.go_on.wait(PATIENCE_S)
         return prediction
 
 
@@ -124,7 +126,7 @@ async def test_an_engine_that_hangs_in_a_pass_is_not_live(probed: Probed, bundle
 async def test_an_event_loop_that_is_blocked_is_not_live(probed: Probed) -> None:
     await probed.says("/readyz", 200, "ok")
     go_on = threading.Event()
-    probed.host._loop.call_soon_threadsafe(go_on.wait, 30)
+    probed.host._loop.call_soon_threadsafe(go_on.wait, PATIENCE_S)
     try:
         await probed.says("/livez", 503, "event loop")
     finally:

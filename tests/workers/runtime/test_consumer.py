@@ -6,6 +6,7 @@ import pytest
 from kombu import Connection
 from kombu.transport.redis import Channel
 
+from tests.processes import PATIENCE_S
 from workers.runtime.consumer import surviving_reconnection
 
 
@@ -15,7 +16,7 @@ def orphan(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Channel, "do_restore", False)
     with Connection(redis_url) as connection, connection.SimpleQueue("orphans") as queue:
         queue.put("ring")
-        return queue.get(timeout=5)
+        return queue.get(timeout=PATIENCE_S)
 
 
 def test_an_acknowledgement_to_a_closed_channel_is_ignored(orphan: Any) -> None:

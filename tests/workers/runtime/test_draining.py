@@ -2,22 +2,21 @@
 
 import asyncio
 import threading
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from redis import Redis
 from torch import Tensor
 
 from diffusion.bundle.bundle import Bundle
 from jobs.errors import StoreUnavailable
 from jobs.schema import JobStatus
-from jobs.settings import JobsSettings
 from tests.faults.client import until
 from tests.faults.devices import Faulty
+from tests.processes import PATIENCE_S
 from tests.workers.inside import Inside
 
 SHORT_S = 1.5
+LONGER_S = 4.0  # so that a wait for the processor is no outage of Redis
 short_lease = pytest.mark.parametrize("inside", [{"lease_s": SHORT_S}], indirect=True)
 
 
@@ -26,32 +25,55 @@ def claims_of(inside: Inside) -> Any:
     return vars(vars(inside.host)["_store"])["_claims"]
 
 
-async def drained(inside: Inside, timeout_s: float = 30.0) -> float:
-    """Drain the worker; return the seconds it took."""
-    began = monotonic()
-    future = inside.host._call(inside.host.served["tiny"].runtime.drain())
-    await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
-    return monotonic() - began
+async def drained(inside: Inside) -> None:
+    """Drain the worker."""
+    future = inside.host._call(inside.runtime.drain())
+    await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE_S)
+
+
+@pytest.fixture
+def waits_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect for how long, at most, tasks are waited for."""
+    found: list[float] = []
+    wait = asyncio.wait
+
+    async def noting(tasks: Any, *, timeout: float | None = None, **options: Any) -> Any:
+        if timeout is not None:
+            found.append(timeout)
+        return await wait(tasks, timeout=timeout, **options)
+
+    monkeypatch.setattr(asyncio, "wait", noting)
+    return found
 
 
 async def test_a_job_claimed_while_the_worker_begins_to_drain_is_given_back_whole(
-    inside: Inside, jobs_settings: JobsSettings
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    claims, runtime = claims_of(inside), inside.runtime
+    claim, claimed, go_on = claims._claim, threading.Event(), asyncio.Event()
+
+    async def late(arguments: dict[str, Any]) -> Any:
+        answer = await claim(arguments)
+        claimed.set()
+        await go_on.wait()  # it comes after the drain has begun
+        return answer
+
+    monkeypatch.setattr(claims, "_claim", late)
     await inside.create("job", num_images=5, num_inference_steps=200)
-    with Redis.from_url(jobs_settings.redis_url) as redis:
-        redis.client_pause(500)  # the claim's answer comes after the drain has begun
     answered = inside.threads.submit(inside.host.answer, "job")
+    assert await asyncio.to_thread(claimed.wait, PATIENCE_S)
+    drain = inside.host._call(runtime.drain())
 
-    async def claiming() -> bool:
-        return inside.host.served["tiny"].runtime._claiming.locked()
+    async def begun() -> bool:
+        return runtime.pulse.draining
 
-    await until("the claim to be under way", claiming)
-    drained = inside.host._call(inside.host.served["tiny"].runtime.drain())
-    await asyncio.wait_for(asyncio.wrap_future(drained), 30)
-    assert not inside.host.served["tiny"].runtime._claiming.locked(), (
-        "drained with a claim under way"
-    )
-    await asyncio.wait_for(asyncio.wrap_future(answered), 30)
+    await until("the drain to begin", begun)
+    assert runtime._claiming.locked()
+    assert not drain.done(), "drained with a claim under way"
+    vars(inside.host)["_loop"].call_soon_threadsafe(go_on.set)
+    await asyncio.wait_for(asyncio.wrap_future(drain), PATIENCE_S)
+    assert not runtime._claiming.locked(), "drained with a claim under way"
+    await asyncio.wait_for(asyncio.wrap_future(answered), PATIENCE_S)
     record = await inside.store.get("job")
     assert (record.status, record.attempts) == (JobStatus.QUEUED, 1)
 
@@ -66,7 +88,7 @@ async def test_a_claim_whose_answer_is_lost_in_a_drain_is_no_death(
         answer = await claim(arguments)
         if not lost.is_set():
             lost.set()
-            inside.host.served["tiny"].runtime.close()  # a drain begins
+            inside.runtime.close()  # a drain begins
             raise StoreUnavailable("the answer is lost")
         return answer
 
@@ -74,7 +96,7 @@ async def test_a_claim_whose_answer_is_lost_in_a_drain_is_no_death(
     await inside.create("job", num_inference_steps=200)
     await inside.create("other", num_inference_steps=200)
     answered = inside.threads.submit(inside.host.answer, "job")
-    await asyncio.wait_for(asyncio.wrap_future(answered), 30)
+    await asyncio.wait_for(asyncio.wrap_future(answered), PATIENCE_S)
     await drained(inside)
     record = await inside.store.get("job")
     assert (record.status, record.attempts, record.deaths) == (JobStatus.QUEUED, 1, 0)
@@ -85,38 +107,50 @@ async def test_a_claim_whose_answer_is_lost_in_a_drain_is_no_death(
 @pytest.mark.parametrize("call", ["_leave", "checkpoint", "_claim"])
 @pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
 async def test_a_drain_ends_within_a_lease_while_redis_is_away(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch, call: str, hangs: bool
+    inside: Inside,
+    monkeypatch: pytest.MonkeyPatch,
+    waits_s: list[float],
+    call: str,
+    hangs: bool,
 ) -> None:
     async def away(*_: Any, **__: Any) -> Any:
         if hangs:
             await asyncio.Event().wait()
         raise StoreUnavailable("Redis is away")
 
-    await inside.submit("job", num_inference_steps=1000)
-    await inside.moving("job")
-    monkeypatch.setattr(claims_of(inside), call, away)
-    monkeypatch.setattr(vars(inside.host)["_store"], "announce_worker", away)
-    inside.threads.submit(inside.host.answer, "another")  # a claim that gets no answer
-    assert await drained(inside) < SHORT_S + 1.0
-    assert inside.host.served["tiny"].runtime.job_count == 0
+    with inside.held("job"):
+        await inside.submit("job", num_inference_steps=1000)
+        await inside.moving("job")
+        monkeypatch.setattr(claims_of(inside), call, away)
+        monkeypatch.setattr(vars(inside.host)["_store"], "announce_worker", away)
+        inside.threads.submit(inside.host.answer, "another")  # a claim that gets no answer
+        await drained(inside)
+    assert sum(waits_s) <= SHORT_S + 0.1, "it waits for longer than a lease"
+    assert inside.runtime.job_count == 0
 
 
-@short_lease
+@pytest.mark.parametrize("inside", [{"lease_s": LONGER_S}], indirect=True)
 async def test_a_drain_waits_for_a_tick_that_takes_longer_than_a_lease(
     inside: Inside, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await inside.submit("job", num_inference_steps=1000)
-    await inside.moving("job")
-    ticking = threading.Event()
+    monkeypatch.setattr("workers.host.ANNOUNCE_S", 0.05)  # Redis answers all the while
+    ticking, go_on = threading.Event(), threading.Event()
 
     def long_tick(_call: int, prediction: Tensor) -> Tensor:
         ticking.set()
-        sleep(1.5 * SHORT_S)
+        go_on.wait(PATIENCE_S)
         return prediction
 
     monkeypatch.setattr(bundle, "backbone", Faulty(bundle.backbone, long_tick))
-    await asyncio.to_thread(ticking.wait, 30)
-    await drained(inside)
+    await inside.submit("job", num_inference_steps=1000)
+    assert await asyncio.to_thread(ticking.wait, PATIENCE_S)
+    drain = inside.host._call(inside.runtime.drain())
+    try:
+        await asyncio.sleep(1.5 * LONGER_S)
+        assert not drain.done()
+    finally:
+        go_on.set()
+    await asyncio.wait_for(asyncio.wrap_future(drain), PATIENCE_S)
     record = await inside.store.get("job")
     assert (record.status, record.deaths) == (JobStatus.QUEUED, 0)
 
@@ -134,8 +168,7 @@ async def test_an_operator_s_drain_is_no_stop(inside: Inside) -> None:
         assert await inside.store.drain_worker(entry.id, wanted=wanted)
 
         async def done(wanted: bool = wanted) -> bool:
-            (now,) = await inside.store.workers()
-            return now.draining == wanted
+            return [now.draining for now in await inside.store.workers()] == [wanted]
 
         await until(f"drained: {wanted}", done)
         assert gauges() == [float(wanted), 0.0]

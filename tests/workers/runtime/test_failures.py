@@ -124,10 +124,10 @@ async def test_a_worker_that_only_fails_gives_its_jobs_back_and_ends(
     for i in range(3):
         await inside.submit(f"job{i}", num_inference_steps=3)
         await failed(inside, f"job{i}", "internal")
-    await inside.create("later")
-    inside.threads.submit(inside.host.answer, "later")
     while not ends:
         await asyncio.sleep(0.01)
+    await inside.create("later")
+    await asyncio.wrap_future(inside.threads.submit(inside.host.answer, "later"))
     assert ends == ["3 jobs failed in a row"]
     assert (await inside.store.get("later")).status is JobStatus.QUEUED
 

@@ -8,6 +8,7 @@ from redis import Redis
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
 from tests.workers.inside import Inside
+from workers.engine.messages import Finished, Report
 
 NEVER = 1e6
 two_slots = pytest.mark.parametrize("inside", [{"park_after_s": NEVER}], indirect=True)
@@ -23,24 +24,44 @@ async def ends(inside: Inside, *names: str) -> list[float]:
     return [record.finished_at or 0.0 for record in records]
 
 
+@pytest.fixture
+def drawn(inside: Inside) -> list[str]:
+    """Collect the jobs of finished images in the order in which the engine reports them."""
+    jobs: list[str] = []
+    postprocess = vars(vars(inside.engine)["_postprocess"])
+    report = postprocess["_report"]
+
+    def noting(found: Report) -> None:
+        if isinstance(found, Finished):
+            jobs.append(found.job_id)
+        report(found)
+
+    postprocess["_report"] = noting
+    return jobs
+
+
 @pytest.mark.parametrize(
     "inside",
     [{"slots": 2}, {"slots": 20, "rows_per_tick": 4}, {"slots": 20, "rows_per_tick": 40}],
     ids=["two slots", "more slots than rows", "all at once"],
     indirect=True,
 )
-async def test_a_job_of_many_images_ends_beside_single_ones_as_by_order(inside: Inside) -> None:
-    """By order it ends when its own images are drawn: the single ones are all younger.
-
-    Enough steps that storing a result takes less time than drawing an image.
-    """
-    await inside.submit("many", num_images=16, num_inference_steps=50, preview=0)
-    await inside.moving("many", 1)
+async def test_a_job_of_many_images_ends_beside_single_ones_as_by_order(
+    inside: Inside, drawn: list[str]
+) -> None:
+    """By order it ends when its own images are drawn: the single ones are all younger."""
     singles = [f"single{i}" for i in range(12)]
-    for name in singles:
-        await inside.submit(name, num_inference_steps=50, preview=0)
-    many, *others = await ends(inside, "many", *singles)
-    before = sum(other < many for other in others)
+    with inside.held("many", *singles, rows=1):
+        await inside.submit("many", num_images=16, num_inference_steps=50, preview=0)
+        await inside.moving("many", 1)
+        for name in singles:
+            await inside.submit(name, num_inference_steps=50, preview=0)
+        await inside.asking(8)  # the others have slots, where there are twenty
+    await ends(inside, "many", *singles)
+    last = max(at for at, name in enumerate(drawn) if name == "many")
+    others = [name for name in drawn if name != "many"]
+    before = last + 1 - 16
+    assert len(drawn) == 16 + len(others) == 16 + 12
     print(f"ratio {(16 + before) / 16:.2f}: {before} of {len(others)} single ones ended before")
     assert (16 + before) / 16 <= 1.3
 
@@ -49,10 +70,12 @@ async def test_a_job_of_many_images_ends_beside_single_ones_as_by_order(inside: 
 async def test_a_job_of_a_higher_class_gets_the_next_slot_without_preemption(
     inside: Inside,
 ) -> None:
-    await inside.submit("many", num_images=8, num_inference_steps=100, preview=0)
-    await inside.moving("many", 5)
-    await inside.submit("peer", num_inference_steps=5, preview=0)
-    await inside.submit("high", num_inference_steps=5, preview=0, priority="high")
+    with inside.held("many"):
+        await inside.submit("many", num_images=8, num_inference_steps=100, preview=0)
+        await inside.moving("many", 5)
+        await inside.submit("peer", num_inference_steps=5, preview=0)
+        await inside.submit("high", num_inference_steps=5, preview=0, priority="high")
+        await inside.asking(2)
     many, peer, high = await ends(inside, "many", "peer", "high")
     assert high < min(many, peer)
     assert (await inside.store.get("many")).attempts == 1
@@ -60,9 +83,13 @@ async def test_a_job_of_a_higher_class_gets_the_next_slot_without_preemption(
 
 @two_slots
 async def test_waiting_images_of_jobs_here_go_by_class(inside: Inside) -> None:
-    await inside.submit("low", num_images=8, num_inference_steps=60, preview=0, priority="low")
-    await inside.moving("low", 5)
-    await inside.submit("high", num_images=6, num_inference_steps=60, preview=0, priority="high")
+    with inside.held("low"):
+        await inside.submit("low", num_images=8, num_inference_steps=60, preview=0, priority="low")
+        await inside.moving("low", 5)
+        await inside.submit(
+            "high", num_images=6, num_inference_steps=60, preview=0, priority="high"
+        )
+        await inside.asking()
     low, high = await ends(inside, "low", "high")
     assert high < low
 
@@ -83,8 +110,10 @@ async def test_a_suspect_of_many_images_is_drawn_beside_a_claim_that_waits(
 
 @one_slot
 async def test_a_ring_outlives_a_claim_that_asks_for_a_higher_class_alone(inside: Inside) -> None:
-    await inside.submit("many", num_images=4, num_inference_steps=30, preview=0)
-    await inside.moving("many", 1)
-    await inside.submit("single", num_inference_steps=5)
+    with inside.held("many"):
+        await inside.submit("many", num_images=4, num_inference_steps=30, preview=0)
+        await inside.moving("many", 1)
+        await inside.submit("single", num_inference_steps=5)
+        await inside.asking()
     many, single = await ends(inside, "many", "single")
     assert many < single

@@ -11,6 +11,7 @@ from jobs.store import Checkpoint, Claim, Lease
 from jobs.telemetry.tracing import OFF
 from tests.faults.client import until
 from tests.jobs.examples import checkpoint, spec
+from tests.processes import PATIENCE_S
 from tests.workers.harness import Bench
 from tests.workers.inside import Inside
 from workers.engine.messages import ImageProgress
@@ -93,10 +94,11 @@ async def returned(inside: Inside, attempts: int) -> None:
 async def test_a_preempted_job_repeats_nothing_and_draws_the_same_image(inside: Inside) -> None:
     await inside.submit("calm", **LONG)
     calm = await inside.ended("calm")
-    await inside.submit("low", priority="low", **LONG)
-    await inside.moving("low", 10)
-    await inside.submit("high", priority="high", num_inference_steps=5)
-    assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
+    with inside.held("low"):
+        await inside.submit("low", priority="low", **LONG)
+        await inside.moving("low", 10)
+        await inside.submit("high", priority="high", num_inference_steps=5)
+        assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
     await returned(inside, attempts=1)
     low = await inside.ended("low")
     assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 2, 0)
@@ -107,11 +109,12 @@ async def test_a_preempted_job_repeats_nothing_and_draws_the_same_image(inside: 
 
 @one_slot
 async def test_a_full_worker_claims_for_what_it_preempts_unasked(inside: Inside) -> None:
-    await inside.submit("low", priority="low", **LONG)
-    await inside.moving("low", 10)
-    # Its ring is held elsewhere.
-    await inside.create("high", priority="high", num_inference_steps=5)
-    assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
+    with inside.held("low"):
+        await inside.submit("low", priority="low", **LONG)
+        await inside.moving("low", 10)
+        # Its ring is held elsewhere.
+        await inside.create("high", priority="high", num_inference_steps=5)
+        assert (await inside.ended("high")).status is JobStatus.SUCCEEDED
     assert (await inside.store.get("low")).attempts == 1
 
 
@@ -123,17 +126,18 @@ class SlowBell:
 
     async def ring(self, model: str, job_id: str) -> None:
         """Return a while later."""
-        await asyncio.to_thread(self.go_on.wait, 30)
+        await asyncio.to_thread(self.go_on.wait, PATIENCE_S)
 
 
 @one_slot
 async def test_a_job_that_comes_back_while_it_is_still_given_back_is_drawn(inside: Inside) -> None:
     publisher, bell = vars(inside.host.served["tiny"].runtime)["_publisher"], SlowBell()
     vars(publisher)["_doorbell"] = bell
-    await inside.submit("low", priority="low", **LONG)
-    await inside.moving("low", 10)
-    await inside.submit("high", priority="high", num_inference_steps=5)
-    await inside.seen("the second claim", "low", lambda record: record.attempts == 2)
+    with inside.held("low"):
+        await inside.submit("low", priority="low", **LONG)
+        await inside.moving("low", 10)
+        await inside.submit("high", priority="high", num_inference_steps=5)
+        await inside.seen("the second claim", "low", lambda record: record.attempts == 2)
     bell.go_on.set()
     low = await inside.ended("low")
     assert (low.status, low.attempts, low.deaths) == (JobStatus.SUCCEEDED, 2, 0)
@@ -141,20 +145,26 @@ async def test_a_job_that_comes_back_while_it_is_still_given_back_is_drawn(insid
 
 @pytest.mark.parametrize("inside", [{"slots": 1, "class_share": 0.3, **QUICK}], indirect=True)
 async def test_a_stream_of_higher_jobs_lets_a_preempted_one_through(inside: Inside) -> None:
-    await inside.submit("low", priority="low", num_inference_steps=100)
-    await inside.seen("a claim of low", "low", lambda record: record.attempts > 0)
     count = 0
 
-    async def low_ended() -> bool:
+    async def keep_highs_waiting() -> None:
         nonlocal count
         for _ in range(4 - (await inside.store.backlog("tiny")).pending_jobs):
             await inside.submit(f"high{count}", priority="high", num_inference_steps=20)
             count += 1
+
+    async def low_ended() -> bool:
+        await keep_highs_waiting()
         low = await inside.store.get("low")
         if low.status is JobStatus.QUEUED:
             inside.threads.submit(inside.host.answer, "low")  # the ring of its return
         return low.status.ended
 
+    with inside.held("low"):
+        await inside.submit("low", priority="low", num_inference_steps=100)
+        await inside.moving("low", 10)
+        await keep_highs_waiting()
+        await returned(inside, attempts=1)
     await until("the end of a low job beside high ones", low_ended)
     low = await inside.store.get("low")
     assert low.status is JobStatus.SUCCEEDED
@@ -166,12 +176,13 @@ async def test_a_stream_of_higher_jobs_lets_a_preempted_one_through(inside: Insi
 async def test_a_short_job_of_another_tenant_does_not_wait_for_a_long_one(inside: Inside) -> None:
     await inside.submit("calm", **LONG)
     calm = await inside.ended("calm")
-    await inside.submit("long", tenant="greedy", **LONG)
-    await inside.moving("long", 10)
-    await inside.create("short", tenant="small", num_inference_steps=4)  # its ring is elsewhere
-    assert (await inside.ended("short")).status is JobStatus.SUCCEEDED
-    long = await inside.store.get("long")
-    assert not long.status.ended
+    with inside.held("long"):
+        await inside.submit("long", tenant="greedy", **LONG)
+        await inside.moving("long", 10)
+        await inside.create("short", tenant="small", num_inference_steps=4)  # its ring is elsewhere
+        assert (await inside.ended("short")).status is JobStatus.SUCCEEDED
+        long = await inside.store.get("long")
+        assert not long.status.ended
     inside.threads.submit(inside.host.answer, "long")
     long = await inside.ended("long")
     assert (long.status, long.attempts) == (JobStatus.SUCCEEDED, 2)
@@ -185,11 +196,12 @@ async def test_a_short_job_of_another_tenant_does_not_wait_for_a_long_one(inside
 )
 async def test_a_tenant_with_every_slot_gives_one_to_another(inside: Inside) -> None:
     """However many pictures and jobs of it wait here, and however long the other's job is."""
-    for name in ("a", "b"):
-        await inside.submit(name, tenant="greedy", num_images=4, **LONG)
-    await inside.moving("a", 10)
-    await inside.create("other", tenant="small", num_inference_steps=400)
-    await inside.moving("other", 1)
-    records = [await inside.store.get(name) for name in ("a", "b")]
-    assert any(not record.status.ended for record in records)
-    assert (await inside.store.get("other")).status is JobStatus.RUNNING
+    with inside.held("a", "b", "other"):
+        for name in ("a", "b"):
+            await inside.submit(name, tenant="greedy", num_images=4, **LONG)
+        await inside.moving("a", 10)
+        await inside.create("other", tenant="small", num_inference_steps=400)
+        await inside.moving("other", 1)
+        records = [await inside.store.get(name) for name in ("a", "b")]
+        assert any(not record.status.ended for record in records)
+        assert (await inside.store.get("other")).status is JobStatus.RUNNING
