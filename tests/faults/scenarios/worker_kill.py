@@ -29,6 +29,7 @@ async def run(stage: Stage, *, jobs: int, kills: int, lease_s: float) -> Outcome
     names = await client.submit_many(jobs, lambda: chooser.randint(20, 60))
     waits: list[asyncio.Task[list[tuple[float, int]]]] = []
     async for _ in client.while_running(jobs, kills):
+        await client.workers(fleet.names)  # there is an elsewhere
         while not (
             orphans := await _kill_one(client, chooser.sample(fleet.workers, len(fleet.workers)))
         ):
