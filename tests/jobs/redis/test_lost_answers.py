@@ -69,25 +69,48 @@ async def test_a_claim_that_was_lost_before_it_was_made_is_a_new_one(
     assert (await claimed(store)).record.attempts == 1
 
 
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Return what breaks the connection as the next answer about a job comes, once."""
+
+    def prepare(job_id: str) -> list[str]:
+        read, lost = AbstractConnection.read_response, list[str]()
+
+        async def reading(self: AbstractConnection, *given: Any, **named: Any) -> Any:
+            answer = await read(self, *given, **named)
+            if not lost and isinstance(answer, list) and answer[:1] == [job_id.encode()]:
+                lost.append(job_id)
+                raise RedisConnectionError("cut off")
+            return answer
+
+        monkeypatch.setattr(AbstractConnection, "read_response", reading)
+        return lost
+
+    return prepare
+
+
 async def test_a_claim_that_the_client_sends_again_by_itself_is_made_once(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, cut_off: Callable[[str], list[str]]
 ) -> None:
     for job_id in ("first", "second"):
         await submit(store, job_id)
-    read, lost = AbstractConnection.read_response, list[bytes]()
-
-    async def reading(self: AbstractConnection, *given: Any, **named: Any) -> Any:
-        answer = await read(self, *given, **named)
-        if not lost and isinstance(answer, list) and answer[:1] == [b"first"]:
-            lost.append(answer[0])
-            raise RedisConnectionError("cut off")
-        return answer
-
-    monkeypatch.setattr(AbstractConnection, "read_response", reading)
+    lost = cut_off("first")
     held = await claim(store)
-    assert lost == [b"first"]
+    assert lost == ["first"]
     assert (held.record.id, held.record.attempts) == ("first", 1)
     assert (await claim(store)).record.id == "second"
+
+
+async def test_help_that_the_client_asks_for_again_by_itself_is_given_once(
+    store: RedisStore, cut_off: Callable[[str], list[str]]
+) -> None:
+    await submit(store, "job", num_images=5)
+    held = await claim(store, "owner")
+    await store.offer(held.lease, [1, 2, 3, 4], 2)
+    lost = cut_off("job")
+    shares = [await store.help("toy", "helper", most=9, busy=()) for _ in range(3)]
+    assert lost == ["job"]
+    assert [each and each.finished for each in shares] == [(0, 3, 4), (0, 1, 2), None]
 
 
 async def test_an_image_sent_again_stays(store: RedisStore, ends: Ends) -> None:
