@@ -62,7 +62,7 @@ def test_defaults_are_those_measured(bundle: Bundle) -> None:
         and (run["steps"], run["emoji"]) == (15, 640)
         and run["seeds"] > 1
     }
-    assert figures["en"]["top1"] >= 0.96
+    assert figures["en"]["top1"] >= 0.969  # as before it knew sentences and colours
     assert figures["zh"]["top1"] >= 0.95
     assert figures["tags"]["top1"] > 0.401  # the prototype's
 

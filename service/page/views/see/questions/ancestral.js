@@ -14,7 +14,7 @@ export const words = {
 };
 
 /** Of docs/figures/quality.json, at 50 steps. */
-export const values = { ancestral: 38, euler: 38 };
+export const values = { ancestral: 39, euler: 37 };
 
 export const options = { seed: 4 };
 

@@ -18,8 +18,6 @@ export const values = {
   label: "100 %", labels: "96.6 %", tag: "73.5 %", tags: "65.3 %", spread: 0.3, spreads: 12.8,
 };
 
-export const options = { seed: 1 };
-
 /** Return the groups of pictures. */
 export const groups = () => [1, 20].map((steps) => ({
   title: t(steps === 1 ? "see.single" : "see.count", { n: steps }),

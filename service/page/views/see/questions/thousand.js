@@ -14,7 +14,7 @@ export const words = {
 };
 
 /** Of docs/figures/quality.json. */
-export const values = { long: 38, longDb: "26.2", short: 38, shortDb: "26.3" };
+export const values = { long: 39, longDb: "27.2", short: 37, shortDb: "26.3" };
 
 export const options = { first: 1 };
 
