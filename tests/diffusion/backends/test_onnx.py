@@ -49,7 +49,8 @@ def shipped() -> tuple[Bundle, Bundle]:
 def test_every_sampler_draws_what_it_draws_with_torch(
     request: pytest.FixtureRequest, which: str, sampler: str
 ) -> None:
-    settings = SamplingSettings(sampler=sampler, steps=8, guidance_scale=3.0)
+    # In 8 steps of DPM2 a, a millionth more noise moves pixels by 90 levels, with torch alone.
+    settings = SamplingSettings(sampler=sampler, steps=15, guidance_scale=3.0)
     wanted, found = (
         np.stack(list(draw(bundle, ["a red apple", "红苹果"], [3, 4], settings)))
         for bundle in request.getfixturevalue(which)
