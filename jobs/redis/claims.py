@@ -64,7 +64,8 @@ class RedisClaims:
     ) -> Claim | None:
         """Hand the next waiting job of this model to the worker.
 
-        If the reply is lost, the worker's next call repeats the claim and gets what was claimed.
+        If the reply is lost, the Redis client or the worker's next call repeats the claim, and gets
+        what was claimed.
         """
         token = self._unsure.pop((model, worker), None) or secrets.token_hex(8)
         arguments: dict[str, Any] = {"model": model, "worker": worker, "idle": idle, "token": token}
