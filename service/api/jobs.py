@@ -14,7 +14,7 @@ from jobs.errors import NotDurable, StoreUnavailable
 from jobs.schema import JobRecord, JobRequest, JobStatus
 from jobs.telemetry.tracing import traceparent
 from service.api.caller import GUARDED, Caller, CallerLinks, JobsCaller, OwnJob, OwnJobId
-from service.api.waiting import wait_for_end, wait_s
+from service.api.waiting import canceled_if_left, wait_for_end, wait_s
 from service.door import Door, DoorDep
 from service.http.documented import Responses, problems
 from service.http.idempotency import KEY_PATTERN, idempotency, parse_key
@@ -102,7 +102,8 @@ async def submit(
     timeout_s = min(offered_s or 0, door.settings.max_wait_s)
     waits = door.listeners.listening(caller.holder) if timeout_s else contextlib.nullcontext()
     with waits:
-        record = await create(door, caller, body, key)
+        left_cancels = offered_s is not None and body.on_disconnect == "cancel"
+        record = await create(door, caller, body, key, left_cancels=left_cancels)
         if offered_s is not None and not record.status.ended:
             await wait_for_end(door, request, record, timeout_s)
             record = await latest(door, record)
@@ -119,8 +120,13 @@ async def submit(
     return view
 
 
-async def create(door: Door, caller: Caller, request: JobRequest, key: str | None) -> JobRecord:
+async def create(
+    door: Door, caller: Caller, request: JobRequest, key: str | None, *, left_cancels: bool = False
+) -> JobRecord:
     """Store the requested job and ring for a worker; a known key returns its first job.
+
+    Cancelled on the way, since its client left, it may have stored the job, which nobody knows
+    then: with ``left_cancels`` the job is canceled.
 
     Raises:
         JobsError: the request cannot be served, or not now.
@@ -130,11 +136,15 @@ async def create(door: Door, caller: Caller, request: JobRequest, key: str | Non
     spec = resolve(request, model, caller.tenant)
     if request.webhook is not None:
         check_url(request.webhook.url, door.settings)
-    with door.tracing.tracer.start_as_current_span("job submit", kind=SpanKind.PRODUCER) as span:
+    job_id = new_job_id()
+    with (
+        canceled_if_left(door, job_id) if left_cancels else contextlib.nullcontext(),
+        door.tracing.tracer.start_as_current_span("job submit", kind=SpanKind.PRODUCER) as span,
+    ):
         with door.tracing.tracer.start_as_current_span("store create"):
             try:
                 created = await door.store.create(
-                    new_job_id(),
+                    job_id,
                     spec,
                     units(spec, model),
                     idempotency=idempotency(key, request),

@@ -1,7 +1,9 @@
 """``Prefer: wait=N`` (RFC 7240): waiting for a job's end on behalf of a client."""
 
 import asyncio
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import Request
@@ -25,6 +27,16 @@ def wait_s(header: str | None) -> int | None:
         if match:
             return int(match.group(1))
     return None
+
+
+@contextlib.contextmanager
+def canceled_if_left(door: Door, job_id: str) -> Iterator[None]:
+    """Cancel a job if the block is cancelled: its client left."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        door.client_left(job_id)
+        raise
 
 
 async def wait_for_end(door: Door, request: Request, record: JobRecord, timeout_s: float) -> None:

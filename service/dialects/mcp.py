@@ -36,6 +36,7 @@ from jobs.telemetry.text import shown
 from service.api.caller import GUARDED, Caller, JobsCaller, links_of_caller, own_job
 from service.api.catalogue import list_models
 from service.api.jobs import create, latest, require_json
+from service.api.waiting import canceled_if_left
 from service.dialects.dialect import Dialect, json_error
 from service.dialects.drawing import absolute, check_ended, job_of
 from service.door import Door, DoorDep
@@ -124,14 +125,11 @@ async def draw(context: Context, asked: Drawing) -> Contents:
     door, request, caller = _caller(context)
     wanted = job_of(asked.model_dump(exclude={"wait_s"}) | {"preview": 0})
     key = parse_key(request.headers.getlist("idempotency-key"))
+    left_cancels = context.protocol_version in MODERN_PROTOCOL_VERSIONS  # else a lost connection
     with door.listeners.listening(caller.holder):
-        record = await create(door, caller, wanted, key)
-        try:
+        record = await create(door, caller, wanted, key, left_cancels=left_cancels)
+        with canceled_if_left(door, record.id) if left_cancels else contextlib.nullcontext():
             return await _result(context, await _followed(context, record, asked.wait_s))
-        except asyncio.CancelledError:
-            if context.protocol_version in MODERN_PROTOCOL_VERSIONS:  # else only a lost connection
-                door.client_left(record.id)
-            raise
 
 
 async def job(context: Context, asked: AwaitedJob) -> Contents:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from redis import Redis
 
@@ -67,6 +68,39 @@ async def test_prefer_wait_answers_200_at_the_end(http: AsyncClient, store: Redi
     assert answer.status_code == 200
     assert answer.headers["preference-applied"] == "wait=60"
     assert answer.json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("waits", "on_disconnect", "status"),
+    [(True, "cancel", "canceled"), (True, "continue", "queued"), (False, "cancel", "queued")],
+)
+async def test_a_waiting_client_may_leave_before_its_job_s_id_is_known(
+    app: FastAPI,
+    http: AsyncClient,
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: bool,
+    on_disconnect: str,
+    status: str,
+) -> None:
+    rung = asyncio.Event()
+
+    async def ring(model: str, job_id: str) -> None:
+        rung.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(app.state.door.doorbell, "ring", ring)
+    body = APPLE | {"on_disconnect": on_disconnect}
+    headers = {"prefer": "wait=60"} if waits else {}
+    posting = asyncio.create_task(http.post("/v1/jobs", json=body, headers=headers))
+    async with asyncio.timeout(60):
+        await rung.wait()
+        posting.cancel()
+        await asyncio.gather(posting, return_exceptions=True)
+        while app.state.door.tasks:
+            await asyncio.sleep(0.01)
+    (job,) = (await http.get("/v1/jobs")).json()["jobs"]
+    assert job["status"] == status
 
 
 async def test_prefer_wait_answers_202_when_time_is_up(http: AsyncClient) -> None:

@@ -277,10 +277,11 @@ async def test_a_wait_for_the_end_reads_no_event(
 async def test_a_wait_ends_with_its_job_however_that_ends(
     store: RedisStore, app: FastAPI, http: AsyncClient
 ) -> None:
+    waiting = vars(app.state.door.store)["_hub"]._waiting
     for ending in (store.cancel, store.delete):
         job_id = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
         waits = [asyncio.create_task(app.state.door.store.ended(job_id)) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        await until(lambda job_id=job_id: len(waiting.get(job_id, ())) == len(waits))
         assert not any(wait.done() for wait in waits)
         await ending(job_id)
         async with asyncio.timeout(60):
