@@ -281,7 +281,9 @@ async def test_a_wait_ends_with_its_job_however_that_ends(
     for ending in (store.cancel, store.delete):
         job_id = (await http.post("/v1/jobs", json={"prompt": "a"})).json()["id"]
         waits = [asyncio.create_task(app.state.door.store.ended(job_id)) for _ in range(3)]
-        await until(lambda job_id=job_id: len(waiting.get(job_id, ())) == len(waits))
+        async with asyncio.timeout(60):
+            while len(waiting.get(job_id, ())) < len(waits):
+                await asyncio.sleep(0.01)
         assert not any(wait.done() for wait in waits)
         await ending(job_id)
         async with asyncio.timeout(60):
