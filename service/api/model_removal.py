@@ -25,8 +25,7 @@ async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> i
         ModelInUse: there is no such model, a worker serves it, or it has jobs that have not ended
             and ``cancel`` is False.
     """
-    backlog = await store.backlog(name)
-    open_jobs = backlog.pending_jobs + backlog.running_jobs
+    open_jobs = await _open_jobs(store, name)
     serving = sorted(worker.id for worker in await store.workers() if worker.model == name)
     if serving:
         raise ModelInUse(f"{name} is served by {', '.join(serving)}: stop its workers first")
@@ -38,6 +37,14 @@ async def forget_model(store: JobStore, name: str, *, cancel: bool = False) -> i
         raise ModelInUse(f"there is no model {name!r}")
     await asyncio.sleep(SETTLED_S)
     return await _cancel_all(store, name)
+
+
+async def _open_jobs(store: JobStore, model: str) -> int:
+    try:
+        backlog = await store.backlog(model)
+    except UnicodeEncodeError:  # the name of a damaged entry, which no request can have
+        return 0
+    return backlog.pending_jobs + backlog.running_jobs
 
 
 async def _cancel_all(store: JobStore, model: str) -> int:

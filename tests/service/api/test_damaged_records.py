@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from httpx import AsyncClient
+from structlog.testing import capture_logs
 
 from jobs.redis.store import RedisStore
 from jobs.schema import MAX_SEED
@@ -208,6 +210,22 @@ async def test_a_damaged_entry_does_not_hide_the_others(
     assert (await store.totals()).unreadable == 0
     with pytest.raises(ModelInUse, match="no model 'broken'"):
         await forget_model(store, "broken")
+
+
+async def test_a_damaged_entry_is_named_once_in_the_log(
+    store: RedisStore, announced: None, redis: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.redis.damage.log", structlog.get_logger())  # bound to nothing yet
+    redis.hset(f"{prefix}:models", "broken", json.dumps(ENTRY | {"width": 0}))
+    redis.hset(f"{prefix}:models", b"\xff", "{")
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert await store.models() == (MODEL,)
+    assert all(line["log_level"] == "error" for line in logs)
+    reasons = {line["record"]: line["reason"] for line in logs}
+    assert set(reasons) == {"model:broken", r"model:\xff"}
+    assert len(logs) == len(reasons)
+    assert "width" in reasons["model:broken"]
 
 
 async def test_an_entry_is_forgotten_whatever_its_name(
