@@ -293,3 +293,23 @@ def test_a_digest_pins_the_model(command: Command, site: Site, repo: Repo, tiny:
     again = command("add", f"hf:{REPO}", "--no-check", "--sha256", digest(tiny))
     assert "it was installed already" in again.out
     assert site.asked == []
+
+
+@pytest.mark.parametrize("times", [40, 1])
+def test_a_model_is_replaced_once_all_of_its_successor_is_there(
+    command: Command, site: Site, repo: Repo, tiny: Path, times: int
+) -> None:
+    words = ("add", f"hf:{REPO}", "--no-check", "--replace", "--name", "mine")
+    assert command("add", tiny, "--no-check", "--name", "mine").code == 0
+    before = files_of(command.models / "mine")
+    site.cuts[RESOLVED + UNET] = [1500] + [0] * (times - 1)
+    said = command(*words)
+    if times > 1:
+        assert "broke off after 1.5 kB" in said.refusal
+        assert files_of(command.models / "mine") == before
+        assert command("check", "mine", "--files-only").code == 0
+        site.cuts.clear()
+        said = command(*words)
+    assert said.code == 0, said.err
+    assert read_record(command.models / "mine").source == f"hf:{REPO}"
+    assert command.names() == ["mine"]

@@ -9,7 +9,7 @@ import trustme
 
 from diffusion.files import digest
 from tests.workers.models.conftest import Command
-from tests.workers.models.server import Site, site_running
+from tests.workers.models.server import Site, files_of, site_running
 from tests.workers.models.test_formats import packed
 
 PATH = "/models/tiny.tar"
@@ -214,3 +214,29 @@ def test_a_download_that_was_killed_is_resumed(command: Command, site: Site, arc
     assert command(*words).code == 0
     assert site.requests(PATH)[1]["range"] == "bytes=5000-"
     assert command.names() == ["tiny"]
+
+
+@pytest.mark.parametrize("failure", ["404", "cut", "killed", "digest", "pickle"])
+def test_a_replacement_that_does_not_come_leaves_the_model(
+    command: Command, site: Site, archive: str, tiny: Path, failure: str
+) -> None:
+    assert command("add", tiny, "--no-check").code == 0
+    before = files_of(command.models / "tiny")
+    words = ["add", f"{site.url}{PATH}", "--sha256", archive, "--no-check", "--replace"]
+    if failure == "404":
+        site.statuses[PATH] = [404]
+    elif failure == "cut":
+        site.cuts[PATH] = [5000] + [0] * 20
+    elif failure == "digest":
+        words[words.index(archive)] = "0" * 64
+    elif failure == "pickle":
+        site.files[PATH] = b"\x80\x02}" + b"\0" * 10**5
+    if failure == "killed":
+        site.holds[PATH] = 5000
+        command.killed_at(5000, *words)
+        site.released.set()
+    else:
+        assert command(*words).refusal
+    assert files_of(command.models / "tiny") == before
+    assert str(tiny) in command("installed").out
+    assert command("check", "tiny", "--files-only").code == 0
