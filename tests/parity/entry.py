@@ -29,6 +29,7 @@ class Entry:
     samplers: tuple[Sampler, ...] = ()
     steps: tuple[int, ...] = (4, 10)
     guidance_scale: float = 4.0
+    guidance_rescale: float = 0.0
     prompt: str | None = "a red apple"  # None: the pipeline takes none
     call: Mapping[str, Any] = field(default_factory=dict)  # further arguments of the pipeline
     own: bool = True

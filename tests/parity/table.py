@@ -67,6 +67,7 @@ def ours(entry: Entry, bundle: Bundle, sampler: Sampler | None, steps: int) -> P
         "prompt": entry.prompt or "",
         "num_inference_steps": steps,
         "guidance_scale": entry.guidance_scale,
+        "guidance_rescale": entry.guidance_rescale,
         "seed": SEED,
     }
     if sampler is not None:
@@ -82,6 +83,7 @@ def ours(entry: Entry, bundle: Bundle, sampler: Sampler | None, steps: int) -> P
                 schedule=spec.schedule,
                 steps=spec.num_inference_steps,
                 guidance_scale=spec.guidance_scale,
+                guidance_rescale=spec.guidance_rescale,
                 width=spec.width,
                 height=spec.height,
             )
@@ -105,6 +107,8 @@ def theirs(entry: Entry, folder: Path, sampler: Sampler | None, steps: int) -> P
     asked = {"num_inference_steps": steps, "output_type": "np"}
     if entry.prompt is not None:
         asked |= {"prompt": entry.prompt, "guidance_scale": entry.guidance_scale}
+    if entry.guidance_rescale:
+        asked["guidance_rescale"] = entry.guidance_rescale
     asked = {k: v for k, v in {**asked, **entry.call}.items() if v is not None}
     with our_noise(pipeline):
         (image,) = pipeline(**asked).images

@@ -50,6 +50,7 @@ def test_the_table_would_show_another_sampler_prompt_or_scale(tmp_path: Path) ->
         (entry, entry.samplers[0]),
         (replace(entry, prompt="a blue pear"), None),
         (replace(entry, guidance_scale=entry.guidance_scale + 0.5), None),
+        (replace(entry, guidance_rescale=0.7), None),
     ):
         assert np.abs(ours(other, bundle, sampler, 4) - drawn).max() > 2
 

@@ -112,6 +112,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("SD 1.5, PNDM", sd15, StableDiffusionPipeline, (EULER, DPMPP_2M)),
     Entry("SD 1.4 of 2022, DDIM", of_2022, StableDiffusionPipeline, (EULER_A, DPMPP_2M)),
     Entry("SD 2.1, DDIM, v", sd21, StableDiffusionPipeline, (EULER_A, UNIPC)),
+    Entry("SD 2.1, DDIM, v, rescaled", sd21, StableDiffusionPipeline, guidance_rescale=0.7),
     Entry("SD 2.1-base, PNDM", sd21_base, StableDiffusionPipeline, (DDIM, DPMPP_2M_SDE)),
     Entry("zero SNR, DDIM, v", zero_snr, StableDiffusionPipeline, (DPMPP_2M, EULER_A)),
     Entry(
@@ -130,6 +131,7 @@ ENTRIES: tuple[Entry, ...] = (
         guidance_scale=7.3,
     ),
     Entry("SDXL, Euler", sdxl, StableDiffusionXLPipeline, (EULER_A, DPMPP_2M)),
+    Entry("SDXL, rescaled", sdxl, StableDiffusionXLPipeline, (DPMPP_2M,), guidance_rescale=0.7),
     Entry("SDXL, no prompt", sdxl, StableDiffusionXLPipeline, steps=(4,), prompt=""),
     Entry("Segmind Vega, Euler", vega, StableDiffusionXLPipeline, (HEUN, DDIM)),
     Entry(
