@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from celery.__main__ import main as celery
 
 from diffusion.bundle.bundle import Bundle
 from service import uvicorn_door
-from tests.faults.devices import FAULTS, Faulty, paced, switched
+from tests.faults.devices import FAULTS, Fault, Faulty, illegal_access, paced, switched
 from workers import app
 from workers.engine.admission import SlotAdmission
 from workers.engine.messages import ImageRequest
@@ -18,7 +20,7 @@ from workers.loading import load
 from workers.settings import WorkerSettings
 
 POISON = "poison"
-"""A job with this prompt kills the process that draws it, in a poisoned worker."""
+"""A job with this prompt kills the process or breaks the device of a worker that draws it."""
 
 
 def worker(_words: list[str]) -> None:
@@ -28,15 +30,37 @@ def worker(_words: list[str]) -> None:
 
 def poisoned_worker(words: list[str]) -> None:
     """Run a worker whose process dies when it begins to draw a poison job."""
+    _before_poison(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    worker(words)
+
+
+def breaking_worker(words: list[str]) -> None:
+    """Run a worker whose device breaks for good when it begins to draw a poison job."""
+    broken = threading.Event()
+    _before_poison(broken.set)
+    break_it = illegal_access(0)
+    _with_fault(lambda call, found: break_it(call, found) if broken.is_set() else found)
+    worker(words)
+
+
+def _before_poison(act: Callable[[], None]) -> None:
     open_slot = SlotAdmission.open
 
     def opening(self: SlotAdmission, request: ImageRequest) -> object:
         if request.prompt == POISON:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         return open_slot(self, request)
 
     SlotAdmission.open = opening  # type: ignore[assignment,method-assign]
-    worker(words)
+
+
+def _with_fault(fault: Fault) -> None:
+    def loading(settings: WorkerSettings) -> Bundle:
+        bundle = load(settings)
+        bundle.backbone = Faulty(bundle.backbone, fault)
+        return bundle
+
+    vars(app)["load"] = loading
 
 
 def faulty_worker(words: list[str]) -> None:
@@ -46,14 +70,7 @@ def faulty_worker(words: list[str]) -> None:
         Path(os.environ.get("DEVICE_SWITCH", "/nonexistent")),
     )
     pace_s, row_s = (float(os.environ.get(f"DEVICE_{n}_S", "0")) for n in ("PACE", "ROW"))
-    fault = paced(broken, pace_s, row_s)
-
-    def loading(settings: WorkerSettings) -> Bundle:
-        bundle = load(settings)
-        bundle.backbone = Faulty(bundle.backbone, fault)
-        return bundle
-
-    vars(app)["load"] = loading
+    _with_fault(paced(broken, pace_s, row_s))
     worker(words)
 
 

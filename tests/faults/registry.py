@@ -81,7 +81,13 @@ SCENARIOS = (
     ),
     Scenario(
         "poison", "job kills its worker's process", poison.run,
-        {"neighbours": 100, "lease_s": 6.0}, {"neighbours": 10, "lease_s": 4.0},
+        {"breaks": "process", "neighbours": 100, "lease_s": 6.0},
+        {"breaks": "process", "neighbours": 10, "lease_s": 4.0},
+    ),
+    Scenario(
+        "device_poison", "job breaks its worker's device", poison.run,
+        {"breaks": "device", "neighbours": 100, "lease_s": 6.0},
+        {"breaks": "device", "neighbours": 10, "lease_s": 4.0},
     ),
     Scenario(
         "device_dead", "a worker's device breaks", device.broken,

@@ -1,4 +1,7 @@
-"""A job kills the process of whatever worker draws it."""
+"""A job kills the process of whatever worker draws it, or breaks its device."""
+
+import os
+import signal
 
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
@@ -6,12 +9,19 @@ from tests.faults import children
 from tests.faults.outcome import Outcome
 from tests.faults.stage import Stage
 
+KILLERS = {
+    "process": (children.poisoned_worker, -signal.SIGKILL),
+    "device": (children.breaking_worker, os.EX_SOFTWARE),
+}
+"""What breaks → a worker that it does so in, and the exit code of its process."""
 
-async def run(stage: Stage, *, neighbours: int, lease_s: float) -> Outcome:
+
+async def run(stage: Stage, *, breaks: str, neighbours: int, lease_s: float) -> Outcome:
     """It runs alone after two deaths and fails after three; its neighbours finish."""
     outcome = Outcome()
     settings = JobsSettings(redis_url=stage.redis().url, lease_s=lease_s)
-    fleet = await stage.fleet(settings, 2, target=children.poisoned_worker, checkpoint_s=60)
+    target, exits = KILLERS[breaks]
+    fleet = await stage.fleet(settings, 2, target=target, checkpoint_s=60)
     fleet.supervise()
     client = stage.client(settings)
     names = await client.submit_many(neighbours // 2, steps=60, prefix="early")
@@ -26,6 +36,7 @@ async def run(stage: Stage, *, neighbours: int, lease_s: float) -> Outcome:
         (record.status, code) == (JobStatus.FAILED, "worker_died"), f"it fails: {record}"
     )
     outcome.expect(record.attempts == 3, f"it is tried three times, not {record.attempts}")
+    outcome.expect(record.deaths == 3, f"every death counts, not {record.deaths} of them")
     await client.all_ended(neighbours + 1, 300)
     records = [await client.store.get(name) for name in names]
     done = sum(record.status is JobStatus.SUCCEEDED for record in records)
@@ -34,4 +45,6 @@ async def run(stage: Stage, *, neighbours: int, lease_s: float) -> Outcome:
     outcome.expect(done == neighbours, f"every neighbour succeeds, {neighbours - done} did not")
     alone = '"alone": true' in "".join(w.log.read_text() for w in fleet.ever)
     outcome.expect(alone, "the third time it runs alone")
+    ended = {w.process.poll() for w in fleet.ever} - {None}
+    outcome.expect(ended == {exits}, f"workers end with {exits}, not {ended}")
     return outcome
