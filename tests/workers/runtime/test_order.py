@@ -1,12 +1,14 @@
 """Which waiting image gets a free slot: one of a job here, or of one that is claimed for it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from jobs.schema import JobStatus
 from jobs.settings import JobsSettings
+from tests.service.doors import open_door, submit
 from tests.workers.inside import Inside
 from workers.engine.messages import Finished, Report
 
@@ -64,6 +66,28 @@ async def test_a_job_of_many_images_ends_beside_single_ones_as_by_order(
     assert len(drawn) == 16 + len(others) == 16 + 12
     print(f"ratio {(16 + before) / 16:.2f}: {before} of {len(others)} single ones ended before")
     assert (16 + before) / 16 <= 1.3
+
+
+@pytest.mark.parametrize("inside", [{"slots": 8, "rows_per_tick": 16}], indirect=True)
+async def test_jobs_of_many_images_end_before_single_ones_that_came_later(
+    inside: Inside, drawn: list[str], jobs_settings: JobsSettings
+) -> None:
+    """Submitted over HTTP, all of them before the worker has drawn much."""
+    fields: dict[str, Any] = {"seed": 5, "num_inference_steps": 6, "preview": 0}
+    async with open_door(jobs_settings) as (_, http):
+        many = [await submit(http, num_images=16, **fields) for _ in range(3)]
+        singles = [await submit(http, **fields) for _ in range(96)]
+        with inside.held(*many, *singles, rows=1):
+            for job_id in (*many, *singles):
+                inside.threads.submit(inside.host.answer, job_id)
+            await inside.asking(8)
+        await ends(inside, *many, *singles)
+        for job_id in (many[0], many[-1], singles[-1]):
+            assert (await http.get(f"/v1/jobs/{job_id}")).json()["status"] == "succeeded"
+    assert len(drawn) == 3 * 16 + 96
+    last = max(at for at, name in enumerate(drawn) if name in many)
+    print(f"ratio {(last + 1) / 48:.2f}")
+    assert (last + 1) / 48 <= 1.3
 
 
 @two_slots
