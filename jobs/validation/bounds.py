@@ -24,10 +24,10 @@ def at_most(count: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-class BoundedRequest(BaseModel):
-    """Part of a request: unknown fields are rejected, a great many of them unread."""
+class KnownFields(BaseModel):
+    """Part of a body: unknown fields are rejected, a great many of them unread."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
@@ -36,6 +36,12 @@ class BoundedRequest(BaseModel):
         if isinstance(data, dict) and len(data) > most:
             raise _too_long(most, len(data), "fields")
         return data
+
+
+class BoundedRequest(KnownFields):
+    """Part of a request of our own API, whose values have the very types that they should."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
 def _too_long(most: int, given: int, what: str) -> PydanticCustomError:

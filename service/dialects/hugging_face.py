@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from jobs.schema import MAX_STEPS, OutputFormat
+from jobs.validation.bounds import KnownFields
 from service.api.caller import GUARDED, JobsCaller
 from service.api.jobs import require_json
 from service.dialects.dialect import Dialect, json_error
@@ -26,10 +27,8 @@ FORMATS: dict[str, OutputFormat] = {
 """What a client may accept."""
 
 
-class Parameters(BaseModel):
+class Parameters(KnownFields):
     """How the image is drawn."""
-
-    model_config = ConfigDict(extra="forbid")
 
     negative_prompt: str | None = None
     num_inference_steps: int | None = Field(None, ge=1, le=MAX_STEPS)
@@ -40,10 +39,8 @@ class Parameters(BaseModel):
     scheduler: str | None = Field(None, description="A sampler from `/v1/samplers`.")
 
 
-class TextToImage(BaseModel):
+class TextToImage(KnownFields):
     """The body of a request."""
-
-    model_config = ConfigDict(extra="forbid")
 
     inputs: str = Field(description="The prompt.")
     parameters: Parameters = Parameters()

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import mcp_types as types
 import orjson
@@ -26,13 +26,14 @@ from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
 from jobs.errors import JobsError, TransientStoreError
 from jobs.schema import MAX_IMAGES, MAX_PROMPT_CHARS, MAX_SEED, MAX_STEPS, JobRecord, JobStatus
 from jobs.telemetry.text import shown
+from jobs.validation.bounds import KnownFields, at_most
 from service.api.caller import GUARDED, Caller, JobsCaller, links_of_caller, own_job
 from service.api.catalogue import list_models
 from service.api.jobs import create, latest, require_json
@@ -52,6 +53,8 @@ router = APIRouter(tags=["MCP"])
 
 Context = ServerRequestContext[Any, Request]
 Contents = list[types.ContentBlock]
+Rpc = Annotated[dict[str, Any], at_most(16)]
+"""A message of JSON-RPC, which has six members at most; others are ignored."""
 
 USUAL_WAIT_S = 50.0
 """Many clients give up on a call after a minute."""
@@ -64,10 +67,8 @@ NUDGE = 0.001
 """Added to the progress if no step was made: the protocol requires it to rise each time."""
 
 
-class Arguments(BaseModel):
+class Arguments(KnownFields):
     """A tool's arguments; unknown ones are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Waiting(Arguments):
@@ -352,9 +353,7 @@ _ANSWERS: Responses = {
     response_class=Response,
     responses=_ANSWERS,
 )
-async def exchange(
-    request: Request, message: dict[str, Any], door: DoorDep, caller: JobsCaller
-) -> Response:
+async def exchange(request: Request, message: Rpc, door: DoorDep, caller: JobsCaller) -> Response:
     """Take one message of JSON-RPC (streamable HTTP, without sessions) and answer it."""
     check_origin(request.headers.get("origin"), door.settings.cors_origins)
     if check_accept_headers(request) != (True, True):

@@ -11,11 +11,12 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import format_sse_event
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from jobs.catalogue import ModelEntry
 from jobs.errors import JobNotFound, JobsError
 from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRecord, JobRequest, OutputFormat
+from jobs.validation.bounds import KnownFields
 from service.api.caller import GUARDED, CallerLinks, JobsCaller
 from service.api.jobs import require_json
 from service.dialects.dialect import Dialect, first_field, json_error
@@ -50,10 +51,8 @@ KINDS = {"authentication_error": 401, "permission_error": 403, "rate_limit_error
 Quality = Literal["auto", "standard", "low", "medium", "high", "hd"]
 
 
-class ImageGeneration(BaseModel):
+class ImageGeneration(KnownFields):
     """The body of a request; OpenAI's other parameters are refused, not ignored."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prompt: str
     model: str | None = None

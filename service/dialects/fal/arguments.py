@@ -3,10 +3,11 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRequest, OutputFormat
+from jobs.validation.bounds import KnownFields
 from service.dialects.drawing import job_of
 from service.http.problem import Refusal, printable
 
@@ -19,10 +20,8 @@ SIZES = {
 """fal's size names → width and height in pixels."""
 
 
-class Size(BaseModel):
+class Size(KnownFields):
     """A size in pixels."""
-
-    model_config = ConfigDict(extra="forbid")
 
     width: int
     height: int
@@ -45,10 +44,8 @@ ImageSize = Annotated[
 ]
 
 
-class Arguments(BaseModel):
+class Arguments(KnownFields):
     """The arguments of a model; any others are refused, not ignored."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prompt: str
     negative_prompt: str | None = None

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from jobs.schema import JobRecord, JobRequest
 from jobs.telemetry.text import shown
+from jobs.validation.bounds import KnownFields, at_most
 from service.api.caller import GUARDED, AnyCaller, Caller, CallerLinks, JobsCaller, OwnJob
 from service.api.jobs import create, latest, require_json
 from service.api.link_access import EventsJob
@@ -38,18 +39,20 @@ router = APIRouter(tags=["Replicate"])
 
 USUAL_WAIT_S = 60
 """Of ``Prefer: wait`` without a number; clients give up half a second later."""
+MAX_EVENTS = 4
+"""Kinds of events that Replicate's webhooks know."""
 NO_WEBHOOK = "is not supported here; use `webhook` in POST /v1/jobs, which has its own format"
 
 
-class NewPrediction(BaseModel):
+class NewPrediction(KnownFields):
     """The body of a request."""
-
-    model_config = ConfigDict(extra="forbid")
 
     input: models.Input
     stream: bool | None = Field(None, description="No effect: every prediction can be streamed.")
     webhook: str | None = Field(None, description="Refused.")
-    webhook_events_filter: list[str] | None = Field(None, description="Refused.")
+    webhook_events_filter: Annotated[list[str], at_most(MAX_EVENTS)] | None = Field(
+        None, description="Refused."
+    )
 
     def check(self) -> None:
         """Refuse webhooks. Raises: Refusal."""

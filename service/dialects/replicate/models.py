@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from jobs.catalogue import ModelEntry
 from jobs.errors import UnknownModel
 from jobs.schema import MAX_IMAGES, MAX_STEPS, JobRequest
 from jobs.telemetry.text import shown
+from jobs.validation.bounds import KnownFields
 from service.dialects.drawing import job_of
 from service.door import Door
 from service.http.problem import Refusal
@@ -21,10 +22,8 @@ UNKNOWN = datetime.fromtimestamp(0, UTC)
 Format = Literal["png", "webp", "jpg", "jpeg", "avif"]
 
 
-class Input(BaseModel):
+class Input(KnownFields):
     """The input of a prediction."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field(description="What the image should show.")
     negative_prompt: str | None = Field(None, description="What the image should not show.")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from time import thread_time
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -76,23 +75,6 @@ VALUES = {
     "a long fraction": "0." + "1" * 1_000_000,
     "a large exponent": "1e999999999",
 }
-
-
-@pytest.fixture
-async def slept() -> AsyncIterator[list[float]]:
-    """Return how long the event loop was held up, each time that it was."""
-    found: list[float] = []
-
-    async def watch() -> None:
-        while True:
-            began = thread_time()
-            await asyncio.sleep(0)
-            found.append(thread_time() - began)
-
-    watching = asyncio.create_task(watch())
-    yield found
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
 
 
 @pytest.fixture
