@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.telemetry.text import shown
-from service.cli.shared.background import canceled_on_interrupt, in_background
+from service.cli.shared.background import canceled_on_interrupt, in_background, submitted
 from service.cli.shared.encoding import is_unicode
 from service.cli.shared.picture_files import create, save
 from service.cli.shared.terminal import finished, print_warning, progress, shows_images
@@ -108,8 +108,7 @@ def draw(
     ids: list[str] = []
     with canceled_on_interrupt(client, ids):
         for request in requests:
-            drawings.append(Drawing(client, client.submit(**request).view))
-            ids.append(drawings[-1].job.id)
+            drawings.append(Drawing(client, submitted(client, ids, request)))
         return follow(drawings, out, console, inline=inline)
 
 

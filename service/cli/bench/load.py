@@ -9,13 +9,12 @@ from itertools import count
 from time import monotonic, sleep
 from typing import Any
 
-from service.cli.shared.background import canceled_on_interrupt, in_background
+from service.cli.shared.background import LAST_CALLS_S, canceled_on_interrupt, in_background
 from service.client.client import Sfumato
 from service.client.errors import ClientError, ProblemError
 from service.client.views import JobStatus
 
 PER_CLIENT = 64  # jobs at once; each holds a connection of the client's pool
-LAST_CALLS_S = 5.0
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from service.cli.grid.axes import Axis, Value
-from service.cli.shared.background import canceled_on_interrupt, in_background
+from service.cli.shared.background import canceled_on_interrupt, in_background, submitted
 from service.client.client import Sfumato
 from service.client.errors import ClientError
 from service.client.views import JobView
@@ -45,10 +45,10 @@ class Cell:
         failure = self.job.error if self.job is not None else None
         return failure.detail if failure is not None else self.status
 
-    def submit(self, client: Sfumato) -> None:
-        """Submit the job; a refusal is the cell's error."""
+    def submit(self, client: Sfumato, ids: list[str]) -> None:
+        """Submit the job and add its id; a refusal is the cell's error."""
         try:
-            self.job = client.submit(**self.request).view
+            self.job = submitted(client, ids, self.request)
         except ClientError as error:
             self.error = error
 
@@ -81,8 +81,7 @@ def draw_cells(client: Sfumato, cells: Sequence[Cell], console: Console) -> None
     ids: list[str] = []
     with canceled_on_interrupt(client, ids):
         for cell in cells:
-            cell.submit(client)
-            ids += [cell.job.id] if cell.job is not None else []
+            cell.submit(client, ids)
         if not ids and (refusal := cells[0].error) is not None:
             raise refusal
         following = [in_background(partial(c.follow, client)) for c in cells if c.job is not None]

@@ -4,14 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from jobs.redis.store import RedisStore
+from service.cli.drawing import draw
+from service.cli.grid.cells import Cell, draw_cells
 from service.cli.shared.exit_codes import ExitCode, exit_code
+from service.cli.shared.terminal import console
 from service.client.client import Sfumato
 from service.client.errors import (
     ClientError,
@@ -95,3 +102,31 @@ def test_a_ctrl_c_cancels_what_was_asked_for(
             assert process.returncode == ExitCode.INTERRUPTED
             assert said.startswith("sfumato: interrupted; ")
             assert {job.status for job in client.jobs().jobs} == {"canceled"}
+
+
+@pytest.mark.parametrize("of_grid", [False, True])
+def test_a_ctrl_c_cancels_a_job_whose_answer_has_not_come(
+    settings: ServiceSettings,
+    announced: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    of_grid: bool,
+) -> None:
+    submit, main = Sfumato.submit, threading.main_thread().ident
+    assert main is not None
+
+    def submitting(self: Sfumato, **request: Any) -> object:
+        job = submit(self, **request)
+        signal.pthread_kill(main, signal.SIGINT)
+        return job
+
+    monkeypatch.setattr(Sfumato, "submit", submitting)
+    with served(settings) as (url, _), Sfumato(url) as client:
+        requests, screen = [{"prompt": "a"}, {"prompt": "b"}], console()
+        act: Callable[[], object] = partial(draw, client, requests, tmp_path, screen)
+        if of_grid:
+            cells = [Cell(request["prompt"], "", request) for request in requests]
+            act = partial(draw_cells, client, cells, screen)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+        assert [job.status for job in client.jobs().jobs] == ["canceled"]
