@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,9 @@ async def test_a_job_decides_how_its_command_ends(
 def test_a_ctrl_c_cancels_what_was_asked_for(
     settings: ServiceSettings, announced: None, tmp_path: Path
 ) -> None:
-    python = [sys.executable, "-W", "ignore", "-m", "service.cli.main"]
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    program += "from service.cli.main import main; main()"  # a shell's background job ignores it
+    python = [sys.executable, "-W", "ignore", "-c", program]
     root = str(Path(__file__).parents[3])
     with served(settings) as (url, server), Sfumato(url) as client:
         followers = server._app.state.door.followers
@@ -104,6 +106,15 @@ def test_a_ctrl_c_cancels_what_was_asked_for(
             assert {job.status for job in client.jobs().jobs} == {"canceled"}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C interrupt this process, which ignores it as a shell's background job."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("of_grid", [False, True])
 def test_a_ctrl_c_cancels_a_job_whose_answer_has_not_come(
     settings: ServiceSettings,
