@@ -125,8 +125,8 @@ async def create(
 ) -> JobRecord:
     """Store the requested job and ring for a worker; a known key returns its first job.
 
-    Cancelled on the way, since its client left, it may have stored the job, which nobody knows
-    then: with ``left_cancels`` the job is canceled.
+    If the client leaves meanwhile and so cancels this call, the job may be stored already although
+    nobody has its id. With ``left_cancels`` it is then canceled.
 
     Raises:
         JobsError: the request cannot be served, or not now.

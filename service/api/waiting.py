@@ -31,7 +31,7 @@ def wait_s(header: str | None) -> int | None:
 
 @contextlib.contextmanager
 def canceled_if_left(door: Door, job_id: str) -> Iterator[None]:
-    """Cancel a job if the block is cancelled: its client left."""
+    """Cancel the job if the block is cancelled, which means that its client has left."""
     try:
         yield
     except asyncio.CancelledError:

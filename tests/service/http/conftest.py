@@ -1,3 +1,5 @@
+"""How long a request holds up the event loop."""
+
 import asyncio
 from collections.abc import AsyncIterator
 from time import thread_time
