@@ -183,11 +183,13 @@ def prepare(
     rows, guided = len(guidance), sum(g.passes == 2 for g in guidance)
     again = [*range(guided), *[0] * _padding(guidance, guided, pad_to)]  # rows taken once more
     x = torch.stack([*latents, *(latents[i] for i in again)])
-    numbers = [
-        (*level, g.scale, g.rescale, rows + i) if i < guided else (*level, 1.0, 0.0, i)
-        for i, (level, g) in enumerate(zip(levels, guidance, strict=True))
-    ]
-    numbers += [(*levels[i], 1.0, 0.0, rows + at) for at, i in enumerate(again)]
+    numbers = np.zeros((rows + len(again), 7), np.float32)
+    numbers[:rows, :4] = levels
+    numbers[rows:] = numbers[again]
+    numbers[:, 4] = 1.0
+    numbers[:guided, 4:6] = [(g.scale, g.rescale) for g in guidance[:guided]] or 0.0
+    numbers[:, 6] = np.arange(len(numbers))
+    numbers[:guided, 6] += rows
     conditions = [g.conditions[0] for g in guidance]
     conditions += [guidance[i].conditions[at < guided] for at, i in enumerate(again)]
     form = Form(
@@ -196,8 +198,7 @@ def prepare(
         direct=all(level.c_skip == 0 and level.c_out == 1 for level in levels),
         clip=clip,
     )
-    on_device = sent(np.array(numbers, np.float32), x.device)
-    return ForwardPass(x, on_device, conditions, rows, guided, form)
+    return ForwardPass(x, sent(numbers, x.device), conditions, rows, guided, form)
 
 
 def _padding(guidance: Sequence[Guidance], guided: int, pad_to: int | None) -> int:

@@ -31,6 +31,7 @@ from workers.engine.kept import facts, keep_calibration, kept_calibration
 from workers.engine.throughput import EngineStats
 from workers.loading import load, load_safety
 from workers.ops.ending import end_process
+from workers.ops.memory import return_freed_memory
 from workers.ops.metrics import Counters, Families, Unloaded
 from workers.pool import ModelState
 from workers.runtime.active_jobs import Neighbours
@@ -163,6 +164,7 @@ class WorkerModel:
 
     def serve(self, loaded: Loaded) -> None:
         """Begin to serve it with its loaded weights."""
+        return_freed_memory()  # of loading and calibrating
         self.served = Served(
             loaded, self.settings, self._calibration, self._stats, self.counters, self._around
         )
@@ -180,6 +182,7 @@ class WorkerModel:
             self.counters.draining.set(0)
             gc.collect()
             free_memory(self.device)
+            return_freed_memory()
 
     def pause(self, *, wanted: bool) -> None:
         """Do as an operator wants: give its jobs back and take none, or take jobs again."""

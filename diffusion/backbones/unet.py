@@ -42,8 +42,11 @@ class UNet:
 
     def inputs(self, conditions: Sequence[Condition]) -> Inputs:
         """Return the embeddings (N, L, D), and what LCM and SDXL take besides."""
-        longest = max(len(each.prompt.embeddings) for each in conditions)
-        embeddings = torch.stack([each.prompt.repeated(longest).embeddings for each in conditions])
+        prompts = [each.prompt for each in conditions]
+        lengths = {prompt.embeddings.size(0) for prompt in prompts}
+        if len(lengths) > 1:
+            prompts = [prompt.repeated(max(lengths)) for prompt in prompts]
+        embeddings = torch.stack([prompt.embeddings for prompt in prompts])
         added = _added(conditions, embeddings.device)
         if self._guidance_dim is not None:
             scales = [each.guidance_scale for each in conditions]

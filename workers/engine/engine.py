@@ -233,20 +233,20 @@ class Engine:
         """Return the slots of the next forward pass, guided ones first."""
         chosen = self._batcher.choose(slot.candidate for slot in self._slots.values())
         batch = [self._slots[candidate.key] for candidate in chosen]  # type: ignore[index]
-        batch.sort(key=lambda slot: -slot.guidance.passes)
+        batch.sort(key=lambda slot: -slot.passes)
         return batch
 
     def _is_full(self, batch: Sequence[Slot]) -> bool:
         """Whether more work would not make this tick larger."""
         some_wait = len(batch) < len(self._slots) or len(self._slots) >= self._settings.slots
-        return some_wait or sum(slot.guidance.passes for slot in batch) >= self.rows_per_tick
+        return some_wait or sum(slot.passes for slot in batch) >= self.rows_per_tick
 
     def _evaluate(self, batch: Sequence[Slot]) -> list[Evaluated]:
         """Evaluate the batch in one pass; after an error one by one, so that one slot fails alone.
 
         When the device runs out of memory the bound is lowered and the next tick tries again.
         """
-        pad_to = self._padded(sum(slot.guidance.passes for slot in batch))
+        pad_to = self._padded(sum(slot.passes for slot in batch))
         try:
             postprocess = self._postprocess.run
             return [evaluate(self._bundle, batch, pad_to, self._overlap, postprocess)]
@@ -254,7 +254,7 @@ class Engine:
             code, detail = failure_code(error), repr(error)
             if code == "out_of_memory":
                 free_memory(self._bundle.device)
-                lowered = self._batcher.lower(pad_to or sum(s.guidance.passes for s in batch))
+                lowered = self._batcher.lower(pad_to or sum(slot.passes for slot in batch))
                 self._growth.wait_longer(monotonic())
                 log.warning("out of memory", rows_per_tick=self.rows_per_tick)
                 if lowered and (pad_to is not None or len(batch) > 1):
@@ -283,7 +283,7 @@ class Engine:
             states = evaluated.state.unbind()
             for i, (slot, state) in enumerate(zip(evaluated.slots, states, strict=True)):
                 finite = evaluated.finite[i]
-                slot.evaluations += slot.guidance.passes
+                slot.evaluations += slot.passes
                 if not finite:
                     if not slot.doubted:
                         slot.doubt()

@@ -2,12 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
+from queue import SimpleQueue
+from threading import Thread
 from time import perf_counter, sleep
 from typing import Generic, TypeVar
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from diffusion.denoiser import ForwardPass, prepare
 from diffusion.device import sent
 from diffusion.samplers.noise import IMAGES, standard_noise
 from diffusion.samplers.step import add_noise, coefficients, linear_part, step
+from jobs.host.scheduling import yield_to_others
 from workers.engine.slot import Slot
 
 T = TypeVar("T")
@@ -46,16 +50,18 @@ class Overlap:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._pool = ThreadPoolExecutor(1, "engine-overlap") if device.type == "cpu" else None
+        self._calls = Calls() if device.type == "cpu" else None
         self._device = device
         self._stream: torch.cuda.Stream | None = None  # the second one
-        self._first: deque[Callable[[], None]] = deque()
-        self._later: deque[Callable[[], None]] = deque()
+        if self._calls is not None:
+            self._thread = Thread(target=self._calls.run, name="engine-overlap", daemon=True)
+            self._thread.start()
+            finalize(self, self._calls.end)
 
     @property
     def overlaps(self) -> bool:
         """Whether a call runs before its result is asked for."""
-        return self._pool is not None
+        return self._calls is not None
 
     def submit(self, call: Callable[[], T], *, first: bool = False) -> Pending[T]:
         """Take a call. Thread-safe.
@@ -63,11 +69,10 @@ class Overlap:
         A ``first`` one goes before those that wait. If another one still runs when its result is
         asked for, the thread that asks makes the call itself.
         """
-        if self._pool is None:
+        if self._calls is None:
             return Pending(call)
         future: Future[T] = Future()
-        (self._first if first else self._later).append(partial(_settle, future, call))
-        self._pool.submit(self._run_next)
+        self._calls.add(partial(_settle, future, call), first=first)
         return Pending(partial(_take_back, future, call) if first else future.result, future.done)
 
     def on_second_stream(self, call: Callable[[], None]) -> Callable[[], None]:
@@ -88,15 +93,39 @@ class Overlap:
 
         return on_stream
 
-    def _run_next(self) -> None:
-        if self._first:
-            sleep(LEAD_S)
-        (self._first or self._later).popleft()()
-
     def close(self) -> None:
         """Finish the calls that were submitted and end the thread."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        if self._calls is not None:
+            self._calls.end()
+            self._thread.join()
+
+
+class Calls:
+    """Calls for one thread, which a queue wakes with less work than an executor."""
+
+    def __init__(self) -> None:
+        self._first: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
+        self._more: SimpleQueue[bool] = SimpleQueue()
+
+    def add(self, call: Callable[[], None], *, first: bool) -> None:
+        """Add one."""
+        (self._first if first else self._later).append(call)
+        self._more.put(True)
+
+    def end(self) -> None:
+        """Have :meth:`run` return once it has made the calls that were added before."""
+        self._more.put(False)
+
+    def run(self) -> None:
+        """Make them one after the other."""
+        yield_to_others()
+        while self._more.get():
+            if self._first:
+                sleep(LEAD_S)
+            call = (self._first or self._later).popleft()
+            call()
+            del call
 
 
 def _settle(future: Future[T], call: Callable[[], T]) -> None:
@@ -126,7 +155,7 @@ class Evaluated:
     @property
     def rows(self) -> int:
         """Forward rows, padding left out."""
-        return sum(slot.guidance.passes for slot in self.slots)
+        return sum(slot.passes for slot in self.slots)
 
 
 @torch.inference_mode()

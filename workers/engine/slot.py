@@ -52,6 +52,11 @@ class Slot:
         return self.guidances[bisect_right(self.turns, self.row)]
 
     @property
+    def passes(self) -> int:
+        """Forward rows of an evaluation, the same in every row."""
+        return self.candidate.passes
+
+    @property
     def pixels(self) -> int:
         """Pixels of the image."""
         return self.request.width * self.request.height

@@ -13,6 +13,7 @@ from diffusion.model import Conditioning
 from tests.faults.devices import Faulty
 from tests.processes import PATIENCE_S
 from tests.workers.harness import Bench, image_request
+from workers.engine import engine
 from workers.engine.engine import EngineSettings
 from workers.engine.forward import Overlap
 from workers.engine.messages import Admitted, Advanced, Failed, Finished
@@ -81,10 +82,19 @@ def test_the_ticks_own_work_goes_before_prompts_that_wait() -> None:
     assert done == ["awaited", "a", "tick", "b", "c"]
 
 
+def test_an_overlap_that_nobody_holds_ends_its_thread() -> None:
+    before = {*threading.enumerate()}
+    overlap = Overlap(torch.device("cpu"))
+    (thread,) = {*threading.enumerate()} - before
+    del overlap
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
 def test_where_nothing_overlaps_one_image_begins_at_a_time(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.engine.forward.ThreadPoolExecutor", lambda *_: None)
+    monkeypatch.setattr(engine, "Overlap", lambda _: Overlap(torch.device("meta")))
     bench = Bench(bundle, EngineSettings(slots=8, rows_per_tick=16))
     bench.engine.submit(image_request("drawn", steps=20))
     bench.engine.tick()
