@@ -1,5 +1,7 @@
 """The engine's thread and the one beside it: what waits, and what goes first."""
 
+import os
+import sys
 import threading
 from functools import partial
 from time import monotonic, sleep
@@ -80,6 +82,13 @@ def test_the_ticks_own_work_goes_before_prompts_that_wait() -> None:
         result()
     overlap.close()
     assert done == ["awaited", "a", "tick", "b", "c"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="schedulers differ")
+def test_what_is_done_beside_a_pass_does_not_interrupt_it() -> None:
+    overlap = Overlap(torch.device("cpu"))
+    assert overlap.submit(lambda: os.sched_getscheduler(0))() == os.SCHED_BATCH
+    overlap.close()
 
 
 def test_an_overlap_that_nobody_holds_ends_its_thread() -> None:
