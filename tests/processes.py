@@ -1,6 +1,7 @@
 """Processes that run for the length of a block, and waiting for what they do."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import httpx
+
+from service.processes.ports import free_port
 
 STOP_S = 30.0
 PATIENCE_S = 240.0
@@ -20,6 +23,15 @@ def wait(what: str, probe: Callable[[], object], timeout_s: float = PATIENCE_S) 
     while not probe():
         assert monotonic() < deadline, f"not within {timeout_s} s: {what}"
         sleep(0.05)
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Hold a free port for the length of the block; a server may listen there meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", free_port()))
+        yield held.getsockname()[1]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.faults.children import slow
 from tests.faults.processes import Worker
 from tests.needs import find, path_of
 from tests.observation.collector import Collector, collecting
-from tests.processes import PATIENCE_S, door_answers, process, wait
+from tests.processes import PATIENCE_S, door_answers, process, reserved_port, wait
 from workers.runtime.catalogue import model_entry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -50,9 +50,10 @@ class Live:
 def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]:
     """Run a door and a worker that send their spans to a collector."""
     began = time.time()
-    port, own, worker_port = free_port(), free_port(), free_port()
     logs = {name: folder / f"{name}.log" for name in ("door", "worker")}
     with ExitStack() as stack:
+        # Some seconds go by until they listen.
+        port, own, worker_port = (stack.enter_context(reserved_port()) for _ in range(3))
         collector = stack.enter_context(collecting())
         env = {
             "sfumato_redis_url": settings.redis_url,
@@ -79,10 +80,22 @@ def running(settings: JobsSettings, model: Path, folder: Path) -> Iterator[Live]
         )  # fmt: skip
         del os.environ["OTEL_BSP_SCHEDULE_DELAY"], os.environ["HTTP_PROXY"]
         stack.callback(worker.end)
-        wait("the door with a worker", lambda: door_answers(url, 1))
+        stack.push(shown_on_failure(logs["worker"]))
+        wait("the door with a worker", lambda: door_answers(url, 1) or not worker.alive)
+        assert worker.alive, "the worker has ended"
         if seen:
             wait("two readings", lambda: read_twice(seen, len(metrics)))
         yield Live(url, began, collector, logs, {"expired": late}, seen)
+
+
+def shown_on_failure(log: Path) -> Callable[..., None]:
+    """Return what prints the end of a log when a block is left with an error."""
+
+    def show(error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            print(f"== {log}\n{log.read_text()[-3000:]}")
+
+    return show
 
 
 def submit_late(url: str, settings: JobsSettings, model: Path) -> str:
