@@ -4,7 +4,7 @@ import ctypes
 from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
-HEAP = 64 * 2**20  # of which the memory of threads beside the first consists
+HEAP = 64 * 2**20  # bytes; what arenas other than the main thread's grow by
 HALF_A_HEAP = HEAP // 2  # the largest threshold that glibc takes
 
 
@@ -13,9 +13,9 @@ def keep_freed_memory() -> bool:
 
     By default it returns large blocks to the kernel, which fills them with zeros page by page when
     they are requested again: 360 rows a second instead of 450 with 24 rows, in some processes and
-    not in others, depending on where the blocks lie. A heap that is empty is kept as well, if the
-    padding is as large. Each thread has memory of its own: with one arena for all, the engine's
-    waited for the others' locks five times a tick.
+    not in others, depending on where the blocks lie. A padding as large as a heap keeps empty
+    heaps, too. The number of arenas is left alone: with one for all threads, the engine's thread
+    waited for its lock five times a tick.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -26,6 +26,6 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give what was kept back to the kernel, after work that does not come again."""
+    """Return what the allocator has kept to the kernel, after work that is not repeated."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
