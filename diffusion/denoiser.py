@@ -184,7 +184,7 @@ def prepare(
     again = [*range(guided), *[0] * _padding(guidance, guided, pad_to)]  # rows taken once more
     x = torch.stack([*latents, *(latents[i] for i in again)])
     numbers = np.zeros((rows + len(again), 7), np.float32)
-    numbers[:rows, :4] = levels
+    numbers[:rows, :4] = np.reshape(levels, (rows, 4))  # one of each row
     numbers[rows:] = numbers[again]
     numbers[:, 4] = 1.0
     numbers[:guided, 4:6] = [(g.scale, g.rescale) for g in guidance[:guided]] or 0.0
